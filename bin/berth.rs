@@ -13,7 +13,9 @@ fn main() -> ExitCode {
         Ok(CommandLine::Session(args)) => ExitCode::from(client::run(&args)),
         Ok(CommandLine::Hosts(args)) => ExitCode::from(host_commands::run(&args)),
         Ok(CommandLine::Help(args)) => ExitCode::from(client::run_help(&args)),
-        Err(error) => {
+        Err(mut error) => {
+            // It advises a name that begins with a dash, which no server and no host has.
+            error.remove(clap::error::ContextKind::Suggested);
             // Help and version come this way too. That nobody reads them is no failure.
             let mut printed = error.print();
             if error.use_stderr() && std::env::args_os().any(|argument| argument == "--json") {

@@ -528,7 +528,7 @@ fn what_was_done_when_its_answer_was_lost_is_looked_into_and_said() {
     let visit = Visit::new();
     fs::write(visit.there("file"), b"x").expect("writable");
     for (arguments, trace, is_there_after, word) in [
-        (&["mkdir", "new"][..], "new", true, "the folder /new is there now"),
+        (&["mkdir", "new"][..], "new", true, "the directory /new is there now"),
         (&["mv", "file", "moved"], "moved", true, "there is nothing at /file and /moved is there now"),
         (&["rm", "moved"], "moved", false, "there is nothing at /moved now"),
         (&["rmdir", "new"], "new", false, "there is nothing at /new now"),

@@ -427,15 +427,15 @@ fn what_makes_no_sense_is_refused_before_anything_changes() {
     write(&visit.there("file"), b"x");
     fs::create_dir(visit.here("folder")).expect("writable");
     for (code, arguments, why) in [
-        (2, &["folder"][..], "two folders"),
-        (2, &["folder", "x", "y"], "two folders"),
+        (2, &["folder"][..], "two directories"),
+        (2, &["folder", "x", "y"], "two directories"),
         (2, &["--nonsense", "folder", "x"], "unknown option --nonsense"),
         (2, &["folder", "x", "--exclude"], "--exclude needs a pattern"),
         (1, &["nope", "x"], "nope: no such local directory; to fetch"),
         (1, &["--from", "nope", "x"], "/nope: no such remote directory; to send"),
-        (1, &["file", "x"], "file is no folder"),
-        (1, &["folder", "file"], "/file is no folder"),
-        (1, &["--from", "/", "file"], "file is no folder"),
+        (1, &["file", "x"], "file is not a directory"),
+        (1, &["folder", "file"], "/file is not a directory"),
+        (1, &["--from", "/", "file"], "file is not a directory"),
     ] {
         let ended = visit.fails(code, arguments);
         assert!(ended.stderr.contains(why), "{arguments:?}: {ended:?}");

@@ -661,7 +661,7 @@ fn a_file_the_server_cannot_read_is_reported_and_the_rest_of_the_tree_goes_on() 
     fs::create_dir_all(place.here("tree/in-the-way")).expect("writable");
     let ended = place.run(place.berth(&[&server.target("ann"), "--quiet", "get", "-r", "tree"])).expect_code(1);
     assert!(ended.stderr.contains("/tree/secret: permission denied by the server's file system"), "{ended:?}");
-    assert!(ended.stderr.contains("in-the-way is a folder here"), "{ended:?}");
+    assert!(ended.stderr.contains("in-the-way is a local directory"), "{ended:?}");
     assert!(ended.stdout.starts_with("get: 2 files, ") && ended.stdout.contains("2 failed"), "{ended:?}");
     assert_eq!(fs::read(place.here("tree/z")).expect("fetched"), b"z");
     assert!(!place.here("tree/out").exists(), "a link is not followed out of the home");

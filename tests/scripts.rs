@@ -407,6 +407,25 @@ fn exit_2_usage_also_in_the_middle_of_a_script() {
 }
 
 #[test]
+fn a_syntax_error_names_the_script_and_the_line() {
+    let visit = Visit::new(&[]);
+    visit.here("jobs.txt", b"pwd\n\nls 'open\n");
+    let ended = visit.put(b"", &["-f", "jobs.txt"]).expect_code(2);
+    assert!(ended.stderr.contains("jobs.txt:3: a quotation mark is not closed"), "{ended:?}");
+    let ended = visit.put(b"pwd\nls 'open\n", &[]).expect_code(2);
+    assert!(ended.stderr.contains("line 2: a quotation mark is not closed"), "{ended:?}");
+}
+
+#[test]
+fn no_part_of_a_line_that_is_too_long_is_run() {
+    let visit = Visit::new(&[]);
+    let script = [b"mkdir kept gone\nrmdir gone ", &b"x"[..].repeat(1024 * 1024)[..], b" kept\nrmdir kept\n"].concat();
+    let ended = visit.put(&script, &["--keep-going"]).expect_code(1);
+    assert!(ended.stderr.contains("line 2: the line is longer than 1048576 bytes"), "{ended:?}");
+    assert!(visit.place.home("ann", "gone").exists() && visit.place.home("ann", "kept").exists());
+}
+
+#[test]
 fn exit_3_no_connection_or_one_that_ends() {
     let mut visit = Visit::new(&[]);
     let mut client = visit.command(&["--retries", "0"]);

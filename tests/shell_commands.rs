@@ -10,6 +10,7 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener};
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::{Duration, UNIX_EPOCH};
 
 struct Visit {
@@ -280,11 +281,176 @@ fn a_missing_directory_is_named_with_the_command_that_makes_it() {
     fs::write(visit.place.home("ann", "a"), "a").expect("writable");
     fs::write(visit.place.here("a"), "a").expect("writable");
     for (command, told) in [
-        (&["get", "a", "nope/"][..], "nope/ is not a local directory; create it with !mkdir nope/"),
+        (&["get", "a", "nope/"][..], "nope/ is not a local directory; create it with mkdir nope/"),
         (&["put", "a", "nope/"], "/nope is not a remote directory; create it with mkdir /nope"),
     ] {
         let ended = visit.run(command).expect_code(2);
         assert!(ended.stderr.contains(told), "{ended:?}");
+    }
+}
+
+/// What a message advises between `; ` and ` creates it`.
+fn advised(stderr: &str) -> &str {
+    let text = stderr.trim_end().strip_suffix(" creates it").unwrap_or_else(|| panic!("no advice: {stderr}"));
+    text.split_once(" does not exist; ").expect("advice").1
+}
+
+#[test]
+fn an_advised_command_works_as_it_is_written_at_the_prompt_and_in_sh() {
+    let visit = Visit::new(&[]);
+    visit.file("f", 1, 0);
+    fs::write(visit.place.here("f"), "f").expect("writable");
+    let berth = visit.place.berth(&[&visit.server.target("ann")]);
+    let words = std::iter::once(berth.get_program()).chain(berth.get_args());
+    let words: Vec<String> = words.map(|word| format!("'{}'", word.to_str().expect("UTF-8"))).collect();
+    let in_sh = |line: &str| {
+        let mut sh = Command::new("/bin/sh");
+        sh.args(["-c", line]).envs(berth.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        sh.current_dir(visit.place.here(""));
+        visit.place.run(sh).expect_code(0)
+    };
+    for name in ["a b", "it's", "*", "$HOME", "-n", "~", "a;b", "#x", "!x", "[a-c]", "\\", "\"", "grüße"] {
+        let quoted = format!("'{}'", name.replace('\'', r"'\''"));
+        let there = visit.place.home("ann", name);
+        let told = visit.run(&["-c", &format!("put f /{quoted}/f")]).expect_code(1).stderr;
+        visit.run(&["-c", advised(&told)]).expect_code(0);
+        fs::remove_dir(&there).expect("it was made");
+        let told = visit.run(&["-c", &format!("get f ./{quoted}/f")]).expect_code(1).stderr;
+        visit.run(&["-c", advised(&told)]).expect_code(0);
+        fs::remove_dir(visit.place.here(name)).expect("it was made");
+        let told = visit.run(&["put", "f", &format!("/{name}/f")]).expect_code(1).stderr;
+        in_sh(&format!("{} {}", words.join(" "), advised(&told)));
+        fs::remove_dir(&there).expect("it was made");
+        let told = visit.run(&["get", "f", &format!("./{name}/f")]).expect_code(1).stderr;
+        in_sh(advised(&told));
+        fs::remove_dir(visit.place.here(name)).expect("it was made");
+    }
+    for name in ["a\tb", "\u{1b}[2J", "a\nb"] {
+        let ended = visit.run(&["put", "f", &format!("/{name}/f")]).expect_code(1);
+        assert_eq!(advised(&ended.stderr), "mkdir -p", "a name that nobody can type is left out");
+        assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
+    }
+}
+
+#[test]
+fn advice_quotes_the_names_that_it_repeats() {
+    let visit = Visit::new(&[]);
+    visit.file("f", 1, 0);
+    for name in ["f", "b c"] {
+        fs::write(visit.place.here(name), "f").expect("writable");
+    }
+    for (command, told) in [
+        (&["put", "f", "my files/"][..], "create it with mkdir '/my files'"),
+        (&["mv", "f", "my files/"], "create it with mkdir '/my files'"),
+        (&["get", "f", "my files/"], "create it with mkdir 'my files/'"),
+        (&["-c", "get f 'my files/'"], "create it with !mkdir 'my files/'"),
+        (&["put", "-", "my files/"], "create it with mkdir '/my files'"),
+        (&["put", "f", "b c"], "'put f 'b c' .' for all of them, 'put f -- 'b c'' for that name"),
+        (&["-c", "put [f] 'b c'"], r"'put [f] b\ c .' for all of them, 'put [f] -- b\ c' for that name"),
+    ] {
+        let ended = visit.run(command).expect_code(2);
+        assert!(ended.stderr.contains(told), "{ended:?}");
+    }
+}
+
+#[test]
+fn commands_without_arguments_refuse_them() {
+    let visit = Visit::new(&[]);
+    for command in ["pwd", "quota", "df", "lpwd", "quit", "exit", "bye"] {
+        for arguments in [&["x"][..], &["a", "b"], &["--", "x"]] {
+            let ended = visit.run(&[&[command], arguments].concat()).expect_code(2);
+            assert!(ended.stderr.contains("it takes no arguments; usage: "), "{ended:?}");
+        }
+        let ended = visit.run(&[command, "--foo"]).expect_code(2);
+        assert!(ended.stderr.contains("unknown option --foo"), "{ended:?}");
+    }
+    assert_eq!(visit.run(&["-c", "quit now; pwd"]).expect_code(2).stdout, "");
+}
+
+#[test]
+fn an_unknown_command_is_named_once() {
+    let visit = Visit::new(&[]);
+    let told = "berth: unknown command 'frob'; 'help' lists the commands\n";
+    fs::write(visit.place.here("script"), "frob x\n").expect("writable");
+    for arguments in [&["frob", "x"][..], &["-c", "frob"], &["help", "frob"], &["-f", "script"]] {
+        assert_eq!(visit.run(arguments).expect_code(2).stderr, told, "{arguments:?}");
+    }
+    let ended = visit.run(&["--json", "-f", "script"]).expect_code(2);
+    let object: Value = serde_json::from_str(&ended.stdout).expect("JSON");
+    assert_eq!((&object["command"], &object["code"]), (&json!("frob"), &json!("usage")));
+}
+
+#[test]
+fn a_read_only_account_is_told_once_whatever_the_number_of_names() {
+    let visit = Visit::new(&["--read-only"]);
+    for name in ["a", "b", "c", "d/x"] {
+        visit.file(name, 1, 0);
+    }
+    for name in ["x", "y", "z"] {
+        fs::write(visit.place.here(name), "x").expect("writable");
+    }
+    for command in [
+        &["rm", "*"][..],
+        &["rm", "-r", "*"],
+        &["rmdir", "*"],
+        &["mv", "a", "b", "c", "d"],
+        &["mkdir", "x", "y", "z"],
+        &["-c", "put [x-z] d"],
+        &["-c", "put -f [x-z] d/"],
+    ] {
+        let ended = visit.run(command).expect_code(1);
+        let errors = ended.stderr.lines().filter(|line| line.contains("this account is read-only")).count();
+        assert_eq!((errors, ended.stderr.lines().count()), (1, 1), "{command:?}: {ended:?}");
+    }
+}
+
+#[test]
+fn kinds_that_differ_are_one_error_that_names_the_side_and_nothing_is_lost() {
+    let visit = Visit::new(&[]);
+    visit.file("there/sub", 3, 0);
+    visit.file("over/f/inside", 3, 0);
+    visit.file("file", 3, 0);
+    let here = |name: &str| visit.place.here(name);
+    fs::create_dir_all(here("there/sub")).expect("writable");
+    fs::create_dir(here("over")).expect("writable");
+    for name in ["there/sub/x", "over/f", "local"] {
+        fs::write(here(name), "here").expect("writable");
+    }
+    let home = visit.place.home("ann", "");
+    let remote_is_file = "sub is of another kind: the local one is a directory, the remote one a file; \
+                          --delete replaces the remote one";
+    let local_is_file = "f is of another kind: the remote one is a directory, the local one a file; \
+                         --delete replaces the local one";
+    for (command, told) in [
+        (&["put", "-r", "there", "/"][..], "remote /there/sub exists and is not a directory"),
+        (&["put", "-rf", "there", "/"], "remote /there/sub exists and is not a directory"),
+        (&["put", "-r", "over", "/"], "remote /over/f is a directory"),
+        (&["put", "-rf", "over", "/"], "remote /over/f is a directory"),
+        (&["get", "-r", "there", "."], "there/sub is a local directory"),
+        (&["get", "-rf", "there", "."], "there/sub is a local directory"),
+        (&["get", "-r", "over", "."], "local ./over/f is a file, not a directory"),
+        (&["get", "-rf", "over", "."], "local ./over/f is a file, not a directory"),
+        (&["put", "-r", "there", "file"], "remote /file is a file, and local there is a directory"),
+        (&["get", "-r", "there", "local"], "local local is a file, not a directory"),
+        (&["get", "file", "local/x"], "a directory above local local/x is a file"),
+        (&["get", "file", "local/x/y"], "a directory above local local/x/y is a file"),
+        (&["get", "file", "--", "local/y"], "a directory above local local/y is a file"),
+        (&["get", "-r", "there", "--", "local/x"], "a directory above local local/x is a file"),
+        (&["mirror", "there", "there"], remote_is_file),
+        (&["mirror", "--from", "over", "over"], local_is_file),
+    ] {
+        let ended = visit.run(command).expect_code(1);
+        let errors = ended.stderr.lines().filter(|line| !line.ends_with(" failed")).collect::<Vec<_>>();
+        assert!(errors.len() == 1 && errors[0].contains(told), "{command:?}: {ended:?}");
+        for (path, content) in [
+            (home.join("there/sub"), "xxx"),
+            (home.join("over/f/inside"), "xxx"),
+            (here("there/sub/x"), "here"),
+            (here("over/f"), "here"),
+            (here("local"), "here"),
+        ] {
+            assert_eq!(fs::read_to_string(&path).expect("kept"), content, "{command:?}");
+        }
     }
 }
 
@@ -321,7 +487,7 @@ fn a_target_of_the_wrong_kind_is_told_without_advice_that_cannot_be_followed() {
         (1, &["put", "-r", "up/file", "/"], "/file exists and is not a directory; choose another name"),
         (1, &["mirror", "--from", "folder", "here/x"], "a directory above local here/x is a file; choose another path"),
         (1, &["mirror", "--from", "folder", "here/x/y"], "a directory above local here/x/y is a file"),
-        (1, &["get", "file", "no/x"], "local directory no does not exist; !mkdir -p no creates it"),
+        (1, &["get", "file", "no/x"], "local directory no does not exist; mkdir -p no creates it"),
         (1, &["get", "folder", "-"], "/folder is a directory; only a file goes to standard output"),
         (1, &["rmdir", "/"], "the home directory itself cannot be removed"),
         (2, &["put", ""], "'': the path is empty"),

@@ -1062,6 +1062,12 @@ fn the_question_about_a_file_in_the_way_takes_all_none_and_quit_and_shows_both_s
             let lines: Vec<&str> = rest.split("\r\n").collect();
             let is_own_line = |text: &str| lines.iter().any(|line| line.starts_with(text));
             assert!(!rest.contains("\r\n\r\n"), "{rest}");
+            if code == 130 {
+                // `put` has sent new files before it asks.
+                let told =
+                    if command == "put" { "what was transferred is kept; the" } else { "nothing was transferred" };
+                assert!(is_own_line(told), "{command}: {rest}");
+            }
             match code {
                 0 => assert!(!rest.contains("berth: "), "{rest}"),
                 _ => assert!(is_own_line("berth: ") && rest.matches("berth: ").count() == 1, "{keys:?}: {rest}"),
@@ -1097,6 +1103,28 @@ fn a_single_file_in_the_way_is_asked_about_with_yes_or_no() {
         let (code, rest) = terminal.ended();
         assert_eq!((code, states(&folder).starts_with('n')), (Some(i32::from(!replaced)), replaced), "{rest}");
         assert!(rest.trim_end().lines().any(|line| line.ends_with(end)), "{rest}");
+    }
+}
+
+#[test]
+fn a_question_is_no_time_of_the_transfer() {
+    let (place, server) = started();
+    for command in ["put", "get"] {
+        plant_differing(&place, command);
+        let begun = Instant::now();
+        let arguments = ["--plaintext", "--json", &server.target("ann"), command, "-r", "tree", "."];
+        let mut terminal = Terminal::open(&place.berth(&arguments), 120);
+        terminal.expect("[q]uit: ");
+        let asked = Instant::now();
+        wait_until("the question was open for a while", || asked.elapsed() > Duration::from_secs(2));
+        let open_s = asked.elapsed().as_secs_f64();
+        terminal.enter("all");
+        let (code, rest) = terminal.ended();
+        let total_s = begun.elapsed().as_secs_f64();
+        assert_eq!(code, Some(0), "{rest}");
+        let objects = rest.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        let seconds = objects.filter_map(|object| object["seconds"].as_f64()).last().expect("a summary");
+        assert!(seconds <= total_s - open_s, "{command}: {seconds} s of {total_s} s, {open_s} s of them a question");
     }
 }
 
@@ -1146,7 +1174,8 @@ fn hashing_is_shown_with_its_side_and_ctrl_c_ends_it_on_both() {
             terminal.expect(&format!("\r{shown}"));
             let pressed = Instant::now();
             terminal.type_keys(CTRL_C);
-            terminal.expect("interrupted");
+            let told = terminal.expect("interrupted");
+            assert_eq!(told.contains("nothing was transferred"), !command.starts_with("sha256"), "{told}");
             terminal.expect("/> ");
             assert!(pressed.elapsed() < PROMPT_BACK, "{command}: {:?}", pressed.elapsed());
             // The server does not go on with it, or the next answer would take as long.

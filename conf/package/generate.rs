@@ -193,7 +193,7 @@ fn berthd_8() -> io::Result<String> {
         page.text(text);
     }
     page.section("EXIT STATUS");
-    page.text("0: success. 1: failure. 2: the arguments or the configuration are invalid.");
+    page.table(&table_of(SERVER, "| exit | means |"), 1);
     page.section("SEE ALSO");
     page.text("berthd.json(5), berth(1)");
     Ok(page.roff)
@@ -331,6 +331,7 @@ fn escaped(text: &str) -> String {
 
 const CONFIGURATION: &str = include_str!("../../docs/configuration.md");
 const SCRIPTING: &str = include_str!("../../docs/scripting.md");
+const SERVER: &str = include_str!("../../docs/server.md");
 
 /// Returns the rows of the table in `document` that begins with `head`.
 fn table_of(document: &str, head: &str) -> Vec<Vec<String>> {

@@ -86,10 +86,10 @@ pub enum HomeError {
     #[error("it contains or lies in {}, where configuration and accounts are kept", shown(.0))]
     HoldsConfiguration(PathBuf),
     /// A file has this name.
-    #[error("something that is not a folder is there")]
+    #[error("something that is not a directory is there")]
     NotAFolder,
     /// It does not exist, though the account was added before.
-    #[error("there is no such folder; make it, or name another with `berthd user set {0} --home`")]
+    #[error("there is no such directory; create it, or name another with `berthd user set {0} --home`")]
     Missing(AccountName),
     /// It cannot be made, usually because its parent belongs to another user.
     #[error("it cannot be made: {0}; make it yourself, give it to the user the server runs as, and try again")]

@@ -5,7 +5,7 @@ use super::{Account, AccountError, AccountName, AccountRecord, home};
 use crate::auth::scram::{Verifier, fill_random, hmac_sha256};
 use crate::base::atomic_file;
 use crate::base::json::{Object, explain};
-use crate::base::{limits, text};
+use crate::base::{calendar, limits};
 use crate::config::Config;
 use rustix::fs::OFlags;
 use std::collections::BTreeSet;
@@ -197,7 +197,7 @@ impl Accounts {
     /// each of these renames or removes an entry of it.
     pub fn stamp(&self) -> io::Result<Stamp> {
         let folder = fs::metadata(&self.folder)?;
-        let now_ns = i128::from(text::unix_ns(SystemTime::now()));
+        let now_ns = i128::from(calendar::unix_ns(SystemTime::now()));
         let changed_ns = i128::from(folder.ctime()) * 1_000_000_000 + i128::from(folder.ctime_nsec());
         let settled = (now_ns - changed_ns).abs() > SETTLE_NS;
         Ok(Stamp { device: folder.dev(), inode: folder.ino(), changed_ns, settled })

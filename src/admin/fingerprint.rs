@@ -2,7 +2,7 @@
 //! server was never started, its key is made now.
 
 use super::{AdminError, QUICKSTART_DIR, become_user, print_json};
-use crate::base::text::{Utc, unix_ns};
+use crate::base::calendar::{timestamp_of_seconds, unix_ns};
 use crate::config::Config;
 use crate::tls::ServerIdentity;
 use serde_json::json;
@@ -37,7 +37,7 @@ pub(super) fn run(config: &Config, json: bool) -> Result<(), AdminError> {
     };
     let ServerIdentity { fingerprint, ends_s, .. } = identity;
     if json {
-        let ends = Utc::from_unix_ns(ends_s.saturating_mul(1_000_000_000)).to_string();
+        let ends = format!("{:.3}", timestamp_of_seconds(ends_s));
         return print_json(&json!({"fingerprint": fingerprint, "certificate_ends": ends}));
     }
     Ok(writeln!(io::stdout(), "{fingerprint}")?)

@@ -171,7 +171,7 @@ struct AddArgs {
     /// How much the home may hold, such as 10G, or none [default: default_quota]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     quota: Option<Quota>,
-    /// How many files and folders the home may hold, or none [default: none]
+    /// How many files and directories the home may hold, or none [default: none]
     #[arg(long, value_name = "N", value_parser = parse_count)]
     max_files: Option<Quota>,
     /// The home, below one of home_roots; relative to root [default: the first of home_roots/NAME]
@@ -200,7 +200,7 @@ struct Change {
     /// How much the home may hold, such as 10G, or none
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     quota: Option<Quota>,
-    /// How many files and folders the home may hold, or none
+    /// How many files and directories the home may hold, or none
     #[arg(long, value_name = "N", value_parser = parse_count)]
     max_files: Option<Quota>,
     /// Another home, below one of home_roots; relative to root. Files are not moved
@@ -239,7 +239,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let _ = signal_hook::flag::register(SIGXFSZ, Arc::default());
     let command_line = match CommandLine::try_parse_from(arguments) {
         Ok(command_line) => command_line,
-        Err(error) => {
+        Err(mut error) => {
+            // It advises a name that begins with a dash, which no account has.
+            error.remove(clap::error::ContextKind::Suggested);
             // Help goes to stdout and is no failure. A closed pipe is ignored.
             let _ = error.print();
             return ExitCode::from(if error.use_stderr() { EXIT_USAGE } else { 0 });
@@ -359,6 +361,9 @@ fn check(config: &Config) -> Result<(), AdminError> {
     }
     if config.tls.is_own {
         ServerIdentity::read(config)?;
+    }
+    for warning in config.warnings() {
+        let _ = writeln!(io::stderr(), "berthd: {file}: {warning}");
     }
     if !config.accounts_dir().is_dir() {
         return Ok(writeln!(io::stdout(), "{file}: valid; no accounts yet, add one with `berthd user add NAME`")?);

@@ -83,7 +83,7 @@ fn set_up(dir: &Path, file: &Path, listen: SocketAddr) -> Result<SetUp, AdminErr
     if fs::read_dir(dir).map_err(failed)?.next().is_some() {
         let dir = dir.display();
         return Err(AdminError::Failed(format!(
-            "{dir} is not empty and holds no conf/berthd.json, so it is no berth server; name a new folder with --dir"
+            "{dir} is not empty and holds no conf/berthd.json, so it is no berth server; name a new directory with --dir"
         )));
     }
     match fill(dir, file, listen) {

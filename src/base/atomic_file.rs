@@ -117,7 +117,7 @@ pub fn make_folder_for(owner: Option<(u32, u32)>, path: &Path, mode: u32) -> io:
     let flags = (OFlags::DIRECTORY | OFlags::NOFOLLOW).bits().cast_signed();
     let folder = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
     if rustix::process::geteuid().is_root() && fs::metadata(folder_of(path))?.uid() != 0 && !is_empty(&folder)? {
-        return Err(io::Error::other("somebody else put another folder in its place"));
+        return Err(io::Error::other("another program put another directory in its place"));
     }
     // The mode must not depend on the umask.
     set_mode(path, &folder, mode)?;

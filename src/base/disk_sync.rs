@@ -60,7 +60,7 @@ fn is_refused(result: Result<(), Errno>, flush: Flush) -> bool {
 fn note_refusal(file: &File, flush: Flush) {
     let path = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).unwrap_or_default();
     let (what, folder) = match flush {
-        Flush::Folder => ("syncs of folders (fsync)", path.as_path()),
+        Flush::Folder => ("syncs of directories (fsync)", path.as_path()),
         Flush::Data | Flush::File => ("syncs of files (fsync)", path.parent().unwrap_or(&path)),
     };
     refusals::note(what, folder, &Errno::OPNOTSUPP.into());

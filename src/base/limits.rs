@@ -280,8 +280,6 @@ pub const FTP_SUBJECT_BYTES_MAX: usize = 1024;
 /// The lowest port of passive data connections, and of the peer of active ones. Lower ports are
 /// services, which an upload could be made to speak to.
 pub const FTP_DATA_PORT_MIN: u16 = 1024;
-/// Older files are listed with their year instead of their time, as `ls` does: half a year.
-pub const FTP_RECENT_S: i64 = 182 * 86_400 + 43_200;
 
 // ---- Login --------------------------------------------------------------------------------
 

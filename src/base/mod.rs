@@ -5,6 +5,7 @@
 pub mod atomic_file;
 pub mod attributes;
 pub mod buffers;
+pub mod calendar;
 pub mod digest;
 pub mod disk_sync;
 pub mod file_system_type;

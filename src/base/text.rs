@@ -1,7 +1,6 @@
-//! The text form of names, sizes and times, for people, logs and the wire.
+//! The text form of names and sizes, for people, logs and the wire.
 
 use std::fmt::{self, Write};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Shows foreign bytes on one line without control characters: valid, printable UTF-8 as it is, all
 /// else as `\n`, `\t`, `\\` or `\xHH`. Bidirectional overrides count as control characters, because
@@ -151,98 +150,6 @@ impl std::str::FromStr for Size {
     }
 }
 
-/// Calendar time in UTC.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Utc {
-    /// Such as 2026.
-    pub year: i64,
-    /// 1 to 12.
-    pub month: u8,
-    /// 1 to 31.
-    pub day: u8,
-    /// 0 to 23.
-    pub hour: u8,
-    /// 0 to 59.
-    pub minute: u8,
-    /// 0 to 59.
-    pub second: u8,
-    /// 0 to 999,999,999.
-    pub nanosecond: u32,
-}
-
-impl Utc {
-    /// Returns the time `unix_ns` nanoseconds after the epoch (negative: before it). Howard Hinnant's
-    /// `civil_from_days`.
-    pub fn from_unix_ns(unix_ns: i64) -> Self {
-        let seconds = unix_ns.div_euclid(1_000_000_000);
-        let (days, second_of_day) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
-        let z = days + 719_468;
-        let era = z.div_euclid(146_097);
-        let doe = z.rem_euclid(146_097);
-        let yoe = (doe - doe / 1460 + doe / 36_524 - doe / 146_096) / 365;
-        let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
-        let mp = (5 * doy + 2) / 153;
-        let month = if mp < 10 { mp + 3 } else { mp - 9 };
-        Self {
-            year: yoe + era * 400 + i64::from(month <= 2),
-            month: month as u8,
-            day: (doy - (153 * mp + 2) / 5 + 1) as u8,
-            hour: (second_of_day / 3600) as u8,
-            minute: (second_of_day / 60 % 60) as u8,
-            second: (second_of_day % 60) as u8,
-            nanosecond: unix_ns.rem_euclid(1_000_000_000) as u32,
-        }
-    }
-
-    /// Returns nanoseconds since the epoch; `None` for a date that does not exist or lies outside of 1678
-    /// to 2261. A leap second counts as the first second of the next minute.
-    pub fn to_unix_ns(self) -> Option<i64> {
-        let is_time = self.hour < 24 && self.minute < 60 && self.second <= 60 && self.nanosecond < 1_000_000_000;
-        if !is_time || !(1..=12).contains(&self.month) || !(1678..=2261).contains(&self.year) {
-            return None;
-        }
-        let (year, month) = if self.month <= 2 { (self.year - 1, self.month + 9) } else { (self.year, self.month - 3) };
-        let (era, yoe) = (year.div_euclid(400), year.rem_euclid(400));
-        let doy = (153 * i64::from(month) + 2) / 5 + i64::from(self.day) - 1;
-        let days = era * 146_097 + yoe * 365 + yoe / 4 - yoe / 100 + doy - 719_468;
-        let midnight_ns = days * 86_400_000_000_000;
-        let date = Self::from_unix_ns(midnight_ns);
-        let is_date = (date.month, date.day) == (self.month, self.day);
-        let seconds = i64::from(self.hour) * 3600 + i64::from(self.minute) * 60 + i64::from(self.second);
-        is_date.then_some(midnight_ns + seconds * 1_000_000_000 + i64::from(self.nanosecond))
-    }
-
-    /// Returns the system's time.
-    pub fn now() -> Self {
-        Self::from_unix_ns(unix_ns(SystemTime::now()))
-    }
-}
-
-impl fmt::Display for Utc {
-    /// `2026-11-22T18:54:57.123Z`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
-            self.year,
-            self.month,
-            self.day,
-            self.hour,
-            self.minute,
-            self.second,
-            self.nanosecond / 1_000_000
-        )
-    }
-}
-
-/// Returns nanoseconds since the epoch, negative before it, saturating in the years 1677 and 2262.
-pub fn unix_ns(time: SystemTime) -> i64 {
-    match time.duration_since(UNIX_EPOCH) {
-        Ok(after) => i64::try_from(after.as_nanos()).unwrap_or(i64::MAX),
-        Err(before) => i64::try_from(before.duration().as_nanos()).map_or(i64::MIN, |ns| -ns),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -300,42 +207,5 @@ mod tests {
         ] {
             assert_eq!(Size(bytes).to_string(), text);
         }
-    }
-
-    #[test]
-    fn calendar_dates_lead_back_to_their_instants_and_others_to_none() {
-        for ns in [0, -1, 951_827_696_789_000_000, 4_102_444_799_999_999_999, -9_000_000_000_000_000_000] {
-            assert_eq!(Utc::from_unix_ns(ns).to_unix_ns(), Some(ns), "{ns}");
-        }
-        for day in -106_600..106_500 {
-            let ns = day * 86_400_000_000_000;
-            assert_eq!(Utc::from_unix_ns(ns).to_unix_ns(), Some(ns), "{ns}");
-        }
-        let epoch = Utc::from_unix_ns(0);
-        assert_eq!(Utc { second: 60, ..epoch }.to_unix_ns(), Some(60_000_000_000));
-        for no_time in [
-            Utc { month: 0, ..epoch },
-            Utc { month: 13, ..epoch },
-            Utc { month: u8::MAX, ..epoch },
-            Utc { day: 0, ..epoch },
-            Utc { day: 32, ..epoch },
-            Utc { month: 2, day: 29, ..epoch },
-            Utc { hour: 24, ..epoch },
-            Utc { minute: 60, ..epoch },
-            Utc { second: 61, ..epoch },
-            Utc { nanosecond: 1_000_000_000, ..epoch },
-            Utc { year: 1677, ..epoch },
-            Utc { year: 2262, ..epoch },
-            Utc { year: i64::MAX, ..epoch },
-        ] {
-            assert_eq!(no_time.to_unix_ns(), None, "{no_time:?}");
-        }
-    }
-
-    #[test]
-    fn calendar_dates_match_known_instants() {
-        assert_eq!(Utc::from_unix_ns(0).to_string(), "1970-01-01T00:00:00.000Z");
-        assert_eq!(Utc::from_unix_ns(951_827_696_789_000_000).to_string(), "2000-02-29T12:34:56.789Z");
-        assert_eq!(Utc::from_unix_ns(-1).to_string(), "1969-12-31T23:59:59.999Z");
     }
 }

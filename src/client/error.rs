@@ -3,7 +3,7 @@
 
 use crate::base::text::Escaped;
 use crate::wire::WireError;
-use crate::wire::message::{ErrorCode, ErrorReply};
+use crate::wire::message::{ErrorCode, ErrorReply, READ_ONLY};
 
 /// Everything succeeded.
 pub const EXIT_DONE: u8 = 0;
@@ -28,6 +28,9 @@ pub enum Failure {
     /// The command line is invalid.
     #[error("{0}")]
     Usage(String),
+    /// No command has this name.
+    #[error("{0}")]
+    UnknownCommand(String),
     /// A local error: a file, a directory or the terminal.
     #[error("{0}")]
     Local(String),
@@ -99,6 +102,13 @@ impl Failure {
         Self::missing("directory", path, error)
     }
 
+    /// Creates the failure for a local path that leads through a file.
+    pub fn file_above_here(path: &std::path::Path) -> Self {
+        use std::os::unix::ffi::OsStrExt;
+        let path = Escaped(path.as_os_str().as_bytes());
+        Self::Local(format!("a directory above local {path} is a file; choose another path"))
+    }
+
     fn missing(kind: &str, path: &std::path::Path, error: &std::io::Error) -> Self {
         use std::os::unix::ffi::OsStrExt;
         let folder = std::env::current_dir().ok().filter(|_| path.is_relative());
@@ -121,6 +131,11 @@ impl Failure {
         matches!(self, Self::Refused(reply) if reply.code == code)
     }
 
+    /// Returns whether the account may change nothing, so that each further change would fail too.
+    pub fn is_read_only(&self) -> bool {
+        matches!(self, Self::Refused(reply) if reply.code == ErrorCode::Denied && reply.message.ends_with(READ_ONLY))
+    }
+
     /// Returns whether the disk or the quota is full, so that the next file would fail too.
     pub fn is_full(&self) -> bool {
         self.exit_code() == EXIT_FULL
@@ -129,7 +144,7 @@ impl Failure {
     /// Returns the program's exit code for this failure.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Usage(_) => EXIT_USAGE,
+            Self::Usage(_) | Self::UnknownCommand(_) => EXIT_USAGE,
             Self::Local(_) | Self::LocalDenied(_) | Self::Some { .. } => EXIT_FAILED,
             Self::LocalFull(_) => EXIT_FULL,
             Self::Connection(_) | Self::Lost(_) => EXIT_CONNECTION,
@@ -171,7 +186,7 @@ impl Failure {
     /// Returns the code of the failure for `--json`.
     pub fn word(&self) -> String {
         let word = match self {
-            Self::Usage(_) => "usage",
+            Self::Usage(_) | Self::UnknownCommand(_) => "usage",
             Self::Local(_) | Self::LocalDenied(_) => "local",
             Self::LocalFull(_) => "local_full",
             Self::Connection(_) | Self::Lost(_) => "connection",
@@ -273,10 +288,12 @@ fn meaning(code: ErrorCode) -> (u8, &'static str) {
 }
 
 fn explain(reply: &ErrorReply) -> String {
-    let message = Escaped(reply.message.as_bytes());
+    // Names in the message are escaped already, so a backslash stays as it is.
+    let parts = reply.message.split('\\').map(|part| Escaped(part.as_bytes()).to_string());
+    let message = parts.collect::<Vec<_>>().join("\\");
     match meaning(reply.code).1 {
-        "" => message.to_string(),
-        hint if reply.message.contains(';') || reply.message.contains(hint) => message.to_string(),
+        "" => message,
+        hint if reply.message.contains(';') || reply.message.contains(hint) => message,
         hint => format!("{message}; {hint}"),
     }
 }
@@ -337,6 +354,7 @@ mod tests {
             "/a is not empty; 'rm -r' removes it with its contents"
         );
         assert_eq!(refused(ErrorCode::Denied, "read\x1b[2Jonly\n").to_string(), "read\\x1b[2Jonly\\n");
+        assert_eq!(refused(ErrorCode::Denied, "/a\\\\b: no").to_string(), "/a\\\\b: no");
         assert_eq!(refused(ErrorCode::QuotaBytes, "").word(), "quota_bytes");
     }
 }

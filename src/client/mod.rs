@@ -44,25 +44,32 @@ use ui::progress::Style;
 use ui::summary::failure_object;
 
 use crate::base::text::Escaped;
+use crate::base::virtual_path::VPath;
+use crate::wire::message::ErrorCode;
 
 /// Runs the command line and returns the exit code.
 pub fn run(args: &Args) -> u8 {
     let mut output = Output::standard(args.json, args.quiet);
     output.is_verbose = args.verbose;
+    output.is_one_shot = !args.command.is_empty();
     let work = match check_target(args).and_then(|()| Work::new(args)) {
         Ok(work) => work,
         Err(failure) => return give_up(&mut output, &failure),
     };
+    if work.has_content() {
+        output.reserve_for_content();
+    }
     let connected = Destination::of(args).and_then(|to| connect(args, &to, &mut output).map(|made| (made, to)));
     let (mut session, destination) = match connected {
         Ok(((link, endpoint), destination)) => (session(args, output, link, endpoint), destination),
         Err(failure) => return give_up(&mut output, &failure),
     };
-    if let Err(failure) = work.begin(&mut session, &destination) {
+    let server = cli::hosts::name_of(args, &destination);
+    if let Err(failure) = work.begin(&mut session, &destination, &server) {
         return give_up(&mut session.output, &failure);
     }
     crate::base::refusals::take().into_iter().for_each(|text| session.output.note(text));
-    match work.run(&mut session, &cli::hosts::name_of(args, &destination), args.keep_going) {
+    match work.run(&mut session, &server, args.keep_going) {
         Some(failure) => failure.exit_code(),
         None => EXIT_DONE,
     }
@@ -95,7 +102,8 @@ fn check_target(args: &Args) -> Result<(), Failure> {
 /// The work of a session after the login.
 enum Work {
     Commands(Vec<Vec<Word>>),
-    Script(std::fs::File),
+    /// Commands from a file, and its name.
+    Script(std::fs::File, String),
     /// Commands from standard input.
     Stdin,
     Shell,
@@ -107,10 +115,16 @@ impl Work {
         let commands = if let Some(text) = &args.commands {
             shell::lexer::split(text.as_bytes()).map_err(|error| Failure::Usage(format!("-c: {error}")))?
         } else if !args.command.is_empty() {
+            if let Some(option) = args.command[0].to_str().filter(|word| word.starts_with('-')) {
+                let option = Escaped(option.as_bytes());
+                return Err(Failure::Usage(format!("unknown option '{option}'; 'berth --help' lists the options")));
+            }
             vec![args.command.iter().map(|word| Word::plain(word.as_bytes())).collect()]
         } else {
             return match &args.script {
-                Some(path) if path != Path::new("-") => Ok(Self::Script(shell::script::open(path)?)),
+                Some(path) if path != Path::new("-") => {
+                    Ok(Self::Script(shell::script::open(path)?, files::local::shown(path).to_string()))
+                }
                 None if std::io::stdin().is_terminal() => Ok(Self::Shell),
                 _ => Ok(Self::Stdin),
             };
@@ -119,16 +133,22 @@ impl Work {
         Ok(Self::Commands(commands))
     }
 
+    /// Returns whether standard output will carry the content of a file.
+    fn has_content(&self) -> bool {
+        matches!(self, Self::Commands(commands) if commands.iter().any(|words| commands::get::is_to_stdout(words)))
+    }
+
     /// Enters the directories of the destination. The local directory applies only to the shell, because paths
     /// on the command line are relative to the user's current directory.
-    fn begin(&self, session: &mut Session, destination: &Destination) -> Result<(), Failure> {
+    /// `server` is the user's name for the server.
+    fn begin(&self, session: &mut Session, destination: &Destination, server: &str) -> Result<(), Failure> {
         if let Some(folder) = destination.local_directory.as_ref().filter(|_| matches!(self, Self::Shell)) {
             let folder = commands::local::at_home(folder);
             if let Err(error) = std::env::set_current_dir(&folder) {
                 let failure = Failure::missing_folder_here(&folder, &error);
+                let file = cli::hosts::setting(server, "local_directory");
                 session.output.complain(format_args!(
-                    "berth: the `local_directory` of this host cannot be opened: {failure}; change it with \
-                     'berth host add NAME HOST --replace --local-directory DIR'"
+                    "berth: the `local_directory` of this host cannot be opened: {failure}; create it, or change {file}"
                 ));
             }
         }
@@ -138,10 +158,8 @@ impl Work {
                 let entered = folders::enter(session, path.clone());
                 match entered {
                     Err(failure) if !failure.ends_session() => {
-                        let text = format!(
-                            "the `directory` of this host cannot be opened: {failure}; change it with \
-                             'berth host add NAME HOST --replace --directory DIR'"
-                        );
+                        let remedy = directory_remedy(&path, &failure, server);
+                        let text = format!("the `directory` of this host cannot be opened: {failure}; {remedy}");
                         if !self.needs_no_folder() {
                             return Err(Failure::Local(text));
                         }
@@ -161,7 +179,7 @@ impl Work {
         match self {
             Self::Shell => true,
             Self::Commands(commands) => commands.iter().all(|words| shell::command::names_only_absolute_paths(words)),
-            Self::Script(_) | Self::Stdin => false,
+            Self::Script(..) | Self::Stdin => false,
         }
     }
 
@@ -169,10 +187,10 @@ impl Work {
     fn run(self, session: &mut Session, server: &str, keep_going: bool) -> Option<Failure> {
         match self {
             Self::Commands(commands) => Script::new(keep_going).run(session, &commands),
-            Self::Script(input) => Script::new(keep_going).run_lines(session, input),
+            Self::Script(input, name) => Script::new(keep_going).run_lines(session, &name, input),
             Self::Stdin => {
                 session.stdin_is_script = true;
-                Script::new(keep_going).run_lines(session, std::io::stdin())
+                Script::new(keep_going).run_lines(session, "", std::io::stdin())
             }
             Self::Shell => {
                 let end = shell::prompt::run(session, server);
@@ -185,6 +203,15 @@ impl Work {
     }
 }
 
+/// Tells how the user can repair the `directory` of the host `server`.
+fn directory_remedy(path: &VPath, failure: &Failure, server: &str) -> String {
+    let change = format!("change {}", cli::hosts::setting(server, "directory"));
+    match failure.is_refusal(ErrorCode::NotFound) {
+        true => format!("create it with 'berth {server} {}', or {change}", shell::advice::remote("mkdir -p", path)),
+        false => change,
+    }
+}
+
 fn session(args: &Args, output: Output, link: Link, endpoint: Endpoint) -> Session {
     let progress = Style::choose(args.quiet, args.no_progress);
     let session = Session::new(link, endpoint, output, StateFolder::of_user(), progress);
@@ -194,12 +221,14 @@ fn session(args: &Args, output: Output, link: Link, endpoint: Endpoint) -> Sessi
 /// Connects and logs in.
 fn connect(args: &Args, destination: &Destination, output: &mut Output) -> Result<(Link, Endpoint), Failure> {
     let target = destination.target.clone();
-    let of_login = || ["USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok());
-    let user = target.user.or_else(of_login).filter(|user| !user.is_empty());
+    let of_login = || ["USER", "LOGNAME"].iter().filter_map(|name| std::env::var(name).ok()).find(|it| !it.is_empty());
+    let user = target.user.filter(|user| !user.is_empty()).or_else(of_login);
     let user = user.ok_or_else(|| {
         let name = Escaped(args.target.as_bytes());
-        let text = format!("'{name}' is not a named host ('berth host list'); for a server write USER@{name}");
-        Failure::Usage(text)
+        Failure::Usage(match cli::hosts::may_be_named(&args.target) {
+            true => format!("'{name}' is not a named host ('berth host list'); for a server write USER@{name}"),
+            false => format!("the user name is missing; write USER@{name}"),
+        })
     })?;
     let (host, port, retries) = (target.host, target.port, args.retries);
     let interrupt = Interrupt::default();

@@ -162,6 +162,23 @@ impl Config {
         raw::RawConfig::default().into_config(path)
     }
 
+    /// Returns what is valid, but allows more than is wise.
+    pub fn warnings(&self) -> Vec<String> {
+        let exposed = |addresses: &[SocketAddr]| addresses.iter().copied().find(|address| !address.ip().is_loopback());
+        let native = exposed(&self.listen).filter(|_| self.plaintext);
+        let ftp = self.ftp.as_ref().filter(|ftp| ftp.plaintext).and_then(|ftp| exposed(&ftp.listen));
+        let native = native.map(|address| {
+            format!("`plaintext` is true and {address} is not a loopback address: files may travel without encryption")
+        });
+        let ftp = ftp.map(|address| {
+            format!(
+                "`ftp.plaintext` is true and {address} is not a loopback address: passwords and files may travel \
+                 without encryption"
+            )
+        });
+        native.into_iter().chain(ftp).collect()
+    }
+
     /// Checks that the root exists, and folders that are configured outside of it: a server makes missing
     /// folders only below its root, because others may be misspelt or on a disk that is not mounted.
     pub fn check_folders(&self) -> Result<(), ConfigError> {

@@ -184,7 +184,7 @@ pub(super) fn listen_addresses(OneOrMore(texts): OneOrMore, usual_port: u16) -> 
 fn home_roots(roots: Option<Vec<PathBuf>>, root: &Path) -> Result<Vec<PathBuf>, String> {
     let roots = roots.unwrap_or_else(|| vec!["homes".into()]);
     if roots.is_empty() {
-        return Err("at least one folder is needed".into());
+        return Err("at least one directory is needed".into());
     }
     let mut absolute: Vec<PathBuf> = Vec::new();
     for path in roots {

@@ -25,7 +25,7 @@ const fn restart(key: Key) -> Key {
 
 /// All keys, in the order of the shipped file. The keys of an object stand together.
 pub const KEYS: &[Key] = &[
-    restart(key("root", "\".\"", "parent of the file's folder", "where relative paths start")),
+    restart(key("root", "\".\"", "parent of the file's directory", "where relative paths start")),
     restart(key(
         "user",
         "null",
@@ -93,7 +93,7 @@ pub const KEYS: &[Key] = &[
         "home_roots",
         "[\"homes\"]",
         "`homes`",
-        "the folders that homes lie below; new homes are made below the first",
+        "the directories that homes lie below; new homes are made below the first",
     )),
     key("default_quota", "null", "none", "quota of accounts that are added without `--quota`"),
     key("limits.sessions", "10000", "10000", "sessions at once"),

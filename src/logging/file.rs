@@ -2,8 +2,8 @@
 //! `….old`, which replaces the one before.
 
 use super::writer::Sink;
-use crate::base::text::Utc;
 use crate::base::{atomic_file, file_system_type};
+use jiff::Timestamp;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -117,7 +117,7 @@ impl LogFile {
         if self.lost == 0 {
             return Ok(None);
         }
-        self.write_lines(format!("{} lines_lost={}\n", Utc::now(), self.lost).as_bytes()).1?;
+        self.write_lines(format!("{:.3} lines_lost={}\n", Timestamp::now(), self.lost).as_bytes()).1?;
         let lost = std::mem::take(&mut self.lost);
         self.warned = None;
         Ok(Some(format!("{}: goes on; {lost} lines are missing", self.path.display())))

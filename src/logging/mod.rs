@@ -11,9 +11,9 @@ mod writer;
 
 pub use value::Value;
 
-use crate::base::text::Utc;
 use crate::config::Config;
 use file::LogFile;
+use jiff::Timestamp;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use repeats::Repeats;
 use std::fmt::Display;
@@ -53,7 +53,7 @@ pub fn init(config: &Config) -> io::Result<()> {
     log::set_max_level(level);
     std::panic::set_hook(Box::new(|panic| {
         if let Some(logger) = LOGGER.get() {
-            logger.stderr.append(Utc::now(), format_args!("{:5} {panic}", Level::Error));
+            logger.stderr.append(Timestamp::now(), format_args!("{:5} {panic}", Level::Error));
             logger.stderr.flush_and_settle();
         }
     }));
@@ -174,10 +174,10 @@ impl Log for Logger {
 
     fn log(&self, record: &Record<'_>) {
         match self.file(record.target()) {
-            Some(file) if record.level() <= Level::Info => file.append(Utc::now(), *record.args()),
+            Some(file) if record.level() <= Level::Info => file.append(Timestamp::now(), *record.args()),
             Some(_) => {}
             None if self.filter.matches(record) => {
-                self.stderr.append(Utc::now(), format_args!("{:5} {}", record.level(), record.args()));
+                self.stderr.append(Timestamp::now(), format_args!("{:5} {}", record.level(), record.args()));
                 self.stderr.flush_and_settle();
             }
             None => {}

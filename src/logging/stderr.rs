@@ -2,7 +2,7 @@
 
 use super::file::{count_lines, is_local};
 use super::writer::Sink;
-use crate::base::text::Utc;
+use jiff::Timestamp;
 use rustix::event::{PollFd, PollFlags, poll};
 use std::fs::File;
 use std::io::{self, Write};
@@ -42,8 +42,11 @@ impl Stderr {
     }
 
     fn tell_of_lost(&mut self) -> bool {
-        let line =
-            format!("{} WARN  stderr took no more for a while; {} lines are missing here\n", Utc::now(), self.lost);
+        let line = format!(
+            "{:.3} WARN  stderr took no more for a while; {} lines are missing here\n",
+            Timestamp::now(),
+            self.lost
+        );
         let is_told = self.lost == 0 || self.write_all(line.as_bytes());
         if is_told {
             self.lost = 0;

@@ -7,7 +7,7 @@
 //!
 //! Lines without room are dropped and counted; the sink reports their number where they are missing.
 
-use crate::base::text::Utc;
+use jiff::Timestamp;
 use std::fmt;
 use std::io::{self, Write};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -96,7 +96,7 @@ impl Writer {
     }
 
     /// Adds a line, or counts it if there is no room.
-    pub(super) fn append(&self, time: Utc, message: fmt::Arguments<'_>) {
+    pub(super) fn append(&self, time: Timestamp, message: fmt::Arguments<'_>) {
         let mut waiting = lock(&self.waiting);
         // After a lost line the next ones are dropped, too, so that the gap is in one place.
         if waiting.lost > 0 || waiting.lines.len() >= self.waiting_bytes_max {
@@ -250,10 +250,10 @@ fn write(sink: &mut dyn Sink, lines: &mut Vec<u8>, (lost, reopen): (u64, bool)) 
 }
 
 /// Adds one line, whatever bytes the message has. A line that is too long is cut.
-fn put_line(lines: &mut Vec<u8>, time: Utc, message: fmt::Arguments<'_>) {
+fn put_line(lines: &mut Vec<u8>, time: Timestamp, message: fmt::Arguments<'_>) {
     let start = lines.len();
     // Writing to a vector does not fail; a `Display` that does leaves what it wrote so far.
-    let _ = write!(lines, "{time} {message}");
+    let _ = write!(lines, "{time:.3} {message}");
     if lines.len() - start > LINE_BYTES_MAX {
         let line = String::from_utf8_lossy(&lines[start..]).into_owned();
         lines.truncate(start);
@@ -313,7 +313,7 @@ mod tests {
     }
 
     fn append(writer: &Writer, text: &str) {
-        writer.append(Utc::from_unix_ns(0), format_args!("{text}"));
+        writer.append(Timestamp::UNIX_EPOCH, format_args!("{text}"));
     }
 
     #[test]

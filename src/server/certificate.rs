@@ -1,7 +1,7 @@
 //! The certificate of a running server: reloaded on SIGHUP, and renewed or warned about before it ends.
 
+use crate::base::calendar::{timestamp_of_seconds, unix_ns};
 use crate::base::limits::{CERTIFICATE_CHECK_INTERVAL, CERTIFICATE_WARN_S};
-use crate::base::text::{Utc, unix_ns};
 use crate::config::{Config, ConfigError};
 use crate::net::transport::TlsPolicy;
 use crate::tls::{Fingerprint, ServerIdentity, ftp_server_config, server_config};
@@ -76,9 +76,9 @@ fn now_s() -> i64 {
 fn warn_of_end(identity: &ServerIdentity, now_s: i64) {
     let left_s = identity.ends_s - now_s;
     if left_s < CERTIFICATE_WARN_S {
-        let end = Utc::from_unix_ns(identity.ends_s.saturating_mul(1_000_000_000));
+        let end = timestamp_of_seconds(identity.ends_s);
         let verb = if left_s < 0 { "ended" } else { "ends" };
-        log::warn!("the certificate {verb} on {end}; renew it with the same key, and clients will not notice");
+        log::warn!("the certificate {verb} on {end:.3}; renew it with the same key, and clients will not notice");
     }
 }
 

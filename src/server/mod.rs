@@ -148,7 +148,7 @@ fn reload_certificate(config: &Config, certificate: &mut Certificate, event_loop
             if certificate.wait_for_lock(now) {
                 let key = config.tls.key.display();
                 log::warn!(
-                    "the certificate stays as it was until another program gives up its lock of the folder of {key}"
+                    "the certificate stays as it was until another program gives up its lock of the directory of {key}"
                 );
             }
         }
@@ -190,7 +190,9 @@ fn reload(config: &mut Config, event_loop: &mut EventLoop) {
     if new.tls.key.parent() != config.tls.key.parent()
         || new.tls.certificate.parent() != config.tls.certificate.parent()
     {
-        log::warn!("`tls` names files in another folder; a server that is confined can read them after a restart only");
+        log::warn!(
+            "`tls` names files in another directory; a server that is confined can read them after a restart only"
+        );
     }
     let accounts = match Accounts::open_at_once(&new) {
         Ok(accounts) => accounts,
@@ -202,6 +204,7 @@ fn reload(config: &mut Config, event_loop: &mut EventLoop) {
         }
         (old, _) => old.clone(),
     };
+    let known = config.warnings();
     *config = Config {
         listen: config.listen.clone(),
         ftp,
@@ -215,6 +218,9 @@ fn reload(config: &mut Config, event_loop: &mut EventLoop) {
     service.set_policy(Policy::from(&*config));
     event_loop.set_limits(config.limits, config.timeouts);
     event_loop.set_ftp(config.ftp.clone());
+    for warning in config.warnings().into_iter().filter(|warning| !known.contains(warning)) {
+        log::warn!("{warning}");
+    }
     log::info!("configuration read again from {}", config.file.display());
 }
 

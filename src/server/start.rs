@@ -47,6 +47,9 @@ pub(super) fn start(config: &Config) -> Result<Started, ServerError> {
     privileges::give_up_rights().map_err(system("give up rights"))?;
     logging::init(config).map_err(|source| ServerError::Logs { source, file: config.file.clone() })?;
     warn_of_rights(config, began_as_root);
+    for warning in config.warnings() {
+        log::warn!("{warning}");
+    }
     raise_descriptor_limit();
     let now = Instant::now();
     let certificate = match openings.identity {

@@ -1,7 +1,7 @@
 //! The wall clock of the store. It may jump, so it measures only what must survive a restart or is
 //! compared with file times.
 
-use crate::base::text::unix_ns;
+use crate::base::calendar::unix_ns;
 use rustix::time::{ClockId, clock_gettime};
 use std::cell::Cell;
 use std::rc::Rc;

@@ -2,6 +2,7 @@
 //! file system of their target, quotas are ledgers. Knows no protocol and no session.
 
 mod access;
+mod boot_id;
 pub mod clock;
 pub mod count;
 pub mod digest_cache;
@@ -54,10 +55,10 @@ pub enum StoreError {
     #[error("not a regular file")]
     NotAFile,
     /// Not a folder.
-    #[error("not a folder")]
+    #[error("not a directory")]
     NotADirectory,
     /// The folder is not empty.
-    #[error("folder not empty")]
+    #[error("directory not empty")]
     NotEmpty,
     /// The name cannot be used here.
     #[error("name cannot be used")]
@@ -69,7 +70,7 @@ pub enum StoreError {
     #[error("on another file system")]
     OtherFileSystem,
     /// A folder cannot be moved into itself.
-    #[error("a folder cannot be moved into itself")]
+    #[error("a directory cannot be moved into itself")]
     IntoItself,
     /// The file's permissions forbid it, or the file system is read-only.
     #[error("permission denied")]
@@ -182,7 +183,7 @@ impl Store {
             ledgers: HashMap::new(),
             systems: Rc::default(),
             partial_expiry,
-            boot: staging::boot_id()?.into(),
+            boot: boot_id::boot_id()?.into(),
             etag_key,
             digests: DigestCache::default(),
             watcher: Watcher::open(),

@@ -2,8 +2,7 @@
 //! configuration. A self-signed certificate is renewed with the same key before it ends, so that pins
 //! stay valid.
 
-use super::certificate::{new_key, self_signed};
-use super::validity::not_after;
+use super::certificate::{new_key, not_after, self_signed};
 use super::{Fingerprint, server_config};
 use crate::base::atomic_file;
 use crate::base::limits::{CERTIFICATE_LIFE_S, CERTIFICATE_RENEW_S};
@@ -113,7 +112,7 @@ fn make_or_renew(files: &TlsFiles, now_s: i64) -> Result<(), IdentityProblem> {
 }
 
 fn unusable(config: &Config, error: &io::Error) -> IdentityProblem {
-    (Part::Key, format!("the folder cannot be used: {error}; {}", config.folder_remedy()))
+    (Part::Key, format!("the directory cannot be used: {error}; {}", config.folder_remedy()))
 }
 
 /// Locks the files, because two servers must not make two keys.

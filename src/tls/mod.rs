@@ -9,7 +9,6 @@ mod pinning;
 mod sealed;
 mod ticket_keys;
 mod tickets;
-mod validity;
 
 pub use identity::ServerIdentity;
 pub use pinning::Pinning;

@@ -90,11 +90,9 @@ pub struct AccountUsage {
     pub used_files: u64,
     /// Bytes reserved for running uploads.
     pub reserved_bytes: u64,
-    /// The limit in bytes; absent: no limit.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// The limit in bytes; null: no limit.
     pub limit_bytes: Option<u64>,
-    /// The limit in files and folders; absent: no limit.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// The limit in files and folders; null: no limit.
     pub limit_files: Option<u64>,
     /// Bytes found on disk, if it was counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -108,8 +106,7 @@ pub struct AccountUsage {
     /// The first ones, each with its path in the home and the reason.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unexamined_entries: Vec<UnexaminedEntry>,
-    /// Why this account could not be checked.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Why this account could not be checked; null: it could.
     pub error: Option<String>,
 }
 

@@ -414,6 +414,10 @@ pub struct End {
     pub sha256: Digest,
 }
 
+/// The end of the message of a [`ErrorCode::Denied`] that concerns the whole account. All further changes would be
+/// refused, too.
+pub const READ_ONLY: &str = "this account is read-only";
+
 /// Body of an abort frame and of [`Reply::Error`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorReply {

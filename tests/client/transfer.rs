@@ -86,7 +86,7 @@ fn a_file_arrives_whole_however_the_bytes_are_cut() {
         stage.run(&format!("get -v f {}", target.display())).expect("fetched");
         assert_eq!(fs::read(&target).expect("read"), bytes);
         let modified = fs::metadata(&target).expect("metadata").modified().expect("time");
-        assert_eq!(berth::base::text::unix_ns(modified), MTIME_NS);
+        assert_eq!(berth::base::calendar::unix_ns(modified), MTIME_NS);
         assert_eq!(names_in(folder.path()), ["f"]);
         assert!(stage.results.text().contains(&Digest::of(&bytes).to_string()));
     }

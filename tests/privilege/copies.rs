@@ -35,7 +35,8 @@ tests! {
         a_file_system_without_permissions_is_told_of_once_and_keeps_the_content;
     [FUSEFAT, MKFS_VFAT, MOUNT, ROOT, MOUNTS, FUSE]
         names_that_a_file_system_takes_for_one_never_replace_each_other,
-        a_mirror_with_delete_keeps_what_the_target_has_under_another_spelling;
+        a_mirror_with_delete_keeps_what_the_target_has_under_another_spelling,
+        a_mirror_with_delete_keeps_what_has_just_arrived_in_a_directory_of_another_spelling;
     [TIME_ZONES]
         times_are_those_of_a_named_zone;
 }
@@ -486,6 +487,32 @@ fn a_mirror_with_delete_keeps_what_the_target_has_under_another_spelling() {
             if is_from { &["mirror", "--delete", "--from", "t", "fat"] } else { &["mirror", "--delete", "t", "fat"] };
         visit.berth(arguments);
         assert_eq!(fs::read(image.join("a")).expect("kept"), b"new");
+    }
+}
+
+fn a_mirror_with_delete_keeps_what_has_just_arrived_in_a_directory_of_another_spelling() {
+    for is_from in [false, true] {
+        for exclude in [&[][..], &["--exclude", "*.tmp"]] {
+            let visit = Visit::new();
+            let (source, image) =
+                if is_from { (visit.there("t"), visit.here("fat")) } else { (visit.here("t"), visit.there("fat")) };
+            let _fat = Fat::new(&visit.place, image.clone(), "image");
+            for name in ["photos/2026/a", "photos/b", "music/c"] {
+                write(&source.join(name), b"new", 0o644);
+            }
+            for name in ["Photos/2026/a", "Photos/B", "Photos/2026/x.tmp", "old/d"] {
+                let path = image.join(name);
+                fs::create_dir_all(path.parent().expect("a directory")).expect("writable");
+                fs::write(path, b"older").expect("writable");
+            }
+            let direction: &[&str] = if is_from { &["--from", "t", "fat"] } else { &["t", "fat"] };
+            let arguments = [&["mirror", "--delete"], exclude, direction].concat();
+            let ended = visit.berth(&arguments);
+            for name in ["photos/2026/a", "photos/b", "music/c"] {
+                assert_eq!(fs::read(image.join(name)).expect("kept"), b"new", "{arguments:?}: {name}: {ended:?}");
+            }
+            assert!(!image.join("old").exists(), "{arguments:?}: {ended:?}");
+        }
     }
 }
 

@@ -162,7 +162,7 @@ fn a_configuration_out_of_its_users_reach_is_named_at_the_start() {
     fs::set_permissions(place.path("conf"), fs::Permissions::from_mode(0o700)).expect("ours");
     for arguments in [&["serve"][..], &["check"], &["user", "list"]] {
         let ended = place.run(place.berthd(arguments)).expect_code(2);
-        for part in ["berthd.json: user: 'nobody' cannot read this file: ", "enter the folders above it"] {
+        for part in ["berthd.json: user: 'nobody' cannot read this file: ", "enter the directories above it"] {
             assert!(ended.stderr.contains(part), "{ended:?}");
         }
     }

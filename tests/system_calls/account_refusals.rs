@@ -18,7 +18,7 @@ tests! {
 const REFUSALS: [(&str, &str, &str); 6] = [
     ("fchmod", "EPERM", "modes (fchmod)"),
     ("fchmod", "ENOSYS", "modes (fchmod)"),
-    ("fsync,syncfs", "EINVAL", "syncs of folders (fsync)"),
+    ("fsync,syncfs", "EINVAL", "syncs of directories (fsync)"),
     ("flock", "ENOLCK", "locks (flock)"),
     ("flock", "EOPNOTSUPP", "locks (flock)"),
     ("fchmod,fchown,fsync,syncfs,flock", "EOPNOTSUPP", "locks (flock)"),

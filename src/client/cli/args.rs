@@ -64,7 +64,7 @@ pub struct Args {
     pub command: Vec<OsString>,
 }
 
-/// Keep servers under names of their own; they stand in berth.json in the configuration folder.
+/// Keep servers under names of their own; they stand in berth.json in the configuration directory.
 #[derive(Debug, Parser)]
 #[command(
     name = "host",
@@ -110,10 +110,10 @@ pub struct AddHostArgs {
     /// Accept only the server with this key
     #[arg(long, value_name = "SHA256:...")]
     pub fingerprint: Option<Fingerprint>,
-    /// The folder there to start in
+    /// The remote directory to start in
     #[arg(long, value_name = "DIR")]
     pub directory: Option<String>,
-    /// The folder here that the shell starts in
+    /// The local directory that the shell starts in
     #[arg(long, value_name = "DIR")]
     pub local_directory: Option<PathBuf>,
     /// Command that prints the password; /bin/sh runs it. It is stored, so it must not contain the password

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::net::IpAddr;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -19,6 +20,7 @@ use crate::client::cli::args::{Args, HOST, LoginTarget};
 use crate::client::connection::state::{folder_of_user, lock_folder, replace};
 use crate::client::error::Failure;
 use crate::client::files::local::shown;
+use crate::client::shell::advice;
 use crate::config::{ConfigError, PORT_DEFAULT};
 use crate::tls::Fingerprint;
 
@@ -102,7 +104,7 @@ impl Hosts {
         };
         let is_foreign = metadata.uid() != 0 && metadata.uid() != rustix::process::geteuid().as_raw();
         if is_foreign || metadata.mode() & 0o022 != 0 {
-            let name = shown(file);
+            let name = advice::local_operand(file).unwrap_or_else(|| "FILE".into());
             let problem = format!("others can write to it, and so choose what is run; run: chmod go-w {name}");
             let problem = if is_foreign { "belongs to somebody else".into() } else { problem };
             return Err(ConfigError::new(file, "", problem));
@@ -247,6 +249,17 @@ pub fn name_of(args: &Args, destination: &Destination) -> String {
     Escaped(name.as_bytes()).to_string()
 }
 
+/// Names the setting `key` of the host `name` and its file.
+pub fn setting(name: &str, key: &str) -> String {
+    let file = file().unwrap_or_default();
+    format!("hosts.{name}.{key} in {}", shown(&file))
+}
+
+/// Returns whether `text` can be the name of a host, and not only an address.
+pub fn may_be_named(text: &str) -> bool {
+    check_name(text).is_ok() && text.parse::<IpAddr>().is_err()
+}
+
 /// Returns whether a host called `name` exists.
 pub fn is_named(name: &str) -> bool {
     matches!(named(name), Ok(Some(_)))
@@ -259,7 +272,10 @@ fn named(text: &str) -> Result<Option<Host>, Failure> {
     match file().filter(|_| check_name(name).is_ok()) {
         Some(file) => match Hosts::read(&file) {
             Ok(mut hosts) => Ok(hosts.0.remove(name)),
-            Err(error) => Err(Failure::Usage(format!("{error}; until then HOST:PORT connects without that file"))),
+            Err(error) => Err(Failure::Usage(format!(
+                "{error}; {}USER@HOST:PORT connects without this file",
+                if error.problem.contains(';') { "" } else { "correct it; " }
+            ))),
         },
         None => Ok(None),
     }

@@ -9,6 +9,7 @@ use crate::base::virtual_path::VPath;
 use crate::client::connection::link::Link;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
+use crate::client::shell::advice;
 use crate::client::shell::command::options;
 use crate::client::shell::lexer::Word;
 use crate::client::transfer::pipes::fetch;
@@ -107,7 +108,10 @@ fn show_object(session: &mut Session, path: &VPath) -> Result<(), Failure> {
             return Ok(());
         }
         let most = Size(JSON_CONTENT_BYTES_MAX);
-        Err(Failure::Local(format!("{path} has more than the {most} that one JSON object takes; use 'get {path} -'")))
+        Err(Failure::Local(format!(
+            "{path} has more than the {most} that one JSON object takes; use '{} -'",
+            advice::remote("get", path)
+        )))
     })?;
     session.output.json(&json!({
         "command": "cat", "ok": true, "path": Name::from(path), "size": streamed.size, "sha256": streamed.sha256,

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{none, paths, refusal};
+use super::{paths, refusal};
 use crate::base::virtual_path::VPath;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
@@ -38,16 +38,15 @@ fn back(session: &mut Session) -> Result<(), Failure> {
 
 /// Makes `folder` the current directory, if it is a directory.
 pub fn enter(session: &mut Session, folder: VPath) -> Result<(), Failure> {
-    if !folder.is_root() && session.stat(&folder)?.kind == EntryKind::File {
-        return Err(Failure::Local(format!("{folder} is a file, not a directory")));
+    if !folder.is_root() && session.stat(&folder)?.kind != EntryKind::Dir {
+        return Err(Failure::Local(format!("{folder} is not a directory")));
     }
     session.previous_folder = Some(std::mem::replace(&mut session.folder, folder));
     Ok(())
 }
 
 /// `pwd`
-pub fn pwd(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
-    none("pwd", words)?;
+pub fn pwd(session: &mut Session, _: &[Word]) -> Result<(), Failure> {
     session.output.line(&session.folder)?;
     session.output.json(&json!({"command": "pwd", "ok": true, "path": Name::from(&session.folder)}))
 }

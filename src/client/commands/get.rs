@@ -4,10 +4,10 @@
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 use super::cat::Shown;
 use super::local::path as local_path;
@@ -18,6 +18,7 @@ use crate::client::files::local::{destination, names_in, shown};
 use crate::client::files::modes::{ModePolicy, create_folder, mode_policy};
 use crate::client::files::remote::not_examined;
 use crate::client::files::spellings::Spellings;
+use crate::client::shell::advice;
 use crate::client::shell::command::{options, usage};
 use crate::client::shell::lexer::Word;
 use crate::client::transfer::batch::{report_identical, transfer_many, transfer_one, without_identical};
@@ -28,6 +29,7 @@ use crate::client::transfer::part::names::remove_part;
 use crate::client::transfer::pipes::fetch as fetch_content;
 use crate::client::transfer::report::Report;
 use crate::client::ui::progress::{Progress, Style};
+use crate::client::ui::stopwatch::Stopwatch;
 use crate::client::ui::summary::Summary;
 use crate::client::unfinished_tree::UnfinishedTree;
 use crate::wire::message::{Entry, EntryKind, ErrorCode};
@@ -71,6 +73,11 @@ pub fn get(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     note_interruption(session, result)
 }
 
+/// Returns whether the command writes the content of a file to standard output.
+pub fn is_to_stdout(words: &[Word]) -> bool {
+    matches!(words, [name, .., last] if name.is_bare(b"get") && last.is_bare(b"-"))
+}
+
 /// The local destination of the files.
 enum LocalTarget {
     /// Into this directory, under their own names.
@@ -103,7 +110,7 @@ impl LocalTarget {
         }
         check_name(session, words, word, remotes)?;
         if remotes.len() != 1 || word.text.ends_with(b"/") {
-            return Err(not_a_folder(&path));
+            return Err(not_a_folder(session, &path));
         }
         Ok(match tree {
             Some(tree) => Self::Tree(path, tree),
@@ -132,8 +139,12 @@ fn check_name(session: &mut Session, words: &[Word], word: &Word, remotes: &[VPa
     if is_marked_as_target(words) || is_place_here(&local_path(word)) || remotes == std::slice::from_ref(&remote) {
         return Ok(());
     }
+    let is_one_shot = session.output.is_one_shot;
     match session.stat(&remote) {
-        Ok(_) => Err(listed_as_target("get", words, &format!("{remote} is at the server, and not a local directory"))),
+        Ok(_) => {
+            let problem = format!("{remote} is at the server, and not a local directory");
+            Err(listed_as_target("get", words, &problem, is_one_shot))
+        }
         Err(Failure::Refused(reply)) if !reply.fatal => Ok(()),
         Err(failure) => Err(failure),
     }
@@ -142,8 +153,9 @@ fn check_name(session: &mut Session, words: &[Word], word: &Word, remotes: &[VPa
 /// `get FILE -`: writes only the content to standard output.
 fn get_content(session: &mut Session, remote: &VPath) -> Result<(), Failure> {
     session.output.reserve_for_content();
-    // A progress bar would mix with the text.
-    let style = if session.output.is_terminal { Style::Silent } else { session.progress };
+    // Progress would mix with the text, or with the objects.
+    let is_silent = session.output.is_terminal || session.output.is_json;
+    let style = if is_silent { Style::Silent } else { session.progress };
     let entry = session.stat(remote)?;
     if entry.kind == EntryKind::Dir {
         return Err(Failure::Local(format!("{remote} is a directory; only a file goes to standard output")));
@@ -170,16 +182,26 @@ fn get_single(
 ) -> Result<(), Failure> {
     let entry = session.stat(remote)?;
     if entry.kind == EntryKind::Dir {
-        return Err(Failure::Local(format!("{remote} is a folder; -r takes it whole")));
+        return Err(Failure::Local(format!("{remote} is a directory; -r takes it whole")));
     }
     let (job, _) = job(remote.clone(), target.of(remote), &entry, modes);
-    if let Some(folder) = job.local.parent().filter(|folder| !folder.as_os_str().is_empty())
-        && matches!(fs::metadata(folder), Err(error) if error.kind() == std::io::ErrorKind::NotFound)
-    {
-        let folder = shown(folder);
-        return Err(Failure::Local(format!("local directory {folder} does not exist; !mkdir -p {folder} creates it")));
+    if let Some(folder) = job.local.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        check_folder(session, folder, &job.local)?;
     }
     get_one(session, &mut Summary::new("get", true), job, entry.size, &mut overwrite, false)
+}
+
+/// Checks that the directory for the destination exists.
+fn check_folder(session: &Session, folder: &Path, destination: &Path) -> Result<(), Failure> {
+    match fs::metadata(folder) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let creation = advice::local(&session.output, "mkdir -p", folder);
+            Err(Failure::Local(format!("local directory {} does not exist; {creation} creates it", shown(folder))))
+        }
+        Err(error) if error.kind() == ErrorKind::NotADirectory => Err(Failure::file_above_here(destination)),
+        Ok(metadata) if !metadata.is_dir() => Err(Failure::file_above_here(destination)),
+        _ => Ok(()),
+    }
 }
 
 /// Downloads one file and handles an existing local file.
@@ -203,7 +225,7 @@ fn get_one(
         }
         job.replace = true;
     }
-    let started = Instant::now();
+    let started = Stopwatch::start();
     let fetched = match fetch(session, &job, size) {
         Err(failure) if failure.is_refusal(ErrorCode::Changed) => {
             session.output.note(format_args!("{} changed meanwhile: starting again", job.remote));
@@ -360,7 +382,7 @@ fn plan(
                 wanted.extend(plan_tree(session, summary, (remote, bits), &local, target, modes)?);
             }
             Ok(entry) if entry.kind == EntryKind::Dir => {
-                let failure = Failure::Local(format!("{remote} is a folder; -r takes it whole"));
+                let failure = Failure::Local(format!("{remote} is a directory; -r takes it whole"));
                 summary.count(session, Err(failure))?;
             }
             Ok(entry) => wanted.push(job(remote.clone(), local, &entry, modes)),
@@ -386,7 +408,8 @@ fn plan_tree(
     if !(root.is_root() && local_root.is_dir())
         && let Err(failure) = make_folder(local_root, root_bits)
     {
-        if matches!(failure, Failure::LocalDenied(_)) {
+        // The tree is all that there is to fetch.
+        if matches!(failure, Failure::LocalDenied(_)) || matches!(target, LocalTarget::Tree(..)) {
             return Err(failure);
         }
         summary.count(session, Err(failure))?;
@@ -464,13 +487,14 @@ fn make_own_folder(
 }
 
 /// Returns the failure of a command whose local target must be a directory but is not.
-fn not_a_folder(path: &Path) -> Failure {
+fn not_a_folder(session: &Session, path: &Path) -> Failure {
     // The trailing slash is dropped, because the system resolves it only for a directory.
     let exists = fs::metadata(path.components().as_path()).is_ok();
+    let creation = advice::local(&session.output, "mkdir", path);
     let path = shown(path);
     Failure::Usage(match exists {
         true => format!("local {path} is a file, not a directory; choose another place"),
-        false => format!("{path} is not a local directory; create it with !mkdir {path}"),
+        false => format!("{path} is not a local directory; create it with {creation}"),
     })
 }
 
@@ -481,15 +505,18 @@ fn make_folder(path: &Path, bits: Option<u32>) -> Result<(), Failure> {
         return Ok(());
     }
     let Ok(here) = fs::symlink_metadata(path) else {
-        return create_folder(path, bits).map_err(|error| Failure::local(path, &error));
+        return create_folder(path, bits).map_err(|error| match error.kind() {
+            ErrorKind::NotADirectory => Failure::file_above_here(path),
+            _ => Failure::local(path, &error),
+        });
     };
     let path = shown(path);
     match (here.is_dir(), here.is_symlink()) {
         (true, _) => Ok(()),
         (_, true) => Err(Failure::Local(format!(
-            "{path} is a link here, which is not followed; get that folder to where it leads, by name"
+            "{path} is a local link, which is not followed; get that directory to where it leads, by name"
         ))),
-        _ => Err(Failure::Local(format!("{path} is no folder here; choose another place"))),
+        _ => Err(Failure::Local(format!("local {path} is a file, not a directory; choose another place"))),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{none, paths, refusal};
+use super::{paths, refusal};
 use crate::base::text::Size;
 use crate::base::virtual_path::VPath;
 use crate::client::connection::session::Session;
@@ -22,7 +22,7 @@ pub fn stat(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
         let entry = session.stat(path)?;
         let kind = match entry.kind {
             EntryKind::File => "file",
-            EntryKind::Dir => "folder",
+            EntryKind::Dir => "directory",
             EntryKind::Link => "link",
             EntryKind::Other => "other",
         };
@@ -55,8 +55,7 @@ pub fn sha256(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
 }
 
 /// `quota`
-pub fn quota(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
-    none("quota", words)?;
+pub fn quota(session: &mut Session, _: &[Word]) -> Result<(), Failure> {
     let report = quota_report(session)?;
     for line in quota_lines(&report) {
         session.output.line(line)?;

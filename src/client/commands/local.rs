@@ -9,9 +9,8 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::list::{LETTERS, View, show, title};
-use super::none;
+use crate::base::calendar::unix_ns;
 use crate::base::glob::Pattern;
-use crate::base::text::unix_ns;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 use crate::client::files::local::{name_of, shown};
@@ -33,8 +32,7 @@ pub fn lcd(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
 }
 
 /// `lpwd`
-pub fn lpwd(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
-    none("lpwd", words)?;
+pub fn lpwd(session: &mut Session, _: &[Word]) -> Result<(), Failure> {
     let folder = std::env::current_dir().map_err(|error| Failure::local(Path::new("."), &error))?;
     session.output.line(shown(&folder))?;
     session.output.json(&json!({"command": "lpwd", "ok": true, "path": name_of(&folder)}))

@@ -18,7 +18,7 @@ pub mod usage;
 use crate::base::virtual_path::VPath;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
-use crate::client::shell::command::{options, usage};
+use crate::client::shell::command::usage;
 use crate::client::shell::lexer::Word;
 
 /// Returns the paths that all operands name, with patterns expanded. At least one operand is required.
@@ -31,10 +31,4 @@ fn paths(session: &mut Session, command: &str, operands: &[&Word]) -> Result<Vec
         paths.extend(session.expand(word)?);
     }
     Ok(paths)
-}
-
-/// Refuses operands for a command that takes none.
-fn none(command: &str, words: &[Word]) -> Result<(), Failure> {
-    let is_empty = options(command, "", words)?.1.is_empty();
-    if is_empty { Ok(()) } else { Err(usage(command, &format!("'{command}' takes no arguments"))) }
 }

@@ -4,7 +4,8 @@ use std::time::SystemTime;
 
 use serde_json::json;
 
-use crate::base::text::{Escaped, Size, unix_ns};
+use crate::base::calendar::unix_ns;
+use crate::base::text::{Escaped, Size};
 use crate::client::connection::incoming::Event;
 use crate::client::connection::session::Session;
 use crate::client::error::{Failure, LinkError, unexpected};

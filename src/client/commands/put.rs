@@ -7,7 +7,6 @@ use std::iter::successors;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 use super::local::{expand, path as local_path};
 use super::refusal;
@@ -26,7 +25,8 @@ use crate::client::transfer::overwrite::{Conflict, Decision, Overwrite};
 use crate::client::transfer::part::names::destination_of_part;
 use crate::client::transfer::pipes::send as send_content;
 use crate::client::transfer::report::Report;
-use crate::client::ui::progress::Progress;
+use crate::client::ui::progress::{Progress, Style};
+use crate::client::ui::stopwatch::Stopwatch;
 use crate::client::ui::summary::Summary;
 use crate::client::unfinished_tree::UnfinishedTree;
 use crate::wire::message::{EntryKind, ErrorCode, PutMode};
@@ -98,11 +98,18 @@ impl RemoteTarget {
             (Self::Folder(path), Some(tree)) if tree.is_begun(session, None) => Ok(Self::Tree(path, tree)),
             (Self::Folder(path), _) => Ok(Self::Folder(path)),
             (Self::Path(path), tree) => {
-                check_name(words, word, locals)?;
+                check_name(words, word, locals, session.output.is_one_shot)?;
                 if locals.len() != 1 || word.text.ends_with(b"/") {
                     return Err(refusal::of_target(session, &path));
                 }
-                Ok(tree.map_or(Self::Path(path.clone()), |tree| Self::Tree(path, tree)))
+                let Some(tree) = tree else { return Ok(Self::Path(path)) };
+                match session.find(&path) {
+                    Ok(Some(_)) => Err(Failure::Local(format!(
+                        "remote {path} is a file, and local {} is a directory; choose another path",
+                        shown(&locals[0])
+                    ))),
+                    _ => Ok(Self::Tree(path, tree)),
+                }
             }
             (tree, _) => Ok(tree),
         }
@@ -132,12 +139,13 @@ impl RemoteTarget {
 
 /// Refuses a remote target name that also exists locally: a user who lists local files, or lets a shell list
 /// them, wants to send all of them.
-fn check_name(words: &[Word], word: &Word, locals: &[PathBuf]) -> Result<(), Failure> {
+fn check_name(words: &[Word], word: &Word, locals: &[PathBuf], is_one_shot: bool) -> Result<(), Failure> {
     let here = local_path(word);
     if is_marked_as_target(words) || locals == std::slice::from_ref(&here) || fs::symlink_metadata(&here).is_err() {
         return Ok(());
     }
-    Err(listed_as_target("put", words, &format!("{} is on this machine, and not a remote directory", shown(&here))))
+    let problem = format!("{} is on this machine, and not a remote directory", shown(&here));
+    Err(listed_as_target("put", words, &problem, is_one_shot))
 }
 
 fn child(folder: &VPath, name: &std::ffi::OsStr, local: &Path) -> Result<VPath, Failure> {
@@ -150,12 +158,14 @@ fn put_content(session: &mut Session, target: &Word, force: bool) -> Result<(), 
         return Err(usage("put", "standard input has the commands; give those with -c or -f FILE"));
     }
     let remote = match RemoteTarget::look(session, target)? {
+        RemoteTarget::Path(remote) if target.text.ends_with(b"/") => return Err(refusal::of_target(session, &remote)),
         RemoteTarget::Path(remote) | RemoteTarget::Tree(remote, _) => remote,
-        RemoteTarget::Folder(folder) => return Err(usage("put", &format!("{folder} is a folder; name a file"))),
+        RemoteTarget::Folder(folder) => return Err(usage("put", &format!("{folder} is a directory; name a file"))),
     };
     let mode = if force { PutMode::Replace } else { PutMode::Create };
-    let mut progress = Progress::of_file(session.progress, &label(&remote), None);
-    let started = Instant::now();
+    let style = if session.output.is_json { Style::Silent } else { session.progress };
+    let mut progress = Progress::of_file(style, &label(&remote), None);
+    let started = Stopwatch::start();
     let sent = send_content(session, &remote, mode, &mut progress);
     drop(progress);
     let transferred = sent.map_err(|failure| match failure {
@@ -177,10 +187,10 @@ fn put_single(
 ) -> Result<(), Failure> {
     let metadata = fs::metadata(local).map_err(|error| Failure::missing_here(local, &error))?;
     if metadata.is_dir() {
-        return Err(Failure::Local(format!("{} is a folder; -r takes it whole", shown(local))));
+        return Err(Failure::Local(format!("{} is a directory; -r takes it whole", shown(local))));
     }
     let job = new_job(local.to_path_buf(), target.of(local)?, metadata.len(), modes);
-    let started = Instant::now();
+    let started = Stopwatch::start();
     let (job, result) = transfer_one(session, UPLOAD, job, metadata.len())?;
     match result {
         Err(failure) if failure.is_refusal(ErrorCode::Exists) => {
@@ -227,7 +237,7 @@ fn put_over(
         }
     }
     job.replace = true;
-    let started = Instant::now();
+    let started = Stopwatch::start();
     let (job, result) = transfer_one(session, UPLOAD, job, size)?;
     Report::of_job(UPLOAD, &job, result?, Some(started.elapsed())).count(session, summary)
 }
@@ -418,7 +428,7 @@ fn make_folders(
         let is_below_missing = path.parent().is_some_and(|folder| missing.contains(&folder));
         missing.insert(path.clone());
         if !is_below_missing {
-            let failure = refusal::of_mkdir(session, path, failure);
+            let failure = refusal::of_tree(session, path, failure);
             summary.count(session, Err(failure))?;
         }
     }
@@ -450,7 +460,7 @@ fn plan(
         let planned = match fs::metadata(local) {
             Err(error) => Err(Failure::missing_here(local, &error)),
             Ok(metadata) if metadata.is_dir() && !with_folders => {
-                Err(Failure::Local(format!("{} is a folder; -r takes it whole", shown(local))))
+                Err(Failure::Local(format!("{} is a directory; -r takes it whole", shown(local))))
             }
             Ok(metadata) => target.of(local).map(|remote| (remote, metadata)),
         };

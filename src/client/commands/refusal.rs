@@ -3,6 +3,7 @@
 use crate::base::virtual_path::VPath;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
+use crate::client::shell::advice;
 use crate::wire::message::{EntryKind, ErrorCode};
 
 /// Explains the refusal of a command for files. `advice` applies if `path` is a directory.
@@ -32,14 +33,22 @@ pub(super) fn of_new(session: &mut Session, path: &VPath, failure: Failure) -> F
     let failure = of_path(session, path, failure);
     let Some(parent) = path.parent().filter(|_| failure.is_refusal(ErrorCode::NotFound)) else { return failure };
     match session.find(&parent) {
-        Ok(None) => failure.reworded(format!("remote directory {parent} does not exist; mkdir -p {parent} creates it")),
+        Ok(None) => {
+            let creation = advice::remote("mkdir -p", &parent);
+            failure.reworded(format!("remote directory {parent} does not exist; {creation} creates it"))
+        }
         _ => failure,
     }
 }
 
 /// Explains the refusal of an upload to `path`.
 pub(super) fn of_upload(session: &mut Session, path: &VPath, failure: Failure) -> Failure {
-    let failure = of_file(session, path, failure, &format!("put FILE {path}/NAME stores the file in it"));
+    let inside = path.child(b"NAME").map_or("put FILE DIRECTORY/NAME".into(), |path| advice::remote("put FILE", &path));
+    if failure.is_refusal(ErrorCode::NotAFile)
+        && matches!(session.stat(path), Ok(entry) if entry.kind == EntryKind::Dir)
+    {
+        return failure.reworded(format!("remote {path} is a directory; {inside} stores the file in it"));
+    }
     of_new(session, path, failure)
 }
 
@@ -47,7 +56,7 @@ pub(super) fn of_upload(session: &mut Session, path: &VPath, failure: Failure) -
 pub(super) fn of_target(session: &mut Session, path: &VPath) -> Failure {
     Failure::Usage(match session.find(path) {
         Ok(Some(_)) => format!("remote {path} is a file, not a directory; choose another place"),
-        _ => format!("{path} is not a remote directory; create it with mkdir {path}"),
+        _ => format!("{path} is not a remote directory; create it with {}", advice::remote("mkdir", path)),
     })
 }
 
@@ -60,6 +69,14 @@ pub(super) fn of_mkdir(session: &mut Session, path: &VPath, failure: Failure) ->
         Ok(EntryKind::Dir) => failure.reworded(format!("directory {path} exists; mkdir -p accepts that")),
         Err(told) if told.is_refusal(ErrorCode::NotADirectory) => told,
         _ => failure.reworded(format!("{path} exists and is not a directory; choose another name")),
+    }
+}
+
+/// Explains the refusal to create a directory of a tree.
+pub(super) fn of_tree(session: &mut Session, path: &VPath, failure: Failure) -> Failure {
+    match failure.is_refusal(ErrorCode::Exists) {
+        true => failure.reworded(format!("remote {path} exists and is not a directory; choose another name")),
+        false => of_new(session, path, failure),
     }
 }
 

@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use serde_json::json;
 
 use super::inspect::{quota_object, quota_report};
-use super::none;
 use crate::base::text::Size;
 use crate::base::virtual_path::VPath;
 use crate::client::connection::session::Session;
@@ -117,8 +116,7 @@ fn show(session: &mut Session, path: &VPath, Usage { bytes, files }: Usage) -> R
 }
 
 /// `df`
-pub fn df(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
-    none("df", words)?;
+pub fn df(session: &mut Session, _: &[Word]) -> Result<(), Failure> {
     let report = quota_report(session)?;
     for line in df_lines(&report) {
         session.output.line(line)?;

@@ -17,6 +17,7 @@ use crate::client::cli::args::Args;
 use crate::client::cli::hosts::Destination;
 use crate::client::error::Failure;
 use crate::client::files::local::shown;
+use crate::client::shell::advice;
 use crate::client::shell::interrupt::Interrupt;
 
 /// Where the password comes from.
@@ -86,9 +87,10 @@ fn from_file(path: &Path) -> Result<Zeroizing<String>, Failure> {
     let file = File::open(path).map_err(failure)?;
     let metadata = file.metadata().map_err(failure)?;
     if metadata.mode() & 0o077 != 0 && !is_mounted_secret(&metadata) {
-        let name = shown(path);
+        let name = advice::local_operand(path).unwrap_or_else(|| "FILE".into());
         return Err(Failure::Usage(format!(
-            "others can read the password file {name}; run: chmod 600 {name}, or use --password-command"
+            "others can read the password file {}; run: chmod 600 {name}, or use --password-command",
+            shown(path)
         )));
     }
     let mut text = Zeroizing::new(String::with_capacity(PASSWORD_BYTES_MAX + 5));

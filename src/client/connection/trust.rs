@@ -44,11 +44,17 @@ impl Trust {
         let host = host.to_lowercase();
         let host_and_port = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
         let file = state.known_hosts();
-        let known = match file.as_deref().map(KnownHosts::read) {
-            Some(Ok(known)) => known.hosts.get(&host_and_port).copied(),
+        let known = match file.as_deref().map(|file| (file, KnownHosts::read(file))) {
+            Some((_, Ok(known))) => known.hosts.get(&host_and_port).copied(),
             // A user who gives the fingerprint needs no file.
-            Some(Err(_)) if given.is_some() => None,
-            Some(Err(failure)) => return Err(failure),
+            Some(_) if given.is_some() => None,
+            Some((file, Err(problem))) => {
+                return Err(Failure::Local(format!(
+                    "{} {problem}, so no server can be recognized: restore it from a backup, or remove it and confirm \
+                     the key of each server again; --fingerprint SHA256:... works without it",
+                    shown(file)
+                )));
+            }
             None => None,
         };
         Ok(Self { host_and_port, file, known, given, pinning: Pinning::new(given.or(known)) })
@@ -127,41 +133,51 @@ impl Trust {
             };
             return output.note(format_args!("the server's key is not remembered: {text}"));
         };
-        if let Err(error) = KnownHosts::add(file, &self.host_and_port, seen) {
-            output.note(format_args!("the server's key could not be remembered: {error}"));
+        match KnownHosts::add(file, &self.host_and_port, seen) {
+            Ok(()) => {}
+            Err(AddError::Unusable(problem)) => output.note(format_args!(
+                "the server's key is not remembered, because {} {problem}; restore it from a backup, or remove it",
+                shown(file)
+            )),
+            Err(AddError::Unwritten(failure)) => {
+                output.note(format_args!("the server's key could not be remembered: {failure}"));
+            }
         }
     }
 }
 
+/// Why a key is not stored.
+#[derive(Debug)]
+enum AddError {
+    /// The file cannot be read, and why.
+    Unusable(String),
+    /// The file cannot be written.
+    Unwritten(Failure),
+}
+
 impl KnownHosts {
-    fn read(path: &Path) -> Result<Self, Failure> {
-        let unusable = |problem: String| {
-            Failure::Local(format!(
-                "{} {problem}, so no server can be recognized: restore it from a backup, or remove it and confirm \
-                 the key of each server again; --fingerprint SHA256:... works without it",
-                shown(path)
-            ))
-        };
+    /// Reads the file. Fails with the problem, which follows the name of the file in a sentence.
+    fn read(path: &Path) -> Result<Self, String> {
         let bytes = match atomic_file::read_at_most(path, BYTES_MAX) {
             Ok(bytes) => bytes,
             // A dangling symlink is not replaced: its target may be on a disk that is not mounted.
             Err(error) if error.kind() == io::ErrorKind::NotFound && !path.is_symlink() => return Ok(Self::default()),
-            Err(error) => return Err(unusable(format!("cannot be read ({})", plain(&error)))),
+            Err(error) => return Err(format!("cannot be read ({})", plain(&error))),
         };
         if bytes.trim_ascii().is_empty() {
-            return Err(unusable("is empty, as after a power loss".into()));
+            return Err("is empty, as after a power loss".into());
         }
         json::read_object(&bytes).map_err(|error| {
             let problem = json::explain(&error);
-            unusable(format!("is damaged ({})", Escaped(problem.as_bytes())))
+            format!("is damaged ({})", Escaped(problem.as_bytes()))
         })
     }
 
     /// Adds one key under a lock, because other clients may add keys at the same time.
-    fn add(path: &Path, host_and_port: &str, fingerprint: Fingerprint) -> Result<(), Failure> {
-        let failure = |error: io::Error| Failure::local(path, &error);
+    fn add(path: &Path, host_and_port: &str, fingerprint: Fingerprint) -> Result<(), AddError> {
+        let failure = |error: io::Error| AddError::Unwritten(Failure::local(path, &error));
         let _lock = lock_folder(path.parent().unwrap_or(Path::new("."))).map_err(failure)?;
-        let mut known = Self::read(path)?;
+        let mut known = Self::read(path).map_err(AddError::Unusable)?;
         known.hosts.insert(host_and_port.to_string(), fingerprint);
         write_whole(path, &known).map_err(failure)
     }

@@ -17,6 +17,7 @@ use crate::base::text::Escaped;
 use crate::client::connection::state::FileStamp;
 use crate::client::error::Failure;
 use crate::client::files::spellings::Names;
+use crate::client::shell::advice;
 use crate::client::shell::interrupt::Watch;
 use crate::wire::message::Name;
 
@@ -38,7 +39,7 @@ impl UploadSource {
         let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(failure)?;
         let metadata = file.metadata().map_err(failure)?;
         if metadata.is_dir() {
-            return Err(Failure::Local(format!("{} is a folder; -r takes it whole", shown(path))));
+            return Err(Failure::Local(format!("{} is a directory; -r takes it whole", shown(path))));
         }
         if !metadata.is_file() {
             return Err(Failure::Local(format!(
@@ -48,9 +49,10 @@ impl UploadSource {
         }
         // Files of /proc report a size of 0.
         if metadata.len() == 0 && file.read_at(&mut [0], 0).map_err(failure)? > 0 {
-            let name = shown(path);
+            let input = advice::local_operand(path).unwrap_or_else(|| "FILE".into());
             return Err(Failure::Local(format!(
-                "{name} does not tell its size; put - NAME < {name} sends its content"
+                "{} does not tell its size; berth HOST put - NAME < {input} sends its content",
+                shown(path)
             )));
         }
         Ok(Self {
@@ -166,7 +168,7 @@ pub fn destination(path: &Path) -> Result<Option<fs::Metadata>, Failure> {
         return Ok(Some(here));
     }
     Err(Failure::Local(match (here.is_dir(), here.is_symlink()) {
-        (true, _) => format!("{path} is a folder here; choose another name"),
+        (true, _) => format!("{path} is a local directory; choose another name"),
         (_, true) => format!("{path} is a link here, which is not replaced; name the file it leads to"),
         _ => format!("{path} is no regular file here and is not replaced; choose another name"),
     }))

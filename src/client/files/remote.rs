@@ -297,7 +297,7 @@ impl<'a> ListingBudget<'a> {
         let left = (self.entries.checked_sub(1), self.bytes.checked_sub(path.as_bytes().len()));
         let (Some(entries), Some(bytes)) = left else {
             return Err(Failure::Local(format!(
-                "{} is more than {LISTING_ENTRIES_MAX} entries, or {} of paths; take its folders one by one",
+                "{} is more than {LISTING_ENTRIES_MAX} entries, or {} of paths; take its directories one by one",
                 Escaped(self.of),
                 Size(TREE_BYTES_MAX as u64)
             )));
@@ -324,7 +324,7 @@ fn with_paths(folder: &VPath, entries: Vec<Entry>) -> (Vec<TreeEntry>, Option<Fa
         let name = shortened(Escaped(&name.0).to_string(), NAME_BYTES_MAX);
         let others = if others > 0 { format!(" and {others} more") } else { String::new() };
         Failure::Local(format!(
-            "{name}{others} in {folder}: {error}, so this is left out; rename it, or move that folder up"
+            "{name}{others} in {folder}: {error}, so this is left out; rename it, or move that directory up"
         ))
     });
     (reached, failure)

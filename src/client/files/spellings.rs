@@ -57,7 +57,8 @@ impl Spellings {
             let Some(names) = listed.get(folder).and_then(Option::as_ref).filter(|names| !names.contains(name)) else {
                 continue;
             };
-            let is_there = |other: &&Vec<u8>| split(other).0 == folder && names.contains(split(other).1);
+            // The other path may also spell its directories otherwise.
+            let is_there = |other: &&Vec<u8>| other[..] != *path && names.contains(split(other).1);
             if let Some(other) = group.iter().find(is_there) {
                 found.insert(path.to_vec(), other.clone());
             }
@@ -79,11 +80,11 @@ fn folded(path: &[u8]) -> Vec<u8> {
     for name in path.split(|&byte| byte == b'/') {
         let start = folded.len();
         for c in String::from_utf8_lossy(name).chars() {
-            let ascii = c.to_lowercase().chain(c.to_uppercase()).find(char::is_ascii);
-            match ascii {
-                Some(letter) => folded.push(letter.to_ascii_lowercase() as u8),
-                None if is_combining(c) && folded.len() > start => drop(folded.pop()),
-                None => {}
+            match c {
+                c if c.is_ascii() => folded.push(c.to_ascii_lowercase() as u8),
+                c if c.to_lowercase().any(|c| c.is_ascii()) => fold_into(&mut folded, start, c.to_lowercase()),
+                // A letter may be several in upper case.
+                c => fold_into(&mut folded, start, c.to_uppercase()),
             }
         }
         while folded.len() > start && folded.last().is_some_and(|last| b". ".contains(last)) {
@@ -92,6 +93,16 @@ fn folded(path: &[u8]) -> Vec<u8> {
         folded.push(b'/');
     }
     folded
+}
+
+fn fold_into(folded: &mut Vec<u8>, start: usize, letters: impl Iterator<Item = char>) {
+    for c in letters {
+        match c {
+            c if c.is_ascii() => folded.push(c.to_ascii_lowercase() as u8),
+            c if is_combining(c) && folded.len() > start => drop(folded.pop()),
+            _ => {}
+        }
+    }
 }
 
 fn is_combining(c: char) -> bool {
@@ -122,7 +133,9 @@ mod tests {
         assert_eq!(otherwise(&["/d/a", "/d/A", "/d/b"], &["A", "a", "b"]), [""; 0]);
         assert_eq!(otherwise(&["/\u{e9}t\u{e9}", "/E\u{301}te\u{301}"], &["\u{e9}t\u{e9}"]).len(), 1);
         assert_eq!(otherwise(&["a.", "a"], &["a"]), ["a. is a"]);
-        assert_eq!(otherwise(&["\u{212a}elvin", "kelvin", "stra\u{df}e", "STRASSE"], &["kelvin", "STRASSE"]).len(), 1);
+        assert_eq!(otherwise(&["\u{212a}elvin", "kelvin", "stra\u{df}e", "STRASSE"], &["kelvin", "STRASSE"]).len(), 2);
+        assert_eq!(otherwise(&["\u{1f0}", "j\u{30c}"], &["j\u{30c}"]).len(), 1);
+        assert_eq!(otherwise(&["\u{130}x", "i\u{307}x"], &["i\u{307}x"]).len(), 1);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::io::{self, IsTerminal};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
@@ -83,7 +84,7 @@ impl Order {
                 _ => return Err(no_option("mirror", word)),
             }
         }
-        let [from, to] = operands[..] else { return Err(usage("mirror", "it needs two folders")) };
+        let [from, to] = operands[..] else { return Err(usage("mirror", "it needs two directories")) };
         let (local, remote) = if is_from { (to, from) } else { (from, to) };
         let (local, remote) = (local_path(local), session.path(remote)?);
         let mask = if is_from { umask() } else { UMASK };
@@ -101,7 +102,7 @@ impl Order {
             plan.extra.clear();
             session.output.note("nothing is removed, because not everything could be read");
         }
-        self.tell_what_stays(session, &mut summary, &plan)?;
+        self.tell_what_stays(session, &mut summary, &plan, source, target)?;
         if self.is_dry_run {
             return self.tell_plan(session, summary, &plan);
         }
@@ -125,17 +126,21 @@ impl Order {
         let (source, target) = if self.is_from { (&found.there, &found.here) } else { (&found.here, &found.there) };
         self.remove_useless_parts(&plan, &found.parts);
         self.remove(session, summary, target, &plan.in_the_way)?;
-        let spellings = self.spellings(source, &plan);
+        let spellings = self.spellings(source, target);
         let mut missing = self.make_folders(session, summary, source, &plan.folders)?;
         let folders = plan.folders.clone();
-        missing.extend(self.settle_spellings(session, summary, &spellings, &mut plan, &folders)?.doubled);
+        let settled = self.settle_spellings(session, summary, &spellings, source, &mut plan, &folders)?;
+        missing.extend(settled.doubled);
         plan.files.retain(|file| !missing.iter().any(|folder| folder.contains(&file.path)));
-        self.settle_local_spellings(session, summary, &spellings, &mut plan)?;
+        self.settle_local_spellings(session, summary, &spellings, source, &mut plan, &settled.kept)?;
         let mut occupied = self.move_files(session, summary, &plan)?;
-        let settled = self.settle_spellings(session, summary, &spellings, &mut plan, &occupied)?;
+        let settled = self.settle_spellings(session, summary, &spellings, source, &mut plan, &occupied)?;
         occupied.retain(|path| !settled.doubled.contains(path));
         self.move_occupied(session, summary, source, &occupied)?;
         self.change_modes(session, summary, &plan)?;
+        if self.is_from {
+            self.keep_what_arrived(&mut plan, &folders);
+        }
         self.remove(session, summary, target, &plan.extra)
     }
 
@@ -223,10 +228,7 @@ impl Order {
     fn make_root(&self, session: &mut Session, mode: Option<u32>) -> Result<(), Failure> {
         if self.is_from {
             return self.make_local_root(mode).map_err(|error| match error.kind() {
-                io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => Failure::Local(format!(
-                    "a directory above local {} is a file; choose another path",
-                    shown(&self.local)
-                )),
+                io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => Failure::file_above_here(&self.local),
                 _ => Failure::local(&self.local, &error),
             });
         }
@@ -278,30 +280,35 @@ impl Order {
         Ok(missing)
     }
 
-    /// Collects the names in the source, and those to be removed from the target, that the target may treat as
-    /// the same name.
-    fn spellings(&self, source: &Tree, plan: &Plan) -> Spellings {
-        Spellings::among(source.paths().chain(&plan.extra).map(VPath::as_bytes))
+    /// Collects the names in the source, and those in a target from which something may be removed, that the target
+    /// may treat as the same name.
+    fn spellings(&self, source: &Tree, target: &Tree) -> Spellings {
+        let removable = target.paths().take(if self.rules.with_delete { usize::MAX } else { 0 });
+        Spellings::among(source.paths().chain(removable.filter(|path| source.get(path).is_none())).map(VPath::as_bytes))
     }
 
-    /// Checks new local files in the same way. A file that replaces one with another spelling of its name must
-    /// be allowed to replace it.
+    /// Checks new local files in the same way. A file that replaces one with another spelling of its name, or of
+    /// one of the directories in `respelled`, must be allowed to replace it.
     fn settle_local_spellings(
         &self,
         session: &mut Session,
         summary: &mut Summary,
         spellings: &Spellings,
+        source: &Tree,
         plan: &mut Plan,
+        respelled: &HashSet<VPath>,
     ) -> Result<(), Failure> {
         if !self.is_from || spellings.is_empty() {
             return Ok(());
         }
         let is_there = |file: &&Move| !file.replaces && fs::symlink_metadata(self.here(&file.path)).is_ok();
         let paths: Vec<VPath> = plan.files.iter().filter(is_there).map(|file| file.path.clone()).collect();
-        let settled = self.settle_spellings(session, summary, spellings, plan, &paths)?;
+        let settled = self.settle_spellings(session, summary, spellings, source, plan, &paths)?;
         plan.files.retain(|file| !settled.doubled.contains(&file.path));
-        for file in plan.files.iter_mut().filter(|file| settled.kept.contains(&file.path)) {
-            file.replaces = true;
+        let is_respelled =
+            |path: &VPath| std::iter::successors(path.parent(), VPath::parent).any(|of| respelled.contains(&of));
+        for file in &mut plan.files {
+            file.replaces |= settled.kept.contains(&file.path) || is_respelled(&file.path);
         }
         Ok(())
     }
@@ -313,6 +320,7 @@ impl Order {
         session: &mut Session,
         summary: &mut Summary,
         spellings: &Spellings,
+        source: &Tree,
         plan: &mut Plan,
         paths: &[VPath],
     ) -> Result<Settled, Failure> {
@@ -327,9 +335,8 @@ impl Order {
         for path in paths {
             let other = listed.get(path.as_bytes()).and_then(|other| VPath::parse(other).ok());
             let Some(other) = other else { continue };
-            let before = plan.extra.len();
             plan.extra.retain(|extra| !other.contains(extra));
-            if plan.extra.len() == before {
+            if source.get(&other).is_some() {
                 let side = if self.is_from { "local" } else { "server's" };
                 let told = format!(
                     "{} and {} are the same to the {side} file system; give one another name",
@@ -343,6 +350,23 @@ impl Order {
             }
         }
         Ok(settled)
+    }
+
+    /// Removes from the plan what the local file system treats as the same as something that arrived. The list of
+    /// names that it may treat as the same is not complete, but the identity of a file is.
+    fn keep_what_arrived(&self, plan: &mut Plan, folders: &[VPath]) {
+        if plan.extra.is_empty() {
+            return;
+        }
+        let id = |path: &VPath| {
+            let metadata = fs::symlink_metadata(self.here(path)).ok()?;
+            // Several names of one file are several entries.
+            let is_single = metadata.is_dir() || metadata.nlink() == 1;
+            is_single.then(|| (metadata.dev(), metadata.ino()))
+        };
+        let arrived: HashSet<(u64, u64)> =
+            plan.files.iter().map(|file| &file.path).chain(folders).filter_map(id).collect();
+        plan.extra.retain(|path| !id(path).is_some_and(|id| arrived.contains(&id)));
     }
 
     fn remove(
@@ -451,7 +475,7 @@ impl Order {
             }
         })?;
         let plan = self.plan(session, summary, &wanted, &there)?;
-        self.tell_what_stays(session, summary, &plan)?;
+        self.tell_what_stays(session, summary, &plan, &wanted, &there)?;
         summary.were_there(plan.same);
         for path in self.move_files(session, summary, &plan)? {
             let text = format!("{} is being changed by somebody else; run the command again", relative(&path));
@@ -590,13 +614,25 @@ impl Order {
         }))
     }
 
-    fn tell_what_stays(&self, session: &mut Session, summary: &mut Summary, plan: &Plan) -> Result<(), Failure> {
+    fn tell_what_stays(
+        &self,
+        session: &mut Session,
+        summary: &mut Summary,
+        plan: &Plan,
+        source: &Tree,
+        target: &Tree,
+    ) -> Result<(), Failure> {
         for path in &plan.left_out {
             session.output.note(format_args!("{} is no regular file: left out", relative(path)));
         }
         for path in &plan.blocked {
-            let text =
-                format!("{} is of another kind in the target; --delete puts the new one in its place", relative(path));
+            let (new_side, old_side) = if self.is_from { ("remote", "local") } else { ("local", "remote") };
+            let (new, old) = (kind_at(source, path), kind_at(target, path));
+            let text = format!(
+                "{} is of another kind: the {new_side} one is {new}, the {old_side} one {old}; \
+                 --delete replaces the {old_side} one",
+                relative(path)
+            );
             summary.count(session, Err(Failure::Local(text)))?;
         }
         Ok(())
@@ -635,6 +671,16 @@ struct Settled {
     doubled: HashSet<VPath>,
     /// The other name is not in the source, so its file stays.
     kept: HashSet<VPath>,
+}
+
+/// Names the kind of the entry at `path`.
+fn kind_at(tree: &Tree, path: &VPath) -> &'static str {
+    match tree.get(path).map(|node| node.kind) {
+        Some(EntryKind::File) => "a file",
+        Some(EntryKind::Dir) => "a directory",
+        Some(EntryKind::Link) => "a link",
+        _ => "no regular file",
+    }
 }
 
 fn entries(count: usize) -> String {

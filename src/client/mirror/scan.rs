@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::Order;
 use crate::base::attributes::PERMISSIONS;
-use crate::base::text::unix_ns;
+use crate::base::calendar::unix_ns;
 use crate::base::virtual_path::VPath;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
@@ -49,7 +49,8 @@ impl Order {
     fn find_folders(&self, session: &mut Session) -> Result<(bool, bool, Option<u32>), Failure> {
         let here = fs::metadata(&self.local);
         let there = session.find(&self.remote)?;
-        let no_folder = |path: String| Err(Failure::Local(format!("{path} is no folder; a mirror is one of a folder")));
+        let no_folder =
+            |path: String| Err(Failure::Local(format!("{path} is not a directory; mirror takes two directories")));
         if here.as_ref().is_ok_and(|here| !here.is_dir()) {
             return no_folder(shown(&self.local).to_string());
         }

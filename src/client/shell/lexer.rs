@@ -84,6 +84,15 @@ impl Word {
         std::str::from_utf8(&self.text).unwrap_or_default()
     }
 
+    /// Returns what the user can type at the prompt for the same word.
+    pub fn as_typed(&self) -> String {
+        let typed = |(at, c): (usize, char)| match self.quoted[at] {
+            true => escape(c.encode_utf8(&mut [0; 4]), None),
+            false => c.to_string(),
+        };
+        if self.text.is_empty() { "''".into() } else { self.as_str().char_indices().map(typed).collect() }
+    }
+
     fn push(&mut self, byte: u8, quoted: bool) {
         self.text.push(byte);
         self.quoted.push(quoted);
@@ -152,7 +161,8 @@ pub fn escape(name: &str, quote: Option<u8>) -> String {
     text
 }
 
-fn is_plain(c: char) -> bool {
+/// Returns whether neither the prompt nor `sh` gives the character a meaning within a word.
+pub fn is_plain(c: char) -> bool {
     c.is_alphanumeric() || "/._-+=:,@%~".contains(c)
 }
 
@@ -343,6 +353,15 @@ mod tests {
         assert_eq!(texts("| x"), [["|", "x"]]);
         let typed = Typed::read(b"ls sub | sort fi").expect("no comment");
         assert_eq!((typed.words[0].as_str(), typed.word.as_str()), ("!", "fi"));
+    }
+
+    #[test]
+    fn a_word_is_typed_again_as_the_same_word() {
+        for line in ["put *.txt 'a *'? 'it'\\''s' \\-x '~' -r ''", "get [a-c]'[d]' \"grüße b\" --no-perms"] {
+            let words = split(line.as_bytes()).expect("a good line").remove(0);
+            let again: Vec<String> = words.iter().map(Word::as_typed).collect();
+            assert_eq!(split(again.join(" ").as_bytes()).expect("a good line").remove(0), words, "{again:?}");
+        }
     }
 
     #[test]

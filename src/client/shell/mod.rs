@@ -1,5 +1,6 @@
 //! The shell: reading, completing, parsing and interrupting commands.
 
+pub mod advice;
 pub mod command;
 pub mod completion;
 pub mod history;

@@ -1,7 +1,7 @@
 //! Commands without a prompt: from the program's arguments, `-c`, a file or a pipe. The first failure stops a
 //! script, unless the user chose to keep going.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
 use crate::base::atomic_file::BYTE_ORDER_MARK;
@@ -34,21 +34,28 @@ impl Script {
         self.first_failure
     }
 
-    /// Runs the lines of `input` as they arrive.
-    pub fn run_lines(mut self, session: &mut Session, input: impl Read) -> Option<Failure> {
-        for (at, line) in BufReader::new(input.take(SCRIPT_BYTES_MAX)).split(b'\n').enumerate() {
-            let text = |line: &[u8]| split(line.strip_prefix(BYTE_ORDER_MARK).filter(|_| at == 0).unwrap_or(line));
-            let commands = match line.map(|line| text(&line)) {
-                Ok(Ok(commands)) => commands,
-                Ok(Err(error)) => {
-                    if self.note("script", session, Failure::Usage(error.to_string())) == Flow::Leave {
+    /// Runs the lines of `input` as they arrive. `source` names the input in messages: a file, or "" for standard
+    /// input.
+    pub fn run_lines(mut self, session: &mut Session, source: &str, input: impl Read) -> Option<Failure> {
+        let mut input = BufReader::new(input);
+        for number in 1.. {
+            let commands = match read_line(&mut input) {
+                Ok(None) => break,
+                Ok(Some(line)) => split(line.strip_prefix(BYTE_ORDER_MARK).filter(|_| number == 1).unwrap_or(&line)),
+                Err(error) => {
+                    let failure = Failure::Local(format!("{}: {error}", place(source, number)));
+                    self.note("script", session, failure);
+                    break;
+                }
+            };
+            let commands = match commands {
+                Ok(commands) => commands,
+                Err(error) => {
+                    let failure = Failure::Usage(format!("{}: {error}", place(source, number)));
+                    if self.note("script", session, failure) == Flow::Leave {
                         break;
                     }
                     continue;
-                }
-                Err(error) => {
-                    self.note("script", session, Failure::Local(error.to_string()));
-                    break;
                 }
             };
             for words in &commands {
@@ -108,5 +115,24 @@ pub fn check(commands: &[Vec<Word>]) -> Result<(), Failure> {
     commands.iter().filter_map(|words| words.first()).try_for_each(|word| command::find(word.as_str()).map(|_| ()))
 }
 
-/// The maximum size of a script. A longer input is not a script.
-const SCRIPT_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Reads the next line, without its end. Returns `None` at the end of the input.
+fn read_line(input: &mut impl BufRead) -> io::Result<Option<Vec<u8>>> {
+    let mut line = Vec::new();
+    input.take(LINE_BYTES_MAX + 1).read_until(b'\n', &mut line)?;
+    if line.pop_if(|last| *last == b'\n').is_none() && line.len() as u64 > LINE_BYTES_MAX {
+        // The rest of the line would be run as a command of its own.
+        return Err(io::Error::other(format!("the line is longer than {} bytes", LINE_BYTES_MAX)));
+    } else if line.is_empty() && input.fill_buf()?.is_empty() {
+        // An empty last line runs nothing either.
+        return Ok(None);
+    }
+    Ok(Some(line))
+}
+
+/// Names a line of a script.
+fn place(source: &str, line: u64) -> String {
+    if source.is_empty() { format!("line {line}") } else { format!("{source}:{line}") }
+}
+
+/// The maximum length of a line. It holds thousands of names; a longer one is not part of a script.
+const LINE_BYTES_MAX: u64 = 1024 * 1024;

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::time::SystemTime;
 
-use crate::base::text::unix_ns;
+use crate::base::calendar::unix_ns;
 use crate::base::virtual_path::VPath;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;

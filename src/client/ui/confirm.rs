@@ -8,6 +8,7 @@ use crate::auth::password_prompt::Suspension;
 use crate::client::error::Failure;
 use crate::client::shell::interrupt::Interrupt;
 use crate::client::ui::output::Output;
+use crate::client::ui::stopwatch;
 
 /// The user's answer to a question about one action.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,6 +86,10 @@ fn answer(output: &mut Output, interrupt: &Interrupt, question: &str) -> Result<
 /// Shows `question` and returns the typed line; `None` if it ends with Ctrl-D. The question is shown again
 /// after the program was stopped and continued. Later output begins on a new line.
 pub fn line(output: &mut Output, interrupt: &Interrupt, question: &str) -> Result<Option<String>, Failure> {
+    stopwatch::paused(|| read_line(output, interrupt, question))
+}
+
+fn read_line(output: &mut Output, interrupt: &Interrupt, question: &str) -> Result<Option<String>, Failure> {
     let failure = |error: io::Error| Failure::Local(format!("the terminal: {error}"));
     let suspension = Suspension::begin().map_err(failure)?;
     output.ask(question);

@@ -11,5 +11,6 @@ pub mod output;
 pub mod progress;
 pub mod results;
 mod status_line;
+pub mod stopwatch;
 pub mod summary;
 pub mod terminal;

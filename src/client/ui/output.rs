@@ -31,6 +31,8 @@ pub struct Output {
     pub is_terminal: bool,
     /// The colours for names, if they are wanted.
     pub colors: Option<Colors>,
+    /// The command is an argument of the program, so the user types at a shell and not at the prompt.
+    pub is_one_shot: bool,
     /// The number of reported failures.
     pub failures: usize,
     /// The last remark was a question, and its line has ended.
@@ -67,6 +69,7 @@ impl Output {
             shows_digests: false,
             is_terminal: false,
             colors: None,
+            is_one_shot: false,
             failures: 0,
             is_line_ended: false,
             has_content: false,
@@ -109,6 +112,11 @@ impl Output {
         self.has_content = true;
     }
 
+    /// Returns whether standard error carries only JSON objects.
+    pub fn has_only_objects(&self) -> bool {
+        self.is_json && self.has_content
+    }
+
     /// Redirects results to a destination without a terminal, until [`Output::restore`].
     pub fn redirect(&mut self, results: Results) -> SavedResults {
         SavedResults {
@@ -143,8 +151,12 @@ impl Output {
         }
     }
 
-    /// Writes a line about a failure. If standard error is closed, the exit code still reports the failure.
+    /// Writes a line about a failure, unless standard error carries only JSON objects. If standard error is closed,
+    /// the exit code still reports the failure.
     pub fn complain(&mut self, text: impl Display) {
+        if self.has_only_objects() {
+            return;
+        }
         erase_bar();
         let _ = self.results.flush();
         self.is_line_ended = false;
@@ -154,7 +166,7 @@ impl Output {
     /// Ends the line on which the terminal shows `^C`, unless a question has ended it. Does nothing with
     /// `--quiet`.
     pub fn end_line(&mut self) {
-        if !self.is_quiet && !std::mem::take(&mut self.is_line_ended) {
+        if !(self.is_quiet || self.has_only_objects() || std::mem::take(&mut self.is_line_ended)) {
             self.ask("\n");
         }
     }

@@ -1,14 +1,13 @@
 //! Counts the results of a command on many files. Each failure is reported when it happens and the rest
 //! continues, unless everything else would fail in the same way. This module knows no command.
 
-use std::time::Instant;
-
 use serde_json::{Value, json};
 
 use crate::base::text::Escaped;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 use crate::client::ui::amounts::{Bytes, Elapsed, Rate};
+use crate::client::ui::stopwatch::Stopwatch;
 
 /// The counters of one command.
 pub struct Summary {
@@ -31,7 +30,7 @@ pub struct Summary {
     done: (usize, u64),
     /// Why the command stopped early.
     stop: Option<Failure>,
-    started: Instant,
+    started: Stopwatch,
 }
 
 impl Summary {
@@ -51,7 +50,7 @@ impl Summary {
             planned: None,
             done: (0, 0),
             stop: None,
-            started: Instant::now(),
+            started: Stopwatch::start(),
         }
     }
 
@@ -65,16 +64,13 @@ impl Summary {
         self.planned = Some((files, bytes));
     }
 
-    /// Counts one item. Returns the failure if it ends the session, comes from Ctrl-C or a full disk, or
-    /// concerns a single item.
+    /// Counts one item. Returns the failure if all further items would meet it, or if there is only one item.
     pub fn count(&mut self, session: &mut Session, result: Result<(), Failure>) -> Result<(), Failure> {
         let failure = match result {
             Err(failure) if self.is_single => return Err(failure),
             // Pending items fail for the same reason, which is reported once.
             Err(failure) if self.stop.is_some() => return Err(self.stop(failure)),
-            Err(failure) if failure.ends_session() || failure.is_full() || failure == Failure::Interrupted => {
-                return Err(self.stop(failure));
-            }
+            Err(failure) if is_final(&failure) => return Err(self.stop(failure)),
             result => {
                 self.total += 1;
                 result.err()
@@ -245,6 +241,11 @@ fn shown_files(files: usize) -> String {
     }
 }
 
+/// Returns whether all further items would fail in the same way.
+fn is_final(failure: &Failure) -> bool {
+    failure.ends_session() || failure.is_full() || failure.is_read_only() || *failure == Failure::Interrupted
+}
+
 /// Reports that a command or a part of it failed: on standard error, and with `--json` as an object. If the
 /// results have no reader, the rest of the command still continues.
 pub fn report(session: &mut Session, command: &str, failure: &Failure) -> Result<(), Failure> {
@@ -252,7 +253,11 @@ pub fn report(session: &mut Session, command: &str, failure: &Failure) -> Result
         return Ok(());
     }
     session.output.failures += 1;
-    session.output.complain(format_args!("berth: {}: {failure}", Escaped(command.as_bytes())));
+    match failure {
+        // The text names the command.
+        Failure::UnknownCommand(text) => session.output.complain(format_args!("berth: {text}")),
+        failure => session.output.complain(format_args!("berth: {}: {failure}", Escaped(command.as_bytes()))),
+    }
     match session.output.json(&failure_object(command, failure)) {
         Err(Failure::OutputClosed) => Ok(()),
         told => told,

@@ -2,9 +2,8 @@
 
 use super::parse_error::ParseError;
 use super::time;
+use crate::base::calendar::{ls_date, utc};
 use crate::base::glob::{Pattern, is_wild};
-use crate::base::limits::FTP_RECENT_S;
-use crate::base::text::Utc;
 use crate::store::listing::{Listed, Order, SortBy};
 use crate::store::meta::{Kind, Seen};
 
@@ -85,13 +84,14 @@ pub fn split_pattern(path: &[u8]) -> Option<(&[u8], Pattern)> {
 pub fn put_long(out: &mut Vec<u8>, listed: &Listed, now_ns: i64) {
     let (meta, kind) = (listed.seen.meta(), listed.seen.kind());
     let is_link = kind == Some(Kind::Link) && !hides_arrow(&listed.name);
+    let mtime_ns = meta.map_or(0, |meta| meta.mtime_ns);
     let start = format!(
         "{}{} {:>3} berth    berth    {:>12} {} ",
         if is_link { 'l' } else { kind.map_or('-', letter) },
         permissions(meta.map_or(0, |meta| meta.mode)),
         meta.map_or(1, |meta| meta.links),
         meta.map_or(0, |meta| meta.size),
-        date(meta.map_or(0, |meta| meta.mtime_ns), now_ns)
+        ls_date(mtime_ns, now_ns, utc(mtime_ns))
     );
     out.extend_from_slice(start.as_bytes());
     if is_link {
@@ -152,20 +152,6 @@ fn permissions(mode: u32) -> String {
     let bit = |at: u32, letter: char| if mode >> at & 1 == 1 { letter } else { '-' };
     (0..9).rev().zip("rwxrwxrwx".chars()).map(|(at, letter)| bit(at, letter)).collect()
 }
-
-/// Formats the date with the time if it is recent, else with the year, as `ls` does.
-fn date(mtime_ns: i64, now_ns: i64) -> String {
-    let Utc { year, month, day, hour, minute, .. } = Utc::from_unix_ns(mtime_ns);
-    let month = MONTHS[usize::from(month - 1) % MONTHS.len()];
-    let age_s = i128::from(now_ns).saturating_sub(i128::from(mtime_ns)).div_euclid(1_000_000_000);
-    if (0..i128::from(FTP_RECENT_S)).contains(&age_s) {
-        format!("{month} {day:>2} {hour:02}:{minute:02}")
-    } else {
-        format!("{month} {day:>2}  {year:04}")
-    }
-}
-
-const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 /// The facts that `MLST` and `MLSD` list, as selected by `OPTS MLST`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -289,23 +275,6 @@ mod tests {
             end_line(&mut facts, 0);
             assert_eq!(String::from_utf8(facts).expect("UTF-8"), fact);
         }
-    }
-
-    #[test]
-    fn dates_have_the_year_when_old_or_yet_to_come() {
-        for (mtime_ns, date) in [
-            (NOW, "Nov 27 12:34"),
-            (NOW - 182 * DAY, "May 29 12:34"),
-            (NOW - 183 * DAY, "May 28  2026"),
-            (NOW + DAY, "Nov 28  2026"),
-            (0, "Jan  1  1970"),
-            (i64::MIN, "Sep 21  1677"),
-            (i64::MAX, "Apr 11  2262"),
-        ] {
-            assert_eq!(super::date(mtime_ns, NOW), date);
-        }
-        assert_eq!(super::date(i64::MAX, i64::MIN), "Apr 11  2262");
-        assert_eq!(super::date(i64::MIN, i64::MAX), "Sep 21  1677");
     }
 
     #[test]

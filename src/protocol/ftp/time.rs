@@ -1,11 +1,12 @@
 //! Times in the form of RFC 3659 section 2.3: `YYYYMMDDHHMMSS`, in UTC, with or without a fraction.
 
-use crate::base::text::Utc;
+use crate::base::calendar::{unix_ns_of_utc, utc};
+use jiff::SignedDuration;
+use jiff::civil::DateTime;
 
 /// Formats a time such as `20261127123456`. Fractions are left out, because some clients reject them.
 pub fn written(unix_ns: i64) -> String {
-    let Utc { year, month, day, hour, minute, second, .. } = Utc::from_unix_ns(unix_ns);
-    format!("{year:04}{month:02}{day:02}{hour:02}{minute:02}{second:02}")
+    utc(unix_ns).strftime("%Y%m%d%H%M%S").to_string()
 }
 
 /// Parses `YYYYMMDDHHMMSS[.f…]`. Returns nanoseconds since the epoch.
@@ -17,19 +18,14 @@ pub fn read(text: &[u8]) -> Option<i64> {
     if whole.len() != TIME_BYTES || !whole.iter().all(u8::is_ascii_digit) {
         return None;
     }
-    let number =
-        |from: usize, to: usize| whole[from..to].iter().fold(0u16, |n, digit| n * 10 + u16::from(digit - b'0'));
-    let small = |from: usize| number(from, from + 2) as u8;
-    Utc {
-        year: i64::from(number(0, 4)),
-        month: small(4),
-        day: small(6),
-        hour: small(8),
-        minute: small(10),
-        second: small(12),
-        nanosecond: fraction.map_or(Some(0), nanoseconds)?,
-    }
-    .to_unix_ns()
+    let number = |from: usize, to: usize| whole[from..to].iter().fold(0, |n, digit| n * 10 + i16::from(digit - b'0'));
+    let small = |from: usize| number(from, from + 2) as i8;
+    let nanosecond = fraction.map_or(Some(0), nanoseconds)?;
+    // A leap second is the first one of the next minute.
+    let second = small(12);
+    let (second, leap) = if second == 60 { (59, 1) } else { (second, 0) };
+    let time = DateTime::new(number(0, 4), small(4), small(6), small(8), small(10), second, nanosecond).ok()?;
+    unix_ns_of_utc(time.checked_add(SignedDuration::from_secs(leap)).ok()?)
 }
 
 /// Parses a time at the beginning of `text`. Returns it with the text after one space.
@@ -39,11 +35,11 @@ pub fn split(text: &[u8]) -> Option<(i64, &[u8])> {
 }
 
 /// Parses the digits after a point. More than nine are ignored.
-fn nanoseconds(digits: &[u8]) -> Option<u32> {
+fn nanoseconds(digits: &[u8]) -> Option<i32> {
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return None;
     }
-    let digit = |at: usize| digits.get(at).map_or(0, |digit| u32::from(digit - b'0'));
+    let digit = |at: usize| digits.get(at).map_or(0, |digit| i32::from(digit - b'0'));
     Some((0..9).fold(0, |n, at| n * 10 + digit(at)))
 }
 
@@ -64,6 +60,7 @@ mod tests {
             assert_eq!(written(ns), text);
             assert_eq!(read(text.as_bytes()), Some(ns), "{text}");
         }
+        assert_eq!(read(b"19700101000060"), Some(60_000_000_000));
         assert_eq!(written(951_827_696_999_999_999), "20000229123456");
     }
 

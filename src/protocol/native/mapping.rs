@@ -123,6 +123,7 @@ pub(super) fn error_reply(refusal: SessionError, path: Option<&VPath>) -> ErrorR
 mod tests {
     use super::*;
     use crate::store::ledger::Shortage;
+    use crate::wire::message::READ_ONLY;
 
     const REFUSALS: [SessionError; 41] = [
         SessionError::LoginRequired,
@@ -167,6 +168,12 @@ mod tests {
         SessionError::Defect,
         SessionError::ShuttingDown,
     ];
+
+    #[test]
+    fn the_client_recognizes_the_refusal_of_an_account_that_may_only_read() {
+        let path = VPath::parse(b"/a").expect("valid");
+        assert!(error_reply(SessionError::ReadOnly, Some(&path)).message.ends_with(READ_ONLY));
+    }
 
     #[test]
     fn flags_of_errors_are_those_of_the_protocol_document() {

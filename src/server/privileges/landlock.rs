@@ -94,7 +94,7 @@ impl Confinement {
             (RulesetStatus::PartiallyEnforced, _) => return Self::Partial,
             (_, LandlockStatus::NotImplemented) => "this kernel is built without it",
             (_, LandlockStatus::NotEnabled) => "it is switched off; add it to `lsm=` of the kernel",
-            _ => "with this kernel it forbids moving files between folders; Linux 5.19 can do better",
+            _ => "with this kernel it forbids moving files between directories; Linux 5.19 can do better",
         };
         Self::Off(reason.into())
     }

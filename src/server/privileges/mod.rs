@@ -89,7 +89,7 @@ impl ServiceUser {
         // Checked now rather than at the first reload.
         atomic_file::read(&config.file).map(drop).map_err(|error| {
             failed(format!(
-                "'{name}' cannot read this file: {error}; let that user read it and enter the folders above it"
+                "'{name}' cannot read this file: {error}; let that user read it and enter the directories above it"
             ))
         })
     }

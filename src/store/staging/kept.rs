@@ -4,10 +4,11 @@
 //! the one with the oldest write is dropped. As many running ones have a record, which preserves them
 //! through a crash of the server; others get a record when they are interrupted.
 
-use super::{KeptUpload, Record, UploadId, read_record};
+use super::record::{KeptUpload, Record, read_record};
 use crate::base::buffers::Budget;
 use crate::base::limits::{ENTRY_COST, PAGE_BYTES_TARGET, PARTIALS_PER_HOME_MAX, RECORD_COST};
 use crate::base::memory::Charge;
+use crate::base::upload_id::UploadId;
 use crate::store::StoreError;
 use crate::store::home::Home;
 use crate::store::meta::Meta;

@@ -1,8 +1,9 @@
 //! Continues with existing bytes: those of a partial upload, or those of a file, which are copied so
 //! that the file stays intact until the upload is complete.
 
+use super::Staged;
 use super::inode::{InodeLocation, check_target};
-use super::{KeptRecord, Record, Staged, read_record};
+use super::record::{KeptRecord, Record, read_record};
 use crate::base::attributes::set_mtime;
 use crate::base::limits::{CUT_BYTES_PER_TURN, RESUME_BYTES_MIN};
 use crate::base::upload_id::UploadId;

@@ -6,6 +6,7 @@ mod table;
 pub use table::COMMANDS;
 
 use serde_json::json;
+use strsim::osa_distance;
 
 use crate::base::refusals;
 use crate::base::text::Escaped;
@@ -13,6 +14,7 @@ use crate::client::commands::shell_escape;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 use crate::client::shell::lexer::Word;
+use crate::client::ui::progress::take_has_moved;
 
 /// One command.
 pub struct Command {
@@ -82,7 +84,7 @@ pub fn find(name: &str) -> Result<&'static Command, Failure> {
             Some(near) => format!("unknown command '{shown}'; did you mean '{near}'?"),
             None => format!("unknown command '{shown}'; 'help' lists the commands"),
         };
-        Failure::Usage(text)
+        Failure::UnknownCommand(text)
     })
 }
 
@@ -99,6 +101,7 @@ pub fn run(session: &mut Session, words: &[Word]) -> Result<Flow, Failure> {
     }
     session.output.results.continues_unread = !matches!(command.action, Action::Show(_));
     let told_before = session.output.failures;
+    take_has_moved();
     let result = act(session, command, operands);
     refusals::take().into_iter().for_each(|text| session.output.note(text));
     match session.output.failures - told_before {
@@ -109,6 +112,9 @@ pub fn run(session: &mut Session, words: &[Word]) -> Result<Flow, Failure> {
 }
 
 fn act(session: &mut Session, command: &Command, operands: &[Word]) -> Result<Flow, Failure> {
+    if command.operands == Operands::None && !options(command.name, "", operands)?.1.is_empty() {
+        return Err(usage(command.name, "it takes no arguments"));
+    }
     match command.action {
         Action::Show(_) if session.output.results.is_closed() => Err(Failure::OutputClosed),
         Action::Show(run) | Action::Change(run) => run(session, operands).map(|()| Flow::Next),
@@ -178,34 +184,15 @@ pub fn usage(name: &str, problem: &str) -> Failure {
     }
 }
 
-/// Returns the command name within two typing errors. An alias counts only if no name is as near.
+/// Returns the command name within two typing errors. An alias counts only if no name is as near. Only the first
+/// 32 letters of `name` count.
 fn nearest(name: &str) -> Option<&'static str> {
+    let name: String = name.chars().take(32).collect();
     let names = COMMANDS.iter().map(|command| (false, command.name));
     let aliases = COMMANDS.iter().flat_map(|command| command.aliases).map(|alias| (true, *alias));
-    let all = names.chain(aliases).map(|(is_alias, known)| (distance(name, known), is_alias, known));
+    let all = names.chain(aliases).map(|(is_alias, known)| (osa_distance(&name, known), is_alias, known));
     let (errors, _, near) = all.min_by_key(|(errors, is_alias, _)| (*errors, *is_alias))?;
     (errors <= 2 && errors < name.chars().count()).then_some(near)
-}
-
-/// Returns the number of letters to change, insert, delete or swap with a neighbour to turn `a` into `b`. Only
-/// the first 32 letters of `a` count.
-fn distance(a: &str, b: &str) -> usize {
-    let a: Vec<char> = a.chars().take(32).collect();
-    let b: Vec<char> = b.chars().collect();
-    let mut rows: Vec<Vec<usize>> = vec![(0..=b.len()).collect()];
-    for i in 1..=a.len() {
-        let mut row = vec![i];
-        for j in 1..=b.len() {
-            let change = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
-            let mut best = change.min(rows[i - 1][j] + 1).min(row[j - 1] + 1);
-            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
-                best = best.min(rows[i - 2][j - 2] + 1);
-            }
-            row.push(best);
-        }
-        rows.push(row);
-    }
-    rows[a.len()][b.len()]
 }
 
 #[cfg(test)]

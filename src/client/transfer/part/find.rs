@@ -33,7 +33,7 @@ impl Part {
                     // The bytes are kept even if hashing is interrupted.
                     part.received_bytes = metadata.len();
                     let hashed = hash_up_to(&mut part.file, u64::MAX, watch);
-                    (part.hash, part.received_bytes) = hashed.map_err(|error| error.about(&part.path))?;
+                    (part.hash, part.received_bytes) = hashed.map_err(|error| error.about(&part.destination))?;
                     return Ok(Some(part));
                 }
                 Occupant::Unmarked { file, bytes, cannot_tell } if at == 0 && bytes > 0 && bytes <= bytes_max => {
@@ -85,7 +85,6 @@ impl Part {
     pub fn create(destination: &Path, reserved: &Reserved, is_resumable: bool) -> Result<Self, Failure> {
         for path in candidate_paths(destination, reserved) {
             let path = path?;
-            let failure = |error: io::Error| Failure::local(&path, &error);
             match create_new(&path, destination, is_resumable) {
                 Ok(file) => {
                     let mut part = Self::lock_file(file, path, destination)?;
@@ -93,7 +92,8 @@ impl Part {
                     return Ok(part);
                 }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(failure(error)),
+                // The user knows the destination, not the part.
+                Err(error) => return Err(Failure::local(destination, &error)),
             }
             match occupant(&path, destination)? {
                 Occupant::Ours(file, metadata) => {

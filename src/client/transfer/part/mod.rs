@@ -65,7 +65,7 @@ impl Part {
     pub fn restart(&mut self) -> Result<(), Failure> {
         if self.received_bytes > 0 {
             let emptied = self.file.set_len(0).and_then(|()| io::Seek::rewind(&mut self.file));
-            emptied.map_err(|error| Failure::local(&self.path, &error))?;
+            emptied.map_err(|error| Failure::local(&self.destination, &error))?;
         }
         self.hash = Sha256::new();
         self.received_bytes = 0;
@@ -76,7 +76,7 @@ impl Part {
     /// Appends bytes.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         self.hash.update(bytes);
-        self.file.write_all(bytes).map_err(|error| Failure::local(&self.path, &error))?;
+        self.file.write_all(bytes).map_err(|error| Failure::local(&self.destination, &error))?;
         self.received_bytes += bytes.len() as u64;
         Ok(())
     }

@@ -6,7 +6,7 @@ use crate::client::connection::incoming::{Event, Incoming};
 use crate::client::connection::session::Session;
 use crate::client::error::{Failure, LinkError};
 use crate::client::transfer::job::{TransferJob, Transferred};
-use crate::client::ui::progress::Progress;
+use crate::client::ui::progress::{Progress, note_dropped};
 use crate::wire::Reply;
 use crate::wire::message::{End, ErrorCode, ErrorReply};
 
@@ -57,6 +57,9 @@ impl Uploader {
             let (reclaims, sent_before) = (unsent.reclaims + 1, end.or(unsent.sent_before));
             self.unsent.push_front(QueuedUpload { is_begun: true, reclaims, sent_before, ..unsent });
             return Ok(());
+        }
+        if matches!(&result, Err(Failure::Refused(error)) if !may_resume(error)) {
+            note_dropped(unsent.shown_bytes);
         }
         if let Some((key, upload_id)) = record
             && !matches!(&result, Err(Failure::Refused(error)) if may_resume(error))

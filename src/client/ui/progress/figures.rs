@@ -118,6 +118,24 @@ pub(super) fn shown_bytes(done: u64, total: u64) -> u64 {
     done.min(total - total.div_ceil(1000))
 }
 
+/// Returns whether transfers have moved anything since the last call that was kept.
+pub fn take_has_moved() -> bool {
+    KEPT_BYTES.swap(0, Ordering::Relaxed) > 0
+}
+
+/// Notes that the server dropped `bytes` that were sent, because it refused the file.
+pub fn note_dropped(bytes: u64) {
+    subtract(&KEPT_BYTES, bytes);
+}
+
+pub(super) fn note_kept(bytes: u64) {
+    add(&KEPT_BYTES, bytes);
+}
+
+/// The number of bytes that the transfers of a command have moved. It is a static because two connections work for
+/// one command.
+static KEPT_BYTES: AtomicU64 = AtomicU64::new(0);
+
 /// The width at which a name, two sizes, a rate, a time, a bar and a percentage fit.
 const COLUMNS_FOR_COUNTER: usize = 75;
 /// The width at which a name, a rate, a time, a bar and a percentage fit.

@@ -21,7 +21,9 @@ use crate::client::ui::output;
 use crate::client::ui::status_line::{LINE_INTERVAL, REFRESH, StatusLine};
 use crate::client::ui::terminal::draws;
 
-use figures::{Counters, Figures, Subject, add, shown_bytes, subtract};
+use figures::{Counters, Figures, Subject, add, note_kept, shown_bytes, subtract};
+
+pub use figures::{note_dropped, take_has_moved};
 
 /// How progress is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,11 +116,13 @@ impl Progress {
 
     /// Notes `bytes` that need no transfer, because an earlier attempt transferred them.
     pub fn skip(&mut self, bytes: u64) {
+        note_kept(bytes);
         self.0.borrow_mut().change(|counters| add(&counters.done_bytes, bytes));
     }
 
     /// Notes the transfer of `bytes` more.
     pub fn advance(&mut self, bytes: u64) {
+        note_kept(bytes);
         self.0.borrow_mut().change(|counters| {
             add(&counters.done_bytes, bytes);
             add(&counters.moved_bytes, bytes);
@@ -132,6 +136,7 @@ impl Progress {
 
     /// Notes that one of many files is done.
     pub fn finish_file(&mut self, name: impl Display, size: u64) {
+        note_kept(1);
         let mut display = self.0.borrow_mut();
         display.figures.counters.finished().push((name.to_string(), size));
         display.show(Instant::now());

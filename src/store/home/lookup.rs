@@ -1,0 +1,265 @@
+//! Finds entries of a home. Every path is resolved below the descriptor of the home, and the staging folder is
+//! refused by any of its names.
+
+use super::{FolderId, Home, reopen_folder};
+use crate::base::memory::Charge;
+use crate::base::virtual_path::VPath;
+use crate::store::StoreError;
+use crate::store::listing::Listing;
+use crate::store::meta::{Kind, Meta, meta_of};
+use crate::store::names::STAGING;
+use crate::store::open_file::OpenFile;
+use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
+use rustix::fs::{AtFlags, Mode, OFlags, Stat};
+use rustix::io::Errno;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+
+impl Home {
+    /// Opens a regular file for reading. Anything else is refused without being opened, so that no FIFO or
+    /// device blocks or acts.
+    pub fn open(&self, path: &VPath) -> Result<(OpenFile, Meta), StoreError> {
+        let (file, meta) = self.open_regular(path)?;
+        Ok((OpenFile::new(file, &meta, &self.ledger, &self.closer), meta))
+    }
+
+    /// Wraps the file of an upload. It counts against the quota while it is open.
+    pub(in crate::store) fn charge(&self, file: File) -> Result<OpenFile, StoreError> {
+        let meta = meta_of(&file)?;
+        Ok(OpenFile::new(file, &meta, &self.ledger, &self.closer))
+    }
+
+    pub(super) fn open_regular(&self, path: &VPath) -> Result<(File, Meta), StoreError> {
+        let file = self.open_any(path)?;
+        let meta = meta_of(&file)?;
+        match meta.kind {
+            Kind::File => Ok((file, meta)),
+            _ => Err(StoreError::NotAFile),
+        }
+    }
+
+    fn open_any(&self, path: &VPath) -> Result<File, StoreError> {
+        if path.is_root() {
+            return Err(StoreError::NotAFile);
+        }
+        let (parent, name) = self.parent(path)?;
+        let found: Meta = rustix::fs::statat(&parent, OsStr::from_bytes(name), AtFlags::SYMLINK_NOFOLLOW)?.into();
+        if found.kind == Kind::Other {
+            return Err(StoreError::NotAFile);
+        }
+        let flags = OPEN.union(OFlags::NOFOLLOW);
+        match rustix::fs::openat(&parent, OsStr::from_bytes(name), flags, Mode::empty()) {
+            Ok(fd) => Ok(fd.into()),
+            Err(rustix::io::Errno::LOOP) => self.open_link(path),
+            Err(errno) => Err(StoreError::from_open(errno.into())),
+        }
+    }
+
+    /// Opens the target of a symlink: resolved by cap-std, inside the home only. A separate look-up is
+    /// enough, because users cannot create symlinks through the server.
+    fn open_link(&self, path: &VPath) -> Result<File, StoreError> {
+        let mut options = OpenOptions::new();
+        options.read(true).custom_flags(OPEN.bits().cast_signed());
+        let file = self.root.open_with(path.relative(), &options).map_err(StoreError::from_open)?.into_std();
+        let end = self.root.canonicalize(path.relative())?;
+        if end.starts_with(STAGING) { Err(StoreError::BadName) } else { Ok(file) }
+    }
+
+    /// Returns the metadata of `path`. Symlinks inside the home are followed.
+    pub fn stat(&self, path: &VPath) -> Result<Meta, StoreError> {
+        if path.is_root() {
+            return meta_of(&self.root);
+        }
+        let meta = self.entry(path)?.ok_or(StoreError::NotFound)?;
+        if meta.kind != Kind::Link {
+            return Ok(meta);
+        }
+        match self.open_folder(path) {
+            Err(StoreError::NotADirectory) => meta_of(self.open_any(path)?),
+            folder => meta_of(folder?),
+        }
+    }
+
+    /// Returns the metadata of `path` itself, or `None` if nothing is there. A symlink is not followed. An
+    /// error if the parent folder does not exist.
+    pub fn entry(&self, path: &VPath) -> Result<Option<Meta>, StoreError> {
+        let (parent, name) = self.parent(path)?;
+        match rustix::fs::statat(&parent, OsStr::from_bytes(name), AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(stat.into())),
+            Err(rustix::io::Errno::NOENT) => Ok(None),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// Begins to list a folder. Its names are charged to `charge`, which must be empty.
+    pub fn list(&self, path: &VPath, charge: Charge) -> Result<Listing, StoreError> {
+        let folder = self.open_for_listing(path)?;
+        let is_root = self.is_root(&folder)?;
+        Listing::new(folder, is_root, charge)
+    }
+
+    /// Opens a folder by its path. Opening it by its handle would need the right to search the folder.
+    pub(super) fn open_for_listing(&self, path: &VPath) -> Result<OwnedFd, StoreError> {
+        let handle = self.open_folder(path)?;
+        if path.is_root() {
+            return reopen_folder(handle);
+        }
+        let mut options = OpenOptions::new();
+        options.read(true).custom_flags(OPEN.union(OFlags::DIRECTORY).bits().cast_signed());
+        let folder = self.root.open_with(path.relative(), &options).map_err(StoreError::from_open)?.into_std();
+        // Another program may have replaced the folder.
+        self.refuse_staging_folder(&folder)?;
+        Ok(folder.into())
+    }
+
+    pub(in crate::store) fn open_folder(&self, path: &VPath) -> Result<Dir, StoreError> {
+        refuse_staging(path)?;
+        let dir = self.root.open_dir(path.relative()).map_err(StoreError::from_open)?;
+        self.refuse_staging_folder(&dir)?;
+        Ok(dir)
+    }
+
+    /// Returns the target of an upload, and the entry that is there now.
+    pub fn upload_target(&self, path: &VPath) -> Result<UploadTarget, StoreError> {
+        let at = self.target(path)?;
+        match rustix::fs::statat(&at.folder, at.name.as_slice(), AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(UploadTarget { at, there: Some(stat) }),
+            Err(Errno::NOENT) => Ok(UploadTarget { at, there: None }),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// Returns the target of a staged file.
+    pub(in crate::store) fn target(&self, path: &VPath) -> Result<CommitTarget, StoreError> {
+        let (parent, name) = self.parent(path)?;
+        let folder = match parent {
+            Parent::Root(dir) => dir.try_clone()?,
+            Parent::Below(dir) => dir,
+        };
+        Ok(CommitTarget { folder: folder.into_std_file(), name: name.to_vec() })
+    }
+
+    pub(super) fn parent<'a, 'p>(&'a self, path: &'p VPath) -> Result<(Parent<'a>, &'p [u8]), StoreError> {
+        refuse_staging(path)?;
+        let name = path.name().ok_or(StoreError::BadName)?;
+        let (above, _) = path.split().ok_or(StoreError::BadName)?;
+        if above.is_root() {
+            self.refuse_other_spelling(&self.root, name)?;
+            return Ok((Parent::Root(&self.root), name));
+        }
+        let dir = self.root.open_dir(above.relative()).map_err(StoreError::from_open)?;
+        self.refuse_staging_folder(&dir)?;
+        self.refuse_other_spelling(&dir, name)?;
+        Ok((Parent::Below(dir), name))
+    }
+
+    /// Refuses the staging folder by its identity, because a symlink inside the home may lead to it.
+    fn refuse_staging_folder(&self, dir: impl AsFd) -> Result<(), StoreError> {
+        match self.staging_id()? {
+            Some(id) if id == folder_id(dir)? => Err(StoreError::BadName),
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses the staging folder by a name in `folder`: another spelling that the file system treats as
+    /// equal, or a path through a symlink to the top of the home.
+    fn refuse_other_spelling(&self, folder: impl AsFd, name: &[u8]) -> Result<(), StoreError> {
+        if !may_be_staging(name) {
+            return Ok(());
+        }
+        if name == STAGING.as_bytes() && self.is_root(&folder)? {
+            return Err(StoreError::BadName);
+        }
+        let Some(staging) = self.staging_id()? else { return Ok(()) };
+        match rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(there) if (there.st_dev, there.st_ino) == staging => Err(StoreError::BadName),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn is_root(&self, folder: impl AsFd) -> Result<bool, StoreError> {
+        Ok(folder_id(folder)? == folder_id(&self.root)?)
+    }
+
+    pub(in crate::store) fn staging_id(&self) -> Result<Option<FolderId>, StoreError> {
+        if let Some(staging) = &*self.staging.borrow() {
+            return Ok(Some(staging.id));
+        }
+        match rustix::fs::statat(&self.root, STAGING, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(staging) => Ok(Some((staging.st_dev, staging.st_ino))),
+            // It does not exist, or nobody can open it.
+            Err(_) => Ok(None),
+        }
+    }
+}
+
+/// O_NONBLOCK keeps the open of a FIFO from waiting for its other end.
+const OPEN: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
+
+/// The parent folder of an entry.
+pub(super) enum Parent<'a> {
+    Root(&'a Dir),
+    Below(Dir),
+}
+
+impl AsFd for Parent<'_> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Root(dir) => dir.as_fd(),
+            Self::Below(dir) => dir.as_fd(),
+        }
+    }
+}
+
+/// The target of a staged file.
+pub(in crate::store) struct CommitTarget {
+    /// The folder, open. Policy `full` syncs it.
+    pub(in crate::store) folder: File,
+    pub(in crate::store) name: Vec<u8>,
+}
+
+/// The target of an upload, and the entry that was there before its bytes came.
+pub struct UploadTarget {
+    pub(in crate::store) at: CommitTarget,
+    pub(in crate::store) there: Option<Stat>,
+}
+
+impl UploadTarget {
+    /// Returns the metadata of the existing entry.
+    pub fn there(&self) -> Option<Meta> {
+        self.there.map(Meta::from)
+    }
+}
+
+impl StoreError {
+    /// Maps errors of opening: a socket or a device without a driver exists, but is not a file.
+    fn from_open(error: io::Error) -> Self {
+        match error.raw_os_error().map(rustix::io::Errno::from_raw_os_error) {
+            Some(rustix::io::Errno::NXIO | rustix::io::Errno::NODEV) => Self::NotAFile,
+            // Only the parents of a path are resolved here; a symlink as its last component was handled before.
+            Some(rustix::io::Errno::LOOP) => Self::LinkLoop,
+            _ => error.into(),
+        }
+    }
+}
+
+fn refuse_staging(path: &VPath) -> Result<(), StoreError> {
+    if path.components().next() == Some(STAGING.as_bytes()) { Err(StoreError::BadName) } else { Ok(()) }
+}
+
+/// Returns whether a file system might treat this name as the staging folder's: by its case, trailing
+/// dots and blanks, its short form, or characters that Unicode ignores.
+fn may_be_staging(name: &[u8]) -> bool {
+    let end = name.iter().rposition(|byte| !b". ".contains(byte)).map_or(0, |last| last + 1);
+    let is_alike = name[..end].eq_ignore_ascii_case(STAGING.as_bytes());
+    is_alike || !name.is_ascii() || name.iter().any(|byte| b"~:".contains(byte))
+}
+
+/// Returns device and inode.
+pub(in crate::store) fn folder_id(folder: impl AsFd) -> Result<FolderId, StoreError> {
+    let stat = rustix::fs::fstat(folder)?;
+    Ok((stat.st_dev, stat.st_ino))
+}

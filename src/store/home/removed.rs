@@ -1,0 +1,83 @@
+//! Files that lose their last name: a worker closes them, because the last close frees their space.
+
+use super::{Home, folder_id};
+use crate::base::limits::SLOW_CLOSE_BYTES;
+use crate::store::StoreError;
+use crate::store::meta::{Kind, Meta};
+use crate::store::syncer::Disk;
+use rustix::fs::{Mode, OFlags};
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
+
+impl Home {
+    /// Opens a file that is about to lose its name, so that its space is freed when a worker closes it and
+    /// not within the loop. On a disk that can take a hundred times as long as removing the name.
+    pub(in crate::store) fn hold(&self, parent: impl AsFd, name: &[u8], meta: &Meta) -> Option<OwnedFd> {
+        let is_last_name = meta.kind == Kind::File && meta.links == 1;
+        let is_slow = is_last_name && self.systems.frees_slowly(meta.identity.dev, &parent);
+        if is_slow && self.closer.has_room() { open_path(&parent, name) } else { hold_large(parent, name, meta) }
+    }
+
+    /// Like [`Home::hold`], for a folder. Returns its file system too.
+    pub(super) fn hold_folder(&self, parent: impl AsFd, name: &[u8]) -> Option<(u64, OwnedFd)> {
+        if !self.closer.has_room() {
+            return None;
+        }
+        let held = open_path(parent, name)?;
+        let (device, _) = folder_id(&held).ok()?;
+        self.systems.frees_slowly(device, &held).then_some((device, held))
+    }
+
+    /// Closes a descriptor that [`Home::hold`] opened.
+    pub(in crate::store) fn let_go(&self, device: u64, held: Option<OwnedFd>) {
+        if let Some(held) = held {
+            self.closer.close(device, Arc::new(held.into()));
+        }
+    }
+
+    /// Credits the usage of an entry that has just lost a name, and closes its descriptor `held`.
+    pub(in crate::store) fn credit(&self, removed: &Meta, held: Option<OwnedFd>) {
+        self.let_go(removed.identity.dev, held);
+        match removed.links {
+            0 | 1 => self.ledger.credit_inode(removed.identity.inode(), removed.size),
+            _ => {
+                // Only a count can find another name of it in this home.
+                self.ledger.credit(0, 1);
+                if removed.kind == Kind::File {
+                    self.ledger.begin_recount();
+                }
+            }
+        }
+    }
+
+    /// Returns whether more was removed recently than the disk has freed.
+    pub fn has_backlog(&self) -> bool {
+        self.closer.is_behind()
+    }
+
+    /// Refuses operations that would wait for a disk that does not answer.
+    pub fn check_answers(&self) -> Result<(), StoreError> {
+        if self.closer.is_silent() { Err(StoreError::NoAnswer) } else { Ok(()) }
+    }
+
+    /// Returns the file system with this device number.
+    pub(in crate::store) fn disk_on(&self, device: u64) -> Disk {
+        self.closer.disk_on(device)
+    }
+}
+
+/// Opens an O_PATH descriptor, which needs no rights and never blocks.
+fn open_path(parent: impl AsFd, name: &[u8]) -> Option<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(parent, OsStr::from_bytes(name), flags, Mode::empty()).ok()
+}
+
+/// Opens a large file that is about to lose its name, so that the kernel frees its pages when a worker
+/// closes it and not within the loop.
+pub(in crate::store) fn hold_large(parent: impl AsFd, name: &[u8], meta: &Meta) -> Option<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let is_large = meta.kind == Kind::File && meta.size >= SLOW_CLOSE_BYTES;
+    is_large.then(|| rustix::fs::openat(parent, OsStr::from_bytes(name), flags, Mode::empty()).ok())?
+}
