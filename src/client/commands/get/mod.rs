@@ -9,8 +9,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::cat::Shown;
-use super::local::path as local_path;
+use crate::client::commands::cat::Shown;
+use crate::client::commands::local::path as local_path;
 use crate::base::virtual_path::VPath;
 use crate::client::connection::session::Session;
 use crate::client::error::{Failure, unexpected};

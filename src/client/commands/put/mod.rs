@@ -8,8 +8,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::local::{expand, path as local_path};
-use super::refusal;
+use crate::client::commands::local::{expand, path as local_path};
+use crate::client::commands::refusal;
 use crate::base::virtual_path::VPath;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
