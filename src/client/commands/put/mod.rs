@@ -1,16 +1,22 @@
-//! `put`: chooses the destinations, handles existing files and reports the results. `transfer` moves the
-//! bytes.
+//! `put`: handles existing files and reports the results. `target` is the destination, `plan` the files, and
+//! `transfer` moves the bytes.
 
-use std::collections::{HashMap, HashSet};
+mod collisions;
+mod plan;
+mod target;
+
+use std::collections::HashSet;
 use std::fs;
 use std::iter::successors;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::client::commands::local::{expand, path as local_path};
-use crate::client::commands::refusal;
+use collisions::{without_doubled_files, without_doubled_folders, without_doubles};
+use plan::{NewFolder, PutPlan, new_job, plan};
+use target::RemoteTarget;
+
 use crate::base::virtual_path::VPath;
+use crate::client::commands::local::expand;
+use crate::client::commands::refusal;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 use crate::client::files::local::shown;
@@ -19,16 +25,14 @@ use crate::client::files::spellings::Spellings;
 use crate::client::shell::command::{options, usage};
 use crate::client::shell::lexer::Word;
 use crate::client::transfer::batch::{report_identical, transfer_many, transfer_one, without_identical};
-use crate::client::transfer::compare::{is_marked_as_target, listed_as_target, note_interruption, same_content};
+use crate::client::transfer::compare::{note_interruption, same_content};
 use crate::client::transfer::job::{Direction, TransferJob, label};
 use crate::client::transfer::overwrite::{Conflict, Decision, Overwrite};
-use crate::client::transfer::part::names::destination_of_part;
 use crate::client::transfer::pipes::send as send_content;
 use crate::client::transfer::report::Report;
 use crate::client::ui::progress::{Progress, Style};
 use crate::client::ui::stopwatch::Stopwatch;
 use crate::client::ui::summary::Summary;
-use crate::client::unfinished_tree::UnfinishedTree;
 use crate::wire::message::{EntryKind, ErrorCode, PutMode};
 use crate::wire::{Reply, Request};
 
@@ -69,95 +73,12 @@ pub fn put(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     note_interruption(session, result)
 }
 
-/// The remote destination of the files.
-enum RemoteTarget {
-    /// Into this directory, under their own names.
-    Folder(VPath),
-    /// The single source gets this path.
-    Path(VPath),
-    /// The single source directory gets this path, with its content.
-    Tree(VPath, UnfinishedTree),
-}
-
-impl RemoteTarget {
-    /// Returns the target that `word` names. It is the last of `words`.
-    fn named(
-        session: &mut Session,
-        words: &[Word],
-        word: &Word,
-        locals: &[PathBuf],
-        with_folders: bool,
-    ) -> Result<Self, Failure> {
-        let tree = match locals {
-            [local] if with_folders && local.is_dir() => {
-                Some(UnfinishedTree::new(session, "put", local, &session.path(word)?))
-            }
-            _ => None,
-        };
-        match (Self::look(session, word)?, tree) {
-            (Self::Folder(path), Some(tree)) if tree.is_begun(session, None) => Ok(Self::Tree(path, tree)),
-            (Self::Folder(path), _) => Ok(Self::Folder(path)),
-            (Self::Path(path), tree) => {
-                check_name(words, word, locals, session.output.is_one_shot)?;
-                if locals.len() != 1 || word.text.ends_with(b"/") {
-                    return Err(refusal::of_target(session, &path));
-                }
-                let Some(tree) = tree else { return Ok(Self::Path(path)) };
-                match session.find(&path) {
-                    Ok(Some(_)) => Err(Failure::Local(format!(
-                        "remote {path} is a file, and local {} is a directory; choose another path",
-                        shown(&locals[0])
-                    ))),
-                    _ => Ok(Self::Tree(path, tree)),
-                }
-            }
-            (tree, _) => Ok(tree),
-        }
-    }
-
-    /// Asks the server whether `word` names a directory.
-    fn look(session: &mut Session, word: &Word) -> Result<Self, Failure> {
-        let path = session.path(word)?;
-        let there = if path.is_root() { Ok(None) } else { session.find(&path) };
-        let is_folder = path.is_root()
-            || match there {
-                Err(failure) if leads_nowhere(&failure) => false,
-                there => there?.is_some_and(|entry| entry.kind == EntryKind::Dir),
-            };
-        Ok(if is_folder { Self::Folder(path) } else { Self::Path(path) })
-    }
-
-    /// Returns the remote path of `local`. Paths without a name, such as `.`, map to the target directory
-    /// itself.
-    fn of(&self, local: &Path) -> Result<VPath, Failure> {
-        match (self, local.file_name()) {
-            (Self::Folder(folder), Some(name)) => child(folder, name, local),
-            (Self::Folder(path), None) | (Self::Path(path) | Self::Tree(path, _), _) => Ok(path.clone()),
-        }
-    }
-}
-
-/// Refuses a remote target name that also exists locally: a user who lists local files, or lets a shell list
-/// them, wants to send all of them.
-fn check_name(words: &[Word], word: &Word, locals: &[PathBuf], is_one_shot: bool) -> Result<(), Failure> {
-    let here = local_path(word);
-    if is_marked_as_target(words) || locals == std::slice::from_ref(&here) || fs::symlink_metadata(&here).is_err() {
-        return Ok(());
-    }
-    let problem = format!("{} is on this machine, and not a remote directory", shown(&here));
-    Err(listed_as_target("put", words, &problem, is_one_shot))
-}
-
-fn child(folder: &VPath, name: &std::ffi::OsStr, local: &Path) -> Result<VPath, Failure> {
-    folder.child(name.as_bytes()).map_err(|error| Failure::Local(format!("{}: {error}", shown(local))))
-}
-
 /// `put - FILE`: uploads standard input.
 fn put_content(session: &mut Session, target: &Word, force: bool) -> Result<(), Failure> {
     if session.stdin_is_script {
         return Err(usage("put", "standard input has the commands; give those with -c or -f FILE"));
     }
-    let remote = match RemoteTarget::look(session, target)? {
+    let remote = match RemoteTarget::find(session, target)? {
         RemoteTarget::Path(remote) if target.text.ends_with(b"/") => return Err(refusal::of_target(session, &remote)),
         RemoteTarget::Path(remote) | RemoteTarget::Tree(remote, _) => remote,
         RemoteTarget::Folder(folder) => return Err(usage("put", &format!("{folder} is a directory; name a file"))),
@@ -277,7 +198,7 @@ fn put_many(
 fn put_plan(
     session: &mut Session,
     summary: &mut Summary,
-    mut plan: Plan,
+    mut plan: PutPlan,
     may_meet: bool,
     overwrite: &mut Overwrite,
 ) -> Result<(), Failure> {
@@ -304,74 +225,6 @@ fn put_plan(
     transfer_many(session, summary, UPLOAD, again, bytes, &mut refused)?;
     refused.into_iter().try_for_each(|(_, failure)| summary.count(session, Err(failure)))?;
     overwrite.result()
-}
-
-/// Removes files that would replace another file of the same command.
-fn without_doubles(
-    session: &mut Session,
-    summary: &mut Summary,
-    jobs: Vec<TransferJob>,
-) -> Result<Vec<TransferJob>, Failure> {
-    let mut sources: HashMap<VPath, PathBuf> = HashMap::new();
-    let mut remaining = Vec::with_capacity(jobs.len());
-    for job in jobs {
-        let (here, remote) = (shown(&job.local), &job.remote);
-        match sources.get(remote) {
-            Some(other) => {
-                let other = shown(other);
-                let told = format!("{here} and {other} are both {remote} there; put one of them to another place");
-                summary.count(session, Err(Failure::Local(told)))?;
-            }
-            None => {
-                sources.insert(remote.clone(), job.local.clone());
-                remaining.push(job);
-            }
-        }
-    }
-    Ok(remaining)
-}
-
-/// Removes directories that the server treats as the same as another directory of this command, with the files
-/// below them. Their content would be mixed.
-fn without_doubled_folders(session: &mut Session, summary: &mut Summary, plan: &mut Plan) -> Result<(), Failure> {
-    let spellings = Spellings::among(plan.folders.iter().map(|(path, _)| path.as_bytes()));
-    let paths = plan.folders.iter().map(|(path, _)| path.as_bytes());
-    let doubled = spellings.listed_otherwise(paths, |folder| session.names(folder))?;
-    for (folder, other) in sorted(doubled) {
-        plan.files.retain(|job| !folder.contains(&job.remote));
-        summary.count(session, Err(same_there(&folder, &other)))?;
-    }
-    Ok(())
-}
-
-/// Removes files that the server treats as the same as another file of this command. They would replace each
-/// other.
-fn without_doubled_files(
-    session: &mut Session,
-    summary: &mut Summary,
-    spellings: &Spellings,
-    mut occupied: Vec<(TransferJob, Failure)>,
-) -> Result<Vec<(TransferJob, Failure)>, Failure> {
-    let paths = occupied.iter().map(|(job, _)| job.remote.as_bytes());
-    let doubled = spellings.listed_otherwise(paths, |folder| session.names(folder))?;
-    for (path, other) in sorted(doubled) {
-        occupied.retain(|(job, _)| job.remote != path);
-        summary.count(session, Err(same_there(&path, &other)))?;
-    }
-    Ok(occupied)
-}
-
-fn sorted(doubled: HashMap<Vec<u8>, Vec<u8>>) -> Vec<(VPath, VPath)> {
-    let path = |bytes: Vec<u8>| VPath::parse(&bytes).ok();
-    let mut pairs: Vec<(VPath, VPath)> =
-        doubled.into_iter().filter_map(|(one, other)| path(one).zip(path(other))).collect();
-    pairs.sort();
-    pairs
-}
-
-/// Returns the failure for a path that the server treats as the same as another one.
-pub fn same_there(path: &VPath, other: &VPath) -> Failure {
-    Failure::Local(format!("{path} and {other} are the same to the server's file system; put one to another place"))
 }
 
 /// Compares `occupied` with the existing remote files. Returns the files that remain to be sent, and their
@@ -433,129 +286,4 @@ fn make_folders(
         }
     }
     Ok(missing)
-}
-
-/// A remote directory to create, and its permission bits.
-type NewFolder = (VPath, Option<u32>);
-
-/// The files and directories to upload.
-#[derive(Default)]
-struct Plan {
-    modes: ModePolicy,
-    folders: Vec<NewFolder>,
-    files: Vec<TransferJob>,
-    bytes: u64,
-}
-
-fn plan(
-    session: &mut Session,
-    summary: &mut Summary,
-    locals: &[PathBuf],
-    target: &RemoteTarget,
-    with_folders: bool,
-    modes: ModePolicy,
-) -> Result<Plan, Failure> {
-    let mut plan = Plan { modes, ..Plan::default() };
-    for local in locals {
-        let planned = match fs::metadata(local) {
-            Err(error) => Err(Failure::missing_here(local, &error)),
-            Ok(metadata) if metadata.is_dir() && !with_folders => {
-                Err(Failure::Local(format!("{} is a directory; -r takes it whole", shown(local))))
-            }
-            Ok(metadata) => target.of(local).map(|remote| (remote, metadata)),
-        };
-        match planned {
-            Err(failure) => summary.count(session, Err(failure))?,
-            Ok((remote, metadata)) if metadata.is_dir() => {
-                plan_tree(session, summary, &mut plan, local.clone(), remote)?;
-            }
-            Ok((remote, metadata)) => plan.add(local.clone(), remote, metadata.len()),
-        }
-    }
-    Ok(plan)
-}
-
-impl Plan {
-    fn add(&mut self, local: PathBuf, remote: VPath, size: u64) {
-        self.bytes = self.bytes.saturating_add(size);
-        self.files.push(new_job(local, remote, size, self.modes));
-    }
-}
-
-/// Returns the job of uploading a file that may not replace another one.
-fn new_job(local: PathBuf, remote: VPath, size: u64, modes: ModePolicy) -> TransferJob {
-    TransferJob { local, remote, size, replace: false, modes, source_mode: None }
-}
-
-/// Walks a local directory without recursion. Symlinks to files are followed. Symlinks to directories are left
-/// out, because they may form a cycle.
-fn plan_tree(
-    session: &mut Session,
-    summary: &mut Summary,
-    plan: &mut Plan,
-    root: PathBuf,
-    remote_root: VPath,
-) -> Result<(), Failure> {
-    let mut to_visit = vec![(root, remote_root)];
-    while let Some((folder, remote)) = to_visit.pop() {
-        let bits = fs::metadata(&folder).ok().and_then(|metadata| plan.modes.of_folder(metadata.mode()));
-        let (names, problem) = read_folder(&folder);
-        if let Some(failure) = problem {
-            summary.count(session, Err(failure))?;
-        }
-        for name in names {
-            let local = folder.join(&name);
-            let result = child(&remote, &name, &local).and_then(|remote| look(local, remote));
-            match result {
-                Ok(Found::Folder(local, remote)) => to_visit.push((local, remote)),
-                Ok(Found::File(local, remote, size)) => plan.add(local, remote, size),
-                Ok(Found::Other(local)) => {
-                    session.output.note(format_args!("{} is no regular file: left out", shown(&local)));
-                }
-                Err(failure) => summary.count(session, Err(failure))?,
-            }
-        }
-        plan.folders.push((remote, bits));
-    }
-    Ok(())
-}
-
-enum Found {
-    Folder(PathBuf, VPath),
-    File(PathBuf, VPath, u64),
-    Other(PathBuf),
-}
-
-fn look(local: PathBuf, remote: VPath) -> Result<Found, Failure> {
-    let failure = |error: std::io::Error| Failure::local(&local, &error);
-    let metadata = fs::symlink_metadata(&local).map_err(failure)?;
-    if metadata.is_dir() {
-        return Ok(Found::Folder(local, remote));
-    }
-    // A dangling symlink is left out, like one to a directory.
-    let metadata = if metadata.is_symlink() { fs::metadata(&local).ok() } else { Some(metadata) };
-    Ok(match metadata.filter(fs::Metadata::is_file) {
-        Some(metadata) => Found::File(local, remote, metadata.len()),
-        None => Found::Other(local),
-    })
-}
-
-/// Returns the sorted names in a directory, and a failure if some of them could not be read. Partial downloads
-/// are left out.
-fn read_folder(folder: &Path) -> (Vec<std::ffi::OsString>, Option<Failure>) {
-    let failure = |error: std::io::Error| Failure::local(folder, &error);
-    let entries = match fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) => return (Vec::new(), Some(failure(error))),
-    };
-    let (mut names, mut problem) = (Vec::new(), None);
-    for entry in entries {
-        match entry {
-            Ok(entry) => names.push(entry.file_name()),
-            Err(error) => problem = Some(failure(error)),
-        }
-    }
-    names.retain(|name| destination_of_part(&folder.join(name)).is_none());
-    names.sort();
-    (names, problem)
 }
