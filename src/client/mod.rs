@@ -27,7 +27,7 @@ use std::path::Path;
 
 use cli::args::Args;
 use cli::command_line::HelpArgs;
-use cli::hosts::Destination;
+use cli::destination::Destination;
 use commands::folders;
 use connection::endpoint::{Endpoint, FirstConnection};
 use connection::link::Link;
@@ -64,7 +64,7 @@ pub fn run(args: &Args) -> u8 {
         Ok(((link, endpoint), destination)) => (session(args, output, link, endpoint), destination),
         Err(failure) => return give_up(&mut output, &failure),
     };
-    let server = cli::hosts::name_of(args, &destination);
+    let server = cli::destination::name_of(args, &destination);
     if let Err(failure) = work.begin(&mut session, &destination, &server) {
         return give_up(&mut session.output, &failure);
     }

@@ -14,7 +14,7 @@ use crate::auth::password_prompt::HiddenInput;
 use crate::base::limits::{PASSWORD_BYTES_MAX, PASSWORD_OUTPUT_BYTES_MAX};
 use crate::base::text::Escaped;
 use crate::client::cli::args::Args;
-use crate::client::cli::hosts::Destination;
+use crate::client::cli::destination::Destination;
 use crate::client::error::Failure;
 use crate::client::files::local::shown;
 use crate::client::shell::advice;

@@ -1,10 +1,9 @@
-//! Remote listings, trees and patterns. The client accepts only single names from a server, and limits the
+//! Remote listings and trees. The client accepts only single names from a server, and limits the
 //! memory for a listing, however long it is.
 
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use crate::base::glob::Pattern;
 use crate::base::limits::{LISTING_BYTES_MAX, LISTING_ENTRIES_MAX, NAME_BYTES_MAX, PATH_BYTES_MAX, TREE_BYTES_MAX};
 use crate::base::text::{Escaped, Size, shortened};
 use crate::base::virtual_path::VPath;
@@ -13,8 +12,6 @@ use crate::client::connection::link::Link;
 use crate::client::connection::session::Session;
 use crate::client::error::{Failure, LinkError};
 use crate::client::files::spellings::Names;
-use crate::client::shell::lexer::Word;
-use crate::client::ui::summary::report;
 use crate::wire::message::{Entry, EntryKind, Name};
 use crate::wire::{Reply, Request};
 
@@ -112,90 +109,6 @@ impl Session {
         }
         Ok(found)
     }
-
-    /// Returns the paths that `word` names: the entry of exactly that name, else the entries that match the
-    /// pattern, else the path as written.
-    pub fn expand(&mut self, word: &Word) -> Result<Vec<VPath>, Failure> {
-        if !word.is_pattern() {
-            return Ok(vec![self.path(word)?]);
-        }
-        let start = if word.text.starts_with(b"/") { VPath::root() } else { self.folder.clone() };
-        let components = word.pattern_components();
-        let mut bases = vec![start];
-        for (at, component) in components.iter().enumerate() {
-            let is_last = components[at + 1..].iter().all(|rest| rest.text.is_empty());
-            bases = self.expand_component(&bases, component, is_last)?;
-        }
-        // If nothing matches, the command itself refuses the path as the user typed it.
-        if bases.is_empty() { Ok(vec![self.path(word)?]) } else { Ok(bases) }
-    }
-
-    fn expand_component(&mut self, bases: &[VPath], component: &Word, is_last: bool) -> Result<Vec<VPath>, Failure> {
-        if component.text.is_empty() {
-            return Ok(bases.to_vec());
-        }
-        let mut matches_found = Vec::new();
-        if !component.is_pattern() {
-            for base in bases {
-                let Ok(path) = base.join(&component.text) else { continue };
-                if !is_last || bases.len() == 1 || self.find(&path)?.is_some() {
-                    matches_found.push(path);
-                }
-            }
-            return Ok(matches_found);
-        }
-        let pattern = Pattern::new(component.bytes());
-        let mut budget = ListingBudget::of(&component.text);
-        for base in bases {
-            match self.list(base) {
-                Ok(mut entries) => {
-                    entries.retain(|entry| is_last || entry.kind != EntryKind::File);
-                    self.add_matches(
-                        base,
-                        exact_or_matching(entries, component, &pattern),
-                        &mut budget,
-                        &mut matches_found,
-                    )?;
-                }
-                // A directory that cannot be listed may still contain an entry of exactly that name.
-                Err(Failure::Refused(_)) => {
-                    if let Ok(path) = base.child(&component.text)
-                        && self.is_there(&path)?
-                    {
-                        matches_found.push(path);
-                    }
-                }
-                Err(failure) => return Err(failure),
-            }
-        }
-        Ok(matches_found)
-    }
-
-    fn is_there(&mut self, path: &VPath) -> Result<bool, Failure> {
-        match self.stat(path) {
-            Ok(_) => Ok(true),
-            Err(Failure::Refused(_)) => Ok(false),
-            Err(failure) => Err(failure),
-        }
-    }
-
-    fn add_matches(
-        &mut self,
-        base: &VPath,
-        entries: Vec<Entry>,
-        budget: &mut ListingBudget<'_>,
-        matches_found: &mut Vec<VPath>,
-    ) -> Result<(), Failure> {
-        let (entries, too_long) = with_paths(base, entries);
-        for TreeEntry { path, .. } in entries {
-            budget.spend(&path)?;
-            matches_found.push(path);
-        }
-        if let Some(failure) = too_long {
-            report(self, "glob", &failure)?;
-        }
-        Ok(())
-    }
 }
 
 /// The directories that a walk has still to list.
@@ -226,14 +139,6 @@ impl RemoteWalk {
         self.requested.append(&mut self.unlisted);
         std::mem::swap(&mut self.requested, &mut self.unlisted);
     }
-}
-
-/// Returns the entry that is called exactly `component`, else the entries that match the pattern.
-fn exact_or_matching(mut entries: Vec<Entry>, component: &Word, pattern: &Pattern) -> Vec<Entry> {
-    let is_exactly = |entry: &Entry| entry.name.0 == component.text;
-    let has_exactly = entries.iter().any(is_exactly);
-    entries.retain(|entry| if has_exactly { is_exactly(entry) } else { pattern.matches(&entry.name.0) });
-    entries
 }
 
 /// A listing that arrives in pages, with counters for its limits.
@@ -282,18 +187,18 @@ impl Listing {
 }
 
 /// The remaining budget for the paths of a tree or of a pattern's matches.
-struct ListingBudget<'a> {
+pub(super) struct ListingBudget<'a> {
     of: &'a [u8],
     entries: usize,
     bytes: usize,
 }
 
 impl<'a> ListingBudget<'a> {
-    fn of(of: &'a [u8]) -> Self {
+    pub(super) fn of(of: &'a [u8]) -> Self {
         Self { of, entries: LISTING_ENTRIES_MAX, bytes: TREE_BYTES_MAX }
     }
 
-    fn spend(&mut self, path: &VPath) -> Result<(), Failure> {
+    pub(super) fn spend(&mut self, path: &VPath) -> Result<(), Failure> {
         let left = (self.entries.checked_sub(1), self.bytes.checked_sub(path.as_bytes().len()));
         let (Some(entries), Some(bytes)) = left else {
             return Err(Failure::Local(format!(
@@ -309,7 +214,7 @@ impl<'a> ListingBudget<'a> {
 
 /// Returns the entries of `folder` with their paths, and a failure if some paths are longer than a server
 /// accepts.
-fn with_paths(folder: &VPath, entries: Vec<Entry>) -> (Vec<TreeEntry>, Option<Failure>) {
+pub(super) fn with_paths(folder: &VPath, entries: Vec<Entry>) -> (Vec<TreeEntry>, Option<Failure>) {
     let mut reached = Vec::with_capacity(entries.len());
     let mut first = None;
     let mut others = 0;

@@ -28,7 +28,8 @@ use crate::client::files::modes::{ModePolicy, NO_PERMS, umask};
 use crate::client::mirror::plan::{Plan, Rules, Tree};
 use crate::client::shell::command::{no_option, usage};
 use crate::client::shell::lexer::Word;
-use crate::client::transfer::compare::{note_interruption, same_contents};
+use crate::client::transfer::compare::same_contents;
+use crate::client::transfer::report::note_interruption;
 use crate::client::ui::summary::Summary;
 
 /// `mirror [OPTION...] LOCAL REMOTE` or `mirror [OPTION...] --from REMOTE LOCAL`
@@ -72,7 +73,7 @@ impl Mirror {
                     None => return Err(usage("mirror", "--exclude needs a pattern")),
                 },
                 "--" => operands.extend(words.by_ref()),
-                text if text.starts_with(EXCLUDE_IS) => exclusions.add(&word.behind(EXCLUDE_IS.len())),
+                text if text.starts_with(EXCLUDE_IS) => exclusions.add(&word.without_prefix(EXCLUDE_IS.len())),
                 _ => return Err(no_option("mirror", word)),
             }
         }

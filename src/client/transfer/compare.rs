@@ -1,4 +1,4 @@
-//! Compares local files with remote ones, and reads the targets of `get` and `put`.
+//! Compares local files with remote ones by their digests.
 
 use std::fs;
 use std::path::Path;
@@ -9,10 +9,7 @@ use crate::client::connection::incoming::Event;
 use crate::client::connection::session::Session;
 use crate::client::error::{Failure, unexpected};
 use crate::client::files::local::digest_of;
-use crate::client::shell::advice::quoted;
-use crate::client::shell::lexer::{Word, is_plain};
 use crate::client::ui::hashing::Hashing;
-use crate::client::ui::progress::take_has_moved;
 use crate::wire::{Reply, Request};
 
 /// Returns the digest of a local and a remote file if both have the same content. Both sides compute at once.
@@ -94,52 +91,4 @@ fn digest_here(session: &mut Session, local: &Path, hashing: &Hashing) -> Result
     });
     hashing.finish_local();
     digest
-}
-
-/// Returns whether `--` stands before the last of `words`, which makes that word the target and not another
-/// source.
-pub fn is_marked_as_target(words: &[Word]) -> bool {
-    matches!(words, [_, .., mark, _] if mark.is_bare(b"--"))
-}
-
-/// Refuses the last of `words` as the target, because it looks like another source. This happens when a shell
-/// expands a pattern into names.
-pub fn listed_as_target(command: &str, words: &[Word], problem: &str, is_one_shot: bool) -> Failure {
-    let written: Option<Vec<String>> = words.iter().map(|word| written(word, is_one_shot)).collect();
-    let text = match written.as_deref().and_then(<[String]>::split_last) {
-        Some((target, sources)) if words.len() <= NAMES_SHOWN_MAX => {
-            let sources = sources.join(" ");
-            format!(
-                "write '{command} {sources} {target} .' for all of them, '{command} {sources} -- {target}' for that name"
-            )
-        }
-        _ => format!("write '{command} ... .' for all of them"),
-    };
-    Failure::Usage(format!("{problem}; {text}"))
-}
-
-/// Returns the word as the user can type it again; `None` if nobody can.
-fn written(word: &Word, is_one_shot: bool) -> Option<String> {
-    let for_sh = quoted(&word.text)?;
-    Some(match is_one_shot {
-        true if word.is_option() && word.as_str().chars().all(is_plain) => word.as_str().into(),
-        true => for_sh,
-        false => word.as_typed(),
-    })
-}
-
-/// A message repeats the names only up to this number.
-const NAMES_SHOWN_MAX: usize = 4;
-
-/// Tells the user that an interrupted transfer can be resumed.
-pub fn note_interruption(session: &mut Session, result: Result<(), Failure>) -> Result<(), Failure> {
-    let has_moved = take_has_moved();
-    if result == Err(Failure::Interrupted) {
-        session.output.end_line();
-        session.output.note(match has_moved {
-            true => "what was transferred is kept; the same command goes on from there",
-            false => "nothing was transferred",
-        });
-    }
-    result
 }

@@ -1,4 +1,4 @@
-//! The report of a completed transfer.
+//! What the user is told about completed and interrupted transfers.
 
 use std::path::Path;
 use std::time::Duration;
@@ -11,6 +11,7 @@ use crate::client::error::Failure;
 use crate::client::files::local::{name_of, shown};
 use crate::client::transfer::job::{Direction, TransferJob, Transferred};
 use crate::client::ui::amounts::{Bytes, Elapsed, Rate};
+use crate::client::ui::progress::take_has_moved;
 use crate::client::ui::summary::Summary;
 use crate::wire::message::Name;
 
@@ -83,4 +84,17 @@ impl<'a> Report<'a> {
         }
         line
     }
+}
+
+/// Tells the user that an interrupted transfer can be resumed.
+pub fn note_interruption(session: &mut Session, result: Result<(), Failure>) -> Result<(), Failure> {
+    let has_moved = take_has_moved();
+    if result == Err(Failure::Interrupted) {
+        session.output.end_line();
+        session.output.note(match has_moved {
+            true => "what was transferred is kept; the same command goes on from there",
+            false => "nothing was transferred",
+        });
+    }
+    result
 }

@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 
 use crate::base::virtual_path::VPath;
 use crate::client::commands::local::path as local_path;
+use crate::client::commands::target::{ambiguous_target, has_explicit_target};
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 use crate::client::files::local::shown;
 use crate::client::shell::advice;
 use crate::client::shell::lexer::Word;
-use crate::client::transfer::compare::{is_marked_as_target, listed_as_target};
 use crate::client::unfinished_tree::UnfinishedTree;
 
 /// The local destination of the files.
@@ -45,7 +45,7 @@ impl LocalTarget {
                 _ => Self::Folder(path),
             });
         }
-        check_name(session, words, word, remotes)?;
+        refuse_ambiguous(session, words, word, remotes)?;
         if remotes.len() != 1 || word.text.ends_with(b"/") {
             return Err(not_a_folder(session, &path));
         }
@@ -71,16 +71,16 @@ fn is_place_here(path: &Path) -> bool {
 }
 
 /// Refuses a local target name that also exists on the server: a user who lists remote files wants all of them.
-fn check_name(session: &mut Session, words: &[Word], word: &Word, remotes: &[VPath]) -> Result<(), Failure> {
+fn refuse_ambiguous(session: &mut Session, words: &[Word], word: &Word, remotes: &[VPath]) -> Result<(), Failure> {
     let Ok(remote) = session.path(word) else { return Ok(()) };
-    if is_marked_as_target(words) || is_place_here(&local_path(word)) || remotes == std::slice::from_ref(&remote) {
+    if has_explicit_target(words) || is_place_here(&local_path(word)) || remotes == std::slice::from_ref(&remote) {
         return Ok(());
     }
     let is_one_shot = session.output.is_one_shot;
     match session.stat(&remote) {
         Ok(_) => {
             let problem = format!("{remote} is at the server, and not a local directory");
-            Err(listed_as_target("get", words, &problem, is_one_shot))
+            Err(ambiguous_target("get", words, &problem, is_one_shot))
         }
         Err(Failure::Refused(reply)) if !reply.fatal => Ok(()),
         Err(failure) => Err(failure),

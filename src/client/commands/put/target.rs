@@ -9,11 +9,11 @@ use super::leads_nowhere;
 use crate::base::virtual_path::VPath;
 use crate::client::commands::local::path as local_path;
 use crate::client::commands::refusal;
+use crate::client::commands::target::{ambiguous_target, has_explicit_target};
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 use crate::client::files::local::shown;
 use crate::client::shell::lexer::Word;
-use crate::client::transfer::compare::{is_marked_as_target, listed_as_target};
 use crate::client::unfinished_tree::UnfinishedTree;
 use crate::wire::message::EntryKind;
 
@@ -46,7 +46,7 @@ impl RemoteTarget {
             (Self::Folder(path), Some(tree)) if tree.is_begun(session, None) => Ok(Self::Tree(path, tree)),
             (Self::Folder(path), _) => Ok(Self::Folder(path)),
             (Self::Path(path), tree) => {
-                check_name(words, word, locals, session.output.is_one_shot)?;
+                refuse_ambiguous(words, word, locals, session.output.is_one_shot)?;
                 if locals.len() != 1 || word.text.ends_with(b"/") {
                     return Err(refusal::of_target(session, &path));
                 }
@@ -87,13 +87,13 @@ impl RemoteTarget {
 
 /// Refuses a remote target name that also exists locally: a user who lists local files, or lets a shell list
 /// them, wants to send all of them.
-fn check_name(words: &[Word], word: &Word, locals: &[PathBuf], is_one_shot: bool) -> Result<(), Failure> {
+fn refuse_ambiguous(words: &[Word], word: &Word, locals: &[PathBuf], is_one_shot: bool) -> Result<(), Failure> {
     let here = local_path(word);
-    if is_marked_as_target(words) || locals == std::slice::from_ref(&here) || fs::symlink_metadata(&here).is_err() {
+    if has_explicit_target(words) || locals == std::slice::from_ref(&here) || fs::symlink_metadata(&here).is_err() {
         return Ok(());
     }
     let problem = format!("{} is on this machine, and not a remote directory", shown(&here));
-    Err(listed_as_target("put", words, &problem, is_one_shot))
+    Err(ambiguous_target("put", words, &problem, is_one_shot))
 }
 
 pub(super) fn child(folder: &VPath, name: &OsStr, local: &Path) -> Result<VPath, Failure> {
