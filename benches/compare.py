@@ -109,7 +109,7 @@ def main():
         swap(TIME_WAITS, time_waits)
         shutil.rmtree(folder, ignore_errors=True)
         shutil.rmtree(disk, ignore_errors=True)
-    how = f"Median (least–most) of {runs} rounds by `benches/compare.py`{' --quick' if options.quick else ''} on {where}, TCP {used}. *Of berth's*: the first column beside berth's of the same round."
+    how = f"Median (least–most) of {runs} rounds by `benches/compare.py`{' --quick' if options.quick else ''} on {where}, TCP {used}. *Of berth's*: the ratio of the first column to berth's in the same round."
     values = {table.title: dict(rows=table.measured(), notes=table.notes) for table in tables}
     for path in {pathlib.Path(path).resolve() for path in (options.json, options.write and FIGURES) if path}:
         path.write_text(json.dumps(dict(how=how, tables=values), indent=1))

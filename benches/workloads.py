@@ -10,7 +10,7 @@ GB = 1e9
 # In a round, where several servers do the same with the same system calls and so differ by little.
 TURNS = 6
 ZEROS = bytes(1 << 20)
-TOUCHED = "Before each turn as much memory is written and freed: nobody pays for what a virtual machine had given back to its host."
+TOUCHED = "Before each run, as much memory is written and freed, so that no run pays for pages that the virtual machine must get back from its host."
 
 
 class Bench:
@@ -54,7 +54,7 @@ class Bench:
         live, scratch, left = {}, {}, list(entries)
         table.expect(label for label, *_ in entries)
         if turns > 1:
-            table.note(f"A round is the mean of {turns} turns in which all take part: one alone says little where many are alike.")
+            table.note(f"A round runs every server {turns} times, in alternating order, and takes the mean.")
 
         def run(label, kind, measure, restarts, is_first):
             if restarts and label in live:
@@ -280,7 +280,7 @@ def small_up_disk(bench):
 
 MEMORY = [("KiB per session", "each", 1), ("MiB at start", "start", 1), ("held", "held", 0)]
 RUSHES = [("per s", "rate", 0), ("p99 ms", "p99", 1), ("server CPU ms each", "cpu", 3)]
-NO_LOGIN = "nginx has no login: its session is one question."
+NO_LOGIN = "nginx has no login: its session is one request."
 
 
 def is_light(server):
@@ -379,8 +379,8 @@ def strangers(bench):
             return values
         finally:
             kill(crowd)
-    table = Table(f"Downloads of {bench.big >> 20:,} MiB, beside 2,000 silent strangers and 100 logins a second over TLS that fail", RATES)
-    return bench.rounds(table, [("berth", Berth, alone, False), ("berth, beside strangers", Berth, beside, False)], bench.large)
+    table = Table(f"Downloads of {bench.big >> 20:,} MiB, beside 2,000 idle connections without a login and 100 failing logins a second over TLS", RATES)
+    return bench.rounds(table, [("berth", Berth, alone, False), ("berth, beside these", Berth, beside, False)], bench.large)
 
 
 # ---- A slow disk ------------------------------------------------------------------------------

@@ -1,5 +1,5 @@
-//! The library behind `berthd`, the server, and `berth`, its client. A module uses only those
-//! in layers below its own, and no two modules use each other.
+//! The library behind `berthd`, the server, and `berth`, its client. A module uses only modules of
+//! lower layers or of its own layer, and no two modules use each other.
 //!
 //! | layer | modules |
 //! |---|---|

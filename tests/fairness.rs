@@ -93,7 +93,7 @@ impl Scene {
     fn new(pairs: Vec<Pair>) -> Self {
         let (mut turns, nowhere) = (Scheduler::default(), "127.0.0.1".parse().expect("an address"));
         for (slot, pair) in pairs.iter().enumerate() {
-            let number = pair.connection.protocol().session().and_then(|session| session.seat_number());
+            let number = pair.connection.protocol().session().and_then(|session| session.active_account_number());
             turns.assign(slot, number.map_or(Owner::Origin(Origin::of(nowhere)), Owner::Account));
         }
         Self { turns, queued: vec![false; pairs.len()], pairs }

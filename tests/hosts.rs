@@ -139,6 +139,10 @@ fn a_configuration_that_is_wrong_is_named_with_its_key() {
     }
     // An address with a port is no name.
     visit.run(&["ann@127.0.0.1:1", "pwd"]).expect_code(3);
+    write(r#"{"hosts": {"nas": {"address": "x", "adress": "y"}}}"#, 0o600);
+    let ended = visit.run(&["nas", "pwd"]).expect_code(2);
+    let told = "; correct it; USER@HOST:PORT connects without this file\n";
+    assert!(ended.stderr.contains("hosts.nas.adress: unknown field") && ended.stderr.ends_with(told), "{ended:?}");
     write("{}", 0o622);
     assert!(visit.run(&["nas", "pwd"]).expect_code(2).stderr.contains("chmod go-w"));
 }
@@ -152,6 +156,12 @@ fn the_word_host_is_about_names_and_a_server_called_so_is_reached_all_the_same()
     for name in ["-n", "a/b", "a@b", "a:1", ""] {
         visit.run(&["host", "add", "--", name, "x"]).expect_code(2);
     }
+    for arguments in [&["host", "add", "--bogus"][..], &["host", "add", "nas", "x", "--bogus"], &["--bogus", "nas"]] {
+        let ended = visit.run(arguments).expect_code(2);
+        assert!(ended.stderr.contains("'--bogus'") && !ended.stderr.contains("-- --bogus"), "{ended:?}");
+    }
+    let near = visit.run(&["host", "add", "nas", "x", "--fingerprnt", "y"]).expect_code(2);
+    assert!(near.stderr.contains("'--fingerprint'"), "{near:?}");
     let unknown = visit.run(&["host", "frobnicate"]).expect_code(2);
     assert!(unknown.stderr.contains("unknown command"), "{unknown:?}");
 }

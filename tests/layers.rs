@@ -488,6 +488,23 @@ fn the_readme_shows_the_same_in_both_languages() {
 }
 
 #[test]
+fn configurations_in_the_documents_are_valid() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("berthd.json");
+    let mut count = 0;
+    for (path, text) in documents() {
+        for block in text.split("```json\n").skip(1).filter_map(|rest| rest.split("```").next()) {
+            std::fs::write(&file, block).expect("writable");
+            if let Err(error) = berth::config::Config::load(&file) {
+                panic!("{}: {error}\n{block}", path.display());
+            }
+            count += 1;
+        }
+    }
+    assert!(count >= 5, "{count} configurations");
+}
+
+#[test]
 fn a_word_of_the_glossary_is_the_name_of_one_type() {
     let (_, text) = documents().into_iter().find(|(path, _)| path.ends_with("docs/architecture.md")).expect("there");
     let (_, glossary) = text.split_once("## Glossary").expect("it has one");

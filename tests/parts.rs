@@ -12,14 +12,13 @@ use berth::session::download::{DownloadPlan, DownloadStart, Fetched};
 use berth::session::login::LoginProgress;
 use berth::session::state::StateName;
 use berth::session::upload::{Length, Stored, UploadPlan, UploadStart};
-use berth::session::verb::Verb;
 use berth::session::{Phase, Session, SessionError};
 use berth::store::ledger::{QuotaState, Shortage};
 use berth::store::syncer::Synced;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use support::{MIB, PASSWORD, Random, Rights, Server, USER, content, vpath, write};
+use support::{MIB, PASSWORD, Random, Rights, Server, USER, content, counted, vpath, write};
 use zeroize::Zeroizing;
 
 const KEPT_FROM: usize = RESUME_BYTES_MIN as usize;
@@ -56,8 +55,7 @@ fn begin(server: &mut Server, session: &mut Session, plan: UploadPlan) -> Result
 }
 
 fn begin_unprepared(server: &mut Server, session: &mut Session, plan: UploadPlan) -> Result<(), SessionError> {
-    while !session.settle(Verb::BeginUpload, &mut Budget::new(TURN_BUDGET))? {}
-    session.begin_upload(&server.service, plan, server.now)
+    counted(session).begin_upload(&server.service, plan, server.now)
 }
 
 /// AfterTurn after turn until bytes may come. Each turn keeps to its budget.
@@ -82,7 +80,7 @@ fn deliver_syncs(server: &mut Server, session: &mut Session) {
 
 fn send(server: &mut Server, session: &mut Session, mut bytes: &[u8]) -> Result<(), SessionError> {
     while !bytes.is_empty() {
-        let count = session.store(&mut server.service, &bytes[..bytes.len().min(PIECE_BYTES)])?;
+        let count = counted(session).store(&mut server.service, &bytes[..bytes.len().min(PIECE_BYTES)])?;
         if count == 0 {
             deliver_syncs(server, session);
         }
@@ -94,7 +92,7 @@ fn send(server: &mut Server, session: &mut Session, mut bytes: &[u8]) -> Result<
 fn complete(server: &mut Server, session: &mut Session) -> Result<Stored, SessionError> {
     session.complete_upload(server.now)?;
     loop {
-        if let Some(stored) = session.advance_commit(&mut server.service, server.now)? {
+        if let Some(stored) = counted(session).advance_commit(&mut server.service, server.now)? {
             return Ok(stored);
         }
         deliver_syncs(server, session);
@@ -337,13 +335,15 @@ fn much_is_cut_back_a_slice_a_turn_and_what_is_given_up_meanwhile_is_held_as_far
 fn nothing_is_taken_before_all_beyond_it_is_cut_and_a_second_claim_ends_the_cutting() {
     let mut server = Server::new();
     cut(&mut server, "/file", UploadStart::Empty, &content(22, 6 * MIB));
-    let (mut first, second) = (log_in(&mut server), log_in(&mut server));
-    first.begin_upload(&server.service, plan("/file", UploadStart::At(MIB as u64)), server.now).expect("begins");
+    let (mut first, mut second) = (log_in(&mut server), log_in(&mut server));
+    counted(&mut first)
+        .begin_upload(&server.service, plan("/file", UploadStart::At(MIB as u64)), server.now)
+        .expect("begins");
     assert_eq!(first.prepare_upload(&mut server.service, &mut Budget::new(TURN_BUDGET)), Ok(None));
     assert_eq!(first.phase(), Phase::Working);
-    assert_eq!(first.store(&mut server.service, b"early"), Err(SessionError::WrongState));
+    assert_eq!(counted(&mut first).store(&mut server.service, b"early"), Err(SessionError::WrongState));
     assert_eq!(first.complete_upload(server.now), Err(SessionError::WrongState));
-    second.drop_kept(&UploadId::of_path(&vpath("/file"))).expect("there");
+    counted(&mut second).drop_partial_upload(&UploadId::of_path(&vpath("/file"))).expect("there");
     assert!(first.prepare_upload(&mut server.service, &mut Budget::new(TURN_BUDGET)).is_err());
     first.abort(SessionError::Cut, server.now).expect("running");
     assert!(server.is_staging_empty());
@@ -417,8 +417,7 @@ fn what_is_held_and_older_than_the_file_is_neither_told_of_nor_used_and_goes() {
         write_newer(&mut server, "file", b"newer");
         // What a user says of its time does not matter.
         let mut session = log_in(&mut server);
-        while !session.settle(Verb::SetMtime, &mut Budget::new(TURN_BUDGET)).expect("counted") {}
-        session.set_mtime(&vpath("/file"), 1_000_000_000).expect("set");
+        counted(&mut session).set_mtime(&vpath("/file"), 1_000_000_000).expect("set");
         assert_eq!(size_told(&mut session, "/file"), Ok(5));
         put(&mut server, &mut session, plan("/file", start), b"!").expect("stored");
         assert_eq!(read(&server, "file"), arrives, "{start:?}");
@@ -437,7 +436,7 @@ fn a_file_moved_over_the_name_is_newer_than_what_is_held_however_old_its_content
     let held = part_ctime(&server, "/file");
     let (mut from, mut to) = ("/other", "/file");
     loop {
-        session.rename(&vpath(from), &vpath(to), true).expect("moved");
+        counted(&mut session).rename(&vpath(from), &vpath(to), true).expect("moved");
         if to == "/file" && ctime(&fs::metadata(server.at("file")).expect("there")) > held {
             break;
         }
@@ -533,7 +532,7 @@ fn a_copy_wherever_it_is_cut_off_leaves_the_file_and_nothing_else() {
                     Ok(())
                 );
             }
-            let early = session.store(&mut server.service, b"early");
+            let early = counted(&mut session).store(&mut server.service, b"early");
             assert_eq!(early.is_ok(), turns == 2 * MIB / PIECE_BYTES, "after {turns} turns: {early:?}");
             if is_killed {
                 std::mem::forget(session);
@@ -697,9 +696,7 @@ fn whatever_uploads_of_a_few_names_do_to_each_other_the_ledger_is_the_disk() {
                     let length = [Length::Unknown, Length::Reserved(most)][random.below(2)];
                     let path = ["/one", "/two"][random.below(2)];
                     let plan = UploadPlan { length, hash: random.below(2) == 0, ..plan(path, start) };
-                    let counted = session.settle(Verb::BeginUpload, &mut Budget::new(u64::MAX));
-                    assert_eq!(counted, Ok(true), "nobody else works here");
-                    session.begin_upload(&server.service, plan, server.now)
+                    counted(session).begin_upload(&server.service, plan, server.now)
                 }
                 (StateName::Upload, 0) => session.abort(SessionError::Cut, server.now),
                 (StateName::Upload, 1) => session.complete_upload(server.now),
@@ -709,10 +706,10 @@ fn whatever_uploads_of_a_few_names_do_to_each_other_the_ledger_is_the_disk() {
                 }
                 (StateName::Upload, _) => {
                     let count = random.below(700_000);
-                    session.store(&mut server.service, &bytes[..count]).map(drop)
+                    counted(session).store(&mut server.service, &bytes[..count]).map(drop)
                 }
                 (StateName::Commit, _) => {
-                    let stored = session.advance_commit(&mut server.service, server.now);
+                    let stored = counted(session).advance_commit(&mut server.service, server.now);
                     committed += u32::from(matches!(stored, Ok(Some(_))));
                     stored.map(drop)
                 }
@@ -796,7 +793,7 @@ fn a_download_begins_at_the_byte_asked_for_and_is_hashed_only_on_request() {
 #[test]
 fn times_and_modes_are_set_of_what_is_in_the_home_and_of_nothing_else() {
     let mut server = Server::new();
-    let session = log_in(&mut server);
+    let mut session = log_in(&mut server);
     write(&server.at("file"), b"content");
     fs::create_dir(server.at("folder")).expect("mkdir");
     write(&server.root().join("outside"), b"out");
@@ -807,17 +804,17 @@ fn times_and_modes_are_set_of_what_is_in_the_home_and_of_nothing_else() {
     let mode = |path: &str| fs::metadata(server.at(path)).expect("there").permissions().mode() & 0o7777;
     for time in [-1_500_000_000, 0, 1_700_000_000_123_456_789] {
         for path in ["/file", "/folder", "/in"] {
-            session.set_mtime(&vpath(path), time).expect("set");
+            counted(&mut session).set_mtime(&vpath(path), time).expect("set");
             let meta = session.stat(&server.service, &vpath(path)).expect("there").0;
             assert_eq!(meta.mtime_ns, time, "{path}");
         }
     }
-    session.set_mode(&vpath("/in"), 0o7755).expect("set");
+    counted(&mut session).set_mode(&vpath("/in"), 0o7755).expect("set");
     assert_eq!(mode("file"), 0o755, "no more than permissions");
-    session.set_mode(&vpath("/file"), 0).expect("set");
-    session.set_mode(&vpath("/folder"), 0).expect("set");
+    counted(&mut session).set_mode(&vpath("/file"), 0).expect("set");
+    counted(&mut session).set_mode(&vpath("/folder"), 0).expect("set");
     assert_eq!((mode("file"), mode("folder")), (0o400, 0o700), "the server can still read and count");
-    session.set_mode(&vpath("/file"), 0o640).expect("set again");
+    counted(&mut session).set_mode(&vpath("/file"), 0o640).expect("set again");
     for (path, refusal) in [
         ("/", SessionError::BadName),
         ("/.berth", SessionError::BadName),
@@ -826,12 +823,12 @@ fn times_and_modes_are_set_of_what_is_in_the_home_and_of_nothing_else() {
         ("/none", SessionError::NotFound),
         ("/file/below", SessionError::NotADirectory),
     ] {
-        assert_eq!(session.set_mode(&vpath(path), 0o600), Err(refusal), "{path}");
-        assert_eq!(session.set_mtime(&vpath(path), 0), Err(refusal), "{path}");
+        assert_eq!(counted(&mut session).set_mode(&vpath(path), 0o600), Err(refusal), "{path}");
+        assert_eq!(counted(&mut session).set_mtime(&vpath(path), 0), Err(refusal), "{path}");
     }
     let mut server = Server::with(Rights { read_only: true, ..Rights::default() });
     write(&server.at("file"), b"content");
-    let session = log_in(&mut server);
-    assert_eq!(session.set_mode(&vpath("/file"), 0o600), Err(SessionError::ReadOnly));
-    assert_eq!(session.set_mtime(&vpath("/file"), 0), Err(SessionError::ReadOnly));
+    let mut session = log_in(&mut server);
+    assert_eq!(counted(&mut session).set_mode(&vpath("/file"), 0o600), Err(SessionError::ReadOnly));
+    assert_eq!(counted(&mut session).set_mtime(&vpath("/file"), 0), Err(SessionError::ReadOnly));
 }

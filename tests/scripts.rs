@@ -7,7 +7,7 @@ use common::process::{Ended, Program};
 use common::proxy::Proxy;
 use common::{Place, Server, disk_usage, nameless, pattern, sha256, target, wait_until};
 use rustix::process::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::Write;
@@ -182,12 +182,46 @@ fn with_content_on_standard_output_objects_go_to_standard_error() {
     visit.put(b"hello", &["put", "-", "f"]).expect_code(0);
     let ended = visit.run(&["--json", "--keep-going", "-c", "get f -; get nope -; pwd"]).expect_code(1);
     assert_eq!(ended.stdout, "hello");
-    let remarks = ended.stderr.lines().filter(|line| line.starts_with('{')).collect::<Vec<_>>().join("\n");
+    let remarks = ended.stderr;
     let told: Vec<_> = objects(&remarks).iter().map(|object| object["ok"].clone()).collect();
     assert_eq!(told, [true, false, true]);
     assert_eq!(objects(&remarks)[0]["sha256"], sha256(b"hello"));
     let ended = visit.put(b"x", &["--json", "put", "-", "g"]).expect_code(0);
     assert_eq!(objects(&ended.stdout)[0]["local"], "-");
+    // Without a server, a login, or the right words, too.
+    let there = visit.server.target("ann");
+    for (target, arguments, code) in [
+        ("ann@127.0.0.1:1", &["get", "f", "-"][..], 3),
+        (&visit.server.target("nobody"), &["get", "f", "-"], 4),
+        (&there, &["get", "nope", "-"], 1),
+        (&there, &["get", "-r", "f", "-"], 2),
+        (&there, &["-c", "gte x; get f -"], 2),
+    ] {
+        let options = &["--json", "--retries", "0"];
+        let ended = visit.place.run(visit.command_to(target, &[&options[..], arguments].concat())).expect_code(code);
+        let is_told_on_stdout = code == 2 && arguments[0] == "-c";
+        let (alone, told) = if is_told_on_stdout { ("", &ended.stdout) } else { (&ended.stdout[..], &ended.stderr) };
+        assert_eq!(alone, "", "{arguments:?}: {ended:?}");
+        assert_eq!(objects(told).len(), 1, "{arguments:?}: {ended:?}");
+    }
+}
+
+#[test]
+fn with_content_on_standard_output_progress_is_not_mixed_with_the_objects() {
+    let place = Place::with(json!({"rates": {"session_down": "500K"}}));
+    place.add("ann", &[]);
+    let visit = Visit { server: place.serve(), place };
+    let content = pattern(3, 5 << 20);
+    fs::write(visit.place.home("ann", "f"), &content).expect("writable");
+    for arguments in [&["--json", "get", "f", "-"][..], &["get", "f", "-"]] {
+        let output = visit.command(arguments).output().expect("it runs");
+        assert!(output.stdout == content, "{arguments:?}");
+        let stderr = String::from_utf8(output.stderr).expect("text");
+        match arguments[0] {
+            "--json" => assert_eq!(objects(&stderr).len(), 1, "{stderr}"),
+            _ => assert!(stderr.starts_with("f: "), "the link is slow enough for progress: {stderr}"),
+        }
+    }
 }
 
 #[test]

@@ -144,6 +144,25 @@ fn sighup_opens_moved_logs_again_and_reads_the_configuration_again() {
 }
 
 #[test]
+fn a_key_that_needs_a_restart_keeps_its_value_at_each_sighup() {
+    let place = Place::new();
+    place.add("ann", &[]);
+    let server = place.serve();
+    place.configure(json!({"partial_expiry": 86_400, "home_roots": [place.path("elsewhere")]}));
+    for count in 1..=2 {
+        server.program.signal(Signal::HUP);
+        wait_until("it has read the configuration", || {
+            server.program.stderr().matches("configuration read again").count() == count
+        });
+        for key in ["partial_expiry", "home_roots"] {
+            let warning = format!("a new value of `{key}` takes effect after a restart");
+            assert_eq!(server.program.stderr().matches(&warning).count(), count, "{}", server.program.stderr());
+        }
+        assert!(matches!(Peer::login(server.address, "ann").ask(&list()), Reply::Page { .. }));
+    }
+}
+
+#[test]
 fn a_rate_that_is_lifted_at_sighup_holds_nobody_any_more() {
     // At this rate the upload would take longer than anybody here waits.
     let place = Place::with(json!({"rates": {"session_up": "1K"}}));
@@ -513,6 +532,31 @@ fn serve_with_a_wrong_configuration_exits_with_2_naming_file_and_key() {
         let named = ["conf/berthd.json: ", key].iter().all(|part| ended.stderr.contains(part));
         assert!(named && ended.stdout.is_empty(), "{ended:?}");
         assert!(!place.path("logs").exists() && !place.path("homes").exists(), "nothing was made");
+    }
+}
+
+#[test]
+fn plaintext_where_others_can_listen_is_warned_of_at_the_start_and_by_check() {
+    let ftp = |listen: &str, plaintext: bool| json!({"ftp": {"listen": listen, "plaintext": plaintext}});
+    for (changes, key) in [
+        (ftp("0.0.0.0:0", true), Some("`ftp.plaintext`")),
+        (ftp("[::]:0", true), Some("`ftp.plaintext`")),
+        (ftp("127.0.0.1:0", true), None),
+        (ftp("0.0.0.0:0", false), None),
+        (json!({"listen": "0.0.0.0:0", "plaintext": true}), Some("`plaintext`")),
+        (json!({"listen": "0.0.0.0:0", "plaintext": false}), None),
+    ] {
+        let place = Place::with(changes.clone());
+        place.add("ann", &[]);
+        let mut command = place.berthd(&["serve"]);
+        command.env("RUST_LOG", "info");
+        let server = place.serve_as(command);
+        let checked = place.run(place.berthd(&["check"])).expect_code(0);
+        for stderr in [server.program.stderr(), checked.stderr] {
+            let warnings: Vec<_> = stderr.lines().filter(|line| line.contains("plaintext` is true")).collect();
+            assert_eq!(warnings.len(), usize::from(key.is_some()), "{changes}: {stderr}");
+            assert!(key.is_none_or(|key| warnings[0].contains(key)), "{changes}: {stderr}");
+        }
     }
 }
 

@@ -514,6 +514,9 @@ fn a_target_that_is_none_is_refused_with_what_to_write_and_without_the_password(
             "'ftp://' is not supported here; write ann@host and the path /a in the command",
         ),
         (&["host", "add", "nas", "ann:secret@host"], "write ann@host"),
+        (&["127.0.0.1:2121", "ls"], "the user name is missing; write USER@127.0.0.1:2121"),
+        (&["::1", "ls"], "the user name is missing; write USER@::1"),
+        (&["nas2", "--bogus"], "unknown option '--bogus'; 'berth --help' lists the options"),
         (&["nas2", "ls"], "'nas2' is not a named host ('berth host list'); for a server write USER@nas2"),
     ] {
         let command = visit.place.berth_over_tls(arguments);
@@ -543,7 +546,10 @@ fn a_directory_of_a_host_that_is_gone_is_named_as_its_setting() {
     run(&["host", "add", "nas", &target, "--plaintext", "--directory", "nope"]).expect_code(0);
     let ended = run(&["nas", "pwd"]).expect_code(1);
     assert!(ended.stderr.contains("the `directory` of this host cannot be opened: /nope"), "{ended:?}");
-    assert!(ended.stderr.contains("--replace --directory"), "{ended:?}");
+    let file = visit.place.path("user/config/berth/berth.json");
+    let remedy =
+        format!("; create it with 'berth nas mkdir -p /nope', or change hosts.nas.directory in {}\n", file.display());
+    assert!(file.exists() && ended.stderr.ends_with(&remedy), "{ended:?}");
     fs::write(visit.place.here("file"), "content").expect("writable");
     for relative in [&["ls"][..], &["put", "file"], &["get", "x", "/y"], &["mkdir", "nope"], &["rm", "-r", "x"]] {
         assert!(run(&[&["nas"], relative].concat()).expect_code(1).stderr.contains("`directory`"), "{relative:?}");

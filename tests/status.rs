@@ -336,6 +336,23 @@ fn a_session_kicked_by_number_ends_with_a_word_and_its_upload_goes_on_later() {
 }
 
 #[test]
+fn a_session_has_the_same_number_in_the_logs_and_for_the_administrator() {
+    let (place, server) = started();
+    let _others = [Peer::login(server.address, "ann"), Peer::login(server.address, "ann")];
+    let mut ben = Peer::login(server.address, "ben");
+    wait_until("the login is logged", || place.log("access.log").contains("user=ben verb=login"));
+    let log = place.log("access.log");
+    let line = log.lines().find(|line| line.contains("user=ben verb=login")).expect("found above");
+    let (_, rest) = line.split_once("session=").expect("a number");
+    let number = rest.split(' ').next().expect("a number");
+    let report = Report::ask(&place, &[]);
+    let session = report.sessions().into_iter().find(|session| session["user"] == "ben").expect("it runs");
+    assert_eq!(session["session"].to_string(), number);
+    assert_eq!(kick(&place, &[number], 0).stdout, "1 session was ended\n");
+    assert_eq!(last_word(&mut ben), (0, ErrorCode::Kicked));
+}
+
+#[test]
 fn all_sessions_of_a_user_are_kicked_and_those_of_others_are_not() {
     let (place, server) = started();
     let mut ann = [Peer::login(server.address, "ann"), Peer::login(server.address, "ann")];

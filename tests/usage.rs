@@ -35,6 +35,7 @@ fn without_a_server_the_disk_is_counted() {
     assert_eq!(used(&all[0]), disk_usage(&place.home("ann", "")));
     assert_eq!((used(&all[0]), &all[0]["limit_bytes"]), ((1000, 2), &json!(1 << 20)));
     assert_eq!(used(&usage(&place, &["ben"], 0)[0]), (0, 0));
+    assert_eq!((&all[1]["limit_bytes"], &all[1]["limit_files"]), (&json!(null), &json!(null)));
     let unknown = place.run(place.berthd(&["usage", "nobody"])).expect_code(1);
     assert!(unknown.stderr.contains("no account nobody"), "{}", unknown.stderr);
 }
@@ -57,6 +58,62 @@ fn a_running_server_verifies_without_changing_and_repairs_when_told() {
     assert_eq!(found(&usage(&place, &["ann", "--repair"], 0)[0]), (5700, 2));
     assert_eq!(used(&usage(&place, &[], 0)[0]), (5700, 2));
     usage(&place, &["--verify"], 0);
+}
+
+#[test]
+fn usage_and_status_tell_of_an_account_with_the_same_keys() {
+    let place = Place::new();
+    place.add("ann", &["--quota", "none"]);
+    let without_server = usage(&place, &[], 0);
+    let _server = place.serve();
+    let ended = place.run(place.berthd(&["status", "--all", "--json"])).expect_code(0);
+    let reports = ended.stdout.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+    let mut status = reports.filter(|report| report["report"] == "user").last().expect("a user");
+    let status = status.as_object_mut().expect("an object");
+    status.remove("report");
+    status.remove("sessions");
+    for usage in [&without_server[0], &usage(&place, &[], 0)[0]] {
+        let mut usage = usage.as_object().expect("an object").clone();
+        // Where the disk was counted, usage tells what was found.
+        usage.retain(|key, _| !key.starts_with("disk_"));
+        assert_eq!(usage.keys().collect::<Vec<_>>(), status.keys().collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn each_documented_exit_code_happens() {
+    let document = include_str!("../docs/server.md");
+    let table = document.split("| exit | means |\n").nth(1).expect("a table");
+    let rows = table.lines().skip(1).take_while(|line| line.starts_with('|'));
+    let mut documented: Vec<i32> =
+        rows.map(|row| row.split('|').nth(1).expect("a cell").trim().parse().expect("a number")).collect();
+    let place = Place::new();
+    place.add("ann", &[]);
+    let mut seen = Vec::new();
+    for (arguments, code) in [
+        (&["user", "list"][..], 0),
+        (&["check"], 0),
+        (&["user", "show", "nobody"], 1),
+        (&["kick", "ann"], 1),
+        (&["--bogus"], 2),
+        (&["user", "add", "-x"], 2),
+    ] {
+        place.run(place.berthd(arguments)).expect_code(code);
+        seen.push(code);
+    }
+    let mut server = place.serve();
+    place.run(place.berthd(&["serve"])).expect_code(1);
+    server.program.signal(rustix::process::Signal::TERM);
+    server.program.wait().expect_code(0);
+    fs::write(place.path("conf/users/ann.json"), "{").expect("writable");
+    place.run(place.berthd(&["check"])).expect_code(2);
+    fs::write(place.path("conf/berthd.json"), "{").expect("writable");
+    for command in ["check", "serve", "usage"] {
+        place.run(place.berthd(&[command])).expect_code(2);
+    }
+    seen.dedup();
+    documented.sort_unstable();
+    assert_eq!(seen, documented);
 }
 
 #[test]

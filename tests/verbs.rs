@@ -15,7 +15,7 @@ use berth::session::upload::{Length, UploadPlan, UploadStart};
 use berth::session::verb::{Effect, Verb};
 use berth::session::{Session, SessionError};
 use std::collections::HashSet;
-use support::{PASSWORD, Rights, Server, USER, keys, vpath, write};
+use support::{PASSWORD, Rights, Server, USER, counted, keys, vpath, write};
 use zeroize::Zeroizing;
 
 const STATES: [StateName; 7] = [
@@ -50,9 +50,9 @@ fn next_verb(verb: Verb) -> Option<Verb> {
         Verb::Rename => Verb::SetMtime,
         Verb::SetMtime => Verb::SetMode,
         Verb::SetMode => Verb::Quota,
-        Verb::Quota => Verb::KeptUploads,
-        Verb::KeptUploads => Verb::DropKept,
-        Verb::DropKept => Verb::BeginUpload,
+        Verb::Quota => Verb::PartialUploads,
+        Verb::PartialUploads => Verb::DropPartialUpload,
+        Verb::DropPartialUpload => Verb::BeginUpload,
         Verb::BeginUpload => Verb::Store,
         Verb::Store => Verb::FinishUpload,
         Verb::FinishUpload => Verb::AdvanceCommit,
@@ -89,9 +89,11 @@ fn in_state(server: &mut Server, state: StateName) -> Session {
     match state {
         StateName::Login | StateName::Command => {}
         StateName::Task => session.begin_list(&vpath("/")).expect("a list begins"),
-        StateName::Upload => session.begin_upload(&server.service, upload("/new"), server.now).expect("begins"),
+        StateName::Upload => {
+            counted(&mut session).begin_upload(&server.service, upload("/new"), server.now).expect("begins")
+        }
         StateName::Commit => {
-            session.begin_upload(&server.service, upload("/new"), server.now).expect("begins");
+            counted(&mut session).begin_upload(&server.service, upload("/new"), server.now).expect("begins");
             session.finish_upload(0, Digest::of(b""), server.now).expect("verified");
         }
         StateName::Download => session.begin_download(&server.service, download("/file"), server.now).expect("begins"),
@@ -138,23 +140,23 @@ fn ask(server: &mut Server, session: &mut Session, verb: Verb) -> Result<(), Ses
         Verb::List => session.begin_list(&vpath("/folder")),
         Verb::Digest => session.begin_digest(&vpath("/file")),
         Verb::RunTask => session.run_task(&mut server.service, &mut budget, now).map(drop),
-        Verb::MakeFolder => session.make_folder(&vpath("/another"), None),
-        Verb::RemoveFile => session.remove_file(&vpath("/file")),
-        Verb::RemoveFolder => session.remove_folder(&vpath("/folder")),
-        Verb::Rename => session.rename(&vpath("/file"), &vpath("/folder/file"), false),
-        Verb::SetMtime => session.set_mtime(&vpath("/file"), 1_000_000_007),
-        Verb::SetMode => session.set_mode(&vpath("/file"), 0o600),
-        Verb::Quota => session.quota().map(drop),
-        Verb::KeptUploads => session.begin_kept(),
-        Verb::DropKept => match session.drop_kept(&UploadId([1; 16])) {
+        Verb::MakeFolder => counted(session).make_folder(&vpath("/another"), None),
+        Verb::RemoveFile => counted(session).remove_file(&vpath("/file")),
+        Verb::RemoveFolder => counted(session).remove_folder(&vpath("/folder")),
+        Verb::Rename => counted(session).rename(&vpath("/file"), &vpath("/folder/file"), false),
+        Verb::SetMtime => counted(session).set_mtime(&vpath("/file"), 1_000_000_007),
+        Verb::SetMode => counted(session).set_mode(&vpath("/file"), 0o600),
+        Verb::Quota => counted(session).quota().map(drop),
+        Verb::PartialUploads => session.begin_partial_uploads(),
+        Verb::DropPartialUpload => match counted(session).drop_partial_upload(&UploadId([1; 16])) {
             // There is none, which was found out by asking.
             Err(SessionError::NotFound) => Ok(()),
             result => result,
         },
-        Verb::BeginUpload => session.begin_upload(&server.service, upload("/another"), now),
-        Verb::Store => session.store(&mut server.service, b"bytes").map(drop),
+        Verb::BeginUpload => counted(session).begin_upload(&server.service, upload("/another"), now),
+        Verb::Store => counted(session).store(&mut server.service, b"bytes").map(drop),
         Verb::FinishUpload => session.finish_upload(0, Digest::of(b""), now),
-        Verb::AdvanceCommit => session.advance_commit(&mut server.service, now).map(drop),
+        Verb::AdvanceCommit => counted(session).advance_commit(&mut server.service, now).map(drop),
         Verb::BeginDownload => session.begin_download(&server.service, download("/file"), now),
         Verb::Fetch => session.fetch(&mut server.service, &mut Vec::new(), 4096, None, &mut budget, now).map(drop),
         Verb::Abort => session.abort(SessionError::Cancelled, now),
@@ -230,7 +232,7 @@ fn verbs_that_change_the_disk_are_marked_so() {
             }
         }
     }
-    assert!(changes.contains(&Verb::AdvanceCommit) && changes.contains(&Verb::DropKept));
+    assert!(changes.contains(&Verb::AdvanceCommit) && changes.contains(&Verb::DropPartialUpload));
 }
 
 /// Every path in the home with its size.

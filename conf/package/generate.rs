@@ -210,6 +210,8 @@ fn berthd_json_5() -> String {
         match paragraph.trim() {
             table if table.starts_with('|') => page.table(&rows(table), 2),
             heading if heading.starts_with("## ") => page.section(&heading[3..].to_uppercase()),
+            code if code.starts_with("```") => page.example(code),
+            list if list.starts_with("- ") => page.list(list),
             text => page.paragraph(&text.replace('\n', " ")),
         }
     }
@@ -261,6 +263,21 @@ impl Page {
     fn line(&mut self, text: &str) {
         self.roff.push_str(".br\n");
         self.text(text);
+    }
+
+    /// Adds a block of code, line by line.
+    fn example(&mut self, code: &str) {
+        self.roff.push_str(".PP\n.nf\n");
+        code.lines().filter(|line| !line.starts_with("```")).for_each(|line| self.text(line));
+        self.roff.push_str(".fi\n");
+    }
+
+    /// Adds a list; an item may have several lines.
+    fn list(&mut self, list: &str) {
+        for item in list[2..].split("\n- ") {
+            self.roff.push_str(".IP \\(bu 2\n");
+            self.text(&item.split_whitespace().collect::<Vec<_>>().join(" ").replace("**", ""));
+        }
     }
 
     /// Adds a term; the text that follows explains it.

@@ -1,5 +1,5 @@
-"""A container that systemd runs, to try the package under the real unit. It has the programs and the
-configuration of this machine, and no network. Its changes are kept in memory and discarded at the end."""
+"""A container with systemd, to test the package with the real unit. It has the programs and the configuration of
+this machine, and no network. Its changes stay in memory and are discarded at the end."""
 
 import os, shutil, subprocess, tempfile, uuid
 from pathlib import Path
@@ -21,25 +21,25 @@ StandardError=inherit
 """
 
 
-class Impossible(Exception):
-    """Says why this machine cannot run the container."""
+class Unavailable(Exception):
+    """The reason why this machine cannot run the container."""
 
 
 def check():
-    """Raises Impossible if something is missing that the container needs."""
+    """Raises Unavailable if the container needs something that is missing."""
     if os.geteuid() != 0:
-        raise Impossible("only root can")
+        raise Unavailable("only root can")
     if not Path("/lib/systemd/systemd").exists():
-        raise Impossible("systemd is missing; apt-get install systemd")
+        raise Unavailable("systemd is missing; apt-get install systemd")
     if shutil.which("systemd-nspawn") is None:
-        raise Impossible("systemd-nspawn is missing; apt-get install systemd-container")
+        raise Unavailable("systemd-nspawn is missing; apt-get install systemd-container")
     for path in ["/etc/berth", "/usr/bin/berthd", "/var/log/berth"]:
         if Path(path).exists():
-            raise Impossible(f"{path} is there already")
+            raise Unavailable(f"{path} exists")
 
 
 def run(script, files):
-    """Boots, runs a script with files beside it as root, and returns its exit code and what it printed."""
+    """Boots, runs a script as root, with `files` beside it. Returns its exit code and its output."""
     scratch = Path(tempfile.mkdtemp(prefix="berth-machine-"))
     try:
         mount("-t", "tmpfs", "-o", "mode=755", "tmpfs", scratch)
@@ -53,7 +53,7 @@ def run(script, files):
 def mount(*arguments):
     done = subprocess.run(["mount", *arguments], capture_output=True, text=True)
     if done.returncode != 0:
-        raise Impossible(done.stderr.strip())
+        raise Unavailable(done.stderr.strip())
 
 
 def build(scratch, script, files):
@@ -71,12 +71,12 @@ def build(scratch, script, files):
     (root / "tmp").chmod(0o1777)
     (root / "etc/machine-id").unlink(missing_ok=True)
     (root / "etc/machine-id").write_text(f"{uuid.uuid4().hex}\n")
-    # Where containers are made, this keeps packages from starting anything.
+    # Images of containers have this file to prevent packages from starting services.
     (root / "usr/sbin/policy-rc.d").unlink(missing_ok=True)
-    # Minutes of work for pages that nobody reads there.
+    # Without the index of man-db, which takes minutes.
     (root / "var/lib/man-db/auto-update").unlink(missing_ok=True)
     units = root / "etc/systemd/system"
-    # It asks questions that nobody answers.
+    # This unit would wait for answers on the console.
     (units / "systemd-firstboot.service").symlink_to("/dev/null")
     (units / "berth-try.service").write_text(UNIT.format(script=script))
     for file in files:
@@ -85,7 +85,7 @@ def build(scratch, script, files):
 
 
 def boot(root, scratch):
-    """Nothing but what every service needs, and the script."""
+    """Boots only the basic units and the script."""
     command = ["systemd-nspawn", "--quiet", f"--directory={root}", "--private-network", "--register=no",
                "--keep-unit", "--link-journal=no", f"--system-call-filter={LANDLOCK}", f"--machine=berth-{uuid.uuid4().hex[:8]}", "--boot", "--console=pipe",
                "systemd.unit=berth-try.service"]
@@ -96,5 +96,5 @@ def boot(root, scratch):
         said = out.read_text() if out.exists() else ""
         return 1, f"{said}FAILED: not done within {TIMEOUT_S} s\n"
     if not out.exists():
-        raise Impossible(f"the container does not boot: {(done.stdout + done.stderr).strip()[-500:]}")
+        raise Unavailable(f"the container does not boot: {(done.stdout + done.stderr).strip()[-500:]}")
     return done.returncode, out.read_text()

@@ -1,5 +1,5 @@
-"""Runs with the restrictions of the unit. Tries system calls that the server needs for users' files, and
-others that must be refused. Its folder belongs to its user and to a group of `SupplementaryGroups=`."""
+"""Runs with the restrictions of the unit. Checks that the system calls that the server needs for users' files work,
+and that others are refused. FOLDER belongs to the server's user and to a group of `SupplementaryGroups=`."""
 
 import ctypes, fcntl, os, socket, struct, sys, time
 from pathlib import Path
@@ -22,7 +22,7 @@ def openat2(folder):
     return call(LIBC.syscall(OPENAT2, folder, b"named", how, len(how)))
 
 
-def hear_of_a_write(file):
+def watch_a_write(file):
     watcher = call(LIBC.inotify_init1(os.O_NONBLOCK))
     call(LIBC.inotify_add_watch(watcher, f"/proc/self/fd/{file}".encode(), IN_MODIFY))
     os.write(file, b"more")
@@ -43,22 +43,22 @@ def allowed(team):
     folder = os.open(FOLDER, os.O_RDONLY)
     file = os.open(FOLDER, os.O_TMPFILE | os.O_RDWR, 0o644)
     yield "a file without a name", lambda: os.write(file, b"content")
-    yield "of the group of its folder", lambda: check(os.fstat(file).st_gid == team)
-    yield "given a name", lambda: os.link(f"/proc/self/fd/{file}", "named", src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=True)
+    yield "the group of its directory", lambda: check(os.fstat(file).st_gid == team)
+    yield "linkat gives it a name", lambda: os.link(f"/proc/self/fd/{file}", "named", src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=True)
     yield "openat2", lambda: openat2(folder)
     yield "fchown to a group of its own", lambda: os.fchown(file, -1, os.getgid())
     yield "fchown to another group", lambda: os.fchown(file, -1, team)
     yield "chown by name", lambda: os.chown("named", -1, team, dir_fd=folder, follow_symlinks=False)
     yield "fchmod", lambda: os.fchmod(file, 0o664)
     yield "ACL", lambda: os.setxattr(file, "system.posix_acl_access", group_acl(team))
-    yield "ACL of a folder", lambda: os.setxattr(FOLDER, "system.posix_acl_default", group_acl(team))
+    yield "default ACL of a directory", lambda: os.setxattr(FOLDER, "system.posix_acl_default", group_acl(team))
     yield "extended attribute", lambda: os.setxattr(file, "user.try", b"x")
-    yield "the attributes of an entry", lambda: check("user.try" in os.listxattr(f"/proc/self/fd/{folder}/named"))
-    yield "an attribute less", lambda: os.removexattr(file, "user.try")
+    yield "listing extended attributes", lambda: check("user.try" in os.listxattr(f"/proc/self/fd/{folder}/named"))
+    yield "removing an extended attribute", lambda: os.removexattr(file, "user.try")
     yield "faccessat2", lambda: call(LIBC.syscall(FACCESSAT2, folder, b"named", os.W_OK, AT_EACCESS))
-    yield "word of a write", lambda: hear_of_a_write(file)
+    yield "inotify", lambda: watch_a_write(file)
     yield "sendfile", lambda: send(file)
-    yield "a clock that runs while the machine sleeps", lambda: time.clock_gettime(time.CLOCK_BOOTTIME)
+    yield "CLOCK_BOOTTIME", lambda: time.clock_gettime(time.CLOCK_BOOTTIME)
     yield "times", lambda: os.utime(file, (1, 1))
     yield "fallocate", lambda: os.posix_fallocate(file, 0, 100_000)
     yield "fdatasync", lambda: os.fdatasync(file)
@@ -72,21 +72,21 @@ def allowed(team):
 
 def check(holds):
     if not holds:
-        raise OSError("it is not")
+        raise OSError("the result is wrong")
 
 
 def refused():
     for path in ["/etc/berth/users/new", "/etc/berth/new", "/etc/new", "/usr/new", "/var/lib/new", "/home/new", "/root/new"]:
         yield f"write {path}", lambda path=path: Path(path).write_text("")
-    yield "become another user", lambda: os.setuid(1)
+    yield "switch to another user", lambda: os.setuid(1)
     yield "give a file away", lambda: os.chown(f"{FOLDER}/moved", 1, -1)
-    yield "see another's process", lambda: Path("/proc/1/status").read_text()
+    yield "read another process", lambda: Path("/proc/1/status").read_text()
     yield "change the kernel", lambda: Path("/proc/sys/kernel/hostname").write_text("x")
     yield "mount", lambda: call(LIBC.mount(b"none", FOLDER.encode(), b"tmpfs", 0, None))
-    yield "a namespace of its own", lambda: call(LIBC.unshare(NEWNS))
-    yield "raw packets", lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
-    yield "a device", lambda: os.mknod(f"{FOLDER}/device", 0o060600, os.makedev(8, 0))
-    yield "another program's memory", lambda: call(LIBC.ptrace(16, 1, None, None))
+    yield "create a namespace", lambda: call(LIBC.unshare(NEWNS))
+    yield "open a packet socket", lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+    yield "create a device", lambda: os.mknod(f"{FOLDER}/device", 0o060600, os.makedev(8, 0))
+    yield "trace another program", lambda: call(LIBC.ptrace(16, 1, None, None))
 
 
 def main():

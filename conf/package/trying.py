@@ -1,9 +1,9 @@
-"""Shared by both ways to try the package: commands that must succeed, and expectations that are printed."""
+"""Helpers of the package tests: run commands, and check and print expectations."""
 
 import shutil, subprocess, sys
 
 PASSWORD = "correct horse"
-# The client first: the server then replaces nothing of it.
+# The client is first, because the server then replaces none of its files.
 PACKAGES = ["berth", "berthd"]
 # The last version with both programs in one package.
 BEFORE = "0.1.0-1"

@@ -1,4 +1,4 @@
-"""Queries and changes the installed package under systemd."""
+"""Helpers of the test under systemd: query and change the installed package."""
 
 import ftplib, io, json, os, sys, time
 from pathlib import Path
@@ -13,7 +13,7 @@ WORK = Path("/root")
 PATIENCE_S = 60
 
 
-# ---- Asking -------------------------------------------------------------------------------------
+# ---- Queries ------------------------------------------------------------------------------------
 
 def wait_until(what, holds):
     deadline = time.monotonic() + PATIENCE_S
@@ -37,8 +37,8 @@ def expect_running(what, restarts="0"):
     expect(what, (shown("ActiveState"), shown("NRestarts")) == ("active", restarts))
 
 
-def address(protocol):
-    """Where the running server says it listens."""
+def port_of(protocol):
+    """Returns the port that the running server reports."""
     native, *ftp = shown("StatusText").removeprefix("listening on ").split(", ")
     found = native if protocol == "native" else ftp[0]
     return found.rsplit(":", 1)[1]
@@ -46,7 +46,7 @@ def address(protocol):
 
 def berth(user, *arguments, code=0):
     environment = {"PATH": os.environ["PATH"], "HOME": str(WORK), "BERTH_PASSWORD": PASSWORD}
-    command = ["berth", "--accept-new", "--json", f"{user}@127.0.0.1:{address('native')}", *arguments]
+    command = ["berth", "--accept-new", "--json", f"{user}@127.0.0.1:{port_of('native')}", *arguments]
     done = run(*command, check=False, env=environment, cwd=WORK)
     if done.returncode != code:
         sys.exit(f"FAILED: berth {arguments} ended with {done.returncode}\n{done.stdout}{done.stderr}")
@@ -59,14 +59,14 @@ def berth_results(user, *arguments):
 
 def ftp(kind=ftplib.FTP, user="ann"):
     session = kind()
-    session.connect("127.0.0.1", int(address("ftp")), timeout=PATIENCE_S)
+    session.connect("127.0.0.1", int(port_of("ftp")), timeout=PATIENCE_S)
     session.login(user, PASSWORD)
     if kind is ftplib.FTP_TLS:
         session.prot_p()
     return session
 
 
-def there_and_back(what, user="ann"):
+def transfer_by_berth(what, user="ann"):
     content = os.urandom(300_000)
     (WORK / "file").write_bytes(content)
     berth(user, "put", "-f", "file")
@@ -74,7 +74,7 @@ def there_and_back(what, user="ann"):
     expect(what, (WORK / "again").read_bytes() == content)
 
 
-def there_and_back_by_ftp(what, kind=ftplib.FTP):
+def transfer_by_ftp(what, kind=ftplib.FTP):
     content, back = os.urandom(300_000), io.BytesIO()
     with ftp(kind) as session:
         session.storbinary("STOR by-ftp", io.BytesIO(content))
@@ -90,17 +90,17 @@ def uploaded():
 
 
 def cut_by_ftp(name, content):
-    """Sends the beginning of a file, and hangs up once it has come."""
+    """Sends the beginning of a file, and disconnects when the server has received it."""
     session = ftp()
     data = session.transfercmd(f"STOR {name}")
     data.sendall(content)
-    wait_until(f"{len(content):,} bytes of {name} have come by FTP", lambda: uploaded() == len(content))
+    wait_until(f"the server has received {len(content):,} bytes of {name} by FTP", lambda: uploaded() == len(content))
     session.close()
     data.close()
-    wait_until("their client is gone", lambda: uploaded() == 0)
+    wait_until("the server has ended the session of that client", lambda: uploaded() == 0)
 
 
-# ---- Doing --------------------------------------------------------------------------------------
+# ---- Changes ------------------------------------------------------------------------------------
 
 def install(prefix, *options):
     debs = [HERE / f"{prefix}{name}.deb" for name in PACKAGES]

@@ -252,6 +252,11 @@ pub const FTP_END_GRACE_MIN: Duration = Duration::from_millis(1);
 /// kernel often closes its data connection first and, on a busy machine, the control connection some
 /// time later.
 pub const FTP_END_GRACE_LARGE: Duration = Duration::from_millis(20);
+/// How many bytes of a refused upload are dropped, so that the client reads the reply: curl and ftplib read it after
+/// their last byte. Other servers reset the connection at once.
+pub const FTP_DISCARDED_BYTES_MAX: u64 = 256 * 1024 * 1024;
+/// The same as a time.
+pub const FTP_DISCARD_TIME_MAX: Duration = Duration::from_secs(60);
 /// How long the data connection of a refused transfer outlives the reply, if no command arrives before.
 pub const FTP_REFUSED_DATA_GRACE: Duration = Duration::from_millis(200);
 /// The same over TLS: during a handshake curl looks for replies only once a second.

@@ -1,17 +1,17 @@
-//! Every key of `berthd.json`, once: what it means, its default, and when a new value takes effect. The shipped
-//! file, the man page and `docs/configuration.md` are made of this table.
+//! Every key of `berthd.json`: its meaning, its default, and when a new value takes effect. The shipped file,
+//! the man page and `docs/configuration.md` come from this table.
 
 /// One key.
 pub struct Key {
-    /// The objects around it and itself, such as `limits.sessions`.
+    /// The path of the key, such as `limits.sessions`.
     pub name: &'static str,
-    /// Its value in the shipped file, in JSON.
+    /// The value in the shipped file, in JSON.
     pub shipped: &'static str,
-    /// What holds without it, for people.
+    /// The default, for people.
     pub default: &'static str,
     /// Whether a new value takes effect only after a restart, not on SIGHUP.
     pub needs_restart: bool,
-    /// What it means.
+    /// The meaning.
     pub help: &'static str,
 }
 
@@ -25,165 +25,190 @@ const fn restart(key: Key) -> Key {
 
 /// All keys, in the order of the shipped file. The keys of an object stand together.
 pub const KEYS: &[Key] = &[
-    restart(key("root", "\".\"", "parent of the file's directory", "where relative paths start")),
+    restart(key(
+        "root",
+        "\".\"",
+        "parent of the directory of this file",
+        "The directory that relative paths in this file start at. A relative `root` starts at its default.",
+    )),
     restart(key(
         "user",
         "null",
         "none",
-        "the user that the server becomes when root starts it. Other groups of that user do not count: what the server \
-         reads or writes must belong to this user or to `group`",
+        "The user that the server switches to if root starts it. It drops all groups except `group`.",
     )),
-    restart(key("group", "null", "the user's own", "the group that the server becomes when root starts it")),
-    restart(key("listen", "[\"[::]:2121\"]", "`[::]:2121`", "one address or a list, for `berth`")),
-    key(
-        "plaintext",
-        "false",
-        "`false`",
-        "connections without TLS are allowed, on the same port, to clients that ask for it",
-    ),
+    restart(key("group", "null", "the user's own", "The group that the server switches to. It needs `user`.")),
+    restart(key(
+        "listen",
+        "[\"[::]:2121\"]",
+        "`[::]:2121`",
+        "Address or list of addresses for `berth`, with ports. `[::]` accepts IPv6 and IPv4.",
+    )),
+    key("plaintext", "false", "`false`", "Also accept connections without TLS, on the same port."),
     key(
         "tls.certificate",
         "null",
         "none",
-        "a PEM file; without it the server makes a certificate in `tls/` beside the configuration",
+        "PEM file with the certificate, then its issuers. Without it, the server creates its own in `tls/` beside \
+         this file.",
     ),
-    key("tls.key", "null", "none", "the PEM file of the key of `tls.certificate`"),
+    key("tls.key", "null", "none", "PEM file with the key of `tls.certificate`."),
     restart(key(
         "ftp.listen",
         "null",
         "none",
-        "one address or a list for FTP, and FTPS by `AUTH TLS`; 2120 is usual. FTP is off without this and \
-         `ftp.listen_tls`",
+        "Address or list of addresses for FTP with optional TLS (`AUTH TLS`), usually with port 2120. FTP is off \
+         without `ftp.listen` and `ftp.listen_tls`.",
     )),
-    restart(key("ftp.listen_tls", "null", "none", "one address or a list for FTPS that begins with TLS")),
-    key("ftp.plaintext", "null", "`plaintext`", "FTP passwords and data may travel without TLS"),
+    restart(key(
+        "ftp.listen_tls",
+        "null",
+        "none",
+        "Address or list of addresses for FTP that begins with TLS, usually with port 990.",
+    )),
+    key("ftp.plaintext", "null", "`plaintext`", "Also accept FTP passwords and data without TLS."),
     key(
         "ftp.passive_ports",
         "null",
         "`61000-65535`",
-        "ports of passive data connections, such as `50000-50099`; none below 1024",
+        "Ports of passive data connections, such as `50000-50099`: 1024 or higher, at least one for each transfer at \
+         once.",
     ),
     key(
         "ftp.public_address",
         "null",
-        "the local one",
-        "the IPv4 address that `PASV` announces behind NAT; clients in the server's own private network get the local one",
+        "the address that the client connected to",
+        "The IPv4 address that `PASV` announces, for a server behind NAT. Clients in the server's own private network \
+         get the default.",
     ),
-    key("ftp.active", "false", "`false`", "`PORT` and `EPRT`: the server connects to the client for data"),
-    key("ftp.data_timeout", "30", "30", "time from the command of a transfer to its data connection; at most `10m`"),
+    key("ftp.active", "false", "`false`", "Allow active mode (`PORT` and `EPRT`): the server connects to the client."),
+    key("ftp.data_timeout", "30", "30", "How long a transfer waits for its data connection, at most `10m`."),
     key(
         "ftp.session_reuse",
         "\"offered\"",
         "`offered`",
-        "`offered`: a client that has resumed a TLS session on a data connection with TLS 1.2, or used one ticket of TLS \
-         1.3 twice, must resume on every later one. It may resume any session of its account; others are refused (522). \
-         For other clients the server prefers the connection that resumes, and takes a single one in any case. \
-         `required`: the TLS of a data connection must resume its control connection's. With TLS 1.3, clients forget all \
-         tickets after 7 days without a transfer, and curl before 8.10 needs `--tls-max 1.2` for several uploads in one \
-         run, because it does not wait for new tickets",
+        "Whether the TLS of a data connection must resume the session of its control connection: `offered` or \
+         `required`; `docs/ftp.md` explains them.",
     ),
     key(
         "ftp.close_notify",
         "\"required\"",
         "`required`",
-        "`optional`: an upload over TLS that just ends counts as whole, as some devices need it",
+        "`optional`: store an upload even if the client closes TLS without `close_notify`, as some devices do. Then a \
+         cut connection can store a truncated file.",
     ),
-    key("ftp.hash_uploads", "false", "`false`", "SHA-256 of FTP uploads is computed as they come, and logged"),
+    key("ftp.hash_uploads", "false", "`false`", "Compute the SHA-256 of FTP uploads while they arrive, and log it."),
     restart(key(
         "home_roots",
         "[\"homes\"]",
         "`homes`",
-        "the directories that homes lie below; new homes are made below the first",
+        "Directories that contain homes. `berthd user add` creates new homes in the first one.",
     )),
-    key("default_quota", "null", "none", "quota of accounts that are added without `--quota`"),
-    key("limits.sessions", "10000", "10000", "sessions at once"),
     key(
-        "limits.strangers",
-        "1000",
-        "1000",
-        "connections without a login at once. For one more, or when anything else is full, the one that has waited \
-         longest is closed, of the address with the most of them; a session with a login never is",
+        "default_quota",
+        "null",
+        "none",
+        "The quota of accounts that are added without `--quota`. Existing accounts keep theirs.",
     ),
+    key("limits.sessions", "10000", "10000", "Connections at once, with and without a login."),
+    key("limits.strangers", "1000", "1000", "Connections without a login at once."),
     key(
         "limits.sessions_per_account",
         "null",
         "a tenth of `limits.sessions`, at least 16",
-        "sessions of one account at once",
+        "Sessions of one account at once.",
     ),
     key(
         "limits.sessions_per_address",
         "null",
         "a tenth of `limits.sessions`, at least 16",
-        "sessions from one address at once: an IPv4 address, or an IPv6 network of 64 bits",
+        "Connections at once from one IPv4 address, or one IPv6 network of 64 bits.",
     ),
     key(
         "limits.memory",
         "\"136M\"",
-        "`136M`",
-        "memory that connections and requests may hold beside the program itself. 40 KiB for each of `limits.strangers` \
-         are set aside; the rest, at least `8M`, is for listings and buffers of users, at most half of it for one account. \
-         A listing without room waits for up to 10 s and is refused with `busy`; transfers continue with small buffers",
+        "`96M`, and 40 KiB for each of `limits.strangers`; at least `136M`",
+        "Memory for buffers and listings of all connections. 40 KiB for each of `limits.strangers` are reserved; the \
+         rest, at least `8M`, is for users. One account gets at most half of the rest.",
     ),
-    key("limits.login_tries", "3", "3", "failed logins on one connection, after which it is closed"),
-    key("rates.requests", "null", "none", "requests a second of one session; further ones wait"),
-    key("rates.requests_burst", "null", "a second's worth", "requests of one session at once, after a pause"),
+    key("limits.login_tries", "3", "3", "Failed logins on one connection. Then the server closes it."),
+    key("rates.requests", "null", "none", "Requests a second of one session. More requests wait."),
+    key(
+        "rates.requests_burst",
+        "null",
+        "as many as `rates.requests`",
+        "Requests that one session may send at once after a pause. It needs `rates.requests`.",
+    ),
     key(
         "rates.session_up",
         "null",
         "none",
-        "bytes a second from one session to the server, such as `10M`; at least `1K`. A second's worth may move at once \
-         after a pause",
+        "Bytes a second from one session to the server, such as `10M`; at least `1K`.",
     ),
-    key("rates.session_down", "null", "none", "the same from the server to one session"),
-    key("rates.account_up", "null", "none", "the same for all sessions of an account together, which share it alike"),
-    key("rates.account_down", "null", "none", "the same from the server to all sessions of an account"),
-    key("timeouts.login", "30", "30", "from the connection to the login"),
-    key("timeouts.idle", "\"15m\"", "`15m`", "between two commands"),
-    key("timeouts.stall", "120", "120", "without progress in a transfer"),
-    key("timeouts.drain", "30", "30", "for running transfers to finish after SIGTERM"),
+    key("rates.session_down", "null", "none", "Bytes a second from the server to one session."),
+    key(
+        "rates.account_up",
+        "null",
+        "none",
+        "Bytes a second from all sessions of one account to the server, shared equally.",
+    ),
+    key(
+        "rates.account_down",
+        "null",
+        "none",
+        "Bytes a second from the server to all sessions of one account, shared equally.",
+    ),
+    key("timeouts.login", "30", "30", "The server closes a connection that has not logged in after this time."),
+    key("timeouts.idle", "\"15m\"", "`15m`", "The server closes a session without a command for this time."),
+    key("timeouts.stall", "120", "120", "The server closes a session whose transfer makes no progress for this time."),
+    key("timeouts.drain", "30", "30", "How long running transfers may continue after SIGTERM. 0: stop at once."),
     key(
         "timeouts.storage",
         "30",
         "30",
-        "for a disk to answer a sync. Then uploads that wait for it are refused (`io`, try again; FTP 451), and so is \
-         every new upload and every removal there until it answers; the log and `berthd status` name it. What was stored \
-         of an upload can be resumed",
+        "How long the server waits for a disk to answer a sync. Then uploads and removals on this disk fail (`io`, \
+         FTP 451) until it answers. They can be tried again, and uploads can be resumed.",
     ),
     key(
         "sync",
         "\"data\"",
         "`data`",
-        "`none`: the kernel writes when it likes. `data`: content is on disk before the name appears. `full`: the name and \
-         the folders above it are, too, before the upload is acknowledged",
+        "`none`: the kernel writes uploads to disk later. `data`: the content is on disk before the file gets its \
+         name. `full`: its name is on disk, too, before the upload is acknowledged.",
     ),
     restart(key(
         "partial_expiry",
         "\"7d\"",
         "`7d`",
-        "how long an interrupted upload is kept. A home has at most 64; the oldest makes room for one more. One that the \
-         disk had no room for is kept for at most an hour. Nothing expires before the clock has run for an hour without a \
-         jump",
+        "How long a partial upload is kept; at most an hour if it met a full disk. A home keeps at most 64, and the \
+         server drops those first that expire first.",
     )),
-    key("scram_rounds", "100000", "100000", "PBKDF2 rounds of new passwords; the client computes them, not the server"),
-    restart(key("logs.access", "\"logs/access.log\"", "`logs/access.log`", "connections, logins, commands, refusals")),
+    key(
+        "scram_rounds",
+        "100000",
+        "100000",
+        "PBKDF2 rounds of new passwords, 4096 to 5000000. `berth` computes them itself; for an FTP client, the server \
+         does.",
+    ),
     restart(key(
-        "logs.transactions",
-        "\"logs/transactions.log\"",
-        "`logs/transactions.log`",
-        "a line for each transfer",
+        "logs.access",
+        "\"logs/access.log\"",
+        "`logs/access.log`",
+        "The log of connections, logins, requests and refusals.",
     )),
+    restart(key("logs.transactions", "\"logs/transactions.log\"", "`logs/transactions.log`", "The log of transfers.")),
     restart(key(
         "logs.bytes_max",
         "\"16M\"",
         "`16M`",
-        "size at which a log begins again. One old one of each is kept as `….log.old`, so all of them take four times as \
-         much at most",
+        "Maximum size of each log, at least `64K`. The server renames a full log to `….log.old` and starts a new one. \
+         Both logs together take at most four times this size.",
     )),
     restart(key(
         "control_folder",
         "null",
-        "that of the file",
-        "where `control.sock` is, over which `berthd` asks the running server",
+        "the directory of this file",
+        "The directory of `control.sock`, which `berthd status`, `usage` and `kick` use.",
     )),
 ];
 

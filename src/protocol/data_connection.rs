@@ -1,7 +1,7 @@
 //! The data connection of a session, as its protocol uses it. The event loop owns the socket.
 //!
 //! ```text
-//! Closed ─listen─► Listening ─► Connected ─open─► Open ─finish─► Sent ─► Left
+//! Closed ─listen─► Listening ─► Connected ─open─► Open ─finish, discard─► Sent ─► Left
 //!        ─connect─► Connecting ──►                  any ─close, reset─► Closed
 //!        any ─► Failed
 //! ```
@@ -33,6 +33,10 @@ pub trait DataConnection {
 
     /// Resets the connection, so that the peer sees a failure.
     fn reset(&mut self);
+
+    /// Drops what the peer still sends, up to a bound, so that a peer that reads replies only after its last byte
+    /// gets them. Beyond the bound the connection is reset.
+    fn discard(&mut self);
 
     /// Returns its state.
     fn stage(&self) -> ConnectionStage;

@@ -194,25 +194,13 @@ fn reload(config: &mut Config, event_loop: &mut EventLoop) {
             "`tls` names files in another directory; a server that is confined can read them after a restart only"
         );
     }
+    let new = with_restart_keys_of(config, new);
     let accounts = match Accounts::open_at_once(&new) {
         Ok(accounts) => accounts,
         Err(error) => return log::error!("the configuration stays as it was: {error}"),
     };
-    let ftp = match (&config.ftp, new.ftp) {
-        (Some(old), Some(new)) => {
-            Some(FtpConfig { listen: old.listen.clone(), listen_tls: old.listen_tls.clone(), ..new })
-        }
-        (old, _) => old.clone(),
-    };
     let known = config.warnings();
-    *config = Config {
-        listen: config.listen.clone(),
-        ftp,
-        home_roots: config.home_roots.clone(),
-        user: config.user.clone(),
-        group: config.group.clone(),
-        ..new
-    };
+    *config = new;
     let service = event_loop.service();
     service.accounts = accounts;
     service.set_policy(Policy::from(&*config));
@@ -222,6 +210,31 @@ fn reload(config: &mut Config, event_loop: &mut EventLoop) {
         log::warn!("{warning}");
     }
     log::info!("configuration read again from {}", config.file.display());
+}
+
+/// Returns `new` with the present values of the keys that take effect after a restart.
+fn with_restart_keys_of(present: &Config, new: Config) -> Config {
+    let ftp = match (&present.ftp, new.ftp) {
+        (Some(present), Some(new)) => {
+            Some(FtpConfig { listen: present.listen.clone(), listen_tls: present.listen_tls.clone(), ..new })
+        }
+        (present, _) => present.clone(),
+    };
+    // Relative paths of the new file were resolved from its root.
+    let tls = if new.root == present.root { new.tls } else { present.tls.clone() };
+    Config {
+        listen: present.listen.clone(),
+        ftp,
+        tls,
+        user: present.user.clone(),
+        group: present.group.clone(),
+        home_roots: present.home_roots.clone(),
+        root: present.root.clone(),
+        logs: present.logs.clone(),
+        control_folder: present.control_folder.clone(),
+        partial_expiry: present.partial_expiry,
+        ..new
+    }
 }
 
 /// How long a reload waits for logs that cannot be opened at once.

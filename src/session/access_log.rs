@@ -21,13 +21,13 @@ use std::time::Instant;
 impl Session {
     /// Logs that the peer has connected.
     pub(super) fn log_connect(&mut self) {
-        self.is_connect_listed = Line::of_stranger(Some(self.id), self.peer, "connect", None).log_as_repeatable();
+        self.is_connect_listed = Line::of_stranger(Some(self.number), self.peer, "connect", None).log_as_repeatable();
     }
 
     /// Makes sure that the connection of a logged-in session is in the log, outside of the limit for
     /// unauthenticated ones.
     fn list_connect(&mut self) {
-        let connect = Line::of_stranger(Some(self.id), self.peer, "connect", None);
+        let connect = Line::of_stranger(Some(self.number), self.peer, "connect", None);
         let was_listed = std::mem::replace(&mut self.is_connect_listed, true);
         logging::take_back(ACCESS, (&connect.group(), &connect.kind()), was_listed);
         if !was_listed {
@@ -60,7 +60,7 @@ impl Session {
     ) {
         self.warn_of_full_disk(result.as_ref().err());
         let line = Line {
-            session: Some(self.id),
+            session: Some(self.number),
             peer: self.peer,
             account: self.account(),
             verb,
@@ -104,7 +104,7 @@ impl Session {
         log::info!(
             target: TRANSACTIONS,
             "session={} peer={} user={} verb={} path={} bytes={} offset={} seconds={:.3} digest={digest} result={}",
-            self.id,
+            self.number,
             self.peer,
             user(self.account()),
             transfer.verb,

@@ -1,5 +1,5 @@
 //! Work that takes many turns: listing a folder or partial uploads, hashing a file, making many
-//! folders.
+//! folders. A session has at most one such task.
 
 use super::error::SessionError;
 use crate::base::buffers::Budget;
@@ -24,7 +24,7 @@ pub enum Task {
     /// Making a folder and its parents.
     Folders(Box<NewFolders>),
     /// Listing partial uploads.
-    Kept(Box<KeptList>),
+    PartialUploads(Box<PartialUploadList>),
 }
 
 /// The result of a step of a task.
@@ -41,7 +41,7 @@ pub enum TaskStep {
     /// The folders exist.
     FoldersMade,
     /// Partial uploads, and whether they are the last.
-    Kept(Vec<KeptUpload>, bool),
+    PartialUploads(Vec<KeptUpload>, bool),
 }
 
 impl Task {
@@ -49,7 +49,7 @@ impl Task {
     pub fn wakes_at(&self) -> Option<Instant> {
         match self {
             Self::List(list) => list.wait.wakes_at,
-            Self::Kept(kept) => kept.wait.wakes_at,
+            Self::PartialUploads(list) => list.wait.wakes_at,
             Self::Digest(_) | Self::Folders(_) => None,
         }
     }
@@ -64,7 +64,7 @@ impl Task {
             Self::Folders(folders) => {
                 Ok(if folders.advance(budget)? { TaskStep::FoldersMade } else { TaskStep::Later })
             }
-            Self::Kept(kept) => kept.next_page(budget, now),
+            Self::PartialUploads(list) => list.next_page(budget, now),
         }
     }
 }
@@ -77,7 +77,7 @@ pub struct FolderList {
 }
 
 /// A listing of partial uploads, page by page.
-pub struct KeptList {
+pub struct PartialUploadList {
     listing: KeptListing,
     wait: MemoryWait,
 }
@@ -108,7 +108,7 @@ impl MemoryWait {
     }
 }
 
-impl KeptList {
+impl PartialUploadList {
     /// Lists what `listing` finds.
     pub fn new(listing: KeptListing) -> Self {
         Self { listing, wait: MemoryWait::default() }
@@ -119,7 +119,7 @@ impl KeptList {
             return Ok(TaskStep::Waits);
         }
         match self.listing.next(budget)? {
-            KeptStep::Page(page, is_last) => Ok(TaskStep::Kept(page, is_last)),
+            KeptStep::Page(page, is_last) => Ok(TaskStep::PartialUploads(page, is_last)),
             KeptStep::Later => Ok(TaskStep::Later),
             KeptStep::NoRoom => self.wait.begin(now),
         }

@@ -1,7 +1,8 @@
-//! The verbs of uploads and downloads, from beginning to end. The work of a turn is in [`Upload`] and
-//! [`Download`].
+//! The session calls of uploads and downloads, from beginning to end. The work of a turn is in [`Upload`]
+//! and [`Download`].
 
 use super::Session;
+use super::changes::CountedSession;
 use super::download::{Download, DownloadHeader, DownloadPlan, Fetched};
 use super::error::SessionError;
 use super::service::Service;
@@ -14,9 +15,7 @@ use crate::base::digest::Digest;
 use crate::store::syncer::Synced;
 use std::time::Instant;
 
-impl Session {
-    // ---- Upload ---------------------------------------------------------------------------
-
+impl CountedSession<'_> {
     /// Begins an upload.
     pub fn begin_upload(&mut self, service: &Service, plan: UploadPlan, now: Instant) -> Result<(), SessionError> {
         let home = &self.member(Verb::BeginUpload)?.home;
@@ -26,41 +25,19 @@ impl Session {
             self.log_path("put", &path, &Err::<(), _>(*refusal));
         }
         let upload = begun?;
-        self.step(|state| match state {
+        self.session.step(|state| match state {
             State::Command(member, None) => State::Upload(member, Box::new(upload)),
             other => other,
         });
         Ok(())
     }
 
-    /// Prepares the upload. When done, returns the first byte wanted, and the digest of the bytes before it
-    /// if one was requested. `None`: it needs another turn, at once unless [`Session::waits_for_sync`].
-    pub fn prepare_upload(
-        &mut self,
-        service: &mut Service,
-        budget: &mut Budget,
-    ) -> Result<Option<(u64, Option<Digest>)>, SessionError> {
-        let State::Upload(_, upload) = &self.state else { return Err(SessionError::WrongState) };
-        if upload.is_starting() && !self.settle(Verb::Store, budget)? {
-            return Ok(None);
-        }
-        match &mut self.state {
-            State::Upload(_, upload) => upload.prepare(&mut service.store, self.id, budget),
-            _ => Err(SessionError::WrongState),
-        }
-    }
-
-    /// Returns whether the upload continues only when the disk has answered.
-    pub fn waits_for_sync(&self) -> bool {
-        matches!(&self.state, State::Upload(_, upload) if upload.waits_for_sync())
-    }
-
     /// Stores bytes of the upload. Returns the number of bytes; 0 means that the disk is behind. A refusal
     /// does not end the upload: [`Session::abort`] does.
     pub fn store(&mut self, service: &mut Service, bytes: &[u8]) -> Result<usize, SessionError> {
         self.check(Verb::Store)?;
-        match &mut self.state {
-            State::Upload(_, upload) => upload.store(&mut service.store, self.id, bytes),
+        match &mut self.session.state {
+            State::Upload(_, upload) => upload.store(&mut service.store, self.session.sync_owner, bytes),
             _ => Err(SessionError::WrongState),
         }
     }
@@ -69,10 +46,48 @@ impl Session {
     /// read.
     pub fn store_from(&mut self, service: &mut Service, incoming: SpliceSource<'_>) -> Result<usize, SessionError> {
         self.check(Verb::Store)?;
-        match &mut self.state {
-            State::Upload(_, upload) => upload.store_from(&mut service.store, self.id, incoming),
+        match &mut self.session.state {
+            State::Upload(_, upload) => upload.store_from(&mut service.store, self.session.sync_owner, incoming),
             _ => Err(SessionError::WrongState),
         }
+    }
+
+    /// Continues the commit. Returns the result once it is complete.
+    pub fn advance_commit(&mut self, service: &mut Service, now: Instant) -> Result<Option<Stored>, SessionError> {
+        self.check(Verb::AdvanceCommit)?;
+        let State::Commit(member, commit) = &mut self.session.state else { return Err(SessionError::WrongState) };
+        let result = commit.advance(&member.home, &mut service.store, service.policy.sync, self.session.sync_owner);
+        let record = TransferInfo::of_commit(commit);
+        match result {
+            Ok(None) => return Ok(None),
+            Ok(Some(stored)) => self.log_transfer(&record, now, Ok(stored.digest)),
+            Err(refusal) => self.log_transfer(&record, now, Err(refusal)),
+        }
+        self.session.return_to_command();
+        result
+    }
+}
+
+impl Session {
+    // ---- Upload ---------------------------------------------------------------------------
+
+    /// Prepares the upload. When done, returns the first byte wanted, and the digest of the bytes before it
+    /// if one was requested. `None`: it needs another turn, at once unless [`Session::waits_for_sync`].
+    pub fn prepare_upload(
+        &mut self,
+        service: &mut Service,
+        budget: &mut Budget,
+    ) -> Result<Option<(u64, Option<Digest>)>, SessionError> {
+        let State::Upload(member, upload) = &mut self.state else { return Err(SessionError::WrongState) };
+        if upload.is_starting() && !member.home.settle(budget)? {
+            return Ok(None);
+        }
+        upload.prepare(&mut service.store, self.sync_owner, budget)
+    }
+
+    /// Returns whether the upload continues only when the disk has answered.
+    pub fn waits_for_sync(&self) -> bool {
+        matches!(&self.state, State::Upload(_, upload) if upload.waits_for_sync())
     }
 
     /// Ends the upload: the client has sent all bytes. If they match `size` and `digest`, it is committed,
@@ -114,21 +129,6 @@ impl Session {
     /// Returns whether the file has its name already, so that it is too late to cancel.
     pub fn is_stored(&self) -> bool {
         matches!(&self.state, State::Commit(_, commit) if commit.has_name())
-    }
-
-    /// Continues the commit. Returns the result once it is complete.
-    pub fn advance_commit(&mut self, service: &mut Service, now: Instant) -> Result<Option<Stored>, SessionError> {
-        self.check(Verb::AdvanceCommit)?;
-        let State::Commit(member, commit) = &mut self.state else { return Err(SessionError::WrongState) };
-        let result = commit.advance(&member.home, &mut service.store, service.policy.sync, self.id);
-        let record = TransferInfo::of_commit(commit);
-        match result {
-            Ok(None) => return Ok(None),
-            Ok(Some(stored)) => self.log_transfer(&record, now, Ok(stored.digest)),
-            Err(refusal) => self.log_transfer(&record, now, Err(refusal)),
-        }
-        self.return_to_command();
-        result
     }
 
     /// Takes the result of a sync that this session requested.

@@ -2,6 +2,7 @@
 
 use super::error::SessionError;
 use super::state::{State, StateName};
+use StateName::{Command, Commit, Download, Login, Task, Upload};
 
 /// A call to a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -19,8 +20,8 @@ pub enum Verb {
     SetMtime,
     SetMode,
     Quota,
-    KeptUploads,
-    DropKept,
+    PartialUploads,
+    DropPartialUpload,
     BeginUpload,
     Store,
     FinishUpload,
@@ -30,84 +31,63 @@ pub enum Verb {
     Abort,
 }
 
-use StateName::{Command, Commit, Download, Login, Task, Upload};
-
 /// The effect of a verb on the home.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {
     /// Changes nothing.
     Reads,
-    /// Changes nothing, but the home must be counted.
-    Counts,
-    /// Changes the home: the account must be allowed to write, and the home must be counted.
+    /// Changes the home: the account must be allowed to write.
     Changes,
 }
 
-use Effect::{Changes, Counts, Reads};
+use Effect::{Changes, Reads};
 
 impl Verb {
+    /// The table: the states in which each verb is allowed, and its effect.
+    fn rule(self) -> (&'static [StateName], Effect) {
+        match self {
+            Self::Login => (&[Login], Reads),
+            Self::Stat => (&[Command], Reads),
+            Self::List => (&[Command], Reads),
+            Self::Digest => (&[Command], Reads),
+            Self::RunTask => (&[Task], Reads),
+            Self::MakeFolder => (&[Command], Changes),
+            Self::RemoveFile => (&[Command], Changes),
+            Self::RemoveFolder => (&[Command], Changes),
+            Self::Rename => (&[Command], Changes),
+            Self::SetMtime => (&[Command], Changes),
+            Self::SetMode => (&[Command], Changes),
+            Self::Quota => (&[Command], Reads),
+            Self::PartialUploads => (&[Command], Reads),
+            Self::DropPartialUpload => (&[Command], Changes),
+            Self::BeginUpload => (&[Command], Changes),
+            Self::Store => (&[Upload], Changes),
+            Self::FinishUpload => (&[Upload], Changes),
+            Self::AdvanceCommit => (&[Commit], Changes),
+            Self::BeginDownload => (&[Command], Reads),
+            Self::Fetch => (&[Download], Reads),
+            Self::Abort => (&[Task, Upload, Commit, Download], Reads),
+        }
+    }
+
     /// Returns the states in which it is allowed.
     pub fn states(self) -> &'static [StateName] {
-        match self {
-            Self::Login => &[Login],
-            Self::RunTask => &[Task],
-            Self::Store | Self::FinishUpload => &[Upload],
-            Self::AdvanceCommit => &[Commit],
-            Self::Fetch => &[Download],
-            Self::Abort => &[Task, Upload, Commit, Download],
-            Self::Stat
-            | Self::List
-            | Self::Digest
-            | Self::MakeFolder
-            | Self::RemoveFile
-            | Self::RemoveFolder
-            | Self::Rename
-            | Self::SetMtime
-            | Self::SetMode
-            | Self::Quota
-            | Self::KeptUploads
-            | Self::DropKept
-            | Self::BeginUpload
-            | Self::BeginDownload => &[Command],
-        }
+        self.rule().0
     }
 
     /// Returns its effect on the home.
     pub fn effect(self) -> Effect {
-        match self {
-            Self::Login
-            | Self::Stat
-            | Self::List
-            | Self::Digest
-            | Self::RunTask
-            | Self::KeptUploads
-            | Self::BeginDownload
-            | Self::Fetch
-            | Self::Abort => Reads,
-            Self::Quota => Counts,
-            Self::MakeFolder
-            | Self::RemoveFile
-            | Self::RemoveFolder
-            | Self::Rename
-            | Self::SetMtime
-            | Self::SetMode
-            | Self::DropKept
-            | Self::BeginUpload
-            | Self::Store
-            | Self::FinishUpload
-            | Self::AdvanceCommit => Changes,
-        }
+        self.rule().1
     }
 
     /// Refuses the verb unless `state` allows it.
     pub fn check(self, state: &State) -> Result<(), SessionError> {
-        let name = state.name();
-        if self.states().contains(&name) {
-            return match state.member() {
-                Some(member) if member.is_read_only && self.effect() == Changes => Err(SessionError::ReadOnly),
-                _ => Ok(()),
-            };
+        let (name, (states, effect)) = (state.name(), self.rule());
+        match state.member() {
+            _ if !states.contains(&name) && name == Login => Err(SessionError::LoginRequired),
+            _ if !states.contains(&name) => Err(SessionError::WrongState),
+            Some(member) if member.is_read_only && effect == Changes => Err(SessionError::ReadOnly),
+            _ => Ok(()),
         }
-        Err(if name == Login { SessionError::LoginRequired } else { SessionError::WrongState })
     }
 }

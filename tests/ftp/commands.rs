@@ -4,7 +4,7 @@ use crate::Scene;
 use crate::client::Client;
 use crate::common::{pattern, sha256};
 use berth::protocol::ftp::listing::OPTIONS;
-use berth::protocol::ftp::{site, table};
+use berth::protocol::ftp::table::{Allowed, COMMANDS, HomeEffect, Row};
 use std::fs::{self, File, FileTimes};
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, UNIX_EPOCH};
@@ -215,17 +215,81 @@ fn the_document_has_every_command_as_the_program_explains_it() {
     let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/ftp.md")).expect("there");
     let (_, rest) = page.split_once("<!-- commands:begin -->\n").expect("a beginning");
     let (table, rest) = rest.split_once("<!-- commands:end -->").expect("an end");
-    let row = |names: &[&str], usage: &str, does: &str| {
-        let also: String = names[1..].iter().map(|name| format!(" (also `{name}`)")).collect();
-        format!("| `{}`{also} | {} |\n", usage.replace('|', "\\|"), does.replace('|', "\\|"))
+    let row = |row: &Row| {
+        let also: String = row.names[1..].iter().map(|name| format!(" (also `{name}`)")).collect();
+        let [usage, description] = [row.usage, row.description].map(|text| text.replace('|', "\\|"));
+        let allowed = match row.allowed {
+            Allowed::Always => "yes",
+            Allowed::AfterLogin => "",
+        };
+        let effect = match row.effect {
+            HomeEffect::Nothing => "",
+            HomeEffect::Reads => "reads",
+            HomeEffect::Changes => "changes",
+            HomeEffect::ReadsOrChanges => "reads or changes",
+        };
+        format!("| `{usage}`{also} | {description} | {allowed} | {effect} |\n")
     };
-    let commands = table::COMMANDS.iter().map(|it| row(it.names, it.usage, it.does));
-    let sites = site::COMMANDS.iter().map(|it| row(it.names, it.usage, it.does));
-    let expected: String = commands.chain(sites).collect();
-    assert!(table == format!("| Command | What it does |\n|---|---|\n{expected}"), "it should be:\n{expected}");
+    let heading = "| Command | What it does | Before login | Home |\n|---|---|---|---|\n";
+    let expected = COMMANDS.iter().map(row).fold(heading.to_string(), |table, row| table + &row);
+    assert!(table == expected, "it should be:\n{expected}");
     // And the options of LIST, each with a meaning.
     let options = OPTIONS.chars().filter(|letter| !rest.contains(&format!("`-{letter}`")));
     assert_eq!(options.collect::<String>(), "");
+}
+
+/// An argument with which the command is no syntax error.
+fn argument(row: &Row) -> &'static str {
+    match row.names[0] {
+        "PBSZ" | "ALLO" | "REST" => " 0",
+        "AUTH" => " TLS",
+        "PROT" => " P",
+        "OPTS" => " UTF8 ON",
+        "TYPE" => " I",
+        "STRU" => " F",
+        "MODE" => " S",
+        "PORT" => " 127,0,0,1,4,0",
+        "EPRT" => " |1|127.0.0.1|1024|",
+        "MDTM" | "MFMT" | "SITE UTIME" => " 20200304050607 file",
+        "RMD" => " folder",
+        "MKD" => " new",
+        "SITE CHMOD" => " 600 file",
+        "CWD" | "USER" | "PASS" | "ACCT" | "CLNT" | "DELE" | "RNFR" | "RNTO" | "RETR" | "STOR" | "APPE" | "SIZE"
+        | "HASH" | "XSHA256" => " file",
+        _ => "",
+    }
+}
+
+#[test]
+fn the_table_tells_what_is_refused_before_login() {
+    let scene = scene();
+    let mut client = Client::connect(scene.ftp);
+    for row in COMMANDS.iter().filter(|row| !["USER", "AUTH", "QUIT", "SITE"].contains(&row.names[0])) {
+        for name in row.names {
+            let reply = client.ask(&format!("{name}{}", argument(row)));
+            assert_eq!(reply.code == 530, row.allowed == Allowed::AfterLogin, "{name}: {reply:?}");
+        }
+    }
+}
+
+#[test]
+fn the_table_tells_what_is_refused_to_an_account_that_may_only_read() {
+    let scene = Scene::with(serde_json::json!({}), serde_json::json!({}), &["--read-only"]);
+    scene.write("file", b"0123456789");
+    fs::create_dir(scene.home("folder")).expect("mkdir");
+    for row in COMMANDS.iter().filter(|row| !["AUTH", "QUIT", "SITE"].contains(&row.names[0])) {
+        let mut client = scene.login();
+        if row.is_transfer {
+            client.ask("EPSV").expect(&[229]);
+        }
+        if row.names[0] == "RNTO" {
+            client.ask("RNFR file").expect(&[350]);
+        }
+        let reply = client.ask(&format!("{}{}", row.names[0], argument(row)));
+        let is_refused = reply.code == 550 && reply.text().contains("read-only");
+        let changes = matches!(row.effect, HomeEffect::Changes | HomeEffect::ReadsOrChanges);
+        assert_eq!(is_refused, changes, "{}: {reply:?}", row.names[0]);
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@ use crate::client::{Client, reset, stream_to};
 use crate::common::random::Random;
 use crate::common::{Place, disk_usage, pattern, sha256, wait_until};
 use crate::configuration;
+use crate::tls::config;
 use serde_json::json;
 use std::fs::File;
 use std::io::{Read, Write};
@@ -718,6 +719,48 @@ fn an_upload_over_the_quota_is_552_and_leaves_what_was_there() {
     assert!(!scene.exists("other"));
     scene.check_ledger();
     client.ask("PWD").expect(&[257]);
+}
+
+#[test]
+fn an_upload_without_a_byte_of_room_is_refused_before_its_data() {
+    let scene = with_quota("1M");
+    scene.write("full", &pattern(1, 1 << 20));
+    let mut client = scene.login();
+    assert_eq!(available(&mut client), 0);
+    for command in ["STOR a", "STOR full", "STOU"] {
+        match client.try_open(command) {
+            Ok(data) => panic!("{command}: {:?}", data.begun),
+            Err(refusal) => assert!(refusal.expect(&[552]).text().contains("0 of 1M are free"), "{command}"),
+        }
+        scene.check_ledger();
+    }
+    client.ask("DELE full").expect(&[250]);
+    client.stores("a", b"x");
+    client.stores("nothing", b"");
+}
+
+#[test]
+fn a_client_that_reads_replies_after_its_last_byte_is_told_of_the_quota() {
+    let scene = with_quota("3M");
+    let content = pattern(2, 40 << 20);
+    for mut client in [scene.login(), Client::login_over_tls(scene.ftp, "ann", config(&[13], true))] {
+        for command in ["STOR file", "APPE file"] {
+            let mut data = client.open(command);
+            data.wire.write_all(&content).expect("the connection is not reset");
+            data.finish();
+            client.reply().expect(&[552]);
+            client.stores("small", b"x");
+        }
+        assert!(!scene.exists("file"));
+        scene.check_ledger();
+        // A client that sends no more finds the next data connection ready.
+        let data = client.open("STOR file");
+        let mut wire = data.wire;
+        wire.write_all(&content[..8 << 20]).expect("the connection is not reset");
+        client.reply().expect(&[552]);
+        client.stores("small", b"y");
+        drop(wire);
+    }
 }
 
 #[test]

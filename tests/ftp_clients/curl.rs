@@ -19,7 +19,8 @@ tests! {
         curl_makes_renames_and_removes,
         curl_fetches_many_files_over_one_connection_and_at_once,
         curl_lets_the_server_connect,
-        curl_is_told_what_is_wrong;
+        curl_is_told_what_is_wrong,
+        curl_is_told_of_the_quota_in_the_middle_of_an_upload;
     [CURL, IPV6]
         curl_speaks_ipv6;
 }
@@ -242,4 +243,18 @@ fn curl_is_told_what_is_wrong() {
         let ended = scene.place.run(scene.curl(kind, "", &["-u", "ann:wrong"]));
         assert_eq!(ended.code, Some(67), "a login that is refused: {ended:?}");
     }
+}
+
+fn curl_is_told_of_the_quota_in_the_middle_of_an_upload() {
+    let scene = Scene::new();
+    scene.place.admin(&["user", "set", "ann", "--quota", "1M"]);
+    fs::write(scene.place.here("up"), pattern(1, 20 << 20)).expect("writable");
+    for kind in KINDS {
+        let ended = scene.place.run(scene.curl(kind, "up", &["-T", "up"]));
+        // By the version of curl.
+        assert!(matches!(ended.code, Some(25 | 70)), "{kind:?}: {ended:?}");
+        let told = ["552", "Exceeded storage allocation"];
+        assert!(told.iter().any(|told| ended.stderr.contains(told)), "{kind:?}: {ended:?}");
+    }
+    scene.check();
 }

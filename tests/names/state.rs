@@ -19,7 +19,11 @@ fn an_empty_file_of_known_servers_trusts_nobody_and_says_the_way_out() {
     }
     let fingerprint = visit.place.admin(&["fingerprint"]).stdout;
     let ended = over_tls(&["--fingerprint", fingerprint.trim(), "pwd"]).expect_code(0);
-    assert!(ended.stderr.contains("could not be remembered"), "{ended:?}");
+    let told = "is empty, as after a power loss; restore it from a backup, or remove it\n";
+    assert!(
+        ended.stderr.starts_with("the server's key is not remembered, because ") && ended.stderr.ends_with(told),
+        "{ended:?}"
+    );
     assert_eq!(fs::read(&file).expect("there"), b"", "what may be repaired stays");
     fs::remove_file(&file).expect("ours");
     over_tls(&["--accept-new", "pwd"]).expect_code(0);

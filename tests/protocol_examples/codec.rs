@@ -133,7 +133,7 @@ fn set(words: impl IntoIterator<Item = impl Into<String>>) -> BTreeSet<String> {
 #[test]
 fn requests_replies_and_errors_are_those_of_the_code() {
     assert_eq!(set(headings(section(TEXT, "## Requests"), 3)), words::<Request>(r#"{"op":"?"}"#));
-    assert_eq!(set(headings(section(TEXT, "## Replies"), 3)), words::<Reply>(r#"{"re":"?"}"#));
+    assert_eq!(set(headings(section(TEXT, "## Responses"), 3)), words::<Reply>(r#"{"re":"?"}"#));
     let codes = table(section(TEXT, "## Errors"), "code").into_iter().map(|row| row[0].replace('`', ""));
     assert_eq!(codes.collect::<BTreeSet<_>>(), words::<ErrorCode>(r#""?""#));
     for kind in words::<EntryKind>(r#""?""#) {
@@ -224,7 +224,7 @@ fn fields_are_those_of_the_code_and_optional_where_it_says_so() {
         Reply::Partials { partials: vec![partial], last: true },
         Reply::Error(error),
     ];
-    check_fields("re", "## Replies", &replies);
+    check_fields("re", "## Responses", &replies);
     let end = serde_json::to_value(End { size: 1, sha256: digest }).expect("JSON");
     check_table("END", &described(section(TEXT, "## END")), &end, |value| serde_json::from_value::<End>(value).is_ok());
 }
@@ -327,8 +327,8 @@ fn bounds_are_those_of_the_code() {
         ("requests read ahead, with headers", bytes(PIPELINE_BYTES_MAX)),
         ("requests read ahead before `welcome`", number(IN_FLIGHT_BEFORE_LOGIN)),
         ("entries in a page", number(PAGE_ENTRIES_MAX)),
-        ("entries of a folder that can be listed", number(LISTING_ENTRIES_MAX)),
-        ("names of a folder that can be listed", bytes(LISTING_BYTES_MAX)),
+        ("entries of a directory that can be listed", number(LISTING_ENTRIES_MAX)),
+        ("names of a directory that can be listed", bytes(LISTING_BYTES_MAX)),
         ("`message` of an error", bytes(ERROR_MESSAGE_BYTES_MAX)),
         ("one component of a path", bytes(NAME_BYTES_MAX)),
         ("a path", bytes(PATH_BYTES_MAX)),
@@ -339,14 +339,14 @@ fn bounds_are_those_of_the_code() {
         ("SCRAM rounds", format!("{} to {}", number(SCRAM_ROUNDS_MIN as usize), number(SCRAM_ROUNDS_MAX as usize))),
         ("failed logins on one connection", number(LOGIN_TRIES_DEFAULT as usize)),
         (
-            "wait before a next login of the same origin is checked, after one failure",
+            "delay of the next login from the same address, after one failure",
             format!("{} ms", LOGIN_DELAY_FIRST.as_millis()),
         ),
-        ("the same at most", seconds(LOGIN_DELAY_MAX)),
+        ("the longest delay", seconds(LOGIN_DELAY_MAX)),
         ("failed logins forgotten after", seconds(LOGIN_FAILURE_MEMORY)),
         ("an upload can be resumed from", bytes(RESUME_BYTES_MIN as usize)),
-        ("interrupted uploads per home", number(PARTIALS_PER_HOME_MAX)),
-        ("interrupted uploads kept for", seconds(PARTIAL_EXPIRY_DEFAULT)),
+        ("partial uploads per home", number(PARTIALS_PER_HOME_MAX)),
+        ("partial uploads kept for", seconds(PARTIAL_EXPIRY_DEFAULT)),
         ("login deadline", seconds(LOGIN_TIMEOUT_DEFAULT)),
         ("idle deadline", seconds(IDLE_TIMEOUT_DEFAULT)),
         ("stall deadline", seconds(STALL_TIMEOUT_DEFAULT)),

@@ -188,6 +188,10 @@ impl DataConnection for Data {
         self.close();
     }
 
+    fn discard(&mut self) {
+        self.close();
+    }
+
     fn stage(&self) -> ConnectionStage {
         self.stage
     }

@@ -27,7 +27,7 @@ use berth::base::virtual_path::VPath;
 use berth::config::{Config, Rates, SyncPolicy};
 use berth::protocol::native::Native;
 use berth::protocol::{Protocol, Sockets};
-use berth::session::{Policy, Service, Session};
+use berth::session::{CountedSession, Policy, Service, Session};
 use berth::store::Store;
 use berth::store::clock::WallClock;
 use berth::store::home::Home;
@@ -780,4 +780,11 @@ pub fn open(path: &Path) -> File {
 /// So many a second, and so many at once.
 pub fn rate(per_second: u64, burst: u64) -> Option<Rate> {
     Some(Rate { per_second: per_second.try_into().ok()?, burst: burst.try_into().ok()? })
+}
+
+/// The session once its home is counted, for the calls that need it.
+#[allow(dead_code, reason = "not every test binary uses it")]
+pub fn counted(session: &mut Session) -> CountedSession<'_> {
+    let counted = session.counted(&mut Budget::new(u64::MAX)).expect("a home that can be read");
+    counted.expect("the budget is enough")
 }

@@ -1,9 +1,9 @@
 //! One connection: its transport, buffers, protocol and readiness. A turn fills, steps and flushes,
 //! each within its own limit.
 
+mod data;
 mod memory;
 mod rates;
-mod second;
 
 use super::data_socket::DataSocket;
 use super::rate_limits::RateLimiter;
@@ -260,7 +260,8 @@ impl Connection {
     /// Checks once more whether the socket is empty, now that the replies are sent. A separate turn for
     /// that would delay the next request.
     fn is_answered(&mut self, service: &mut Service, budget: &mut Budget, now: Instant) -> io::Result<bool> {
-        let is_quiet = !self.has_output() && !self.buffers.eof && !budget.is_spent();
+        let discards = self.data.as_ref().is_some_and(|data| data.discards());
+        let is_quiet = !self.has_output() && !self.buffers.eof && !budget.is_spent() && !discards;
         Ok(is_quiet && self.is_open_and_idle() && !self.fill(service, now)? && !self.step(service, budget, now))
     }
 

@@ -1,6 +1,6 @@
 //! Accepts or refuses new connections; `admission` has the rule.
 
-use super::{EventLoop, Slot, owner, tokens};
+use super::{EventLoop, Slot, sync_owner, tokens};
 use crate::net::admission::AdmissionDecision;
 use crate::net::connection::Connection;
 use crate::net::data_socket::{DataSocket, SocketWatch};
@@ -80,8 +80,9 @@ impl EventLoop {
 
     fn admit_native(&mut self, stream: TcpStream, peer: SocketAddr, now: Instant) -> Result<usize, Transport> {
         let transport = Transport::network(stream, self.tls_policy.clone());
-        self.insert(transport, now, |transport, _, owner| {
-            let protocol = Box::new(Native::new(Session::accept(owner, peer), true));
+        self.insert(transport, now, |transport, key, number| {
+            let session = Session::accept(number, sync_owner(key, number), peer);
+            let protocol = Box::new(Native::new(session, true));
             Connection::new(transport, protocol, peer.ip(), now)
         })
     }
@@ -102,8 +103,9 @@ impl EventLoop {
         let transport =
             if is_sealed { Transport::sealed_control(stream, &mut ftp_tls).ok()? } else { Transport::plain(stream) };
         let (ftp, registry) = (Rc::clone(self.ftp.as_ref()?), Rc::clone(&self.registry));
-        Some(self.insert(transport, now, |transport, key, owner| {
-            let protocol = Box::new(Ftp::new(Session::accept(owner, peer), ftp, local.ip().to_canonical(), is_sealed));
+        Some(self.insert(transport, now, |transport, key, number| {
+            let session = Session::accept(number, sync_owner(key, number), peer);
+            let protocol = Box::new(Ftp::new(session, ftp, local.ip().to_canonical(), is_sealed));
             let data = DataSocket::new(local, peer.ip(), ftp_tls, SocketWatch { registry, token: tokens(key).1 });
             Connection::new(transport, protocol, peer.ip(), now).with_data(data)
         }))
@@ -147,8 +149,8 @@ impl EventLoop {
         now: Instant,
         connect: impl FnOnce(Transport, usize, u64) -> Connection,
     ) -> Result<usize, Transport> {
-        let serial = self.next_serial;
-        self.next_serial += 1;
+        let number = self.next_session_number;
+        self.next_session_number += 1;
         let entry = self.slots.vacant_entry();
         let key = entry.key();
         let interest = Interest::READABLE | Interest::WRITABLE;
@@ -156,10 +158,10 @@ impl EventLoop {
             log::warn!("cannot watch a connection: {error}");
             return Err(transport);
         }
-        let connection = connect(transport, key, owner(key, serial));
+        let connection = connect(transport, key, number);
         entry.insert(Slot {
             connection,
-            serial,
+            session_number: number,
             origin: None,
             is_stranger: false,
             is_queued: false,

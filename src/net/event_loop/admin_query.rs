@@ -20,7 +20,9 @@ impl EventLoop {
         for key in question.from..end.min(self.slots.capacity()) {
             let Some((slot, session)) = self.slots.get(key).and_then(open_session) else { continue };
             match &question.errand {
-                QueryJob::Look => answer.seen.push(SessionRow { session: slot.serial, overview: session.overview() }),
+                QueryJob::Look => {
+                    answer.seen.push(SessionRow { session: slot.session_number, overview: session.overview() })
+                }
                 QueryJob::Kick(which) if is_meant(which, slot, session) => {
                     answer.kicked += 1;
                     self.slots[key].ends = Some(SessionError::Kicked);
@@ -41,7 +43,7 @@ fn open_session(slot: &Slot) -> Option<(&Slot, &Session)> {
 
 fn is_meant(which: &Selector, slot: &Slot, session: &Session) -> bool {
     match which {
-        Selector::Session(number) => slot.serial == *number,
+        Selector::Session(number) => slot.session_number == *number,
         Selector::User(name) => session.account() == Some(name),
     }
 }

@@ -52,7 +52,7 @@ const FIRST_CONNECTION: usize = 1024;
 
 struct Slot {
     connection: Connection,
-    serial: u64,
+    session_number: u64,
     /// The peer's origin, if it comes from the network.
     origin: Option<Origin>,
     is_stranger: bool,
@@ -86,7 +86,7 @@ pub struct EventLoop {
     busy: usize,
     closing: Vec<usize>,
     timers: Timers,
-    next_serial: u64,
+    next_session_number: u64,
     accounts: AccountWatch,
     drain_until: Option<Instant>,
     wakes_at: Option<Instant>,
@@ -129,7 +129,7 @@ impl EventLoop {
             busy: 0,
             closing: Vec::new(),
             timers: Timers::default(),
-            next_serial: 1,
+            next_session_number: 1,
             accounts: AccountWatch::new(now),
             drain_until: None,
             wakes_at: None,
@@ -282,9 +282,9 @@ impl EventLoop {
     fn take_synced(&mut self, now: Instant) {
         self.service.store.syncer.tick(now, self.timeouts.storage);
         while let Some(synced) = self.service.store.syncer.take_synced() {
-            let (key, serial) = slot_of(synced.owner);
+            let (key, number) = slot_of(synced.owner);
             if let Some(slot) = self.slots.get_mut(key)
-                && slot.serial & u64::from(u32::MAX) == serial
+                && slot.session_number & u64::from(u32::MAX) == number
             {
                 match guarded(&mut slot.connection, now, |connection| connection.synced(synced, now)) {
                     Ok(()) | Err(AfterTurn::Again) => self.enqueue(key),
@@ -357,7 +357,7 @@ impl EventLoop {
         if slot.is_stranger && !slot.connection.protocol().is_stranger() {
             slot.is_stranger = false;
             slot.origin.into_iter().for_each(|origin| self.admission.log_in(origin, key));
-            if let Some(number) = slot.connection.protocol().session().and_then(Session::seat_number) {
+            if let Some(number) = slot.connection.protocol().session().and_then(Session::active_account_number) {
                 self.scheduler.assign(key, Owner::Account(number));
             }
         }
@@ -475,9 +475,9 @@ fn slot_of_token(token: usize) -> (usize, bool) {
     ((token - FIRST_CONNECTION) / 2, (token - FIRST_CONNECTION) % 2 == 1)
 }
 
-/// Returns slot and serial in one number, which routes a sync result to its session.
-fn owner(key: usize, serial: u64) -> u64 {
-    (key as u64) << 32 | (serial & u64::from(u32::MAX))
+/// Returns slot and session number in one number, which routes a sync result to its session.
+fn sync_owner(key: usize, number: u64) -> u64 {
+    (key as u64) << 32 | (number & u64::from(u32::MAX))
 }
 
 fn slot_of(owner: u64) -> (usize, u64) {

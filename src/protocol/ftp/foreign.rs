@@ -16,7 +16,7 @@ pub(super) fn is_foreign(line: &[u8]) -> bool {
 
 /// Returns whether it could be a newer HTTP method that FTP does not have.
 fn is_request_word(word: &[u8]) -> bool {
-    super::command_row::find(super::table::COMMANDS, word).is_none()
+    super::table::find(word).is_none()
 }
 
 /// The methods of RFC 9110 and RFC 5789, and the preface of HTTP/2.

@@ -1,10 +1,7 @@
 //! Commands that only query: sizes, times, facts, digests, the quota, help, and the session's status.
 
-use super::argument::ExactOr;
-use super::command::Command;
-use super::command_row::Row;
 use super::transfer::List;
-use super::{Activity, Ftp, FtpContext, Hashed, REPLY_FOLDER_STATUS, help, listing, reply, site, table, time};
+use super::{Activity, Ftp, FtpContext, Hashed, NotBegun, REPLY_FOLDER_STATUS, help, listing, reply, time};
 use crate::base::text::Size;
 use crate::base::virtual_path::VPath;
 use crate::session::SessionError;
@@ -14,43 +11,20 @@ use crate::store::listing::Listed;
 use crate::store::meta::{Kind, Meta, Seen};
 
 impl Ftp {
-    /// Begins a query.
-    pub(super) fn inquire(&mut self, command: Command, turn: &mut FtpContext) {
-        match command {
-            Command::Size(path) => self.on_path(&path, turn, |ftp, path, turn| {
-                ftp.tell(&path, turn, |meta| (meta.kind == Kind::File).then(|| meta.size.to_string()));
-            }),
-            Command::Mdtm(ExactOr { exact, .. }) => self.on_path(&exact, turn, |ftp, path, turn| {
-                ftp.tell(&path, turn, |meta| Some(time::written(meta.mtime_ns)));
-            }),
-            Command::Mlst(path) => {
-                if let Some(path) = self.path_or_folder(path.as_deref(), turn) {
-                    self.tell_facts(path, turn);
-                }
-            }
-            Command::Stat(None) => self.tell_status(turn),
-            Command::Stat(Some(text)) => self.begin_status_of(&text, turn),
-            Command::Avbl(path) => {
-                if let Some(path) = self.path_or_folder(path.as_deref(), turn) {
-                    self.tell_available(&path, turn);
-                }
-            }
-            command => {
-                log::error!("{} has no answer", command.name());
-                turn.refuse(SessionError::WrongState, None);
-            }
+    /// `SIZE`. For a partial upload it tells the stored bytes, so that a client can resume it.
+    pub(super) fn tell_size(&mut self, path: VPath, turn: &mut FtpContext) {
+        match self.session.stat_resumable(&path) {
+            Ok(meta) if meta.kind == Kind::File => turn.reply(213, meta.size.to_string()),
+            Ok(_) => turn.refuse(SessionError::NotAFile, Some(&path)),
+            Err(refusal) => turn.refuse(refusal, Some(&path)),
         }
     }
 
-    /// Replies with a property of `path`. For a partial upload it describes the stored bytes, by which a
-    /// client resumes.
-    fn tell(&mut self, path: &VPath, turn: &mut FtpContext, what: impl Fn(&Meta) -> Option<String>) {
-        match self.session.stat_resumable(path) {
-            Ok(meta) => match what(&meta) {
-                Some(told) => turn.reply(213, told),
-                None => turn.refuse(SessionError::NotAFile, Some(path)),
-            },
-            Err(refusal) => turn.refuse(refusal, Some(path)),
+    /// `MDTM`.
+    pub(super) fn tell_mtime(&mut self, path: VPath, turn: &mut FtpContext) {
+        match self.session.stat_resumable(&path) {
+            Ok(meta) => turn.reply(213, time::written(meta.mtime_ns)),
+            Err(refusal) => turn.refuse(refusal, Some(&path)),
         }
     }
 
@@ -62,7 +36,8 @@ impl Ftp {
         }
     }
 
-    fn tell_facts(&mut self, path: VPath, turn: &mut FtpContext) {
+    /// `MLST`.
+    pub(super) fn tell_facts(&mut self, path: VPath, turn: &mut FtpContext) {
         let found = self.session.stat_resumable(&path).or_else(|refusal| self.link_or(refusal, &path));
         match found {
             Ok(meta) => {
@@ -85,7 +60,7 @@ impl Ftp {
             format!("Commands: {}", protection(self.is_sealed())),
             format!("Data connections: {}", protection(self.data.is_private)),
         ];
-        lines.extend(match &self.doing {
+        lines.extend(match &self.activity {
             Activity::Transfer(transfer) => Some(match self.session.transfer() {
                 Some(transfer) => progress(&transfer),
                 // A listing, or the last bytes of a file that are being sent.
@@ -99,7 +74,7 @@ impl Ftp {
 
     /// Continues a listing by `STAT`.
     pub(super) fn list_status(&mut self, turn: &mut FtpContext) -> bool {
-        let Activity::ListingStatus(list) = &self.doing else { return false };
+        let Activity::ListingStatus(list) = &self.activity else { return false };
         match self.session.run_task(turn.service, turn.budget, turn.now) {
             Ok(TaskStep::Page(entries, is_last)) => {
                 turn.add_status(list, &entries);
@@ -113,7 +88,7 @@ impl Ftp {
             // The reply has begun with this code.
             Err(refusal) => turn.reply(REPLY_FOLDER_STATUS, format!("Listing incomplete: {refusal}.")),
         }
-        self.doing = Activity::Nothing;
+        self.activity = Activity::Nothing;
         true
     }
 
@@ -121,7 +96,7 @@ impl Ftp {
 
     /// Continues a digest.
     pub(super) fn hash(&mut self, turn: &mut FtpContext) -> bool {
-        let Activity::Hashing(hashed, path) = &self.doing else { return false };
+        let Activity::Hashing(hashed, path) = &self.activity else { return false };
         match self.session.run_task(turn.service, turn.budget, turn.now) {
             Ok(TaskStep::Digest(digest, size)) => match hashed {
                 // draft-bryan-ftpext-hash, section 3.2.
@@ -133,24 +108,24 @@ impl Ftp {
             Ok(_) => return true,
             Err(refusal) => turn.refuse(refusal, Some(path)),
         }
-        self.doing = Activity::Nothing;
+        self.activity = Activity::Nothing;
         true
     }
 
     /// draft-peterson-streamlined-ftp-command-extensions, section 4.
-    fn tell_available(&mut self, path: &VPath, turn: &mut FtpContext) {
-        let found = self.session.stat(turn.service, path);
-        match found.and_then(|_| self.session.available_bytes()) {
+    pub(super) fn tell_available(&mut self, text: Option<&[u8]>, turn: &mut FtpContext) -> Result<(), NotBegun> {
+        let Some(path) = self.path_or_folder(text, turn) else { return Ok(()) };
+        let session = self.counted(turn)?;
+        match session.stat(turn.service, &path).and_then(|_| session.available_bytes()) {
             Ok(bytes) => turn.reply(213, bytes.to_string()),
-            Err(refusal) => turn.refuse(refusal, Some(path)),
+            Err(refusal) => turn.refuse(refusal, Some(&path)),
         }
+        Ok(())
     }
 
-    pub(super) fn tell_quota(&mut self, turn: &mut FtpContext) {
-        let state = match self.session.quota() {
-            Ok(state) => state,
-            Err(refusal) => return turn.refuse(refusal, None),
-        };
+    /// `SITE QUOTA`.
+    pub(super) fn tell_quota(&mut self, turn: &mut FtpContext) -> Result<(), NotBegun> {
+        let state = self.counted(turn)?.quota().map_err(NotBegun::Refused)?;
         let bytes = |bytes| format!("{} ({bytes} bytes)", Size(bytes));
         let lines = [
             format!("used {}", bytes(state.stored().bytes)),
@@ -160,6 +135,7 @@ impl Ftp {
             state.limits.files.map_or("no file limit".into(), |limit| format!("file limit {limit}")),
         ];
         turn.buffers.output.append(|out| reply::put_lines(out, 200, "Quota:", lines, "End."));
+        Ok(())
     }
 
     // ---- Help -----------------------------------------------------------------------------
@@ -168,27 +144,33 @@ impl Ftp {
         let features = help::features(self.facts);
         turn.buffers.output.append(|out| reply::put_lines(out, 211, "Features:", features, "End"));
     }
-
-    pub(super) fn tell_help(&self, about: Option<&str>, turn: &mut FtpContext) {
-        turn.tell_help(table::COMMANDS, about);
-    }
-
-    pub(super) fn tell_site_help(&self, about: Option<&str>, turn: &mut FtpContext) {
-        turn.tell_help(site::COMMANDS, about.map(|name| format!("SITE {name}")).as_deref());
-    }
 }
 
 impl FtpContext<'_> {
-    fn tell_help<R>(&mut self, rows: &'static [Row<R>], about: Option<&str>) {
-        match about.map(help::explanation) {
-            None => {
-                let names = help::columns(rows);
-                let last = "HELP <command> explains a command.";
-                self.buffers.output.append(|out| reply::put_lines(out, 214, "Commands:", names, last));
-            }
-            Some(Some(explanation)) => self.reply(214, explanation),
-            Some(None) => self.reply(504, "Unknown command; HELP lists the commands."),
+    pub(super) fn tell_help(&mut self, name: Option<&str>) {
+        match name {
+            Some(name) => self.explain(name),
+            None => self.list_commands(help::columns()),
         }
+    }
+
+    pub(super) fn tell_site_help(&mut self, name: Option<&str>) {
+        match name {
+            Some(name) => self.explain(&format!("SITE {name}")),
+            None => self.list_commands(help::site_columns()),
+        }
+    }
+
+    fn explain(&mut self, name: &str) {
+        match help::explanation(name) {
+            Some(explanation) => self.reply(214, explanation),
+            None => self.reply(504, "Unknown command; HELP lists the commands."),
+        }
+    }
+
+    fn list_commands(&mut self, columns: Vec<String>) {
+        let last = "HELP <command> explains a command.";
+        self.buffers.output.append(|out| reply::put_lines(out, 214, "Commands:", columns, last));
     }
 
     pub(super) fn begin_status(&mut self, code: u16) {

@@ -43,18 +43,18 @@ impl Ftp {
         }
     }
 
-    pub(super) fn name_user(&mut self, name: String, turn: &mut FtpContext) {
+    pub(super) fn name_user(&mut self, name: &str, turn: &mut FtpContext) {
         if self.session.account().is_some() {
             return turn.reply(530, "Already logged in; reconnect to log in as another user.");
         }
         if !self.may_log_in(turn) {
             return;
         }
-        self.user = Some(name);
+        self.user = Some(name.to_string());
         turn.reply(331, "Password required.");
     }
 
-    pub(super) fn pass(&mut self, password: Zeroizing<String>, turn: &mut FtpContext) {
+    pub(super) fn pass(&mut self, password: &Zeroizing<String>, turn: &mut FtpContext) {
         if self.session.account().is_some() {
             return turn.reply(503, "Already logged in.");
         }
@@ -62,8 +62,8 @@ impl Ftp {
             return;
         }
         let Some(user) = self.user.take() else { return turn.reply(503, "Send USER first.") };
-        match self.session.begin_password_login(turn.service, &user, &password, turn.now) {
-            Ok(()) => self.doing = Activity::CheckingPassword,
+        match self.session.begin_password_login(turn.service, &user, password, turn.now) {
+            Ok(()) => self.activity = Activity::CheckingPassword,
             Err(refusal) => turn.refuse(refusal, None),
         }
     }
@@ -83,7 +83,7 @@ impl Ftp {
             Ok(LoginProgress::Welcome(_)) => turn.reply(230, "Login successful."),
             Err(refusal) => self.refuse_login(refusal, turn),
         }
-        self.doing = Activity::Nothing;
+        self.activity = Activity::Nothing;
         true
     }
 

@@ -8,8 +8,9 @@
 pub mod address;
 pub mod argument;
 pub mod command;
-pub mod command_row;
 mod commands;
+mod data_commands;
+mod file_commands;
 mod foreign;
 pub mod help;
 mod info_commands;
@@ -17,10 +18,10 @@ pub mod line;
 pub mod listing;
 mod login;
 pub mod parse_error;
+mod parsers;
 pub mod permissions;
 pub mod queue;
 pub mod reply;
-pub mod site;
 pub mod table;
 pub mod time;
 mod transfer;
@@ -32,7 +33,6 @@ use crate::config;
 use crate::protocol::data_connection::{ConnectionStage, DataConnection};
 use crate::protocol::{Protocol, Sockets};
 use crate::session::state::StateName;
-use crate::session::verb::Verb;
 use crate::session::{Phase, Service, Session, SessionError};
 use crate::store::syncer::Synced;
 use command::Command;
@@ -42,6 +42,7 @@ use queue::{CommandQueue, LookAhead};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Instant;
+use table::{Allowed, Row};
 use transfer::{List, Transfer};
 
 /// One FTP session.
@@ -64,8 +65,8 @@ pub struct Ftp {
     reuse: Reuse,
     next: PendingArguments,
     /// Taken from the input, but not begun yet.
-    pending: Option<Command>,
-    doing: Activity,
+    pending: Option<(&'static Row, Command)>,
+    activity: Activity,
     /// The `ABOR` that ended the last command is not answered yet.
     was_aborted: bool,
     /// Grows with all work on a transfer and with its bytes, but not with waiting commands.
@@ -158,6 +159,14 @@ enum Hashed {
     Xsha256,
 }
 
+/// Why a command did not begin.
+enum NotBegun {
+    /// The home is being counted. The command begins again in the next turn.
+    NotCounted,
+    /// The session refuses it.
+    Refused(SessionError),
+}
+
 /// The context of a step.
 struct FtpContext<'a> {
     buffers: &'a mut IoBuffers,
@@ -189,7 +198,7 @@ impl Protocol for Ftp {
         let mut turn = FtpContext { buffers: sockets.buffers, data, service, budget, now };
         self.held_until = None;
         let mut moved = self.greet(&mut turn);
-        if self.unused_data_until.is_some_and(|until| until <= now) {
+        if self.unused_data_until.is_some_and(|until| until <= now || turn.data.stage() == ConnectionStage::Left) {
             self.end_unused_data_connection(turn.data);
             moved = true;
         }
@@ -211,7 +220,7 @@ impl Protocol for Ftp {
     }
 
     fn fail(&mut self, buffers: &mut IoBuffers, why: SessionError, now: Instant) {
-        if let Activity::ListingStatus(_) = self.doing {
+        if let Activity::ListingStatus(_) = self.activity {
             buffers.output.append(|out| reply::put(out, REPLY_FOLDER_STATUS, "Listing incomplete."));
         }
         let (_, text) = reply::refusal(why, None);
@@ -228,7 +237,7 @@ impl Protocol for Ftp {
     }
 
     fn ends_with_transfer(&mut self, buffers: &mut IoBuffers) -> bool {
-        if !matches!(self.doing, Activity::Transfer(_)) {
+        if !matches!(self.activity, Activity::Transfer(_)) {
             return false;
         }
         while self.queue.look_ahead(&mut buffers.input, false).is_some() {}
@@ -256,7 +265,7 @@ impl Protocol for Ftp {
     }
 
     fn phase(&self) -> Phase {
-        match (&self.doing, self.session.phase()) {
+        match (&self.activity, self.session.phase()) {
             // A listing without memory does not wait for its peer.
             (Activity::Transfer(_), Phase::Working) if self.session.wakes_at().is_some() => Phase::Working,
             (Activity::Transfer(transfer), phase) => transfer.phase(phase),
@@ -267,12 +276,12 @@ impl Protocol for Ftp {
     }
 
     fn wakes_at(&self) -> Option<Instant> {
-        let deadline = if let Activity::Transfer(transfer) = &self.doing { transfer.wakes_at() } else { None };
+        let deadline = if let Activity::Transfer(transfer) = &self.activity { transfer.wakes_at() } else { None };
         [self.session.wakes_at(), self.held_until, self.unused_data_until, deadline].into_iter().flatten().min()
     }
 
     fn awaits_connection(&self) -> bool {
-        matches!(&self.doing, Activity::Transfer(transfer) if transfer.awaits_connection())
+        matches!(&self.activity, Activity::Transfer(transfer) if transfer.awaits_connection())
     }
 
     fn progress(&self) -> u64 {
@@ -323,7 +332,7 @@ impl Ftp {
             reuse: Reuse::default(),
             next: PendingArguments::default(),
             pending: None,
-            doing: Activity::Nothing,
+            activity: Activity::Nothing,
             was_aborted: false,
             progress: 0,
             waiting: 0,
@@ -340,7 +349,7 @@ impl Ftp {
     /// Returns whether the end of the control connection ends the session. A client that receives data is
     /// alive; one that uploads has sent `QUIT`, or may have been disconnected.
     fn is_peer_gone(&self, turn: &FtpContext) -> bool {
-        match &self.doing {
+        match &self.activity {
             Activity::Nothing => self.held_until.is_none(),
             Activity::Transfer(transfer) if transfer.is_upload() => {
                 self.session.state_name() != StateName::Commit && !self.queue.has_quit()
@@ -363,7 +372,7 @@ impl Ftp {
 
     /// Continues the running command, or begins the next. Returns whether anything was done.
     fn advance(&mut self, turn: &mut FtpContext) -> bool {
-        let is_advanced = match &self.doing {
+        let is_advanced = match &self.activity {
             Activity::Nothing if self.is_leaving => {
                 self.hang_up(turn.now);
                 true
@@ -380,11 +389,11 @@ impl Ftp {
 
     /// Takes `ABOR` and `STAT` out of order, wherever they are in the queue.
     fn take_urgent(&mut self, turn: &mut FtpContext) -> bool {
-        if matches!(self.doing, Activity::Nothing | Activity::CheckingPassword) {
+        if matches!(self.activity, Activity::Nothing | Activity::CheckingPassword) {
             return false;
         }
         // A reply must not be sent within another one.
-        let takes_status = !matches!(self.doing, Activity::ListingStatus(_));
+        let takes_status = !matches!(self.activity, Activity::ListingStatus(_));
         match self.queue.look_ahead(&mut turn.buffers.input, takes_status) {
             Some(LookAhead::Line) => turn.budget.spend(LOOK_COST),
             Some(LookAhead::Status) => {
@@ -412,24 +421,28 @@ impl Ftp {
         if self.pending.is_none() && !self.receive(turn) {
             return false;
         }
-        let Some(command) = self.pending.take() else { return true };
+        let Some((row, command)) = self.pending.take() else { return true };
         self.end_unused_data_connection(turn.data);
-        let (verb, is_transfer) = (command.verb(), command.is_transfer());
-        match verb.map_or(Ok(true), |verb| self.session.settle(verb, turn.budget)) {
-            // The home is being counted.
-            Ok(false) => {
-                self.pending = Some(command);
+        // Only the command right after RNFR may use its path.
+        let from = self.next.from.take();
+        let begun = match self.session.account() {
+            None if row.allowed == Allowed::AfterLogin => Err(NotBegun::Refused(SessionError::LoginRequired)),
+            _ => self.begin_command(&command, from.as_ref(), turn),
+        };
+        match begun {
+            Ok(()) => {}
+            Err(NotBegun::NotCounted) => {
+                (self.pending, self.next.from) = (Some((row, command)), from);
                 return true;
             }
-            Ok(true) => self.begin_command(command, turn),
-            Err(refusal) => turn.refuse(refusal, None),
+            Err(NotBegun::Refused(refusal)) => turn.refuse(refusal, None),
         }
         // A refused transfer also uses up `REST`, or a later one would begin in the middle.
-        if is_transfer {
+        if row.is_transfer {
             self.next.offset = 0;
             self.give_up_data_connection(turn);
         }
-        if verb == Some(Verb::BeginUpload) {
+        if row.is_upload() {
             self.next.length = None;
         }
         true
@@ -454,11 +467,11 @@ impl Ftp {
         }
         if let Taken::Line(line) = self.take_line(turn) {
             match table::parse(&line) {
-                Ok(command) => self.pending = Some(command),
+                Ok(pending) => self.pending = Some(pending),
                 Err(wrong) => {
                     self.next.from = None;
                     self.reject_line(foreign::is_foreign(&line), wrong.reply(), turn);
-                    if command::is_transfer_line(&line) {
+                    if table::is_transfer_line(&line) {
                         self.forget_next(turn);
                     }
                 }

@@ -1,99 +1,218 @@
-//! The table of commands: names, usage, description, parser. Replies, help and the parser use it.
+//! The table of commands: names, usage, description, login, effect, parser, features. `HELP`, `FEAT` and
+//! `docs/ftp.md` come from it. The handler of each command is in the exhaustive match of
+//! `Ftp::begin_command`.
 
-use super::address::{self, AddressError};
-use super::argument::{Argument, ExactOr};
-use super::command::{Command, Epsv, Opts, Password, Protection, Type};
-use super::command_row::{Row, find};
-use super::listing::Facts;
+use super::argument::Argument;
+use super::command::Command;
 use super::parse_error::ParseError;
-use super::site;
-use crate::base::limits::PASSWORD_BYTES_MAX;
-use zeroize::Zeroizing;
+use super::parsers;
+use Allowed::{AfterLogin, Always};
+use HomeEffect::{Changes, Nothing, Reads, ReadsOrChanges};
+
+/// A command.
+pub struct Row {
+    /// Its names. The first is its own, the others are aliases. A `SITE` command has two words.
+    pub names: &'static [&'static str],
+    /// Its syntax.
+    pub usage: &'static str,
+    /// Its description.
+    pub description: &'static str,
+    /// When it is allowed.
+    pub allowed: Allowed,
+    /// Its effect on the home.
+    pub effect: HomeEffect,
+    /// Whether it uses a data connection and `REST`.
+    pub is_transfer: bool,
+    /// The lines of `FEAT` that announce it.
+    pub features: &'static [&'static str],
+    parse: CommandParser,
+}
+
+/// When a command is allowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Allowed {
+    /// Before login, too.
+    Always,
+    /// Refused before login.
+    AfterLogin,
+}
+
+/// The effect of a command on the home. An account that may only read is refused every change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HomeEffect {
+    /// Does not use the home.
+    Nothing,
+    /// Reads.
+    Reads,
+    /// Changes.
+    Changes,
+    /// Reads or changes, depending on the argument.
+    ReadsOrChanges,
+}
 
 /// A parser of a command.
-pub type CommandParser = fn(Argument<'_>) -> Result<Command, ParseError>;
+type CommandParser = fn(Argument<'_>) -> Result<Command, ParseError>;
 
 const fn row(
     names: &'static [&'static str],
     usage: &'static str,
-    does: &'static str,
-    read: CommandParser,
-) -> Row<CommandParser> {
-    Row { names, usage, does, read }
+    description: &'static str,
+    allowed: Allowed,
+    effect: HomeEffect,
+    parse: CommandParser,
+) -> Row {
+    Row { names, usage, description, allowed, effect, is_transfer: false, features: &[], parse }
 }
+
+impl Row {
+    const fn transfers(self) -> Self {
+        Self { is_transfer: true, ..self }
+    }
+
+    const fn announces(self, features: &'static [&'static str]) -> Self {
+        Self { features, ..self }
+    }
+
+    /// Returns whether it uploads.
+    pub fn is_upload(&self) -> bool {
+        self.is_transfer && self.effect == Changes
+    }
+}
+
+/// The feature whose line also lists the facts, see [`super::help::features`].
+pub const FACTS_FEATURE: &str = "MLST";
 
 /// The commands, in the order of `HELP`.
 #[rustfmt::skip]
-pub const COMMANDS: &[Row<CommandParser>] = &[
-    row(&["USER"], "USER <name>", "names the account", |a| Ok(Command::User(a.text()?.into()))),
-    row(&["PASS"], "PASS <password>", "logs in; the password is UTF-8", password),
-    row(&["ACCT"], "ACCT <account>", "is accepted and ignored", |_| Ok(Command::Acct)),
-    row(&["QUIT"], "QUIT", "ends the session", |_| Ok(Command::Quit)),
-    row(&["AUTH"], "AUTH TLS", "encrypts the control connection", auth),
-    row(&["PBSZ"], "PBSZ 0", "sets the buffer size; needed before PROT", |a| a.number().map(|_| Command::Pbsz)),
-    row(&["PROT"], "PROT P | C", "encrypts data connections (P) or not (C)", protection),
-    row(&["CCC"], "CCC", "is refused: the control connection stays encrypted", |_| Ok(Command::Ccc)),
-    row(&["FEAT"], "FEAT", "lists the extensions to RFC 959", |_| Ok(Command::Feat)),
-    row(&["OPTS"], "OPTS UTF8 ON | MLST <fact>;... | HASH SHA-256", "sets options", opts),
-    row(&["CLNT"], "CLNT <name>", "names the client program", |_| Ok(Command::Clnt)),
-    row(&["SYST"], "SYST", "names the type of system", |_| Ok(Command::Syst)),
-    row(&["HELP"], "HELP [<command>]", "lists commands, or explains one", |a| Ok(Command::Help(word(a)))),
-    row(&["NOOP"], "NOOP", "does nothing", |_| Ok(Command::Noop)),
-    row(&["TYPE"], "TYPE I | A | L 8", "sets the type; no type changes the bytes of a file", representation),
-    row(&["STRU"], "STRU F", "sets the structure; only F is supported", structure),
-    row(&["MODE"], "MODE S", "sets the mode; only S is supported", mode),
-    row(&["PORT"], "PORT <h1,h2,h3,h4,p1,p2>", "sets the address to which the server opens the data connection", port),
-    row(&["EPRT"], "EPRT |<1 or 2>|<address>|<port>|", "does the same for IPv4 (1) and IPv6 (2)", extended_port),
-    row(&["PASV"], "PASV", "makes the server listen for a data connection", |_| Ok(Command::Pasv)),
-    row(&["EPSV"], "EPSV [1 | 2 | ALL]", "does the same for IPv4 (1) and IPv6 (2)", extended_passive),
-    row(&["ABOR"], "ABOR", "ends the running transfer", |_| Ok(Command::Abor)),
-    row(&["CWD", "XCWD"], "CWD <path>", "changes the current directory", folder),
-    row(&["CDUP", "XCUP"], "CDUP", "changes to the parent directory", |_| Ok(Command::Cdup)),
-    row(&["PWD", "XPWD"], "PWD", "shows the current directory", |_| Ok(Command::Pwd)),
-    row(&["MKD", "XMKD"], "MKD <path>", "creates a directory", |a| Ok(Command::Mkd(a.path()?))),
-    row(&["RMD", "XRMD"], "RMD <path>", "removes an empty directory", |a| Ok(Command::Rmd(a.path()?))),
-    row(&["DELE"], "DELE <path>", "removes a file", |a| Ok(Command::Dele(a.path()?))),
-    row(&["RNFR"], "RNFR <path>", "names the file to rename", |a| Ok(Command::Rnfr(a.path()?))),
-    row(&["RNTO"], "RNTO <path>", "renames it to this path", |a| Ok(Command::Rnto(a.path()?))),
-    row(&["RETR"], "RETR <path>", "downloads a file", |a| Ok(Command::Retr(a.path()?))),
-    row(&["STOR"], "STOR <path>", "uploads a file and replaces an existing one", |a| Ok(Command::Stor(a.path()?))),
-    row(&["STOU"], "STOU", "uploads a file under a new name", |_| Ok(Command::Stou)),
-    row(&["APPE"], "APPE <path>", "appends to a file, or creates it", |a| Ok(Command::Appe(a.path()?))),
-    row(&["ALLO"], "ALLO <bytes> [R <bytes>]", "reserves space for the next upload", allocation),
-    row(&["REST"], "REST <byte>", "sets the byte at which the next transfer starts", restart),
-    row(&["LIST"], "LIST [-1AaCdFlRrSt] [<path or pattern>]", "lists a directory in the format of ls -l", |a| {
-        Ok(Command::List(a.text.to_vec()))
+pub static COMMANDS: &[Row] = &[
+    row(&["USER"], "USER <name>", "names the account", Always, Nothing, |a| Ok(Command::User(a.text()?.into()))),
+    row(&["PASS"], "PASS <password>", "logs in; the password is UTF-8", Always, Nothing, parsers::password),
+    row(&["ACCT"], "ACCT <account>", "is accepted and ignored", Always, Nothing, |_| Ok(Command::Acct)),
+    row(&["QUIT"], "QUIT", "ends the session", Always, Nothing, |_| Ok(Command::Quit)),
+    row(&["AUTH"], "AUTH TLS", "encrypts the control connection", Always, Nothing, parsers::auth).announces(&["AUTH TLS"]),
+    row(&["PBSZ"], "PBSZ 0", "sets the buffer size; needed before PROT", Always, Nothing, |a| {
+        a.number().map(|_| Command::Pbsz)
+    }).announces(&["PBSZ"]),
+    row(&["PROT"], "PROT P | C", "encrypts data connections (P) or not (C)", Always, Nothing, parsers::protection)
+        .announces(&["PROT"]),
+    row(&["CCC"], "CCC", "is refused: the control connection stays encrypted", Always, Nothing, |_| Ok(Command::Ccc)),
+    row(&["FEAT"], "FEAT", "lists the extensions to RFC 959", Always, Nothing, |_| Ok(Command::Feat)),
+    row(&["OPTS"], "OPTS UTF8 ON | MLST <fact>;... | HASH SHA-256", "sets options", Always, Nothing, parsers::opts)
+        .announces(&["UTF8"]),
+    row(&["CLNT"], "CLNT <name>", "names the client program", Always, Nothing, |_| Ok(Command::Clnt)).announces(&["CLNT"]),
+    row(&["SYST"], "SYST", "names the type of system", Always, Nothing, |_| Ok(Command::Syst)),
+    row(&["HELP"], "HELP [<command>]", "lists commands, or explains one", Always, Nothing, |a| {
+        Ok(Command::Help(parsers::words(a)))
     }),
-    row(&["NLST"], "NLST [-1AaCdFlRrSt] [<path or pattern>]", "lists names", |a| Ok(Command::Nlst(a.text.to_vec()))),
-    row(&["STAT"], "STAT [[-1AaCdFlrSt] <path or pattern>]", "shows the state of the session, or lists like LIST", |a| {
+    row(&["NOOP"], "NOOP", "does nothing", Always, Nothing, |_| Ok(Command::Noop)),
+    row(&["TYPE"], "TYPE I | A | L 8", "sets the type; no type changes the bytes of a file", AfterLogin, Nothing, parsers::representation),
+    row(&["STRU"], "STRU F", "sets the structure; only F is supported", AfterLogin, Nothing, parsers::structure),
+    row(&["MODE"], "MODE S", "sets the mode; only S is supported", AfterLogin, Nothing, parsers::mode),
+    row(&["PORT"], "PORT <h1,h2,h3,h4,p1,p2>", "sets the address to which the server opens the data connection", AfterLogin, Nothing, parsers::port),
+    row(&["EPRT"], "EPRT |<1 or 2>|<address>|<port>|", "does the same for IPv4 (1) and IPv6 (2)", AfterLogin, Nothing, parsers::extended_port)
+        .announces(&["EPRT"]),
+    row(&["PASV"], "PASV", "makes the server listen for a data connection", AfterLogin, Nothing, |_| Ok(Command::Pasv)),
+    row(&["EPSV"], "EPSV [1 | 2 | ALL]", "does the same for IPv4 (1) and IPv6 (2)", AfterLogin, Nothing, parsers::extended_passive)
+        .announces(&["EPSV"]),
+    row(&["ABOR"], "ABOR", "ends the running transfer", AfterLogin, Nothing, |_| Ok(Command::Abor)),
+    row(&["CWD", "XCWD"], "CWD <path>", "changes the current directory", AfterLogin, Reads, parsers::folder).announces(&["TVFS"]),
+    row(&["CDUP", "XCUP"], "CDUP", "changes to the parent directory", AfterLogin, Reads, |_| Ok(Command::Cdup)),
+    row(&["PWD", "XPWD"], "PWD", "shows the current directory", AfterLogin, Nothing, |_| Ok(Command::Pwd)),
+    row(&["MKD", "XMKD"], "MKD <path>", "creates a directory", AfterLogin, Changes, |a| Ok(Command::Mkd(a.path()?))),
+    row(&["RMD", "XRMD"], "RMD <path>", "removes an empty directory", AfterLogin, Changes, |a| Ok(Command::Rmd(a.path()?))),
+    row(&["DELE"], "DELE <path>", "removes a file", AfterLogin, Changes, |a| Ok(Command::Dele(a.path()?))),
+    row(&["RNFR"], "RNFR <path>", "names the file to rename", AfterLogin, Reads, |a| Ok(Command::Rnfr(a.path()?))),
+    row(&["RNTO"], "RNTO <path>", "renames it to this path", AfterLogin, Changes, |a| Ok(Command::Rnto(a.path()?))),
+    row(&["RETR"], "RETR <path>", "downloads a file", AfterLogin, Reads, |a| Ok(Command::Retr(a.path()?))).transfers(),
+    row(&["STOR"], "STOR <path>", "uploads a file and replaces an existing one", AfterLogin, Changes, |a| {
+        Ok(Command::Stor(a.path()?))
+    }).transfers(),
+    row(&["STOU"], "STOU", "uploads a file under a new name", AfterLogin, Changes, |_| Ok(Command::Stou)).transfers(),
+    row(&["APPE"], "APPE <path>", "appends to a file, or creates it", AfterLogin, Changes, |a| {
+        Ok(Command::Appe(a.path()?))
+    }).transfers(),
+    row(&["ALLO"], "ALLO <bytes> [R <bytes>]", "reserves space for the next upload", AfterLogin, Nothing, parsers::allocation),
+    row(&["REST"], "REST <byte>", "sets the byte at which the next transfer starts", AfterLogin, Nothing, parsers::restart)
+        .announces(&["REST STREAM"]),
+    row(&["LIST"], "LIST [-1AaCdFlRrSt] [<path or pattern>]", "lists a directory in the format of ls -l", AfterLogin, Reads, |a| {
+        Ok(Command::List(a.text.to_vec()))
+    }).transfers(),
+    row(&["NLST"], "NLST [-1AaCdFlRrSt] [<path or pattern>]", "lists names", AfterLogin, Reads, |a| {
+        Ok(Command::Nlst(a.text.to_vec()))
+    }).transfers(),
+    row(&["STAT"], "STAT [[-1AaCdFlrSt] <path or pattern>]", "shows the state of the session, or lists like LIST", AfterLogin, Reads, |a| {
         Ok(Command::Stat(a.optional_path()))
     }),
-    row(&["MLST"], "MLST [<path>]", "shows the facts of one file or directory", |a| Ok(Command::Mlst(a.optional_path()))),
-    row(&["MLSD"], "MLSD [<path>]", "lists a directory as facts", |a| Ok(Command::Mlsd(a.optional_path()))),
-    row(&["SIZE"], "SIZE <path>", "shows the size of a file in bytes", |a| Ok(Command::Size(a.path()?))),
-    row(&["MDTM"], "MDTM <path>", "shows the modification time; MDTM <YYYYMMDDHHMMSS> <path> sets it", modification),
-    row(&["MFMT"], "MFMT <YYYYMMDDHHMMSS> <path>", "sets the modification time, in UTC", |a| {
+    row(&["MLST"], "MLST [<path>]", "shows the facts of one file or directory", AfterLogin, Reads, |a| {
+        Ok(Command::Mlst(a.optional_path()))
+    }).announces(&[FACTS_FEATURE]),
+    row(&["MLSD"], "MLSD [<path>]", "lists a directory as facts", AfterLogin, Reads, |a| {
+        Ok(Command::Mlsd(a.optional_path()))
+    }).transfers(),
+    row(&["SIZE"], "SIZE <path>", "shows the size of a file in bytes", AfterLogin, Reads, |a| Ok(Command::Size(a.path()?)))
+        .announces(&["SIZE"]),
+    row(&["MDTM"], "MDTM <path>", "shows the modification time; MDTM <YYYYMMDDHHMMSS> <path> sets it", AfterLogin, ReadsOrChanges, parsers::modification)
+        .announces(&["MDTM"]),
+    row(&["MFMT"], "MFMT <YYYYMMDDHHMMSS> <path>", "sets the modification time, in UTC", AfterLogin, Changes, |a| {
         let (mtime_ns, path) = a.time_and_path()?;
         Ok(Command::Mfmt { mtime_ns, path })
+    }).announces(&["MFMT"]),
+    row(&["HASH"], "HASH <path>", "shows the SHA-256 of a file", AfterLogin, Reads, |a| Ok(Command::Hash(a.path()?)))
+        .announces(&["HASH SHA-256*"]),
+    row(&["XSHA256"], "XSHA256 <path>", "shows the SHA-256 of a file, in the older form", AfterLogin, Reads, parsers::whole_digest)
+        .announces(&["XSHA256"]),
+    row(&["AVBL"], "AVBL [<path>]", "shows how many bytes may still be stored", AfterLogin, Reads, |a| {
+        Ok(Command::Avbl(a.optional_path()))
+    }).announces(&["AVBL"]),
+    row(&["SITE"], "SITE <command>", "runs a command of this server; SITE HELP lists them", AfterLogin, Nothing, parsers::unknown_site),
+    row(&["SITE CHMOD"], "SITE CHMOD <mode> <path>", "sets permission bits, such as 644 or u+x", AfterLogin, Changes, parsers::site_chmod)
+        .announces(&["SITE CHMOD"]),
+    row(&["SITE HELP"], "SITE HELP [<command>]", "lists SITE commands, or explains one", AfterLogin, Nothing, |a| {
+        Ok(Command::SiteHelp(a.words().into_iter().next()))
     }),
-    row(&["HASH"], "HASH <path>", "shows the SHA-256 of a file", |a| Ok(Command::Hash(a.path()?))),
-    row(&["XSHA256"], "XSHA256 <path>", "shows the SHA-256 of a file, in the older form", whole_digest),
-    row(&["AVBL"], "AVBL [<path>]", "shows how many bytes may still be stored", |a| Ok(Command::Avbl(a.optional_path()))),
-    row(&["SITE"], "SITE <command>", "runs a command of this server; SITE HELP lists them", |a| {
-        site::parse(a).map(Command::Site)
-    }),
+    row(&["SITE QUOTA"], "SITE QUOTA", "shows what is used and allowed", AfterLogin, Reads, |_| Ok(Command::SiteQuota)),
+    row(&["SITE UTIME"], "SITE UTIME <YYYYMMDDHHMMSS> <path>", "sets the modification time, in UTC", AfterLogin, Changes, parsers::site_utime)
+        .announces(&["SITE UTIME"]),
 ];
 
 /// Parses a line of [`super::line::Lines`].
-pub fn parse(line: &[u8]) -> Result<Command, ParseError> {
-    let end = line.iter().position(|&byte| byte == b' ').unwrap_or(line.len());
-    let (word, argument) = (&line[..end], line.get(end + 1..));
-    match find(COMMANDS, word) {
-        Some(_) if argument.is_some_and(|argument| argument.contains(&0)) => Err(ParseError::Nul),
-        Some(row) => (row.read)(row.argument(argument)),
-        None if is_known_elsewhere(word) => Err(ParseError::NotImplemented),
-        None => Err(ParseError::unknown(word)),
+pub fn parse(line: &[u8]) -> Result<(&'static Row, Command), ParseError> {
+    let (word, mut text) = split(line);
+    let Some(mut row) = find(word) else {
+        return Err(if is_known_elsewhere(word) { ParseError::NotImplemented } else { ParseError::unknown(word) });
+    };
+    if row.names == ["SITE"]
+        && let Some((site_row, rest)) = text.and_then(find_site)
+    {
+        (row, text) = (site_row, rest);
     }
+    if text.is_some_and(|text| text.contains(&0)) {
+        return Err(ParseError::Nul);
+    }
+    let argument = Argument { text: text.unwrap_or_default(), has_space: text.is_some(), usage: row.usage };
+    Ok((row, (row.parse)(argument)?))
+}
+
+/// Returns the first word and the text after the space that follows it.
+fn split(text: &[u8]) -> (&[u8], Option<&[u8]>) {
+    let end = text.iter().position(|&byte| byte == b' ').unwrap_or(text.len());
+    (&text[..end], text.get(end + 1..))
+}
+
+/// Returns the row of a command by one of its names, in any case.
+pub fn find(name: &[u8]) -> Option<&'static Row> {
+    COMMANDS.iter().find(|row| row.names.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(name)))
+}
+
+/// Returns the row of a `SITE` command, and the text after its name.
+fn find_site(text: &[u8]) -> Option<(&'static Row, Option<&[u8]>)> {
+    let (name, rest) = split(text);
+    Some((find(&[b"SITE ", name].concat())?, rest))
+}
+
+/// Returns whether a malformed line was meant as a transfer.
+pub fn is_transfer_line(line: &[u8]) -> bool {
+    find(split(line).0).is_some_and(|row| row.is_transfer)
 }
 
 /// Commands of RFCs, and other common ones, that are not served.
@@ -104,143 +223,4 @@ const ELSEWHERE: [&str; 20] = [
 
 fn is_known_elsewhere(word: &[u8]) -> bool {
     ELSEWHERE.iter().any(|name| name.as_bytes().eq_ignore_ascii_case(word))
-}
-
-/// A space without text is the current folder; no space is an error.
-fn folder(argument: Argument<'_>) -> Result<Command, ParseError> {
-    if argument.has_space { Ok(Command::Cwd(argument.text.to_vec())) } else { argument.wrong() }
-}
-
-fn password(argument: Argument<'_>) -> Result<Command, ParseError> {
-    match std::str::from_utf8(argument.text) {
-        Ok(text) if text.len() <= PASSWORD_BYTES_MAX => Ok(Command::Pass(Password(Zeroizing::new(text.into())))),
-        _ => argument.wrong(),
-    }
-}
-
-fn word(argument: Argument<'_>) -> Option<String> {
-    let words = argument.words();
-    (!words.is_empty()).then(|| words.join(" "))
-}
-
-fn auth(argument: Argument<'_>) -> Result<Command, ParseError> {
-    match &argument.words().join(" ")[..] {
-        // The word of RFC 4217, and those of older clients.
-        "TLS" | "TLS-C" | "SSL" => Ok(Command::Auth),
-        "" => argument.wrong(),
-        _ => Err(ParseError::BadParameter("use AUTH TLS")),
-    }
-}
-
-fn protection(argument: Argument<'_>) -> Result<Command, ParseError> {
-    match &argument.words().join(" ")[..] {
-        "P" => Ok(Command::Prot(Protection::Private)),
-        "C" => Ok(Command::Prot(Protection::Clear)),
-        "S" | "E" => Err(ParseError::Protection),
-        "" => argument.wrong(),
-        _ => Err(ParseError::BadParameter("use PROT P or PROT C")),
-    }
-}
-
-fn opts(argument: Argument<'_>) -> Result<Command, ParseError> {
-    let words = argument.words();
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    Ok(Command::Opts(match words[..] {
-        ["UTF8" | "UTF-8"] | ["UTF8" | "UTF-8", "ON" | "NLST"] => Opts::Utf8,
-        ["UTF8" | "UTF-8", ..] => return Err(ParseError::BadParameter("names are always UTF-8")),
-        ["MLST"] => Opts::Mlst(Facts::NONE),
-        ["MLST", facts] => Opts::Mlst(Facts::read(facts)),
-        ["HASH"] | ["HASH", "SHA-256"] => Opts::Hash,
-        ["HASH", ..] => return Err(ParseError::BadParameter("digests are always SHA-256")),
-        _ => return argument.wrong(),
-    }))
-}
-
-fn representation(argument: Argument<'_>) -> Result<Command, ParseError> {
-    match &argument.words().join(" ")[..] {
-        "I" => Ok(Command::Type(Type::Image)),
-        "A" | "A N" => Ok(Command::Type(Type::Ascii)),
-        "L 8" | "L8" => Ok(Command::Type(Type::Local8)),
-        "" => argument.wrong(),
-        _ => Err(ParseError::BadParameter("use TYPE I, TYPE A or TYPE L 8")),
-    }
-}
-
-fn structure(argument: Argument<'_>) -> Result<Command, ParseError> {
-    match &argument.words().join(" ")[..] {
-        "F" => Ok(Command::Stru),
-        "" => argument.wrong(),
-        _ => Err(ParseError::BadParameter("use STRU F")),
-    }
-}
-
-fn mode(argument: Argument<'_>) -> Result<Command, ParseError> {
-    match &argument.words().join(" ")[..] {
-        "S" => Ok(Command::Mode),
-        "" => argument.wrong(),
-        _ => Err(ParseError::BadParameter("use MODE S")),
-    }
-}
-
-fn port(argument: Argument<'_>) -> Result<Command, ParseError> {
-    match address::read_numbers(argument.text.trim_ascii()) {
-        Some(address) => Ok(Command::Port(address)),
-        None => argument.wrong(),
-    }
-}
-
-fn extended_port(argument: Argument<'_>) -> Result<Command, ParseError> {
-    match address::read_extended(argument.text.trim_ascii()) {
-        Ok(address) => Ok(Command::Eprt(address)),
-        Err(AddressError::Malformed) => argument.wrong(),
-        Err(AddressError::Protocol) => Err(ParseError::NetworkProtocol),
-    }
-}
-
-fn extended_passive(argument: Argument<'_>) -> Result<Command, ParseError> {
-    Ok(Command::Epsv(match &argument.words().join(" ")[..] {
-        "" => Epsv::Any,
-        "1" => Epsv::V4,
-        "2" => Epsv::V6,
-        "ALL" => Epsv::All,
-        other if other.bytes().all(|byte| byte.is_ascii_digit()) => return Err(ParseError::NetworkProtocol),
-        _ => return argument.wrong(),
-    }))
-}
-
-/// `ALLO bytes [R record]` (RFC 959 section 5.3.1).
-fn allocation(argument: Argument<'_>) -> Result<Command, ParseError> {
-    let mut words = argument.text.split(|&byte| byte == b' ').filter(|word| !word.is_empty());
-    let bytes = bytes_of_file(Argument { text: words.next().unwrap_or_default(), ..argument })?;
-    match (words.next(), words.next(), words.next()) {
-        (None, ..) => {}
-        (Some(b"R" | b"r"), Some(record), None) => drop(bytes_of_file(Argument { text: record, ..argument })?),
-        _ => return argument.wrong(),
-    }
-    Ok(Command::Allo(bytes))
-}
-
-fn restart(argument: Argument<'_>) -> Result<Command, ParseError> {
-    bytes_of_file(argument).map(Command::Rest)
-}
-
-/// Parses a file size: no system call accepts more.
-fn bytes_of_file(argument: Argument<'_>) -> Result<u64, ParseError> {
-    match argument.number()? {
-        bytes if i64::try_from(bytes).is_ok() => Ok(bytes),
-        _ => argument.wrong(),
-    }
-}
-
-fn modification(argument: Argument<'_>) -> Result<Command, ParseError> {
-    let (exact, otherwise) = (argument.path()?, argument.time_and_path());
-    Ok(Command::Mdtm(ExactOr { exact, otherwise }))
-}
-
-fn whole_digest(argument: Argument<'_>) -> Result<Command, ParseError> {
-    let has_no_range = |rest: &[u8]| match rest {
-        b"" => Ok(()),
-        _ => Err(ParseError::BadParameter("the digest is that of the whole file; name no range")),
-    };
-    argument.maybe_quoted_path(has_no_range).map(Command::Xsha256)
 }

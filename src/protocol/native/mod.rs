@@ -18,7 +18,6 @@ use crate::base::virtual_path::VPath;
 use crate::protocol::{Protocol, Sockets};
 use crate::session::download::{DownloadHeader, Fetched};
 use crate::session::state::StateName;
-use crate::session::verb::Verb;
 use crate::session::{Phase, Service, Session, SessionError};
 use crate::store::syncer::Synced;
 use crate::wire::frame::{self, FrameType, HEADER_BYTES};
@@ -296,32 +295,33 @@ impl Native {
     }
 
     fn begin_next(&mut self, turn: &mut NativeContext) -> bool {
-        let Some(verb) = self.pipeline.front().map(|next| next.request.verb()) else { return false };
+        if self.pipeline.is_empty() {
+            return false;
+        }
         self.held_until = self.session.held_until(turn.service, turn.now);
         if self.held_until.is_some() {
             return false;
         }
-        let settled = verb.map_or(Ok(true), |verb| self.session.settle(verb, turn.budget));
-        if settled == Ok(false) {
+        let Some(mut pending) = self.pipeline.pop() else { return false };
+        let begun = match &mut pending.request {
+            Asked::Cancelled => Err(error_reply(SessionError::Cancelled, None)),
+            Asked::Invalid(error) | Asked::InvalidUpload(error) => Err(malformed(error)),
+            Asked::Request(request) => self.begin(pending.id, request, turn),
+        };
+        if matches!(begun, Ok(false)) {
+            self.pipeline.put_back(pending);
             return true;
         }
-        let Some(PendingRequest { id, request, .. }) = self.pipeline.pop() else { return false };
+        let PendingRequest { id, request, .. } = pending;
         turn.budget.spend(request.cost());
         self.session.count_request(turn.service, turn.now);
-        let is_upload = request.is_upload();
-        let begun = match (settled, request) {
-            (Err(refusal), _) => Err(error_reply(refusal, None)),
-            (_, Asked::Cancelled) => Err(error_reply(SessionError::Cancelled, None)),
-            (_, Asked::Invalid(error) | Asked::InvalidUpload(error)) => Err(malformed(&error)),
-            (_, Asked::Request(request)) => self.begin(id, request, turn),
-        };
         if let Err(mut error) = begun {
             if self.session.account().is_none() {
                 error.message = shortened(error.message, ERROR_MESSAGE_BYTES_MAX_BEFORE_LOGIN);
             }
             let is_fatal = error.fatal;
             turn.refuse(id, error);
-            self.running = is_upload.then_some(Running { id, stage: RequestStage::Discard, path: None });
+            self.running = request.is_upload().then_some(Running { id, stage: RequestStage::Discard, path: None });
             if is_fatal {
                 self.hang_up(turn.now);
             }
@@ -343,10 +343,8 @@ impl Native {
     }
 
     fn advance_commit(&mut self, id: u32, turn: &mut NativeContext) -> Result<bool, SessionError> {
-        if !self.session.settle(Verb::AdvanceCommit, turn.budget)? {
-            return Ok(true);
-        }
-        let Some(stored) = self.session.advance_commit(turn.service, turn.now)? else { return Ok(false) };
+        let Some(mut session) = self.session.counted(turn.budget)? else { return Ok(true) };
+        let Some(stored) = session.advance_commit(turn.service, turn.now)? else { return Ok(false) };
         turn.reply(id, &Reply::Stored { size: stored.size, sha256: stored.digest.ok_or(SessionError::Defect)? });
         self.running = None;
         Ok(true)

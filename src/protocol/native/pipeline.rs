@@ -77,8 +77,10 @@ impl Pipeline {
         Some(pending)
     }
 
-    pub(super) fn front(&self) -> Option<&PendingRequest> {
-        self.queue.front()
+    /// Puts a request that could not begin yet back to the front.
+    pub(super) fn put_back(&mut self, pending: PendingRequest) {
+        self.bytes += pending.bytes;
+        self.queue.push_front(pending);
     }
 
     /// Returns whether no more fits. A single request always fits.

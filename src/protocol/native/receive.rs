@@ -6,7 +6,6 @@ use crate::base::json::read_object;
 use crate::base::limits::{CONTROL_BYTES_MAX, CONTROL_BYTES_MAX_BEFORE_LOGIN, STORE_BYTES_MIN};
 use crate::protocol::native::pipeline::{Asked, Bounds};
 use crate::session::SessionError;
-use crate::session::verb::Verb;
 use crate::wire::Reply;
 use crate::wire::frame::{self, Frame, FrameType};
 use crate::wire::message::{End, ErrorReply, MessageError};
@@ -106,9 +105,10 @@ impl Native {
         }
         let count = bytes.len();
         let stored = match self.stage() {
-            Some(RequestStage::Receive) => match self.session.settle(Verb::Store, turn.budget) {
-                Ok(true) => self.session.store(turn.service, bytes),
-                settled => settled.map(|_| 0),
+            Some(RequestStage::Receive) => match self.session.counted(turn.budget) {
+                Ok(Some(mut session)) => session.store(turn.service, bytes),
+                Ok(None) => Ok(0),
+                Err(refusal) => Err(refusal),
             },
             _ => Ok(count),
         };

@@ -8,103 +8,123 @@ use crate::base::text::Escaped;
 use crate::base::virtual_path::VPath;
 use crate::protocol::Protocol;
 use crate::protocol::native::pipeline::Asked;
-use crate::session::SessionError;
 use crate::session::download::{DownloadPlan, DownloadStart};
 use crate::session::login::LoginProgress;
 use crate::session::task::TaskStep;
 use crate::session::upload::{Length, UploadPlan, UploadStart};
-use crate::session::verb::Verb;
+use crate::session::{CountedSession, SessionError};
 use crate::wire::message::{
     ErrorReply, MessageError, Name, PERMISSIONS_FEATURE, PutMode, QuotaReport, VERSION, WireLimits,
 };
 use crate::wire::{ErrorCode, Reply, Request};
 
 impl Native {
-    /// Begins a request, and replies if it completes at once.
-    pub(super) fn begin(&mut self, id: u32, request: Request, turn: &mut NativeContext) -> Result<(), ErrorReply> {
+    /// Begins a request, and replies if it completes at once. Returns false if it must begin again later,
+    /// because the home is not counted yet.
+    pub(super) fn begin(
+        &mut self,
+        id: u32,
+        request: &mut Request,
+        turn: &mut NativeContext,
+    ) -> Result<bool, ErrorReply> {
         let reply = match request {
-            Request::Hello { versions, client } => self.greet(&versions, &client)?,
-            Request::Auth { mechanism, message } => self.begin_login(&mechanism, &message, turn)?,
-            Request::AuthNext { message } => return self.finish_login(id, message),
-            Request::Quota {} => self.quota()?,
+            Request::Hello { versions, client } => self.greet(versions, client)?,
+            Request::Auth { mechanism, message } => self.begin_login(mechanism, message, turn)?,
+            Request::AuthNext { message } => return self.finish_login(id, std::mem::take(message)),
+            Request::Quota {} => {
+                let Some(session) = self.counted(turn)? else { return Ok(false) };
+                quota(&session)?
+            }
             Request::Partials {} => {
-                self.session.begin_kept().map_err(|refusal| error_reply(refusal, None))?;
-                self.running = Some(Running { id, stage: RequestStage::Task, path: None });
-                return Ok(());
+                self.session.begin_partial_uploads().map_err(|refusal| error_reply(refusal, None))?;
+                return Ok(self.run(id, RequestStage::Task, None));
             }
             Request::DropPartial { upload_id } => {
-                self.session.drop_kept(&upload_id).map_err(|refusal| error_reply(refusal, None))?;
+                let Some(session) = self.counted(turn)? else { return Ok(false) };
+                session.drop_partial_upload(upload_id).map_err(|refusal| error_reply(refusal, None))?;
                 Reply::Done {}
             }
-            Request::List { path } => return self.list(id, vpath(&path)?, turn),
-            Request::Stat { path } => self.stat(&vpath(&path)?, turn)?,
+            Request::List { path } => return self.list(id, vpath(path)?, turn),
+            Request::Stat { path } => self.stat(&vpath(path)?, turn)?,
             Request::Sha256 { path } => {
-                let path = vpath(&path)?;
+                let path = vpath(path)?;
                 self.session.begin_digest(&path).map_err(at(&path))?;
-                self.run(id, RequestStage::Task, path);
-                return Ok(());
+                return Ok(self.run(id, RequestStage::Task, Some(path)));
             }
             Request::Mkdir { path, parents, permissions } => {
-                let path = vpath(&path)?;
-                if parents {
-                    self.session.begin_folders(&path, permissions).map_err(at(&path))?;
-                    self.run(id, RequestStage::Task, path);
-                    return Ok(());
+                let path = vpath(path)?;
+                let Some(mut session) = self.counted(turn)? else { return Ok(false) };
+                if *parents {
+                    session.begin_folders(&path, *permissions).map_err(at(&path))?;
+                    return Ok(self.run(id, RequestStage::Task, Some(path)));
                 }
-                self.session.make_folder(&path, permissions).map_err(at(&path))?;
+                session.make_folder(&path, *permissions).map_err(at(&path))?;
                 Reply::Done {}
             }
             Request::SetPermissions { path, permissions } => {
-                let path = vpath(&path)?;
-                let permissions = self.session.take_mode_of_source(&path, permissions).map_err(at(&path))?;
+                let path = vpath(path)?;
+                let Some(session) = self.counted(turn)? else { return Ok(false) };
+                let permissions = session.take_mode_of_source(&path, *permissions).map_err(at(&path))?;
                 Reply::Permissions { permissions }
             }
             Request::Rm { path } => {
-                let path = vpath(&path)?;
-                self.session.remove_file(&path).map_err(at(&path))?;
+                let path = vpath(path)?;
+                let Some(session) = self.counted(turn)? else { return Ok(false) };
+                session.remove_file(&path).map_err(at(&path))?;
                 Reply::Done {}
             }
             Request::Rmdir { path } => {
-                let path = vpath(&path)?;
-                self.session.remove_folder(&path).map_err(at(&path))?;
+                let path = vpath(path)?;
+                let Some(session) = self.counted(turn)? else { return Ok(false) };
+                session.remove_folder(&path).map_err(at(&path))?;
                 Reply::Done {}
             }
-            Request::Mv { from, to, replace } => self.rename(&vpath(&from)?, &vpath(&to)?, replace)?,
+            Request::Mv { from, to, replace } => {
+                let (from, to) = (vpath(from)?, vpath(to)?);
+                let Some(session) = self.counted(turn)? else { return Ok(false) };
+                session.rename(&from, &to, *replace).map_err(|refusal| {
+                    error_reply(refusal, Some(if refusal == SessionError::NotFound { &from } else { &to }))
+                })?;
+                Reply::Done {}
+            }
             Request::Get { path, offset, etag, prefix_sha256 } => {
-                let path = vpath(&path)?;
-                let start = DownloadStart::Proved { offset, etag, prefix: prefix_sha256 };
+                let path = vpath(path)?;
+                let start = DownloadStart::Proved { offset: *offset, etag: etag.take(), prefix: *prefix_sha256 };
                 let plan = DownloadPlan { path: path.clone(), start, hash: true };
                 self.session.begin_download(turn.service, plan, turn.now).map_err(at(&path))?;
-                self.run(id, RequestStage::PrepareDownload, path);
-                return Ok(());
+                return Ok(self.run(id, RequestStage::PrepareDownload, Some(path)));
             }
             Request::Put { path, size, mtime_ns, mode, if_etag, upload_id, resume, permissions, set_permissions } => {
-                let path = vpath(&path)?;
-                let replace = mode == PutMode::Replace;
-                let length = size.map_or(Length::Unknown, Length::Exactly);
-                let start = if resume { UploadStart::Kept } else { UploadStart::Empty };
+                let path = vpath(path)?;
+                let Some(mut session) = self.counted(turn)? else { return Ok(false) };
                 let plan = UploadPlan {
                     path: path.clone(),
-                    length,
-                    mtime_ns,
-                    replace,
-                    if_etag,
-                    id: upload_id,
-                    start,
+                    length: size.map_or(Length::Unknown, Length::Exactly),
+                    mtime_ns: *mtime_ns,
+                    replace: *mode == PutMode::Replace,
+                    if_etag: if_etag.take(),
+                    id: *upload_id,
+                    start: if *resume { UploadStart::Kept } else { UploadStart::Empty },
                     hash: true,
-                    wanted_mode: permissions.map(|bits| WantedMode { bits, also_of_replaced: set_permissions }),
+                    wanted_mode: permissions.map(|bits| WantedMode { bits, also_of_replaced: *set_permissions }),
                 };
-                self.session.begin_upload(turn.service, plan, turn.now).map_err(at(&path))?;
-                self.run(id, if resume { RequestStage::PrepareUpload } else { RequestStage::Receive }, path);
-                return Ok(());
+                session.begin_upload(turn.service, plan, turn.now).map_err(at(&path))?;
+                let stage = if *resume { RequestStage::PrepareUpload } else { RequestStage::Receive };
+                return Ok(self.run(id, stage, Some(path)));
             }
         };
         turn.reply(id, &reply);
-        Ok(())
+        Ok(true)
     }
 
-    fn run(&mut self, id: u32, stage: RequestStage, path: VPath) {
-        self.running = Some(Running { id, stage, path: Some(path) });
+    /// Returns the session for a call that needs a counted home, see [`Session::counted`].
+    fn counted(&mut self, turn: &mut NativeContext) -> Result<Option<CountedSession<'_>>, ErrorReply> {
+        self.session.counted(turn.budget).map_err(|refusal| error_reply(refusal, None))
+    }
+
+    fn run(&mut self, id: u32, stage: RequestStage, path: Option<VPath>) -> bool {
+        self.running = Some(Running { id, stage, path });
+        true
     }
 
     // ---- Hello and login ------------------------------------------------------------------
@@ -142,10 +162,9 @@ impl Native {
         Ok(Reply::Challenge { message: challenge })
     }
 
-    fn finish_login(&mut self, id: u32, message: String) -> Result<(), ErrorReply> {
+    fn finish_login(&mut self, id: u32, message: String) -> Result<bool, ErrorReply> {
         self.session.finish_login(message).map_err(|refusal| error_reply(refusal, None))?;
-        self.running = Some(Running { id, stage: RequestStage::Login, path: None });
-        Ok(())
+        Ok(self.run(id, RequestStage::Login, None))
     }
 
     /// Continues a login. Returns whether anything was done.
@@ -176,16 +195,9 @@ impl Native {
         Ok(Reply::Stat { entry: entry(path.name().unwrap_or(b"/").to_vec(), &meta), etag })
     }
 
-    fn rename(&mut self, from: &VPath, to: &VPath, replace: bool) -> Result<Reply, ErrorReply> {
-        let renamed = self.session.rename(from, to, replace);
-        renamed
-            .map_err(|refusal| error_reply(refusal, Some(if refusal == SessionError::NotFound { from } else { to })))?;
-        Ok(Reply::Done {})
-    }
-
-    fn list(&mut self, id: u32, path: VPath, turn: &mut NativeContext) -> Result<(), ErrorReply> {
+    fn list(&mut self, id: u32, path: VPath, turn: &mut NativeContext) -> Result<bool, ErrorReply> {
         match self.session.begin_list(&path) {
-            Ok(()) => self.run(id, RequestStage::Task, path),
+            Ok(()) => return Ok(self.run(id, RequestStage::Task, Some(path))),
             Err(SessionError::NotADirectory) => {
                 let (meta, _) = self.session.stat(turn.service, &path).map_err(at(&path))?;
                 let entries = vec![entry(path.name().unwrap_or_default().to_vec(), &meta)];
@@ -193,20 +205,7 @@ impl Native {
             }
             Err(refusal) => return Err(error_reply(refusal, Some(&path))),
         }
-        Ok(())
-    }
-
-    fn quota(&mut self) -> Result<Reply, ErrorReply> {
-        let state = self.session.quota().map_err(|refusal| error_reply(refusal, None))?;
-        let disk_free_bytes = self.session.disk_free_bytes();
-        Ok(Reply::Quota(QuotaReport {
-            used_bytes: state.stored().bytes,
-            reserved_bytes: state.reserved.bytes,
-            limit_bytes: state.limits.bytes,
-            used_files: state.stored().files + state.reserved.files,
-            limit_files: state.limits.files,
-            disk_free_bytes,
-        }))
+        Ok(true)
     }
 
     /// Continues a task.
@@ -220,8 +219,8 @@ impl Native {
             }
             TaskStep::Digest(sha256, size) => (Reply::Sha256 { sha256, size }, true),
             TaskStep::FoldersMade => (Reply::Done {}, true),
-            TaskStep::Kept(kept, last) => {
-                let partials = kept.into_iter().map(partial).collect();
+            TaskStep::PartialUploads(page, last) => {
+                let partials = page.into_iter().map(partial).collect();
                 (Reply::Partials { partials, last }, last)
             }
         };
@@ -254,22 +253,18 @@ impl Asked {
         };
         REQUEST_COST + depth * PATH_COMPONENT_COST
     }
+}
 
-    /// Returns the verb whose conditions are checked before the request begins.
-    pub(super) fn verb(&self) -> Option<Verb> {
-        let Self::Request(request) = self else { return None };
-        match request {
-            Request::Mkdir { .. } => Some(Verb::MakeFolder),
-            Request::SetPermissions { .. } => Some(Verb::SetMode),
-            Request::Rm { .. } => Some(Verb::RemoveFile),
-            Request::Rmdir { .. } => Some(Verb::RemoveFolder),
-            Request::Mv { .. } => Some(Verb::Rename),
-            Request::Put { .. } => Some(Verb::BeginUpload),
-            Request::DropPartial { .. } => Some(Verb::DropKept),
-            Request::Quota {} => Some(Verb::Quota),
-            _ => None,
-        }
-    }
+fn quota(session: &CountedSession) -> Result<Reply, ErrorReply> {
+    let state = session.quota().map_err(|refusal| error_reply(refusal, None))?;
+    Ok(Reply::Quota(QuotaReport {
+        used_bytes: state.stored().bytes,
+        reserved_bytes: state.reserved.bytes,
+        limit_bytes: state.limits.bytes,
+        used_files: state.stored().files + state.reserved.files,
+        limit_files: state.limits.files,
+        disk_free_bytes: session.disk_free_bytes(),
+    }))
 }
 
 fn slashes(path: &Name) -> u64 {

@@ -1,9 +1,8 @@
-//! Parsed commands, and the session verb of each. The syntax is in [`super::table`].
+//! Parsed commands. The syntax is in [`super::table`].
 
 use super::argument::ExactOr;
 use super::listing::Facts;
-use super::site::Site;
-use crate::session::verb::Verb;
+use super::permissions::Permissions;
 use std::fmt;
 use std::net::{SocketAddr, SocketAddrV4};
 use zeroize::Zeroizing;
@@ -71,7 +70,17 @@ pub enum Command {
     Hash(Vec<u8>),
     Xsha256(ExactOr<Vec<u8>>),
     Avbl(Option<Vec<u8>>),
-    Site(Site),
+    /// A change of permission bits.
+    SiteChmod {
+        permissions: Permissions,
+        path: Vec<u8>,
+    },
+    /// Help about one `SITE` command, or about all.
+    SiteHelp(Option<String>),
+    SiteQuota,
+    /// A modification time, in nanoseconds since the epoch, and a path. If the argument has two readings,
+    /// the first one whose path exists counts.
+    SiteUtime(Vec<(i64, Vec<u8>)>),
 }
 
 /// A password, wiped when dropped and never shown.
@@ -137,96 +146,6 @@ pub enum Opts {
     Mlst(Facts),
     /// `HASH SHA-256`, which is always selected.
     Hash,
-}
-
-/// Returns whether a malformed line was meant as a transfer.
-pub fn is_transfer_line(line: &[u8]) -> bool {
-    let word = line.split(|&byte| byte == b' ').next().unwrap_or_default();
-    TRANSFERS.iter().any(|name| name.as_bytes().eq_ignore_ascii_case(word))
-}
-
-/// The commands that use a data connection.
-const TRANSFERS: [&str; 7] = ["RETR", "STOR", "STOU", "APPE", "LIST", "NLST", "MLSD"];
-
-impl Command {
-    /// Returns its name in the table, for replies and the log.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::User(_) => "USER",
-            Self::Pass(_) => "PASS",
-            Self::Acct => "ACCT",
-            Self::Quit => "QUIT",
-            Self::Auth => "AUTH",
-            Self::Pbsz => "PBSZ",
-            Self::Prot(_) => "PROT",
-            Self::Ccc => "CCC",
-            Self::Feat => "FEAT",
-            Self::Opts(_) => "OPTS",
-            Self::Clnt => "CLNT",
-            Self::Syst => "SYST",
-            Self::Help(_) => "HELP",
-            Self::Noop => "NOOP",
-            Self::Type(_) => "TYPE",
-            Self::Stru => "STRU",
-            Self::Mode => "MODE",
-            Self::Port(_) => "PORT",
-            Self::Eprt(_) => "EPRT",
-            Self::Pasv => "PASV",
-            Self::Epsv(_) => "EPSV",
-            Self::Abor => "ABOR",
-            Self::Cwd(_) => "CWD",
-            Self::Cdup => "CDUP",
-            Self::Pwd => "PWD",
-            Self::Mkd(_) => "MKD",
-            Self::Rmd(_) => "RMD",
-            Self::Dele(_) => "DELE",
-            Self::Rnfr(_) => "RNFR",
-            Self::Rnto(_) => "RNTO",
-            Self::Retr(_) => "RETR",
-            Self::Stor(_) => "STOR",
-            Self::Stou => "STOU",
-            Self::Appe(_) => "APPE",
-            Self::Allo(_) => "ALLO",
-            Self::Rest(_) => "REST",
-            Self::List(_) => "LIST",
-            Self::Nlst(_) => "NLST",
-            Self::Stat(_) => "STAT",
-            Self::Mlst(_) => "MLST",
-            Self::Mlsd(_) => "MLSD",
-            Self::Size(_) => "SIZE",
-            Self::Mdtm(_) => "MDTM",
-            Self::Mfmt { .. } => "MFMT",
-            Self::Hash(_) => "HASH",
-            Self::Xsha256(_) => "XSHA256",
-            Self::Avbl(_) => "AVBL",
-            Self::Site(_) => "SITE",
-        }
-    }
-
-    /// Returns whether it uses a data connection and `REST`.
-    pub fn is_transfer(&self) -> bool {
-        TRANSFERS.contains(&self.name())
-    }
-
-    /// Returns its session verb, whose conditions are checked first; `None` if it needs no session call.
-    pub fn verb(&self) -> Option<Verb> {
-        Some(match self {
-            Self::Cwd(_) | Self::Cdup | Self::Rnfr(_) | Self::Mlst(_) | Self::Size(_) => Verb::Stat,
-            Self::List(_) | Self::Nlst(_) | Self::Mlsd(_) | Self::Stat(Some(_)) => Verb::List,
-            Self::Mkd(_) => Verb::MakeFolder,
-            Self::Rmd(_) => Verb::RemoveFolder,
-            Self::Dele(_) => Verb::RemoveFile,
-            Self::Rnto(_) => Verb::Rename,
-            Self::Retr(_) => Verb::BeginDownload,
-            Self::Stor(_) | Self::Stou | Self::Appe(_) => Verb::BeginUpload,
-            Self::Hash(_) | Self::Xsha256(_) => Verb::Digest,
-            Self::Avbl(_) | Self::Site(Site::Quota) => Verb::Quota,
-            Self::Mdtm(ExactOr { otherwise: Err(_), .. }) => Verb::Stat,
-            Self::Mdtm(_) | Self::Mfmt { .. } | Self::Site(Site::Utime(_)) => Verb::SetMtime,
-            Self::Site(Site::Chmod { .. }) => Verb::SetMode,
-            _ => return None,
-        })
-    }
 }
 
 #[cfg(test)]

@@ -10,7 +10,11 @@ fn path(text: &str) -> Vec<u8> {
 }
 
 fn read(line: &str) -> Result<Command, ParseError> {
-    parse(line.as_bytes())
+    parse_bytes(line.as_bytes())
+}
+
+fn parse_bytes(line: &[u8]) -> Result<Command, ParseError> {
+    parse(line).map(|(_, command)| command)
 }
 
 fn code(line: &str) -> u16 {
@@ -44,7 +48,7 @@ fn paths_are_taken_as_they_are() {
     let range = Err(ParseError::BadParameter("the digest is that of the whole file; name no range"));
     let with_range = ExactOr { exact: path("\"a\" 0 5"), otherwise: range };
     assert_eq!(read("XSHA256 \"a\" 0 5"), Ok(Command::Xsha256(with_range)));
-    assert_eq!(parse(b"DELE \xff\xfe"), Ok(Command::Dele(b"\xff\xfe".to_vec())));
+    assert_eq!(parse_bytes(b"DELE \xff\xfe"), Ok(Command::Dele(b"\xff\xfe".to_vec())));
 }
 
 #[test]
@@ -154,15 +158,15 @@ fn replies_to_wrong_lines_are_plain_and_short() {
     let mut lines = vec![b"\x1b[2J\r\xff".to_vec(), vec![b'a'; 4096], vec![0xff; 4096], "\u{202e}\u{fc}".into()];
     lines.extend(["RETR", "REIN", "PROT S", "EPSV 3", "TYPE E"].map(|line| line.as_bytes().to_vec()));
     for line in lines {
-        let (_, text) = parse(&line).expect_err("wrong").reply();
+        let (_, text) = parse_bytes(&line).expect_err("wrong").reply();
         assert!(text.len() < 240 && !text.contains(char::is_control), "{text}");
     }
-    assert_eq!(parse(&[0xff; 64]), Err(ParseError::Unknown(format!("{}\\\u{2026}", "\\xff".repeat(7)))));
+    assert_eq!(parse_bytes(&[0xff; 64]), Err(ParseError::Unknown(format!("{}\\\u{2026}", "\\xff".repeat(7)))));
 }
 
 #[test]
 fn a_password_is_utf_8_within_its_bound_and_never_shown() {
-    assert_eq!(parse(b"PASS \xff").expect_err("no UTF-8").reply().0, 501);
+    assert_eq!(parse_bytes(b"PASS \xff").expect_err("no UTF-8").reply().0, 501);
     let longest = format!("PASS {}", "p".repeat(crate::base::limits::PASSWORD_BYTES_MAX));
     assert!(read(&longest).is_ok());
     assert_eq!(code(&format!("{longest}p")), 501);
@@ -186,13 +190,18 @@ fn every_row_of_the_table_reads_into_the_command_it_names() {
         ("ALLO", "1"),
         ("REST", "1"),
         ("MFMT", "19700101000000 a"),
-        ("SITE", "QUOTA"),
+        ("SITE CHMOD", "644 a"),
+        ("SITE UTIME", "19700101000000 a"),
     ];
-    for row in COMMANDS {
+    for row in COMMANDS.iter().filter(|row| row.names != ["SITE"]) {
         let argument = examples.iter().find(|(name, _)| *name == row.names[0]).map_or("a", |(_, argument)| argument);
         for name in row.names {
-            let command = read(&format!("{name} {argument}")).expect(name);
-            assert_eq!(command.name(), row.names[0]);
+            let (found, command) = parse(format!("{name} {argument}").as_bytes()).expect(name);
+            assert!(std::ptr::eq(found, row), "{name}");
+            // The variant has the name of the row.
+            let shown = format!("{command:?}");
+            let variant: String = shown.chars().take_while(|c| c.is_ascii_alphanumeric()).collect();
+            assert_eq!(variant.to_ascii_uppercase(), row.names[0].replace(' ', ""), "{name}");
         }
     }
     let mut names: Vec<&str> = COMMANDS.iter().flat_map(|row| row.names).copied().collect();
@@ -200,4 +209,17 @@ fn every_row_of_the_table_reads_into_the_command_it_names() {
     names.sort_unstable();
     names.dedup();
     assert_eq!(names.len(), count, "a name stands there twice");
+}
+
+#[test]
+fn a_site_command_is_found_by_both_of_its_words() {
+    assert_eq!(read("site quota"), Ok(Command::SiteQuota));
+    assert_eq!(read("SITE HELP"), Ok(Command::SiteHelp(None)));
+    assert_eq!(read("SITE HELP chmod"), Ok(Command::SiteHelp(Some("CHMOD".into()))));
+    assert_eq!(read("SITE"), Err(ParseError::Syntax("SITE <command>")));
+    assert_eq!(read("SITE "), Err(ParseError::Syntax("SITE <command>")));
+    assert_eq!(read("SITE CHMOD"), Err(ParseError::Syntax("SITE CHMOD <mode> <path>")));
+    for line in ["SITE EXEC rm", "SITE  QUOTA", "SITE QUOTAS"] {
+        assert!(matches!(read(line), Err(ParseError::BadParameter(_))), "{line}");
+    }
 }

@@ -11,7 +11,6 @@ use crate::protocol::ftp::parse_error::ParseError;
 use crate::protocol::ftp::reply::subject;
 use crate::session::SessionError;
 use crate::session::task::TaskStep;
-use crate::session::verb::Verb;
 use crate::store::listing::Listed;
 use crate::store::meta::{self, Meta, Seen};
 
@@ -280,14 +279,14 @@ impl Ftp {
         if !turn.data.buffers().output.has_room() {
             return Ok(false);
         }
-        let Activity::Transfer(mut transfer) = std::mem::replace(&mut self.doing, Activity::Nothing) else {
+        let Activity::Transfer(mut transfer) = std::mem::replace(&mut self.activity, Activity::Nothing) else {
             return Ok(false);
         };
         let listed = match &mut transfer.kind {
             TransferKind::List(list) => self.list_on(list, turn),
             _ => Ok(ListStep::All),
         };
-        self.doing = Activity::Transfer(transfer);
+        self.activity = Activity::Transfer(transfer);
         match listed? {
             ListStep::All => self.finish(turn.data),
             ListStep::Some => {}
@@ -298,7 +297,7 @@ impl Ftp {
 
     /// Takes the next page, or continues with the next folder.
     fn list_on(&mut self, list: &mut List, turn: &mut FtpContext) -> Result<ListStep, SessionError> {
-        if self.session.check(Verb::RunTask).is_err() {
+        if !self.session.has_task() {
             return Ok(if self.list_next_folder(list, turn) { ListStep::Some } else { ListStep::All });
         }
         let entries = match self.session.run_task(turn.service, turn.budget, turn.now)? {
@@ -360,7 +359,7 @@ impl Ftp {
         match begun {
             Ok(()) => {
                 turn.begin_status(REPLY_FOLDER_STATUS);
-                self.doing = Activity::ListingStatus(Box::new(list));
+                self.activity = Activity::ListingStatus(Box::new(list));
             }
             Err(SessionError::NotADirectory | SessionError::NotFound) => match self.stat_or_link(&path, turn) {
                 Ok(meta) => {

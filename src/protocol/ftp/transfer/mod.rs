@@ -11,10 +11,10 @@ mod send;
 
 pub(super) use list::{Form, List};
 
-use super::{Activity, Ftp, FtpContext, REPLY_FOLDER_STATUS, reply};
+use super::{Activity, Ftp, FtpContext, NotBegun, REPLY_FOLDER_STATUS, reply};
 use crate::base::buffers::IoBuffers;
 use crate::base::limits::{
-    FTP_REFUSED_DATA_GRACE, FTP_REFUSED_TLS_DATA_GRACE, FTP_REPLIES_APART, FTP_REPLIES_APART_MIN,
+    FTP_DISCARD_TIME_MAX, FTP_REFUSED_DATA_GRACE, FTP_REFUSED_TLS_DATA_GRACE, FTP_REPLIES_APART, FTP_REPLIES_APART_MIN,
 };
 use crate::base::upload_id::UploadId;
 use crate::base::virtual_path::VPath;
@@ -138,13 +138,32 @@ impl Ftp {
         self.begin(begun, TransferKind::Download, path, turn);
     }
 
+    /// `STOR` and `APPE`.
+    pub(super) fn store_at(
+        &mut self,
+        text: &[u8],
+        command: UploadCommand,
+        turn: &mut FtpContext,
+    ) -> Result<(), NotBegun> {
+        match self.path(text, turn) {
+            Some(path) => self.begin_upload(path, command, turn),
+            None => Ok(()),
+        }
+    }
+
+    /// `STOU`.
+    pub(super) fn store_unique(&mut self, turn: &mut FtpContext) -> Result<(), NotBegun> {
+        let id = UploadId::random().map_err(|_| NotBegun::Refused(SessionError::Io))?;
+        self.store_at(format!("ftp-{id}").as_bytes(), UploadCommand::Unique, turn)
+    }
+
     /// Begins an upload at the byte of `REST`, or at the end of the file.
-    pub(super) fn begin_upload(&mut self, path: VPath, how: UploadCommand, turn: &mut FtpContext) {
+    fn begin_upload(&mut self, path: VPath, command: UploadCommand, turn: &mut FtpContext) -> Result<(), NotBegun> {
         if !self.may_transfer(turn) {
-            return;
+            return Ok(());
         }
         let start = match self.next.offset {
-            _ if how == UploadCommand::Append => UploadStart::End,
+            _ if command == UploadCommand::Append => UploadStart::End,
             0 => UploadStart::Empty,
             offset => UploadStart::At(offset),
         };
@@ -160,8 +179,19 @@ impl Ftp {
             hash: self.settings.hashes_uploads,
             wanted_mode: None,
         };
-        let begun = self.session.begin_upload(turn.service, plan, turn.now);
-        self.begin(begun, TransferKind::Upload { is_named_here: how == UploadCommand::Unique }, path, turn);
+        let begins_empty = start == UploadStart::Empty && self.next.length.is_none();
+        let mut session = self.counted(turn)?;
+        let mut begun = session.begin_upload(turn.service, plan, turn.now);
+        if begun.is_ok()
+            && begins_empty
+            && let Some(refusal) = session.refusal_of_first_byte()
+        {
+            // Known before any data comes, so the client need not send it.
+            let _ = self.session.abort(refusal, turn.now);
+            begun = Err(refusal);
+        }
+        self.begin(begun, TransferKind::Upload { is_named_here: command == UploadCommand::Unique }, path, turn);
+        Ok(())
     }
 
     fn begin(&mut self, begun: Result<(), SessionError>, kind: TransferKind, path: VPath, turn: &mut FtpContext) {
@@ -177,7 +207,7 @@ impl Ftp {
                     was_kept_open: false,
                     stores_at: None,
                 };
-                self.doing = Activity::Transfer(Box::new(transfer));
+                self.activity = Activity::Transfer(Box::new(transfer));
             }
             Err(refusal) => self.refuse_absent(refusal, &path, turn),
         }
@@ -187,7 +217,7 @@ impl Ftp {
     /// is closed when the client has had time to read the reply: if curl sees the end during a TLS
     /// handshake, it tries another way to connect.
     pub(super) fn give_up_data_connection(&mut self, turn: &FtpContext) {
-        if !matches!(self.doing, Activity::Transfer(_)) && self.has_data_connection(turn.data) {
+        if !matches!(self.activity, Activity::Transfer(_)) && self.has_data_connection(turn.data) {
             self.active = None;
             let grace = if self.data.is_private { FTP_REFUSED_TLS_DATA_GRACE } else { FTP_REFUSED_DATA_GRACE };
             self.unused_data_until = Some(turn.now + grace);
@@ -215,7 +245,7 @@ impl Ftp {
 
     /// Continues the transfer. Returns whether anything was done.
     pub(super) fn transfer(&mut self, turn: &mut FtpContext) -> bool {
-        let Activity::Transfer(transfer) = &self.doing else { return false };
+        let Activity::Transfer(transfer) = &self.activity else { return false };
         let done = match (transfer.step, &transfer.kind) {
             (TransferStep::Prepare, TransferKind::Download) => self.prepare_download(turn),
             (TransferStep::Prepare, TransferKind::Upload { .. }) => self.prepare_upload(turn),
@@ -249,7 +279,7 @@ impl Ftp {
 
     /// Sends the first reply. In active mode clients expect it only after the connection.
     fn announce(&mut self, what: Vec<u8>, turn: &mut FtpContext) {
-        let Activity::Transfer(transfer) = &mut self.doing else { return };
+        let Activity::Transfer(transfer) = &mut self.activity else { return };
         transfer.step = TransferStep::Await(turn.now + self.settings.data_timeout);
         match self.active.take() {
             Some(address) => {
@@ -267,7 +297,7 @@ impl Ftp {
         match turn.data.stage() {
             ConnectionStage::Connected => {
                 turn.data.open(self.security());
-                if let Activity::Transfer(transfer) = &mut self.doing {
+                if let Activity::Transfer(transfer) = &mut self.activity {
                     transfer.step = TransferStep::Move;
                     if let Some(text) = transfer.announcement.take() {
                         transfer.announced = Some(turn.now);
@@ -286,7 +316,7 @@ impl Ftp {
         if !self.data.is_private {
             return Security::Plain;
         }
-        let is_upload = matches!(&self.doing, Activity::Transfer(transfer) if transfer.is_upload());
+        let is_upload = matches!(&self.activity, Activity::Transfer(transfer) if transfer.is_upload());
         Security::Sealed {
             is_upload,
             needs: match self.settings.requires_session_reuse {
@@ -341,7 +371,13 @@ impl Ftp {
         let _ = self.session.abort(refusal, now);
         let failure = data.stage();
         let given_up = self.forget_transfer(data);
-        data.reset();
+        let is_upload = matches!(&given_up, Activity::Transfer(transfer) if transfer.is_upload());
+        if is_upload && failure == ConnectionStage::Open && refusal != SessionError::Cut {
+            data.discard();
+            self.unused_data_until = Some(now + FTP_DISCARD_TIME_MAX);
+        } else {
+            data.reset();
+        }
         let Activity::Transfer(transfer) = given_up else { return };
         let (code, text) = match failure {
             ConnectionStage::Failed(Failure::NotResumed) => {
@@ -359,7 +395,7 @@ impl Ftp {
     fn told_of_cut(&self, transfer: &Transfer) -> &'static str {
         match transfer.is_upload() {
             false => "Data connection closed; the transfer is incomplete.",
-            true if self.session.holds_upload(&transfer.path) => {
+            true if self.session.has_partial_upload(&transfer.path) => {
                 "Data connection closed; the received part is kept for a while, so the upload can be resumed."
             }
             true => "Data connection closed; nothing is kept, so send the file again from its beginning.",
@@ -375,11 +411,11 @@ impl Ftp {
     fn forget_transfer(&mut self, data: &dyn DataConnection) -> Activity {
         self.note_reuse(data);
         self.active = None;
-        std::mem::replace(&mut self.doing, Activity::Nothing)
+        std::mem::replace(&mut self.activity, Activity::Nothing)
     }
 
     fn set_step(&mut self, step: TransferStep) {
-        if let Activity::Transfer(transfer) = &mut self.doing {
+        if let Activity::Transfer(transfer) = &mut self.activity {
             transfer.step = step;
         }
     }

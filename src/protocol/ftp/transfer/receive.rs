@@ -5,7 +5,6 @@ use crate::base::buffers::{Budget, SpliceSource};
 use crate::base::limits::{
     FTP_END_GRACE_LARGE, FTP_END_GRACE_MAX, FTP_END_GRACE_MIN, FTP_END_GRACE_SHARE, RESUME_BYTES_MIN, STORE_BYTES_MIN,
 };
-use crate::session::verb::Verb;
 use crate::session::{Service, SessionError};
 use std::time::{Duration, Instant};
 
@@ -17,7 +16,7 @@ impl Ftp {
         if self.session.prepare_upload(turn.service, turn.budget)?.is_none() {
             return Ok(!self.session.waits_for_sync());
         }
-        match &self.doing {
+        match &self.activity {
             // RFC 1123, section 4.1.2.9.
             Activity::Transfer(transfer) if transfer.is_named_here() => {
                 let told = [b"FILE: ", transfer.path.name().unwrap_or_default()].concat();
@@ -46,18 +45,16 @@ impl Ftp {
             };
         }
         if bytes.len() < STORE_BYTES_MIN && !has_ended && !has_failed && !buffers.input.is_cramped() {
-            let Activity::Transfer(transfer) = &mut self.doing else { return Ok(false) };
+            let Activity::Transfer(transfer) = &mut self.activity else { return Ok(false) };
             if turn.now < *transfer.stores_at.get_or_insert(turn.now + STORE_WAIT_MAX) {
                 return Ok(false);
             }
         }
-        if !self.session.settle(Verb::Store, turn.budget)? {
-            return Ok(true);
-        }
-        let stored = self.session.store(turn.service, bytes)?;
+        let Some(mut session) = self.session.counted(turn.budget)? else { return Ok(true) };
+        let stored = session.store(turn.service, bytes)?;
         turn.budget.spend(stored as u64);
         turn.data.buffers_mut().input.consume(stored);
-        if let Activity::Transfer(transfer) = &mut self.doing {
+        if let Activity::Transfer(transfer) = &mut self.activity {
             transfer.stores_at = None;
         }
         Ok(stored > 0 || turn.budget.is_spent())
@@ -70,14 +67,14 @@ impl Ftp {
         service: &mut Service,
         budget: &mut Budget,
     ) -> Result<usize, SessionError> {
-        let Activity::Transfer(transfer) = &self.doing else { return Ok(0) };
+        let Activity::Transfer(transfer) = &self.activity else { return Ok(0) };
         if !transfer.is_upload() || transfer.step != TransferStep::Move {
             return Ok(0);
         }
         self.progress += 1;
-        match self.session.settle(Verb::Store, budget)? {
-            true => self.session.store_from(service, incoming),
-            false => Ok(0),
+        match self.session.counted(budget)? {
+            Some(mut session) => session.store_from(service, incoming),
+            None => Ok(0),
         }
     }
 
@@ -113,11 +110,9 @@ impl Ftp {
     }
 
     pub(super) fn commit(&mut self, turn: &mut FtpContext) -> Result<bool, SessionError> {
-        if !self.session.settle(Verb::AdvanceCommit, turn.budget)? {
-            return Ok(true);
-        }
-        let Some(stored) = self.session.advance_commit(turn.service, turn.now)? else { return Ok(false) };
-        let Activity::Transfer(transfer) = std::mem::replace(&mut self.doing, Activity::Nothing) else {
+        let Some(mut session) = self.session.counted(turn.budget)? else { return Ok(true) };
+        let Some(stored) = session.advance_commit(turn.service, turn.now)? else { return Ok(false) };
+        let Activity::Transfer(transfer) = std::mem::replace(&mut self.activity, Activity::Nothing) else {
             return Ok(true);
         };
         if transfer.is_named_here() {

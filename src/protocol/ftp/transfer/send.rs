@@ -40,7 +40,7 @@ impl Ftp {
     /// the first reply: a client that finds both replies at once may miss one.
     pub(super) fn await_end(&mut self, turn: &mut FtpContext) -> Result<bool, SessionError> {
         check_connection(turn.data)?;
-        let Activity::Transfer(transfer) = &mut self.doing else { return Ok(false) };
+        let Activity::Transfer(transfer) = &mut self.activity else { return Ok(false) };
         let has_ended = match (turn.data.stage(), transfer.step) {
             (ConnectionStage::Left, _) => {
                 self.kept_open = 0;
@@ -66,7 +66,7 @@ impl Ftp {
         if has_ended {
             self.note_reuse(turn.data);
         }
-        if has_ended && let Activity::Transfer(transfer) = std::mem::replace(&mut self.doing, Activity::Nothing) {
+        if has_ended && let Activity::Transfer(transfer) = std::mem::replace(&mut self.activity, Activity::Nothing) {
             match &transfer.kind {
                 TransferKind::List(list) => turn.reply(226, list.ending()),
                 _ => turn.reply(226, "Transfer complete."),

@@ -1,11 +1,13 @@
 //! The data connection of an FTP session: it listens or connects, verifies that the peer is the
 //! session's client, and moves bytes between the kernel and the protocol.
 
-use super::listeners::is_of_one_connection;
-use super::transport::{FtpTlsSettings, Moved, Transport};
 use crate::base::buffers::{IoBuffers, ReceiveBuffer, SpliceSource};
-use crate::base::limits::{DATA_ACCEPTS_PER_TURN, DATA_PORT_TRIES, INPUT_BYTES_FIRST, STORE_BYTES_MIN};
+use crate::base::limits::{
+    DATA_ACCEPTS_PER_TURN, DATA_PORT_TRIES, FTP_DISCARDED_BYTES_MAX, INPUT_BYTES_FIRST, STORE_BYTES_MIN,
+};
 use crate::logging::{self, STDERR};
+use crate::net::listeners::is_of_one_connection;
+use crate::net::transport::{FtpTlsSettings, Moved, Transport};
 use crate::protocol::data_connection::{ConnectionStage, DataConnection, Failure, Security};
 use crate::session::origin::Origin;
 use crate::tls::Resumption;
@@ -50,6 +52,8 @@ pub(super) struct DataSocket {
     /// When the peer's end arrived. It is read after all bytes before it.
     ended: Option<Instant>,
     strangers_took: Duration,
+    /// How many bytes of a refused upload are still dropped.
+    discards_bytes: u64,
 }
 
 enum SocketState {
@@ -59,7 +63,7 @@ enum SocketState {
     /// The listener stays open for further connections, see [`DataSocket::expects_resumption`].
     Connected(TcpStream, Option<TcpListener>),
     Open(Open),
-    /// All is sent. Remaining input is dropped until the peer closes.
+    /// All is sent, or a transfer was refused. Remaining input is dropped until the peer closes.
     Lingering(Transport),
     /// The peer has closed its side as well.
     Left,
@@ -107,6 +111,7 @@ impl DataSocket {
             is_busy: false,
             ended: None,
             strangers_took: Duration::ZERO,
+            discards_bytes: u64::MAX,
         }
     }
 
@@ -141,6 +146,7 @@ impl DataSocket {
 
     /// Resets the state of the last transfer.
     fn clear(&mut self) {
+        self.discards_bytes = u64::MAX;
         (self.buffers, self.ended_at, self.resumption) = (IoBuffers::default(), None, None);
         (self.shows_reuse, self.undecided_until) = (false, None);
     }
@@ -303,6 +309,11 @@ impl DataSocket {
     /// Returns whether the user's bytes can move.
     pub(super) fn is_open(&self) -> bool {
         matches!(self.state, SocketState::Open(_))
+    }
+
+    /// Returns whether input may be waiting that is dropped.
+    pub(super) fn discards(&self) -> bool {
+        matches!(self.state, SocketState::Lingering(_)) && self.is_readable
     }
 
     /// Returns whether the TLS handshake is incomplete.
@@ -468,9 +479,15 @@ impl DataSocket {
         let SocketState::Lingering(transport) = &mut self.state else { return 0 };
         let mut input = ReceiveBuffer::default();
         match transport.fill(&mut input, INPUT_BYTES_FIRST) {
-            Ok(Moved::Bytes(count)) => return count,
+            Ok(Moved::Bytes(count)) if count as u64 <= self.discards_bytes => {
+                self.discards_bytes -= count as u64;
+                return count;
+            }
+            Ok(Moved::Bytes(_)) => return self.fail(Failure::Cut),
             Ok(Moved::Blocked) => self.is_readable = false,
             Ok(Moved::End) | Err(_) => {
+                // The peer of a TLS upload may wait for close_notify.
+                transport.shutdown();
                 self.state = SocketState::Left;
                 return 1;
             }
@@ -588,6 +605,19 @@ impl DataConnection for DataSocket {
     fn reset(&mut self) {
         self.clear();
         self.reset_socket();
+    }
+
+    fn discard(&mut self) {
+        let has_ended = self.buffers.eof;
+        self.clear();
+        self.state = match std::mem::replace(&mut self.state, SocketState::Closed) {
+            SocketState::Open(open) if !has_ended => SocketState::Lingering(open.transport),
+            state => {
+                self.state = state;
+                return self.close_socket();
+            }
+        };
+        self.discards_bytes = FTP_DISCARDED_BYTES_MAX;
     }
 
     fn stage(&self) -> ConnectionStage {

@@ -55,7 +55,9 @@ impl Connection {
 
     /// Tells the data connection its account, once that is known.
     pub(super) fn tell_account(&mut self) {
-        if let (Some(data), Some(account)) = (&mut self.data, self.protocol.session().and_then(Session::seat_number)) {
+        if let (Some(data), Some(account)) =
+            (&mut self.data, self.protocol.session().and_then(Session::active_account_number))
+        {
             data.ftp_tls().set_account(account);
         }
     }
