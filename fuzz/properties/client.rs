@@ -79,7 +79,7 @@ pub(super) fn hostile_server(input: &[u8]) {
         state: StateFolder::at(Some(place.folder.path().join("state"))),
         progress: Style::Silent,
         peer: "user@hostile:1".into(),
-        route: None,
+        endpoint: None,
         may_ask: false,
         stdin_is_script: false,
         was_lost: false,

@@ -27,7 +27,7 @@ use std::path::Path;
 
 use cli::args::Args;
 use cli::command_line::HelpArgs;
-use cli::hosts::Destination;
+use cli::destination::Destination;
 use commands::folders;
 use connection::endpoint::{Endpoint, FirstConnection};
 use connection::link::Link;
@@ -57,14 +57,14 @@ pub fn run(args: &Args) -> u8 {
         Err(failure) => return give_up(&mut output, &failure),
     };
     if work.has_content() {
-        output.make_way_for_content();
+        output.reserve_for_content();
     }
     let connected = Destination::of(args).and_then(|to| connect(args, &to, &mut output).map(|made| (made, to)));
     let (mut session, destination) = match connected {
-        Ok(((link, route), destination)) => (session(args, output, link, route), destination),
+        Ok(((link, endpoint), destination)) => (session(args, output, link, endpoint), destination),
         Err(failure) => return give_up(&mut output, &failure),
     };
-    let server = cli::hosts::name_of(args, &destination);
+    let server = cli::destination::name_of(args, &destination);
     if let Err(failure) = work.begin(&mut session, &destination, &server) {
         return give_up(&mut session.output, &failure);
     }
@@ -212,20 +212,10 @@ fn directory_remedy(path: &VPath, failure: &Failure, server: &str) -> String {
     }
 }
 
-fn session(args: &Args, output: Output, link: Link, route: Endpoint) -> Session {
-    Session {
-        link,
-        folder: VPath::root(),
-        output,
-        state: StateFolder::of_user(),
-        progress: Style::choose(args.quiet, args.no_progress),
-        peer: route.peer(),
-        route: Some(route),
-        may_ask: terminal_can_answer(),
-        stdin_is_script: false,
-        was_lost: false,
-        previous_folder: None,
-    }
+fn session(args: &Args, output: Output, link: Link, endpoint: Endpoint) -> Session {
+    let progress = Style::choose(args.quiet, args.no_progress);
+    let session = Session::new(link, endpoint, output, StateFolder::of_user(), progress);
+    Session { may_ask: terminal_can_answer(), ..session }
 }
 
 /// Connects and logs in.
@@ -248,7 +238,7 @@ fn connect(args: &Args, destination: &Destination, output: &mut Output) -> Resul
         false => Some(Trust::of(&StateFolder::of_user(), &host, port, destination.fingerprint)?),
     };
     let remark = if destination.plaintext { "this connection is not encrypted\n" } else { "" };
-    let source = connection::password::Source::choose(args, destination);
+    let source = connection::password::PasswordSource::choose(args, destination);
     let contact = FirstConnection { host, port, user: user.clone(), trust, tries: source.tries(), retries };
     let ask = |interrupt: &Interrupt| connection::password::ask(source.clone(), &user, remark, interrupt);
     contact.connect(interrupt, args.accept_new, output, ask)

@@ -34,7 +34,7 @@ impl UnfinishedTree {
 
     /// Removes the record.
     pub fn finish(&self, session: &Session) {
-        session.state.drop_tree(&self.0);
+        session.state.remove_tree(&self.0);
     }
 }
 

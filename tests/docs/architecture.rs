@@ -316,16 +316,18 @@ fn types_are_found_however_visible_they_are() {
 }
 
 #[test]
-fn no_two_types_of_the_server_share_a_name() {
-    let mut files: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
-    for source in sources().into_iter().filter(|source| source.module != "client") {
-        for name in defined_types(&source.code) {
-            files.entry(name).or_default().push(source.path.clone());
+fn no_two_types_of_one_program_share_a_name() {
+    for (program, least) in [("server", 200), ("client", 90)] {
+        let mut files: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
+        for source in sources().into_iter().filter(|source| (source.module == "client") == (program == "client")) {
+            for name in defined_types(&source.code) {
+                files.entry(name).or_default().push(source.path.clone());
+            }
         }
+        assert!(files.len() > least, "types of the {program} are no longer found: {}", files.len());
+        files.retain(|_, files| files.len() > 1);
+        assert!(files.is_empty(), "{program}: one name has one meaning: {files:#?}");
     }
-    assert!(files.len() > 200, "types are no longer found: {}", files.len());
-    files.retain(|_, files| files.len() > 1);
-    assert!(files.is_empty(), "one name has one meaning: {files:#?}");
 }
 
 #[test]

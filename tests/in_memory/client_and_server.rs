@@ -179,7 +179,7 @@ impl World {
             peer: "alice@joined:1".into(),
             may_ask: false,
             stdin_is_script: false,
-            route: None,
+            endpoint: None,
             was_lost: false,
             previous_folder: None,
         };

@@ -9,57 +9,57 @@ use crate::base::limits::{RETRIES_DEFAULT, RETRIES_MAX};
 use crate::config::PORT_DEFAULT;
 use crate::tls::Fingerprint;
 
-/// The word in place of the server that manages named hosts.
+/// The word that stands in place of the server to manage named hosts.
 pub const HOST: &str = "host";
 
-/// Files to and from a berth server, verified and resumable.
+/// Transfers files to and from a berth server, with verification and resume
 #[derive(Debug, Parser)]
 #[command(name = "berth", version, override_usage = "berth [OPTIONS] [USER@]HOST[:PORT] [COMMAND [ARG]...]")]
 pub struct Args {
-    /// Commands to carry out, separated by ';'
+    /// Run these commands, separated by ';'
     #[arg(short = 'c', value_name = "CMD; CMD", conflicts_with = "command")]
     pub commands: Option<OsString>,
-    /// A file of commands, one per line; - is standard input
+    /// Run the commands in FILE, one a line; - is standard input
     #[arg(short = 'f', value_name = "FILE", conflicts_with_all = ["command", "commands"])]
     pub script: Option<PathBuf>,
-    /// Go on after a command failed
+    /// Continue after a command fails
     #[arg(long)]
     pub keep_going: bool,
-    /// One JSON object per line for each result
+    /// Print each result as one line of JSON
     #[arg(long)]
     pub json: bool,
-    /// Nothing on the terminal but results and errors
+    /// Print only results and errors
     #[arg(long)]
     pub quiet: bool,
-    /// Show the digests of files that were moved, too
+    /// Show the digests of the files that get and put transfer
     #[arg(short = 'v', long)]
     pub verbose: bool,
-    /// No progress bar
+    /// Show no progress bar
     #[arg(long)]
     pub no_progress: bool,
-    /// Read the password from FILE, which nobody else may read (else $BERTH_PASSWORD, else a prompt)
+    /// Read the password from FILE, which no other user may read (default: $BERTH_PASSWORD, or a prompt)
     #[arg(long, value_name = "FILE")]
     pub password_file: Option<PathBuf>,
-    /// Take the password from the first line that CMD prints, which /bin/sh runs
+    /// Run CMD with /bin/sh; the first line of its output is the password
     #[arg(long, value_name = "CMD", conflicts_with = "password_file")]
     pub password_command: Option<String>,
     /// Accept only the server with this key
     #[arg(long, value_name = "SHA256:...")]
     pub fingerprint: Option<Fingerprint>,
-    /// Trust a server never seen before without asking
+    /// Trust a new server without asking
     #[arg(long)]
     pub accept_new: bool,
-    /// Try so often to get a lost connection back; 0 is never
+    /// Try N times to restore a lost connection; 0 means never
     #[arg(long, value_name = "N", default_value_t = RETRIES_DEFAULT,
           value_parser = clap::value_parser!(u32).range(..=i64::from(RETRIES_MAX)))]
     pub retries: u32,
     /// Do not encrypt; the server must allow it
     #[arg(long, conflicts_with_all = ["fingerprint", "accept_new"])]
     pub plaintext: bool,
-    /// The server, or the name of a host that 'berth host add' made
+    /// The server, or the name of a host from 'berth host add'
     #[arg(value_name = "[USER@]HOST[:PORT]")]
     pub target: String,
-    /// What to do there
+    /// The command to run; without it, berth opens a shell
     #[arg(value_name = "COMMAND", trailing_var_arg = true, allow_hyphen_values = true)]
     pub command: Vec<OsString>,
 }
@@ -70,41 +70,41 @@ pub struct Args {
     name = "host",
     bin_name = "berth host",
     arg_required_else_help = true,
-    after_help = "A server that is called 'host' itself is reached as host:2121."
+    after_help = "Write host:2121 for a server that is called 'host'."
 )]
 pub struct HostArgs {
-    /// What is to be done.
+    /// The subcommand.
     #[command(subcommand)]
     pub command: HostCommand,
-    /// One JSON object a line
+    /// Print each host as one line of JSON
     #[arg(long, global = true)]
     pub json: bool,
-    /// No remarks; of the options before the word.
+    /// Set from [`Args::quiet`]: `--quiet` before `host` applies here too.
     #[arg(skip)]
     pub quiet: bool,
 }
 
-/// What can be done about named hosts.
+/// The subcommands of `berth host`.
 #[derive(Debug, Subcommand)]
 pub enum HostCommand {
-    /// Keep a server under a name: 'berth NAME' connects to it
+    /// Store a server under a name: 'berth NAME' connects to it
     Add(AddHostArgs),
-    /// Show the hosts that have a name
+    /// List the named hosts
     List,
-    /// Forget names
+    /// Remove named hosts
     Remove {
-        /// Which hosts
+        /// The names of the hosts
         #[arg(required = true)]
         names: Vec<String>,
     },
 }
 
-/// What is said of a named host.
+/// The arguments of `berth host add`.
 #[derive(Debug, clap::Args)]
 pub struct AddHostArgs {
-    /// Letters, digits, '.', '-', '_'; the first a letter or digit
+    /// Letters, digits, '.', '-' and '_'; begins with a letter or digit
     pub name: String,
-    /// The server, and the account there
+    /// The server and the account
     #[arg(value_name = "[USER@]HOST[:PORT]")]
     pub target: String,
     /// Accept only the server with this key
@@ -116,13 +116,13 @@ pub struct AddHostArgs {
     /// The local directory that the shell starts in
     #[arg(long, value_name = "DIR")]
     pub local_directory: Option<PathBuf>,
-    /// What prints the password; it is run by /bin/sh and must not hold the password itself
+    /// Command that prints the password; /bin/sh runs it. It is stored, so it must not contain the password
     #[arg(long, value_name = "CMD")]
     pub password_command: Option<String>,
     /// Do not encrypt; the server must allow it
     #[arg(long, conflicts_with = "fingerprint")]
     pub plaintext: bool,
-    /// Replace a host of this name
+    /// Replace a host with this name
     #[arg(long)]
     pub replace: bool,
 }
@@ -130,7 +130,7 @@ pub struct AddHostArgs {
 /// The server and the account of a login.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoginTarget {
-    /// The account; `None` means the name of the local user.
+    /// The account; `None` if the user did not give one.
     pub user: Option<String>,
     /// A host name or an address, without brackets.
     pub host: String,

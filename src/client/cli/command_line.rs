@@ -42,7 +42,7 @@ impl CommandLine {
         let args = match parse(&arguments) {
             // `berth get --help`.
             Err(error) if error.kind() == ErrorKind::DisplayHelp => {
-                return help_before_host(&arguments).map(Self::Help).ok_or(error);
+                return help_for_command(&arguments).map(Self::Help).ok_or(error);
             }
             parsed => parsed?,
         };
@@ -60,10 +60,10 @@ impl CommandLine {
 }
 
 fn is_about_hosts(args: &Args) -> bool {
-    let is_word =
+    let is_host_subcommand =
         |word: &OsString| word == "help" || HostArgs::command().get_subcommands().any(|known| word == known.get_name());
     let is_host = args.target == HOST && args.commands.is_none() && args.script.is_none();
-    is_host && args.command.first().is_none_or(is_word)
+    is_host && args.command.first().is_none_or(is_host_subcommand)
 }
 
 fn parse(arguments: &[OsString]) -> Result<Args, clap::Error> {
@@ -73,8 +73,8 @@ fn parse(arguments: &[OsString]) -> Result<Args, clap::Error> {
     Args::from_arg_matches(&command.try_get_matches_from(arguments)?)
 }
 
-/// Returns the command in place of the server before `--help`.
-fn help_before_host(arguments: &[OsString]) -> Option<HelpArgs> {
+/// Returns the request of `berth [--json] [--quiet] COMMAND --help`. The parser takes COMMAND as the server.
+fn help_for_command(arguments: &[OsString]) -> Option<HelpArgs> {
     let (last, before) = arguments.get(1..)?.split_last()?;
     let (word, options) = before.split_last()?;
     let is_asked = last == "--help" && options.iter().all(|option| option == "--json" || option == "--quiet");
@@ -95,7 +95,7 @@ fn is_unnamed_command(word: &OsStr) -> bool {
 const HELP_COLUMNS: usize = 80;
 
 const AFTER_HELP: &str = "'berth help COMMAND' explains a command. Without a command, berth opens a shell.\n\
-    'berth host add NAME ...' keeps a server under a name; 'berth host' says more.\n\
+    'berth host add NAME HOST' stores a server under a name; 'berth host' has more.\n\
     Exit: 0 done, 1 a command failed, 2 usage, 3 connection, 4 login, 5 verification, 6 quota or disk full, \
     130 interrupted.";
 

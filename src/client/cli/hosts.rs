@@ -16,7 +16,7 @@ use crate::base::atomic_file::{self, SECRET_FOLDER};
 use crate::base::json::Object;
 use crate::base::limits::NAME_BYTES_MAX;
 use crate::base::text::Escaped;
-use crate::client::cli::args::{Args, HOST, LoginTarget};
+use crate::client::cli::args::{HOST, LoginTarget};
 use crate::client::connection::state::{folder_of_user, lock_folder, replace};
 use crate::client::error::Failure;
 use crate::client::files::local::shown;
@@ -179,76 +179,6 @@ fn check_name(name: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// The server of a session and its settings.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Destination {
-    /// The address and the account.
-    pub target: LoginTarget,
-    /// The fingerprint that the server's key must have.
-    pub fingerprint: Option<Fingerprint>,
-    /// The connection is not encrypted.
-    pub plaintext: bool,
-    /// The remote directory to start in.
-    pub directory: Option<String>,
-    /// The local directory that a shell starts in.
-    pub local_directory: Option<PathBuf>,
-    /// The command that prints the password.
-    pub password_command: Option<String>,
-}
-
-impl Destination {
-    /// Determines the destination. The command line takes precedence over the settings of a named host.
-    pub fn of(args: &Args) -> Result<Self, Failure> {
-        let target = LoginTarget::parse(&args.target).map_err(Failure::Usage)?;
-        let mut destination = match named(&args.target)? {
-            Some(host) => Self::named(host, target.user).map_err(Failure::Usage)?,
-            None => Self::plain(target),
-        };
-        if args.plaintext && destination.fingerprint.is_some() {
-            let text = "the key of this host cannot be checked without encryption; leave out --plaintext";
-            return Err(Failure::Usage(text.into()));
-        }
-        if destination.plaintext && (args.fingerprint.is_some() || args.accept_new) {
-            let text = "this host is kept as one without encryption, where no key can be checked";
-            return Err(Failure::Usage(text.into()));
-        }
-        destination.plaintext |= args.plaintext;
-        destination.fingerprint = args.fingerprint.or(destination.fingerprint);
-        destination.password_command = args.password_command.clone().or(destination.password_command);
-        Ok(destination)
-    }
-
-    fn plain(target: LoginTarget) -> Self {
-        Self {
-            target,
-            fingerprint: None,
-            plaintext: false,
-            directory: None,
-            local_directory: None,
-            password_command: None,
-        }
-    }
-
-    /// Applies a named host. If the user gives another account, the host's directories and password do not
-    /// apply.
-    fn named(host: Host, user: Option<String>) -> Result<Self, String> {
-        let target = host.target()?;
-        let server = Self { fingerprint: host.fingerprint, plaintext: host.plaintext, ..Self::plain(target) };
-        if user.is_some() && user != host.user {
-            return Ok(Self { target: LoginTarget { user, ..server.target }, ..server });
-        }
-        let Host { directory, local_directory, password_command, .. } = host;
-        Ok(Self { directory, local_directory, password_command, ..server })
-    }
-}
-
-/// Returns the user's name for the server: the name of a host, or the address without user and port.
-pub fn name_of(args: &Args, destination: &Destination) -> String {
-    let name = args.target.rsplit_once('@').map_or(&args.target[..], |(_, name)| name);
-    let name = if is_named(name) { name } else { &destination.target.host };
-    Escaped(name.as_bytes()).to_string()
-}
-
 /// Names the setting `key` of the host `name` and its file.
 pub fn setting(name: &str, key: &str) -> String {
     let file = file().unwrap_or_default();
@@ -262,12 +192,12 @@ pub fn may_be_named(text: &str) -> bool {
 
 /// Returns whether a host called `name` exists.
 pub fn is_named(name: &str) -> bool {
-    matches!(named(name), Ok(Some(_)))
+    matches!(find_host(name), Ok(Some(_)))
 }
 
 /// Returns the host that `text` names, with or without a user. Text with a port, or that cannot be a name, is
 /// an address.
-fn named(text: &str) -> Result<Option<Host>, Failure> {
+pub(super) fn find_host(text: &str) -> Result<Option<Host>, Failure> {
     let name = text.rsplit_once('@').map_or(text, |(_, name)| name);
     match file().filter(|_| check_name(name).is_ok()) {
         Some(file) => match Hosts::read(&file) {
@@ -379,17 +309,5 @@ mod tests {
             fs::set_permissions(&file, fs::Permissions::from_mode(mode)).expect("ours");
             assert_eq!(Hosts::read(&file).is_ok(), is_good, "{mode:o}");
         }
-    }
-
-    #[test]
-    fn another_account_of_a_named_host_has_its_own_password_and_folders() {
-        let fingerprint = format!("SHA256:{}A", "a".repeat(42)).parse().expect("a fingerprint");
-        let host = Host { fingerprint: Some(fingerprint), ..kept() };
-        let own = Destination::named(host.clone(), None).expect("valid");
-        assert_eq!(own, Destination::named(host.clone(), Some("ann".into())).expect("valid"));
-        assert_eq!((own.target.port, own.password_command.as_deref()), (99, Some("pass show nas")));
-        let other = Destination::named(host, Some("ben".into())).expect("valid");
-        assert_eq!((other.target.user.as_deref(), &other.target.host[..]), (Some("ben"), "192.168.1.2"));
-        assert_eq!((other.fingerprint, other.password_command, other.directory), (own.fingerprint, None, None));
     }
 }

@@ -2,5 +2,6 @@
 
 pub mod args;
 pub mod command_line;
+pub mod destination;
 pub mod host_commands;
 pub mod hosts;

@@ -50,13 +50,13 @@ impl Shown {
     /// Writes the received bytes.
     pub fn write(&mut self, output: &mut Output, link: &mut Link, bytes: &[u8]) -> Result<(), Failure> {
         if !output.is_terminal {
-            return output.results.content(bytes, &mut || link.works_apart());
+            return output.results.content(bytes, &mut || link.keep_alive());
         }
         self.held.extend_from_slice(bytes);
         let whole = self.held.len() - unfinished(&self.held);
         let text = visible(&self.held[..whole]);
         self.held.drain(..whole);
-        output.results.content(text.as_bytes(), &mut || link.works_apart())
+        output.results.content(text.as_bytes(), &mut || link.keep_alive())
     }
 
     /// Writes the bytes of an incomplete character at the end of the content.

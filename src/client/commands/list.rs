@@ -39,12 +39,12 @@ pub struct View {
     is_long: bool,
     is_single_column: bool,
     with_hidden: bool,
-    order: Order,
+    order: SortOrder,
     is_reversed: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Order {
+enum SortOrder {
     Name,
     LargestFirst,
     NewestFirst,
@@ -54,9 +54,9 @@ impl View {
     /// Reads the option letters. Of two sort orders, the last one counts.
     pub fn of(letters: &str) -> Self {
         let order = match letters.rfind(['S', 't']).map(|at| &letters[at..=at]) {
-            Some("S") => Order::LargestFirst,
-            Some(_) => Order::NewestFirst,
-            None => Order::Name,
+            Some("S") => SortOrder::LargestFirst,
+            Some(_) => SortOrder::NewestFirst,
+            None => SortOrder::Name,
         };
         let is_given = |letter: char| letters.contains(letter);
         Self {
@@ -78,9 +78,9 @@ impl View {
     pub fn sorted(&self, mut entries: Vec<Entry>) -> Vec<Entry> {
         entries.sort_by(|a, b| {
             let by_order = match self.order {
-                Order::Name => Ordering::Equal,
-                Order::LargestFirst => b.size.cmp(&a.size),
-                Order::NewestFirst => b.mtime_ns.cmp(&a.mtime_ns),
+                SortOrder::Name => Ordering::Equal,
+                SortOrder::LargestFirst => b.size.cmp(&a.size),
+                SortOrder::NewestFirst => b.mtime_ns.cmp(&a.mtime_ns),
             };
             by_order.then_with(|| a.name.cmp(&b.name))
         });

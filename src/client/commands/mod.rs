@@ -13,6 +13,7 @@ pub mod partials;
 pub mod put;
 mod refusal;
 pub mod shell_escape;
+mod target;
 pub mod usage;
 
 use crate::base::virtual_path::VPath;

@@ -63,7 +63,7 @@ fn expiry(seconds: i64) -> String {
 }
 
 fn kept(session: &mut Session) -> Result<Vec<Partial>, Failure> {
-    session.persist(kept_now)
+    session.retry_whole(kept_now)
 }
 
 fn kept_now(session: &mut Session) -> Result<Vec<Partial>, Failure> {

@@ -45,9 +45,9 @@ pub fn piped<T>(
     let (pipe, results) = pipe().map_err(|error| Failure::Local(format!("a pipe: {error}")))?;
     // The statement drops this process's copy of the read end, so that an early exit of the reader is detected.
     let mut child = shell(&reader.text).stdin(pipe).spawn().map_err(|error| failure(&error))?;
-    let usual = session.output.divert(results);
+    let saved = session.output.redirect(results);
     let result = command(session).and_then(|result| session.output.flush().map(|()| result));
-    session.output.restore(usual);
+    session.output.restore(saved);
     let status = session.link.interrupt().unheard(|| child.wait()).map_err(|error| failure(&error))?;
     match result {
         Ok(_) | Err(Failure::OutputClosed) if is_interrupted(status) => Err(Failure::Interrupted),

@@ -14,7 +14,7 @@ use crate::client::connection::stream::{PlainStream, Stream};
 use crate::client::connection::tls_stream::TlsStream;
 use crate::client::connection::trust::Trust;
 use crate::client::error::{Failure, IS_BERTH, plain};
-use crate::client::shell::interrupt::Interrupt;
+use crate::client::shell::interrupt::{Interrupt, POLL_MAX};
 use crate::client::ui::confirm::terminal_can_answer;
 use crate::client::ui::output::Output;
 use crate::config::PORT_DEFAULT;
@@ -37,7 +37,7 @@ pub struct Endpoint {
     /// Bytes transferred since the last progress.
     moved_bytes: u64,
     /// The session only checks what happened on the lost connection, so replies are no progress.
-    is_looking_back: bool,
+    is_checking: bool,
 }
 
 /// A server for the first login.
@@ -67,11 +67,11 @@ impl FirstConnection {
         mut password: impl FnMut(&Interrupt) -> Result<Zeroizing<String>, Failure>,
     ) -> Result<(Link, Endpoint), Failure> {
         let Self { host, port, user, trust, tries, retries } = self;
-        let (pipe, binding) = open(&host, port, trust.as_ref(), &interrupt)?;
+        let (stream, binding) = open_stream(&host, port, trust.as_ref(), &interrupt)?;
         if let Some(trust) = &trust {
-            trust.meet(accept_new, terminal_can_answer(), output, &interrupt)?;
+            trust.confirm_new_key(accept_new, terminal_can_answer(), output, &interrupt)?;
         }
-        let mut link = Link::new(pipe, interrupt);
+        let mut link = Link::new(stream, interrupt);
         login::greet(&mut link, binding).map_err(|failure| of_stranger(failure, &host, port))?;
         let mut tried = 1;
         let keys = loop {
@@ -89,10 +89,7 @@ impl FirstConnection {
         if let Some(trust) = &trust {
             trust.remember(output);
         }
-        Ok((
-            link,
-            Endpoint { host, port, user, trust, keys, retries, tried: 0, moved_bytes: 0, is_looking_back: false },
-        ))
+        Ok((link, Endpoint { host, port, user, trust, keys, retries, tried: 0, moved_bytes: 0, is_checking: false }))
     }
 }
 
@@ -103,37 +100,37 @@ impl Endpoint {
     }
 
     /// Notes progress on this connection, so the next loss starts with a fresh count of attempts.
-    pub fn gets_on(&mut self) {
-        if !self.is_looking_back {
+    pub fn note_progress(&mut self) {
+        if !self.is_checking {
             (self.tried, self.moved_bytes) = (0, 0);
         }
     }
 
     /// Notes bytes that were never transferred before. Only many of them count as progress: a server that sends
     /// one byte for each connection would otherwise be retried for ever.
-    pub fn gets_on_by(&mut self, bytes: u64) {
+    pub fn note_new_bytes(&mut self, bytes: u64) {
         self.moved_bytes = self.moved_bytes.saturating_add(bytes);
         if self.moved_bytes >= WORTHWHILE_BYTES {
-            self.gets_on();
+            self.note_progress();
         }
     }
 
-    /// While `is_looking_back` is true, replies do not count as progress.
-    pub fn look_back(&mut self, is_looking_back: bool) {
-        self.is_looking_back = is_looking_back;
+    /// While `is_checking` is true, replies do not count as progress.
+    pub fn set_checking(&mut self, is_checking: bool) {
+        self.is_checking = is_checking;
     }
 
     /// Connects and logs in again, with a pause before each attempt. When the attempts are used up, it returns
     /// `failure` or the failure of the last attempt. A failure that another attempt cannot change is returned
     /// at once.
-    pub fn again(&mut self, failure: Failure, interrupt: &Interrupt, output: &mut Output) -> Result<Link, Failure> {
+    pub fn reconnect(&mut self, failure: Failure, interrupt: &Interrupt, output: &mut Output) -> Result<Link, Failure> {
         let mut why = failure;
         while self.tried < self.retries {
             let wait = wait_before(self.tried, random_share());
             self.tried += 1;
             let (seconds, tried, retries) = (shown_seconds(wait), self.tried, self.retries);
-            output.note(format_args!("{}; reconnecting in {seconds} ({tried} of {retries})", reason(&why)));
-            pause(wait, interrupt)?;
+            output.note(format_args!("{}; reconnecting in {seconds} ({tried} of {retries})", describe_cause(&why)));
+            wait_for_retry(wait, interrupt)?;
             match self.connect(interrupt) {
                 Ok(link) => return Ok(link),
                 Err(failure) if failure.forbids_retry() => return Err(failure),
@@ -142,30 +139,30 @@ impl Endpoint {
         }
         Err(match why {
             failure if self.retries == 0 => failure,
-            failure => Failure::Lost(format!("{}; gave up after {} tries", bare(&failure), self.retries)),
+            failure => Failure::Lost(format!("{}; gave up after {} tries", cause(&failure), self.retries)),
         })
     }
 
     /// Connects and logs in again, once. The server may not have proved itself yet: see [`Link::await_proof`].
     pub fn connect(&mut self, interrupt: &Interrupt) -> Result<Link, Failure> {
         if let Some(trust) = &mut self.trust {
-            trust.renew();
+            trust.prepare_reconnect();
         }
-        let (pipe, binding) = open(&self.host, self.port, self.trust.as_ref(), interrupt)?;
-        let mut link = Link::new(pipe, interrupt.clone());
+        let (stream, binding) = open_stream(&self.host, self.port, self.trust.as_ref(), interrupt)?;
+        let mut link = Link::new(stream, interrupt.clone());
         login::log_in_again(&mut link, &self.user, &self.keys, binding)?;
         Ok(link)
     }
 }
 
 /// Opens a connection, encrypted if there is `trust`. Returns it with the binding that ties a login to it.
-fn open(
+fn open_stream(
     host: &str,
     port: u16,
     trust: Option<&Trust>,
     interrupt: &Interrupt,
 ) -> Result<(Box<dyn Stream>, Binding), Failure> {
-    let pipe = PlainStream::connect(host, port, &mut || interrupt.is_set()).map_err(|error| {
+    let stream = PlainStream::connect(host, port, &mut || interrupt.is_set()).map_err(|error| {
         if interrupt.is_set() {
             return Failure::Interrupted;
         }
@@ -178,10 +175,10 @@ fn open(
         }
         Failure::Connection(format!("cannot connect to {host} port {port}: {error}; does berthd listen there?"))
     })?;
-    let Some(trust) = trust else { return Ok((Box::new(pipe), Binding::None)) };
-    let (pipe, binding) = TlsStream::connect(pipe, trust.pinning(), interrupt)
+    let Some(trust) = trust else { return Ok((Box::new(stream), Binding::None)) };
+    let (stream, binding) = TlsStream::connect(stream, trust.pinning(), interrupt)
         .map_err(|error| of_stranger(trust.explain(error), host, port))?;
-    Ok((Box::new(pipe), binding))
+    Ok((Box::new(stream), binding))
 }
 
 /// Explains the failure of a TCP connection whose server has not completed the greeting.
@@ -207,7 +204,7 @@ fn of_stranger(failure: Failure, host: &str, port: u16) -> Failure {
 }
 
 /// Returns what happened, without the advice for a program that ends.
-fn bare(failure: &Failure) -> String {
+fn cause(failure: &Failure) -> String {
     match failure {
         Failure::Lost(why) => why.clone(),
         // The program itself does what the server's advice says.
@@ -216,10 +213,10 @@ fn bare(failure: &Failure) -> String {
     }
 }
 
-fn reason(failure: &Failure) -> String {
+fn describe_cause(failure: &Failure) -> String {
     match failure {
         Failure::Lost(why) => format!("connection lost: {why}"),
-        failure => bare(failure),
+        failure => cause(failure),
     }
 }
 
@@ -250,14 +247,14 @@ fn shown_seconds(wait: Duration) -> String {
 }
 
 /// Waits, unless the user presses Ctrl-C.
-fn pause(wait: Duration, interrupt: &Interrupt) -> Result<(), Failure> {
+fn wait_for_retry(wait: Duration, interrupt: &Interrupt) -> Result<(), Failure> {
     let end = std::time::Instant::now() + wait;
     while !interrupt.is_set() {
         let left = end.saturating_duration_since(std::time::Instant::now());
         if left.is_zero() {
             return Ok(());
         }
-        let timeout = Timespec::try_from(left.min(WAIT_MAX)).ok();
+        let timeout = Timespec::try_from(left.min(POLL_MAX)).ok();
         // A signal ends the wait early, so that Ctrl-C takes effect at once.
         let _ = poll(&mut [], timeout.as_ref());
     }
@@ -268,8 +265,6 @@ fn pause(wait: Duration, interrupt: &Interrupt) -> Result<(), Failure> {
 const CLOSED: [&str; 3] = ["closed the connection", "connection was cut", "reset by peer"];
 /// The default port of berthd's FTP listener.
 const FTP_PORT: u16 = 2120;
-/// The longest single wait, so that Ctrl-C is noticed even where a signal does not end the wait.
-const WAIT_MAX: Duration = Duration::from_millis(200);
 /// The number of bytes that counts as progress. Several connections may add up to it.
 const WORTHWHILE_BYTES: u64 = 64 * 1024;
 
@@ -295,6 +290,6 @@ mod tests {
     fn a_pause_ends_with_ctrl_c() {
         let interrupt = Interrupt::default();
         interrupt.set();
-        assert_eq!(pause(Duration::from_secs(3600), &interrupt), Err(Failure::Interrupted));
+        assert_eq!(wait_for_retry(Duration::from_secs(3600), &interrupt), Err(Failure::Interrupted));
     }
 }

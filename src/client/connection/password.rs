@@ -14,7 +14,7 @@ use crate::auth::password_prompt::HiddenInput;
 use crate::base::limits::{PASSWORD_BYTES_MAX, PASSWORD_OUTPUT_BYTES_MAX};
 use crate::base::text::Escaped;
 use crate::client::cli::args::Args;
-use crate::client::cli::hosts::Destination;
+use crate::client::cli::destination::Destination;
 use crate::client::error::Failure;
 use crate::client::files::local::shown;
 use crate::client::shell::advice;
@@ -22,7 +22,7 @@ use crate::client::shell::interrupt::Interrupt;
 
 /// Where the password comes from.
 #[derive(Clone)]
-pub enum Source<'a> {
+pub enum PasswordSource<'a> {
     /// A file that other users cannot read.
     File(&'a Path),
     /// The variable `$BERTH_PASSWORD`.
@@ -33,7 +33,7 @@ pub enum Source<'a> {
     Prompt,
 }
 
-impl<'a> Source<'a> {
+impl<'a> PasswordSource<'a> {
     /// Returns the maximum number of passwords. Only a prompt can give more than one.
     pub fn tries(&self) -> u32 {
         if matches!(self, Self::Prompt) { PROMPTS_MAX } else { 1 }
@@ -54,12 +54,17 @@ impl<'a> Source<'a> {
 }
 
 /// Returns the password for `user`. A prompt begins with `remark`.
-pub fn ask(source: Source, user: &str, remark: &str, interrupt: &Interrupt) -> Result<Zeroizing<String>, Failure> {
+pub fn ask(
+    source: PasswordSource,
+    user: &str,
+    remark: &str,
+    interrupt: &Interrupt,
+) -> Result<Zeroizing<String>, Failure> {
     match source {
-        Source::File(path) => from_file(path),
-        Source::Environment(password) => check(password, "$BERTH_PASSWORD"),
-        Source::Command(command) => from_command(command, interrupt),
-        Source::Prompt => from_prompt(user, remark, interrupt),
+        PasswordSource::File(path) => from_file(path),
+        PasswordSource::Environment(password) => check(password, "$BERTH_PASSWORD"),
+        PasswordSource::Command(command) => from_command(command, interrupt),
+        PasswordSource::Prompt => from_prompt(user, remark, interrupt),
     }
 }
 

@@ -8,7 +8,7 @@ use crate::base::virtual_path::VPath;
 use crate::client::connection::endpoint::Endpoint;
 use crate::client::connection::incoming::Event;
 use crate::client::connection::link::Link;
-use crate::client::connection::retry::{changes_once, settle};
+use crate::client::connection::repeated_request::{changes_once, interpret_reply};
 use crate::client::connection::state::StateFolder;
 use crate::client::error::{Failure, unexpected};
 use crate::client::shell::lexer::Word;
@@ -39,12 +39,60 @@ pub struct Session {
     /// Standard input holds the commands, so it cannot be the content of a file.
     pub stdin_is_script: bool,
     /// How to reconnect; `None` if a lost connection ends the session.
-    pub route: Option<Endpoint>,
+    pub endpoint: Option<Endpoint>,
     /// The session has reconnected, and the user has not been told yet that the new connection works.
     pub was_lost: bool,
 }
 
+/// How far [`Session::call_each`] has got: numbers of requests.
+#[derive(Default)]
+struct Calls {
+    answered: usize,
+    sent: usize,
+    /// These were sent before, on connections that were lost.
+    repeated: usize,
+}
+
+impl Calls {
+    /// Notes that the connection was lost, so everything that is not answered is sent again.
+    fn repeat(&mut self) {
+        self.repeated = self.repeated.max(self.sent);
+        self.sent = self.answered;
+    }
+
+    /// Returns whether `request`, the next to be answered, may have been carried out before.
+    fn is_doubtful(&self, request: &Request) -> bool {
+        self.answered < self.repeated && changes_once(request)
+    }
+
+    /// Returns how many requests may be sent now. A request that may have been carried out is sent alone, so that
+    /// its effect can be checked.
+    fn sent_max(&self, requests: &[Request]) -> usize {
+        if self.is_doubtful(&requests[self.answered]) {
+            return self.answered + 1;
+        }
+        (self.answered..self.repeated).find(|at| changes_once(&requests[*at])).unwrap_or(requests.len())
+    }
+}
+
 impl Session {
+    /// Creates a session that asks no questions and starts in the home directory.
+    pub fn new(link: Link, endpoint: Endpoint, output: Output, state: StateFolder, progress: Style) -> Self {
+        Self {
+            link,
+            folder: VPath::root(),
+            previous_folder: None,
+            output,
+            state,
+            progress,
+            peer: endpoint.peer(),
+            may_ask: false,
+            stdin_is_script: false,
+            endpoint: Some(endpoint),
+            was_lost: false,
+        }
+    }
+
     /// Sends one request and waits for its reply.
     pub fn call(&mut self, request: &Request) -> Result<Reply, Failure> {
         let mut reply = None;
@@ -63,52 +111,50 @@ impl Session {
             return Ok(());
         }
         self.check_link()?;
-        // Requests before `repeated` were sent before, on connections that were lost.
-        let (mut asked, mut answered, mut repeated) = (0, 0, 0);
-        while let Some(request) = requests.get(answered) {
-            // A request that may have been carried out is sent alone, so that its effect can be checked.
-            let is_doubtful = answered < repeated && changes_once(request);
-            let next_doubtful = || (answered..repeated).find(|at| changes_once(&requests[*at]));
-            let ahead = if is_doubtful { answered + 1 } else { next_doubtful().unwrap_or(requests.len()) };
-            match self.exchange(&requests[..ahead], &mut asked) {
-                Ok(result) => {
-                    self.gets_on();
-                    let result = if is_doubtful { self.settle(request, result) } else { result };
-                    on_reply(self, answered, result);
-                    answered += 1;
-                }
-                Err(failure) => {
-                    let is_unknown = requests[answered..asked].iter().any(changes_once);
-                    let connected = self.reconnect(failure);
-                    connected.map_err(|failure| if is_unknown { self.call_unknown(failure) } else { failure })?;
-                    repeated = repeated.max(asked);
-                    asked = answered;
-                }
+        let mut calls = Calls::default();
+        while let Some(request) = requests.get(calls.answered) {
+            let result = self.retry(
+                &mut calls,
+                |session, calls| session.exchange(&requests[..calls.sent_max(requests)], &mut calls.sent),
+                |_, calls| {
+                    calls.repeat();
+                    Ok(())
+                },
+            );
+            let mut result =
+                result.map_err(|failure| match requests[calls.answered..calls.sent].iter().any(changes_once) {
+                    true => self.result_unknown(failure),
+                    false => failure,
+                })?;
+            if calls.is_doubtful(request) {
+                result = self.interpret_repeated(request, result);
             }
+            on_reply(self, calls.answered, result);
+            calls.answered += 1;
         }
         Ok(())
     }
 
     /// Interprets the reply to a request that may have been carried out before.
-    fn settle(&mut self, request: &Request, answer: Result<Reply, Failure>) -> Result<Reply, Failure> {
+    fn interpret_repeated(&mut self, request: &Request, answer: Result<Reply, Failure>) -> Result<Reply, Failure> {
         let kind_at = |path: &Name| match self.call(&Request::Stat { path: path.clone() }) {
             Ok(Reply::Stat { entry, .. }) => Ok(Some(entry.kind)),
             Ok(_) => Err(unexpected()),
             Err(failure) if failure.is_refusal(ErrorCode::NotFound) => Ok(None),
             Err(failure) => Err(failure),
         };
-        let (reply, remark) = settle(request, answer, kind_at)?;
+        let (reply, remark) = interpret_reply(request, answer, kind_at)?;
         if let Some(remark) = remark {
             self.output.note(remark);
         }
         Ok(reply)
     }
 
-    /// Sends as many of `requests` as fit, after the first `asked`, and receives the next reply.
-    fn exchange(&mut self, requests: &[Request], asked: &mut usize) -> Result<Result<Reply, Failure>, Failure> {
-        while *asked < requests.len() && self.link.has_room() {
-            self.link.request(&requests[*asked])?;
-            *asked += 1;
+    /// Sends as many of `requests` as fit, after the first `sent`, and receives the next reply.
+    fn exchange(&mut self, requests: &[Request], sent: &mut usize) -> Result<Result<Reply, Failure>, Failure> {
+        while *sent < requests.len() && self.link.has_room() {
+            self.link.request(&requests[*sent])?;
+            *sent += 1;
         }
         match self.link.receive()?.event {
             Event::Reply(Reply::Error(error)) => Ok(Err(Failure::Refused(error))),
@@ -118,7 +164,7 @@ impl Session {
     }
 
     /// Adds to `failure` that the last request may have been carried out.
-    fn call_unknown(&mut self, failure: Failure) -> Failure {
+    fn result_unknown(&mut self, failure: Failure) -> Failure {
         let text = "the result of the last request is not known; check before you repeat it";
         match failure {
             Failure::Lost(why) => Failure::Connection(format!("connection lost: {why}; {text}")),
@@ -126,82 +172,6 @@ impl Session {
                 self.output.complain(text);
                 failure
             }
-        }
-    }
-
-    // ---- Lost connections -----------------------------------------------------------------
-
-    /// Does `work`, and starts it again on another connection if a connection is lost. `work` must be
-    /// repeatable.
-    pub fn persist<T>(&mut self, mut work: impl FnMut(&mut Self) -> Result<T, Failure>) -> Result<T, Failure> {
-        self.check_link()?;
-        loop {
-            match work(self) {
-                Ok(done) => {
-                    self.gets_on();
-                    return Ok(done);
-                }
-                Err(failure) => self.reconnect(failure)?,
-            }
-        }
-    }
-
-    /// Reconnects if `failure` is a lost connection; otherwise returns `failure`. The replies to all earlier
-    /// requests are lost.
-    pub fn reconnect(&mut self, failure: Failure) -> Result<(), Failure> {
-        let Some(route) = self.route.as_mut().filter(|_| failure.is_lost()) else { return Err(failure) };
-        let interrupt = self.link.interrupt().clone();
-        let mut link = route.again(failure, &interrupt, &mut self.output)?;
-        link.inherit_on_wait(&mut self.link);
-        self.link = link;
-        self.was_lost = true;
-        Ok(())
-    }
-
-    /// Detects a connection that ended while the session was idle, and reconnects. Called before requests whose
-    /// repetition would have to be explained to the user.
-    pub fn check_link(&mut self) -> Result<(), Failure> {
-        match self.link.look() {
-            Ok(()) => Ok(()),
-            Err(error) => self.reconnect(error.into()),
-        }
-    }
-
-    /// Notes progress that another connection need not repeat.
-    pub fn gets_on(&mut self) {
-        if let Some(route) = &mut self.route {
-            route.gets_on();
-        }
-        self.note_connected();
-    }
-
-    /// Notes the transfer of `bytes` beyond the furthest position so far.
-    pub fn gets_on_by(&mut self, bytes: u64) {
-        if let Some(route) = &mut self.route {
-            route.gets_on_by(bytes);
-        }
-        self.note_connected();
-    }
-
-    fn note_connected(&mut self) {
-        if std::mem::take(&mut self.was_lost) {
-            self.output.note("connected again");
-        }
-    }
-
-    /// Runs requests that check what happened on a lost connection. Their replies are no progress: a server
-    /// that answers only these would be retried for ever.
-    pub fn look_back<T>(&mut self, ask: impl FnOnce(&mut Self) -> T) -> T {
-        self.route.iter_mut().for_each(|route| route.look_back(true));
-        let answer = ask(self);
-        self.route.iter_mut().for_each(|route| route.look_back(false));
-        answer
-    }
-
-    /// Tells the user that a transfer resumes at `percent` after a lost connection.
-    pub fn resumes(&mut self, percent: u64) {
-        if std::mem::take(&mut self.was_lost) {
-            self.output.note(format_args!("resumed at {percent}%"));
         }
     }
 
@@ -247,8 +217,8 @@ impl Session {
     /// running transfers are cancelled. The next command reconnects without a pause, however many attempts this
     /// one made, because its user gave up and may know that the server is back.
     pub fn recover(&mut self) {
-        if let Some(route) = &mut self.route {
-            route.gets_on();
+        if let Some(endpoint) = &mut self.endpoint {
+            endpoint.note_progress();
         }
         self.link.interrupt().clear();
         self.link.abandon_all();

@@ -24,7 +24,7 @@ pub struct UploadRecord {
     /// The upload's id on the server.
     pub upload_id: UploadId,
     /// The mark of the local file.
-    pub source: SourceMark,
+    pub source: FileStamp,
 }
 
 /// The directory that the interrupted transfer of a tree created.
@@ -36,7 +36,7 @@ pub struct TreeRecord {
 
 /// Identifies one state of a local file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SourceMark {
+pub struct FileStamp {
     /// The device number.
     pub device: u64,
     /// The inode number.
@@ -95,7 +95,7 @@ impl StateFolder {
     }
 
     /// Removes a record.
-    pub fn drop_upload(&self, key: &str) {
+    pub fn remove_upload(&self, key: &str) {
         if let Some(path) = self.upload_path(key) {
             let _ = fs::remove_file(path);
         }
@@ -115,7 +115,7 @@ impl StateFolder {
     }
 
     /// Removes the record of a tree.
-    pub fn drop_tree(&self, key: &str) {
+    pub fn remove_tree(&self, key: &str) {
         if let Some(path) = self.tree_path(key) {
             let _ = fs::remove_file(path);
         }
@@ -160,18 +160,18 @@ mod tests {
         let state = StateFolder::at(Some(folder.path().join("a/berth")));
         let record = UploadRecord {
             upload_id: UploadId([7; 16]),
-            source: SourceMark { device: 1, inode: 2, size: 3, mtime_ns: -4 },
+            source: FileStamp { device: 1, inode: 2, size: 3, mtime_ns: -4 },
         };
         assert!(state.keep_upload("key", &record));
         assert_eq!(state.find_upload("key"), Some(record));
         assert_eq!(state.find_upload("other"), None);
-        state.drop_upload("key");
+        state.remove_upload("key");
         assert_eq!(state.find_upload("key"), None);
         assert!(!StateFolder::at(None).keep_upload(
             "key",
             &UploadRecord {
                 upload_id: UploadId([0; 16]),
-                source: SourceMark { device: 0, inode: 0, size: 0, mtime_ns: 0 },
+                source: FileStamp { device: 0, inode: 0, size: 0, mtime_ns: 0 },
             }
         ));
     }

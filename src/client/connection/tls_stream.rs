@@ -8,14 +8,14 @@ use crate::base::limits::{CONTROL_BYTES_MAX_BEFORE_LOGIN, HANDSHAKE_TIMEOUT};
 use crate::base::text::Escaped;
 use crate::client::connection::stream::Stream;
 use crate::client::error::LinkError;
-use crate::client::shell::interrupt::Interrupt;
+use crate::client::shell::interrupt::{Interrupt, POLL_MAX};
 use crate::tls::{Pinning, Received, Sealed};
 use crate::wire::Reply;
 use crate::wire::frame::{self, Frame};
 
 /// A TLS client connection over the stream `P`.
 pub struct TlsStream<P: Stream> {
-    pipe: P,
+    stream: P,
     sealed: Sealed,
     /// Bytes of the last `send` that are encrypted but not flushed or reported yet. The next `send` gets the
     /// same bytes again.
@@ -26,16 +26,16 @@ impl<P: Stream> TlsStream<P> {
     /// Does the TLS handshake with a server whose key `pinning` accepts. Also returns the binding that ties a
     /// login to this connection.
     pub fn connect(
-        pipe: P,
+        stream: P,
         pinning: &std::sync::Arc<Pinning>,
         interrupt: &Interrupt,
     ) -> Result<(Self, Binding), LinkError> {
         let config = pinning.client_config().map_err(|error| LinkError::Lost(error.to_string()))?;
         let sealed = Sealed::client(config).map_err(|error| LinkError::Lost(error.to_string()))?;
-        let mut pipe = Self { pipe, sealed, unreported: 0 };
-        let mut heard = Vec::new();
+        let mut stream = Self { stream, sealed, unreported: 0 };
+        let mut first_bytes = Vec::new();
         let deadline = Instant::now() + HANDSHAKE_TIMEOUT;
-        while pipe.sealed.is_handshaking() || pipe.sealed.wants_flush() {
+        while stream.sealed.is_handshaking() || stream.sealed.wants_flush() {
             if interrupt.is_set() {
                 return Err(LinkError::Interrupted);
             }
@@ -45,15 +45,15 @@ impl<P: Stream> TlsStream<P> {
                     HANDSHAKE_TIMEOUT.as_secs()
                 )));
             }
-            pipe.shake_hands(&mut heard).map_err(|error| explain(&heard, &error))?;
+            stream.handshake_step(&mut first_bytes).map_err(|error| explain(&first_bytes, &error))?;
         }
-        let binding = pipe.sealed.binding().map_err(|error| explain(&[], &error))?;
-        Ok((pipe, binding))
+        let binding = stream.sealed.binding().map_err(|error| explain(&[], &error))?;
+        Ok((stream, binding))
     }
 
     /// Does one round of the handshake.
-    fn shake_hands(&mut self, heard: &mut Vec<u8>) -> io::Result<()> {
-        let mut socket = Raw { pipe: &mut self.pipe, heard: Some(heard) };
+    fn handshake_step(&mut self, first_bytes: &mut Vec<u8>) -> io::Result<()> {
+        let mut socket = StreamIo { stream: &mut self.stream, first_bytes: Some(first_bytes) };
         self.sealed.flush(&mut socket)?;
         if !self.sealed.is_handshaking() {
             return Ok(());
@@ -64,7 +64,7 @@ impl<P: Stream> TlsStream<P> {
             Ok(Received::End) => Err(io::ErrorKind::UnexpectedEof.into()),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.pipe.wait(self.sealed.wants_flush(), WAIT_MAX)
+                self.stream.wait(self.sealed.wants_flush(), POLL_MAX)
             }
             Err(error) => Err(error),
         }
@@ -73,8 +73,8 @@ impl<P: Stream> TlsStream<P> {
 
 /// Explains why the handshake failed. A server without a free connection slot says so without encryption. That
 /// text is reported, but only as a lost connection, because it is not authenticated.
-fn explain(heard: &[u8], error: &io::Error) -> LinkError {
-    if let Ok(Some((Frame::Control { body, .. }, _))) = frame::decode(heard, CONTROL_BYTES_MAX_BEFORE_LOGIN)
+fn explain(first_bytes: &[u8], error: &io::Error) -> LinkError {
+    if let Ok(Some((Frame::Control { body, .. }, _))) = frame::decode(first_bytes, CONTROL_BYTES_MAX_BEFORE_LOGIN)
         && let Ok(Reply::Error(error)) = serde_json::from_slice(body)
     {
         return LinkError::Lost(Escaped(error.message.as_bytes()).to_string());
@@ -87,7 +87,7 @@ fn explain(heard: &[u8], error: &io::Error) -> LinkError {
 
 impl<P: Stream> Stream for TlsStream<P> {
     fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut socket = Raw { pipe: &mut self.pipe, heard: None };
+        let mut socket = StreamIo { stream: &mut self.stream, first_bytes: None };
         if !self.sealed.flush(&mut socket)? {
             return Err(io::ErrorKind::WouldBlock.into());
         }
@@ -104,7 +104,7 @@ impl<P: Stream> Stream for TlsStream<P> {
     }
 
     fn recv(&mut self, room: &mut [u8]) -> io::Result<usize> {
-        let mut socket = Raw { pipe: &mut self.pipe, heard: None };
+        let mut socket = StreamIo { stream: &mut self.stream, first_bytes: None };
         // Send what TLS itself has queued. If this fails, the next `send` reports the error.
         let _ = self.sealed.flush(&mut socket);
         match self.sealed.receive(&mut socket, room)? {
@@ -118,11 +118,11 @@ impl<P: Stream> Stream for TlsStream<P> {
         if self.sealed.holds_input() {
             return Ok(());
         }
-        self.pipe.wait(for_write || self.sealed.wants_flush(), timeout)
+        self.stream.wait(for_write || self.sealed.wants_flush(), timeout)
     }
 
     fn end_with_reset(&mut self) {
-        self.pipe.end_with_reset();
+        self.stream.end_with_reset();
     }
 }
 
@@ -130,35 +130,35 @@ impl<P: Stream> Drop for TlsStream<P> {
     fn drop(&mut self) {
         // A close notification lets the server tell a normal end from a cut. If it fails, the server loses
         // nothing.
-        let _ = self.sealed.close(&mut Raw { pipe: &mut self.pipe, heard: None });
+        let _ = self.sealed.close(&mut StreamIo { stream: &mut self.stream, first_bytes: None });
     }
 }
 
 /// Adapts a stream to rustls.
-struct Raw<'a, P> {
-    pipe: &'a mut P,
+struct StreamIo<'a, P> {
+    stream: &'a mut P,
     /// Collects the first bytes that arrive, if set.
-    heard: Option<&'a mut Vec<u8>>,
+    first_bytes: Option<&'a mut Vec<u8>>,
 }
 
-impl<P: Stream> Read for Raw<'_, P> {
+impl<P: Stream> Read for StreamIo<'_, P> {
     fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
-        let count = self.pipe.recv(room)?;
-        if let Some(heard) = &mut self.heard {
-            let kept = count.min(CONTROL_BYTES_MAX_BEFORE_LOGIN.saturating_sub(heard.len()));
-            heard.extend_from_slice(&room[..kept]);
+        let count = self.stream.recv(room)?;
+        if let Some(first_bytes) = &mut self.first_bytes {
+            let kept = count.min(CONTROL_BYTES_MAX_BEFORE_LOGIN.saturating_sub(first_bytes.len()));
+            first_bytes.extend_from_slice(&room[..kept]);
         }
         Ok(count)
     }
 }
 
-impl<P: Stream> Write for Raw<'_, P> {
+impl<P: Stream> Write for StreamIo<'_, P> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.pipe.send(bytes)
+        self.stream.send(bytes)
     }
 
     fn write_vectored(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.pipe.send_parts(parts)
+        self.stream.send_parts(parts)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -166,7 +166,5 @@ impl<P: Stream> Write for Raw<'_, P> {
     }
 }
 
-/// The longest single wait, so that Ctrl-C is noticed even where a signal does not end the wait.
-const WAIT_MAX: Duration = Duration::from_millis(200);
 /// The maximum number of bytes encrypted and sent in one call, before the input is checked.
 const SEND_BYTES_MAX: usize = 256 * 1024;

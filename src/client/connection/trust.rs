@@ -23,11 +23,11 @@ use crate::tls::{Fingerprint, Pinning};
 #[derive(Clone)]
 pub struct Trust {
     /// `host:port`, as in `known_hosts.json`.
-    place: String,
+    host_and_port: String,
     file: Option<PathBuf>,
     known: Option<Fingerprint>,
     /// The fingerprint that the user gave. It takes precedence over `known`.
-    told: Option<Fingerprint>,
+    given: Option<Fingerprint>,
     pinning: Arc<Pinning>,
 }
 
@@ -38,16 +38,16 @@ struct KnownHosts {
 }
 
 impl Trust {
-    /// Looks up the key of the server at `host` and `port`. `told` is the fingerprint that the user gave. If
+    /// Looks up the key of the server at `host` and `port`. `given` is the fingerprint that the user gave. If
     /// the known keys cannot be read, the server is not trusted.
-    pub fn of(state: &StateFolder, host: &str, port: u16, told: Option<Fingerprint>) -> Result<Self, Failure> {
+    pub fn of(state: &StateFolder, host: &str, port: u16, given: Option<Fingerprint>) -> Result<Self, Failure> {
         let host = host.to_lowercase();
-        let place = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+        let host_and_port = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
         let file = state.known_hosts();
         let known = match file.as_deref().map(|file| (file, KnownHosts::read(file))) {
-            Some((_, Ok(known))) => known.hosts.get(&place).copied(),
+            Some((_, Ok(known))) => known.hosts.get(&host_and_port).copied(),
             // A user who gives the fingerprint needs no file.
-            Some(_) if told.is_some() => None,
+            Some(_) if given.is_some() => None,
             Some((file, Err(problem))) => {
                 return Err(Failure::Local(format!(
                     "{} {problem}, so no server can be recognized: restore it from a backup, or remove it and confirm \
@@ -57,14 +57,14 @@ impl Trust {
             }
             None => None,
         };
-        Ok(Self { place, file, known, told, pinning: Pinning::new(told.or(known)) })
+        Ok(Self { host_and_port, file, known, given, pinning: Pinning::new(given.or(known)) })
     }
 
     /// Prepares for another connection. Only the server that proved itself on this connection is accepted, even
     /// if the file changes meanwhile.
-    pub fn renew(&mut self) {
+    pub fn prepare_reconnect(&mut self) {
         self.known = self.known.or(self.pinning.seen());
-        self.pinning = Pinning::new(self.told.or(self.known));
+        self.pinning = Pinning::new(self.given.or(self.known));
     }
 
     /// Returns the key check for the TLS handshake.
@@ -75,14 +75,14 @@ impl Trust {
     /// Explains a failed connection. The server's key may be the reason.
     pub fn explain(&self, error: LinkError) -> Failure {
         let Some(seen) = self.pinning.seen() else { return error.into() };
-        let place = Escaped(self.place.as_bytes());
-        match (self.told, self.known) {
-            (Some(told), _) if told != seen => Failure::Login(format!(
-                "the key of {place} is {seen}, not {told} as given; \
+        let host_and_port = Escaped(self.host_and_port.as_bytes());
+        match (self.given, self.known) {
+            (Some(given), _) if given != seen => Failure::Login(format!(
+                "the key of {host_and_port} is {seen}, not {given} as given; \
                  ask the administrator what `berthd fingerprint` prints on the server"
             )),
             (None, Some(known)) if known != seen => Failure::Login(format!(
-                "the key of {place} has changed: it was {known} and is {seen} now; somebody may be in between, or \
+                "the key of {host_and_port} has changed: it was {known} and is {seen} now; somebody may be in between, or \
                  the server was set up anew: ask its administrator what `berthd fingerprint` prints there, and if \
                  that is the new one, connect once with --fingerprint {seen}"
             )),
@@ -91,35 +91,35 @@ impl Trust {
     }
 
     /// Asks the user about a new key, unless an option has decided that.
-    pub fn meet(
+    pub fn confirm_new_key(
         &self,
         accept_new: bool,
         may_ask: bool,
         output: &mut Output,
         interrupt: &Interrupt,
     ) -> Result<(), Failure> {
-        let Some(seen) = self.pinning.seen().filter(|_| self.told.is_none() && self.known.is_none()) else {
+        let Some(seen) = self.pinning.seen().filter(|_| self.given.is_none() && self.known.is_none()) else {
             return Ok(());
         };
-        let place = Escaped(self.place.as_bytes());
+        let host_and_port = Escaped(self.host_and_port.as_bytes());
         if accept_new {
-            output.note(format_args!("{place} is new here; its key is {seen}"));
+            output.note(format_args!("{host_and_port} is new here; its key is {seen}"));
             return Ok(());
         }
         if !may_ask {
             return Err(Failure::Login(format!(
-                "{place} is not known here; its key is {seen}; if `berthd fingerprint` prints the same there, \
+                "{host_and_port} is not known here; its key is {seen}; if `berthd fingerprint` prints the same there, \
                  connect with --fingerprint {seen}; --accept-new trusts it unseen"
             )));
         }
         let question = format!(
-            "{place} is not known here. Its key is\n  {seen}\n\
+            "{host_and_port} is not known here. Its key is\n  {seen}\n\
              Compare it with `berthd fingerprint` on the server. Trust it?"
         );
         if confirm(output, interrupt, &question)? {
             return Ok(());
         }
-        Err(Failure::Login(format!("{place} is not trusted; nothing was sent")))
+        Err(Failure::Login(format!("{host_and_port} is not trusted; nothing was sent")))
     }
 
     /// Stores the key of a server that has proved itself. If that fails, the user is told, because the next
@@ -133,7 +133,7 @@ impl Trust {
             };
             return output.note(format_args!("the server's key is not remembered: {text}"));
         };
-        match KnownHosts::add(file, &self.place, seen) {
+        match KnownHosts::add(file, &self.host_and_port, seen) {
             Ok(()) => {}
             Err(AddError::Unusable(problem)) => output.note(format_args!(
                 "the server's key is not remembered, because {} {problem}; restore it from a backup, or remove it",
@@ -174,11 +174,11 @@ impl KnownHosts {
     }
 
     /// Adds one key under a lock, because other clients may add keys at the same time.
-    fn add(path: &Path, place: &str, fingerprint: Fingerprint) -> Result<(), AddError> {
+    fn add(path: &Path, host_and_port: &str, fingerprint: Fingerprint) -> Result<(), AddError> {
         let failure = |error: io::Error| AddError::Unwritten(Failure::local(path, &error));
         let _lock = lock_folder(path.parent().unwrap_or(Path::new("."))).map_err(failure)?;
         let mut known = Self::read(path).map_err(AddError::Unusable)?;
-        known.hosts.insert(place.to_string(), fingerprint);
+        known.hosts.insert(host_and_port.to_string(), fingerprint);
         write_whole(path, &known).map_err(failure)
     }
 }
@@ -208,8 +208,8 @@ mod tests {
         for damaged in ["", "{", r#"{"hosts":{"host:1":"SHA256:short"}}"#] {
             std::fs::write(&file, damaged).expect("writable");
             assert!(matches!(known("host", 1), Err(Failure::Local(_))), "{damaged}");
-            let told = Trust::of(&state, "host", 1, Some(fingerprint('c'))).expect("it needs no file");
-            assert_eq!((told.known, told.told), (None, Some(fingerprint('c'))));
+            let given = Trust::of(&state, "host", 1, Some(fingerprint('c'))).expect("it needs no file");
+            assert_eq!((given.known, given.given), (None, Some(fingerprint('c'))));
             assert!(KnownHosts::add(&file, "host:1", fingerprint('c')).is_err(), "what is there may be repaired");
         }
         std::fs::remove_file(&file).expect("ours");

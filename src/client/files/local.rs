@@ -14,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 use crate::base::digest::Digest;
 use crate::base::limits::PIECE_BYTES;
 use crate::base::text::Escaped;
-use crate::client::connection::state::SourceMark;
+use crate::client::connection::state::FileStamp;
 use crate::client::error::Failure;
 use crate::client::files::spellings::Names;
 use crate::client::shell::advice;
@@ -22,16 +22,16 @@ use crate::client::shell::interrupt::Watch;
 use crate::wire::message::Name;
 
 /// A local file that is being uploaded, and the digest of the bytes read so far.
-pub struct Source {
+pub struct UploadSource {
     file: File,
     path: PathBuf,
-    mark: SourceMark,
+    stamp: FileStamp,
     mode: u32,
     hash: Sha256,
     read_bytes: u64,
 }
 
-impl Source {
+impl UploadSource {
     /// Opens a regular file. A pipe or device is refused without waiting for its other end.
     pub fn open(path: &Path) -> Result<Self, Failure> {
         let failure = |error: io::Error| Failure::local(path, &error);
@@ -58,7 +58,7 @@ impl Source {
         Ok(Self {
             file,
             path: path.to_path_buf(),
-            mark: mark_of(&metadata),
+            stamp: stamp_of(&metadata),
             mode: metadata.mode(),
             hash: Sha256::new(),
             read_bytes: 0,
@@ -66,8 +66,8 @@ impl Source {
     }
 
     /// Returns the mark of the file's state when it was opened.
-    pub fn mark(&self) -> SourceMark {
-        self.mark
+    pub fn stamp(&self) -> FileStamp {
+        self.stamp
     }
 
     /// Returns the file's mode: permission bits and file type.
@@ -82,24 +82,24 @@ impl Source {
 
     /// Returns whether all bytes of the initial size have been read.
     pub fn is_at_end(&self) -> bool {
-        self.read_bytes >= self.mark.size
+        self.read_bytes >= self.stamp.size
     }
 
-    /// Reads the next bytes into `room`. The caller must then pass the bytes read to [`Source::took`].
+    /// Reads the next bytes into `room`. The caller must then pass the bytes read to [`UploadSource::hash_read`].
     pub fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
-        let left = usize::try_from(self.mark.size - self.read_bytes).unwrap_or(usize::MAX);
+        let left = usize::try_from(self.stamp.size - self.read_bytes).unwrap_or(usize::MAX);
         let room_bytes = room.len().min(left);
         self.file.read(&mut room[..room_bytes])
     }
 
     /// Adds the bytes that were just read to the digest.
-    pub fn took(&mut self, bytes: &[u8]) {
+    pub fn hash_read(&mut self, bytes: &[u8]) {
         self.hash.update(bytes);
         self.read_bytes += bytes.len() as u64;
     }
 
     /// Reads the first `bytes` and returns their digest.
-    pub fn skip(&mut self, bytes: u64, watch: Watch) -> Result<Digest, Failure> {
+    pub fn hash_prefix(&mut self, bytes: u64, watch: Watch) -> Result<Digest, Failure> {
         let hash = hash_up_to(&mut self.file, bytes, watch).map_err(|error| self.failure(error))?;
         self.hash = hash.0.clone();
         self.read_bytes = hash.1;
@@ -121,19 +121,19 @@ impl Source {
 
     /// Checks whether the file changed while it was read. If its time or size differs, it is read again,
     /// because it may only have been touched or appended to.
-    pub fn look_again(&mut self, watch: Watch) -> Result<Reading, Failure> {
+    pub fn check_unchanged(&mut self, watch: Watch) -> Result<Reading, Failure> {
         let metadata = self.file.metadata().map_err(|error| Failure::local(&self.path, &error))?;
-        let now = mark_of(&metadata);
-        if !self.is_at_end() || now.size < self.mark.size {
+        let now = stamp_of(&metadata);
+        if !self.is_at_end() || now.size < self.stamp.size {
             return Ok(Reading::Torn);
         }
-        if now == self.mark {
+        if now == self.stamp {
             return Ok(Reading::Whole { appended: 0 });
         }
         io::Seek::rewind(&mut self.file).map_err(|error| Failure::local(&self.path, &error))?;
-        let (hash, bytes) = hash_up_to(&mut self.file, self.mark.size, watch).map_err(|error| self.failure(error))?;
+        let (hash, bytes) = hash_up_to(&mut self.file, self.stamp.size, watch).map_err(|error| self.failure(error))?;
         let is_same = bytes == self.read_bytes && Digest::finish(hash) == Digest::finish(self.hash.clone());
-        Ok(if is_same { Reading::Whole { appended: now.size - self.mark.size } } else { Reading::Torn })
+        Ok(if is_same { Reading::Whole { appended: now.size - self.stamp.size } } else { Reading::Torn })
     }
 
     /// Returns the digest of all bytes that were read.
@@ -183,8 +183,8 @@ pub fn names_in(path: &[u8]) -> Option<Names> {
 
 /// Returns the digest of a whole local file.
 pub fn digest_of(path: &Path, watch: Watch) -> Result<Digest, Failure> {
-    let mut source = Source::open(path)?;
-    source.skip(u64::MAX, watch)
+    let mut source = UploadSource::open(path)?;
+    source.hash_prefix(u64::MAX, watch)
 }
 
 /// Formats a path for a terminal, with control characters escaped.
@@ -237,9 +237,9 @@ pub(in crate::client) fn hash_up_to(file: &mut File, bytes_max: u64, watch: Watc
 }
 
 /// Returns a mark that identifies the state of a file, as far as metadata can.
-pub fn mark_of(metadata: &fs::Metadata) -> SourceMark {
+pub fn stamp_of(metadata: &fs::Metadata) -> FileStamp {
     let mtime_ns = metadata.mtime().saturating_mul(1_000_000_000).saturating_add(metadata.mtime_nsec());
-    SourceMark { device: metadata.dev(), inode: metadata.ino(), size: metadata.len(), mtime_ns }
+    FileStamp { device: metadata.dev(), inode: metadata.ino(), size: metadata.len(), mtime_ns }
 }
 
 #[cfg(test)]
@@ -252,18 +252,18 @@ mod tests {
         let folder = tempfile::tempdir().expect("temporary folder");
         let path = folder.path().join("a");
         fs::write(&path, b"hello").expect("write");
-        let mut source = Source::open(&path).expect("open");
-        source.skip(5, &mut |_| false).expect("read");
-        let mut look_again = || source.look_again(&mut |_| false).expect("readable");
-        assert_eq!(look_again(), Reading::Whole { appended: 0 });
+        let mut source = UploadSource::open(&path).expect("open");
+        source.hash_prefix(5, &mut |_| false).expect("read");
+        let mut check_unchanged = || source.check_unchanged(&mut |_| false).expect("readable");
+        assert_eq!(check_unchanged(), Reading::Whole { appended: 0 });
         File::open(&path).and_then(|file| file.set_modified(UNIX_EPOCH)).expect("ours");
-        assert_eq!(look_again(), Reading::Whole { appended: 0 });
+        assert_eq!(check_unchanged(), Reading::Whole { appended: 0 });
         fs::write(&path, b"hello, world").expect("write");
-        assert_eq!(look_again(), Reading::Whole { appended: 7 });
+        assert_eq!(check_unchanged(), Reading::Whole { appended: 7 });
         for other in [&b"hullo, world"[..], b"hull0", b"hell"] {
             fs::write(&path, other).expect("write");
-            assert_eq!(look_again(), Reading::Torn);
+            assert_eq!(check_unchanged(), Reading::Torn);
         }
-        assert!(Source::open(folder.path()).is_err());
+        assert!(UploadSource::open(folder.path()).is_err());
     }
 }

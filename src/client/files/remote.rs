@@ -1,10 +1,9 @@
-//! Remote listings, trees and patterns. The client accepts only single names from a server, and limits the
+//! Remote listings and trees. The client accepts only single names from a server, and limits the
 //! memory for a listing, however long it is.
 
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use crate::base::glob::Pattern;
 use crate::base::limits::{LISTING_BYTES_MAX, LISTING_ENTRIES_MAX, NAME_BYTES_MAX, PATH_BYTES_MAX, TREE_BYTES_MAX};
 use crate::base::text::{Escaped, Size, shortened};
 use crate::base::virtual_path::VPath;
@@ -13,8 +12,6 @@ use crate::client::connection::link::Link;
 use crate::client::connection::session::Session;
 use crate::client::error::{Failure, LinkError};
 use crate::client::files::spellings::Names;
-use crate::client::shell::lexer::Word;
-use crate::client::ui::summary::report;
 use crate::wire::message::{Entry, EntryKind, Name};
 use crate::wire::{Reply, Request};
 
@@ -30,7 +27,7 @@ pub struct TreeEntry {
 impl Session {
     /// Returns the entries of a directory, sorted by name.
     pub fn list(&mut self, path: &VPath) -> Result<Vec<Entry>, Failure> {
-        let mut entries = self.persist(|session| {
+        let mut entries = self.retry_whole(|session| {
             session.link.request(&Request::List { path: path.into() })?;
             Listing::receive_all(&mut session.link)?
         })?;
@@ -78,22 +75,19 @@ impl Session {
         mut on_failure: impl FnMut(&mut Self, Failure),
     ) -> Result<Vec<TreeEntry>, Failure> {
         let mut found: Vec<TreeEntry> = Vec::new();
-        let mut room = Room::of(root.as_bytes());
-        let mut to_ask = VecDeque::from([root.clone()]);
-        let mut asked = VecDeque::new();
+        let mut budget = ListingBudget::of(root.as_bytes());
+        let mut walk = RemoteWalk { unlisted: VecDeque::from([root.clone()]), requested: VecDeque::new() };
         self.check_link()?;
-        while !(to_ask.is_empty() && asked.is_empty()) {
-            let listed = match self.list_ahead(&mut to_ask, &mut asked) {
-                Ok(listed) => listed,
-                Err(error) => {
-                    self.reconnect(error.into())?;
-                    asked.append(&mut to_ask);
-                    std::mem::swap(&mut asked, &mut to_ask);
-                    continue;
-                }
-            };
-            self.gets_on();
-            let Some(folder) = asked.pop_front() else { break };
+        while !walk.is_done() {
+            let listed = self.retry(
+                &mut walk,
+                |session, walk| Ok(walk.list_ahead(&mut session.link)?),
+                |_, walk| {
+                    walk.repeat();
+                    Ok(())
+                },
+            )?;
+            let Some(folder) = walk.requested.pop_front() else { break };
             let entries = match listed {
                 Ok(entries) => entries,
                 Err(failure) => {
@@ -101,122 +95,50 @@ impl Session {
                     continue;
                 }
             };
-            let (entries, out_of_reach) = with_paths(&folder, entries);
+            let (entries, too_long) = with_paths(&folder, entries);
             for TreeEntry { path, entry } in entries {
-                room.take(&path)?;
+                budget.spend(&path)?;
                 if entry.kind == EntryKind::Dir {
-                    to_ask.push_back(path.clone());
+                    walk.unlisted.push_back(path.clone());
                 }
                 found.push(TreeEntry { path, entry });
             }
-            if let Some(failure) = out_of_reach {
+            if let Some(failure) = too_long {
                 on_failure(self, failure);
             }
         }
         Ok(found)
     }
-
-    /// Requests as many listings as the server allows, and receives the oldest one.
-    fn list_ahead(
-        &mut self,
-        to_ask: &mut VecDeque<VPath>,
-        asked: &mut VecDeque<VPath>,
-    ) -> Result<Result<Vec<Entry>, Failure>, LinkError> {
-        while self.link.has_room()
-            && let Some(folder) = to_ask.front()
-        {
-            self.link.request(&Request::List { path: folder.into() })?;
-            asked.extend(to_ask.pop_front());
-        }
-        Listing::receive_all(&mut self.link)
-    }
-
-    /// Returns the paths that `word` names: the entry of exactly that name, else the entries that match the
-    /// pattern, else the path as written.
-    pub fn expand(&mut self, word: &Word) -> Result<Vec<VPath>, Failure> {
-        if !word.is_pattern() {
-            return Ok(vec![self.path(word)?]);
-        }
-        let start = if word.text.starts_with(b"/") { VPath::root() } else { self.folder.clone() };
-        let components = word.pattern_components();
-        let mut bases = vec![start];
-        for (at, component) in components.iter().enumerate() {
-            let is_last = components[at + 1..].iter().all(|rest| rest.text.is_empty());
-            bases = self.expand_component(&bases, component, is_last)?;
-        }
-        // If nothing matches, the command itself refuses the path as the user typed it.
-        if bases.is_empty() { Ok(vec![self.path(word)?]) } else { Ok(bases) }
-    }
-
-    fn expand_component(&mut self, bases: &[VPath], component: &Word, is_last: bool) -> Result<Vec<VPath>, Failure> {
-        if component.text.is_empty() {
-            return Ok(bases.to_vec());
-        }
-        let mut fitting = Vec::new();
-        if !component.is_pattern() {
-            for base in bases {
-                let Ok(path) = base.join(&component.text) else { continue };
-                if !is_last || bases.len() == 1 || self.find(&path)?.is_some() {
-                    fitting.push(path);
-                }
-            }
-            return Ok(fitting);
-        }
-        let pattern = Pattern::new(component.bytes());
-        let mut room = Room::of(&component.text);
-        for base in bases {
-            match self.list(base) {
-                Ok(mut entries) => {
-                    entries.retain(|entry| is_last || entry.kind != EntryKind::File);
-                    self.add_fitting(base, entries_meant(entries, component, &pattern), &mut room, &mut fitting)?;
-                }
-                // A directory that cannot be listed may still contain an entry of exactly that name.
-                Err(Failure::Refused(_)) => {
-                    if let Ok(path) = base.child(&component.text)
-                        && self.is_there(&path)?
-                    {
-                        fitting.push(path);
-                    }
-                }
-                Err(failure) => return Err(failure),
-            }
-        }
-        Ok(fitting)
-    }
-
-    fn is_there(&mut self, path: &VPath) -> Result<bool, Failure> {
-        match self.stat(path) {
-            Ok(_) => Ok(true),
-            Err(Failure::Refused(_)) => Ok(false),
-            Err(failure) => Err(failure),
-        }
-    }
-
-    fn add_fitting(
-        &mut self,
-        base: &VPath,
-        entries: Vec<Entry>,
-        room: &mut Room<'_>,
-        fitting: &mut Vec<VPath>,
-    ) -> Result<(), Failure> {
-        let (entries, out_of_reach) = with_paths(base, entries);
-        for TreeEntry { path, .. } in entries {
-            room.take(&path)?;
-            fitting.push(path);
-        }
-        if let Some(failure) = out_of_reach {
-            report(self, "glob", &failure)?;
-        }
-        Ok(())
-    }
 }
 
-/// Returns the entry that is called exactly `component`, else the entries that match the pattern.
-fn entries_meant(mut entries: Vec<Entry>, component: &Word, pattern: &Pattern) -> Vec<Entry> {
-    let is_exactly = |entry: &Entry| entry.name.0 == component.text;
-    let has_exactly = entries.iter().any(is_exactly);
-    entries.retain(|entry| if has_exactly { is_exactly(entry) } else { pattern.matches(&entry.name.0) });
-    entries
+/// The directories that a walk has still to list.
+struct RemoteWalk {
+    unlisted: VecDeque<VPath>,
+    /// Their listings are requested, the oldest first.
+    requested: VecDeque<VPath>,
+}
+
+impl RemoteWalk {
+    fn is_done(&self) -> bool {
+        self.unlisted.is_empty() && self.requested.is_empty()
+    }
+
+    /// Requests as many listings as the server allows, and receives the oldest one.
+    fn list_ahead(&mut self, link: &mut Link) -> Result<Result<Vec<Entry>, Failure>, LinkError> {
+        while link.has_room()
+            && let Some(folder) = self.unlisted.front()
+        {
+            link.request(&Request::List { path: folder.into() })?;
+            self.requested.extend(self.unlisted.pop_front());
+        }
+        Listing::receive_all(link)
+    }
+
+    /// Queues the requested listings again, because their connection was lost.
+    fn repeat(&mut self) {
+        self.requested.append(&mut self.unlisted);
+        std::mem::swap(&mut self.requested, &mut self.unlisted);
+    }
 }
 
 /// A listing that arrives in pages, with counters for its limits.
@@ -264,19 +186,19 @@ impl Listing {
     }
 }
 
-/// The remaining room for the paths of a tree or of a pattern's matches.
-struct Room<'a> {
+/// The remaining budget for the paths of a tree or of a pattern's matches.
+pub(super) struct ListingBudget<'a> {
     of: &'a [u8],
     entries: usize,
     bytes: usize,
 }
 
-impl<'a> Room<'a> {
-    fn of(of: &'a [u8]) -> Self {
+impl<'a> ListingBudget<'a> {
+    pub(super) fn of(of: &'a [u8]) -> Self {
         Self { of, entries: LISTING_ENTRIES_MAX, bytes: TREE_BYTES_MAX }
     }
 
-    fn take(&mut self, path: &VPath) -> Result<(), Failure> {
+    pub(super) fn spend(&mut self, path: &VPath) -> Result<(), Failure> {
         let left = (self.entries.checked_sub(1), self.bytes.checked_sub(path.as_bytes().len()));
         let (Some(entries), Some(bytes)) = left else {
             return Err(Failure::Local(format!(
@@ -292,7 +214,7 @@ impl<'a> Room<'a> {
 
 /// Returns the entries of `folder` with their paths, and a failure if some paths are longer than a server
 /// accepts.
-fn with_paths(folder: &VPath, entries: Vec<Entry>) -> (Vec<TreeEntry>, Option<Failure>) {
+pub(super) fn with_paths(folder: &VPath, entries: Vec<Entry>) -> (Vec<TreeEntry>, Option<Failure>) {
     let mut reached = Vec::with_capacity(entries.len());
     let mut first = None;
     let mut others = 0;

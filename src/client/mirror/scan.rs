@@ -5,7 +5,7 @@ use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::Order;
+use super::Mirror;
 use crate::base::attributes::PERMISSIONS;
 use crate::base::calendar::unix_ns;
 use crate::base::virtual_path::VPath;
@@ -14,12 +14,12 @@ use crate::client::error::Failure;
 use crate::client::files::local::shown;
 use crate::client::files::remote::not_examined;
 use crate::client::mirror::plan::{Node, Tree};
-use crate::client::transfer::part_names::destination_of_part;
+use crate::client::transfer::part::names::destination_of_part;
 use crate::client::ui::summary::Summary;
 use crate::wire::message::{EntryKind, Name};
 
 /// The result of the scan.
-pub(super) struct Found {
+pub(super) struct Scan {
     pub(super) here: Tree,
     pub(super) there: Tree,
     /// Whether the remote directory exists.
@@ -32,8 +32,8 @@ pub(super) struct Found {
     pub(super) is_source_whole: bool,
 }
 
-impl Order {
-    pub(super) fn look_around(&self, session: &mut Session, summary: &mut Summary) -> Result<Found, Failure> {
+impl Mirror {
+    pub(super) fn scan(&self, session: &mut Session, summary: &mut Summary) -> Result<Scan, Failure> {
         let (is_here, is_there, root_mode) = self.find_folders(session)?;
         let mut parts = Vec::new();
         let here = if is_here { self.walk_local(session, summary, &mut parts)? } else { Tree::default() };
@@ -41,7 +41,7 @@ impl Order {
         let there = if is_there { self.walk_remote(session, summary)? } else { Tree::default() };
         let failed_there = summary.failed() - failed_here;
         let is_source_whole = if self.is_from { failed_there == 0 } else { failed_here == 0 };
-        Ok(Found { here, there, is_there, root_mode, parts, is_source_whole })
+        Ok(Scan { here, there, is_there, root_mode, parts, is_source_whole })
     }
 
     /// Returns whether the local and the remote root exist, and the permission bits of the source root. The
@@ -59,12 +59,12 @@ impl Order {
         }
         match (self.is_from, &here, &there) {
             (true, _, None) => {
-                let told = "no such remote directory; to send a local one write mirror LOCAL REMOTE";
-                return Err(Failure::Local(format!("{}: {told}", self.remote)));
+                let text = "no such remote directory; to send a local one write mirror LOCAL REMOTE";
+                return Err(Failure::Local(format!("{}: {text}", self.remote)));
             }
             (false, Err(error), _) if error.kind() == std::io::ErrorKind::NotFound => {
-                let told = "no such local directory; to fetch a remote one write mirror --from REMOTE LOCAL";
-                return Err(Failure::Local(format!("{}: {told}", shown(&self.local))));
+                let text = "no such local directory; to fetch a remote one write mirror --from REMOTE LOCAL";
+                return Err(Failure::Local(format!("{}: {text}", shown(&self.local))));
             }
             (false, Err(error), _) => return Err(Failure::local(&self.local, error)),
             _ => {}
@@ -84,7 +84,7 @@ impl Order {
     ) -> Result<Tree, Failure> {
         let (mut tree, mut to_visit) = (Tree::default(), vec![VPath::root()]);
         while let Some(folder) = to_visit.pop() {
-            if session.link.works_apart() {
+            if session.link.keep_alive() {
                 return Err(Failure::Interrupted);
             }
             let here = self.here(&folder);
@@ -99,7 +99,7 @@ impl Order {
                 let found = entry.map_err(|error| Failure::local(&here, &error)).and_then(|entry| {
                     let (name, path) = (Name(entry.file_name().into_encoded_bytes()), entry.path());
                     let below = folder.child(&name.0).map_err(|e| Failure::Local(format!("{}: {e}", shown(&path))))?;
-                    Ok((below, self.look(&path)?, path))
+                    Ok((below, self.examine(&path)?, path))
                 });
                 match found {
                     Ok((_, _, path)) if destination_of_part(&path).is_some() => parts.push(path),
@@ -117,7 +117,7 @@ impl Order {
         Ok(tree)
     }
 
-    fn look(&self, path: &Path) -> Result<Node, Failure> {
+    fn examine(&self, path: &Path) -> Result<Node, Failure> {
         let failure = |error: std::io::Error| Failure::local(path, &error);
         let here = fs::symlink_metadata(path).map_err(failure)?;
         if here.is_symlink() && !self.is_from {

@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use signal_hook::SigId;
 use signal_hook::consts::{SIGINT, SIGXFSZ};
@@ -54,7 +55,7 @@ impl Interrupt {
 
     /// Returns an interrupt for work on another thread. Ctrl-C stops both, but [`Interrupt::stop`] only that
     /// work.
-    pub fn beside(&self) -> Self {
+    pub fn for_thread(&self) -> Self {
         Self { stop: Arc::default(), ..self.clone() }
     }
 
@@ -78,3 +79,6 @@ impl Interrupt {
         self.flag.store(false, Ordering::Relaxed);
     }
 }
+
+/// The longest single wait, so that Ctrl-C is noticed even where a signal does not end the wait.
+pub const POLL_MAX: Duration = Duration::from_millis(200);

@@ -1,10 +1,15 @@
-//! File transfers in both directions: starting, resuming and verifying them.
+//! File transfers in both directions. `engine` drives the pipelines of `upload` and `download`; `batch` is what a
+//! command does with many files: existing ones, failures and the summary. `pipes` transfers content without a local
+//! file.
 
+pub mod batch;
 pub mod compare;
-pub mod download;
+mod download;
+pub mod engine;
+pub mod job;
 pub mod overwrite;
-pub mod parallel;
 pub mod part;
-pub mod part_names;
+mod pipeline;
 pub mod pipes;
-pub mod upload;
+pub mod report;
+mod upload;

@@ -9,15 +9,16 @@ use crate::base::calendar::unix_ns;
 use crate::base::virtual_path::VPath;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
-use crate::client::files::local::{mark_of, shown};
+use crate::client::files::local::{shown, stamp_of};
+use crate::client::transfer::job::{Direction, TransferJob};
 use crate::client::ui::amounts::Bytes;
 use crate::client::ui::confirm::Choice;
 use crate::client::ui::local_time;
 
 /// A file to transfer whose destination exists already.
 pub struct Conflict<'a> {
-    /// `get` or `put`.
-    pub command: &'static str,
+    /// The direction of the transfer.
+    pub direction: Direction,
     /// The local file.
     pub local: &'a Path,
     /// The remote file.
@@ -28,10 +29,17 @@ pub struct Conflict<'a> {
     pub old_size: u64,
 }
 
+impl<'a> Conflict<'a> {
+    /// Creates the conflict of a job. `size` is the size of the source now.
+    pub fn of_job(direction: Direction, job: &'a TransferJob, size: u64, old_size: u64) -> Self {
+        Self { direction, local: &job.local, remote: &job.remote, size, old_size }
+    }
+}
+
 /// How one command treats existing files.
 pub struct Overwrite {
     /// The decision for all further files, without a question: replace or keep.
-    settled: Option<bool>,
+    answer_for_all: Option<bool>,
     /// Whether the command transfers many files.
     is_of_many: bool,
     has_quit: bool,
@@ -51,12 +59,12 @@ pub enum Decision {
 impl Overwrite {
     /// Creates the policy of one command. With `force`, every existing file is replaced.
     pub fn new(force: bool, is_of_many: bool) -> Self {
-        Self { settled: force.then_some(true), is_of_many, has_quit: false }
+        Self { answer_for_all: force.then_some(true), is_of_many, has_quit: false }
     }
 
     /// Returns whether every file is replaced without a question.
     pub fn is_forced(&self) -> bool {
-        self.settled == Some(true)
+        self.answer_for_all == Some(true)
     }
 
     /// Returns whether the user chose to quit. The command still transfers what the user agreed to before, and
@@ -76,13 +84,13 @@ impl Overwrite {
 
     /// Decides about the existing file of `conflict`.
     pub fn decide(&mut self, session: &mut Session, conflict: &Conflict<'_>) -> Result<Decision, Failure> {
-        if let Some(replaces) = self.settled {
+        if let Some(replaces) = self.answer_for_all {
             return Ok(if replaces { Decision::Replace } else { Decision::Keep });
         }
         if !session.may_ask {
-            let (old, side) = match conflict.command {
-                "get" => (shown(conflict.local).to_string(), "here"),
-                _ => (conflict.remote.to_string(), "there"),
+            let (old, side) = match conflict.direction {
+                Direction::Download => (shown(conflict.local).to_string(), "here"),
+                Direction::Upload => (conflict.remote.to_string(), "there"),
             };
             return Err(Failure::Local(format!("{old} is {side} already and differs; -f replaces it")));
         }
@@ -91,11 +99,11 @@ impl Overwrite {
             Choice::Yes => Decision::Replace,
             Choice::No => Decision::Keep,
             Choice::All => {
-                self.settled = Some(true);
+                self.answer_for_all = Some(true);
                 Decision::Replace
             }
             Choice::None => {
-                self.settled = Some(false);
+                self.answer_for_all = Some(false);
                 Decision::Keep
             }
             Choice::Quit => {
@@ -116,15 +124,19 @@ impl Overwrite {
 /// ```
 fn question(session: &mut Session, conflict: &Conflict<'_>, is_of_many: bool) -> Result<String, Failure> {
     let (local, remote) = (shown(conflict.local), conflict.remote);
-    let here = fs::metadata(conflict.local).ok().map(|metadata| (metadata.len(), mark_of(&metadata).mtime_ns));
+    let here = fs::metadata(conflict.local).ok().map(|metadata| (metadata.len(), stamp_of(&metadata).mtime_ns));
     let there = match session.stat(remote) {
         Ok(entry) => Some((entry.size, entry.mtime_ns)),
         Err(failure) if failure.ends_session() || failure == Failure::Interrupted => return Err(failure),
         Err(_) => None,
     };
-    let (question, old_first) = match conflict.command {
-        "get" => (format!("replace local {local} by remote {remote}?"), [("local ", here), ("remote", there)]),
-        _ => (format!("replace remote {remote} by local {local}?"), [("remote", there), ("local ", here)]),
+    let (question, old_first) = match conflict.direction {
+        Direction::Download => {
+            (format!("replace local {local} by remote {remote}?"), [("local ", here), ("remote", there)])
+        }
+        Direction::Upload => {
+            (format!("replace remote {remote} by local {local}?"), [("remote", there), ("local ", here)])
+        }
     };
     let now_ns = unix_ns(SystemTime::now());
     let newest_ns = here.zip(there).filter(|(here, there)| here.1 != there.1).map(|(here, there)| here.1.max(there.1));

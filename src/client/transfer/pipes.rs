@@ -16,56 +16,44 @@ use crate::client::connection::incoming::Event;
 use crate::client::connection::link::Link;
 use crate::client::connection::session::Session;
 use crate::client::error::{Failure, LinkError};
+use crate::client::transfer::job::Transferred;
 use crate::client::ui::output::Output;
 use crate::client::ui::progress::Progress;
 use crate::client::ui::results::{is_closed, is_ready};
 use crate::wire::message::{End, PutMode};
 use crate::wire::{Reply, Request};
 
-/// The result of a complete and verified transfer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Streamed {
-    /// The size in bytes.
-    pub size: u64,
-    /// The digest, computed on both sides.
-    pub sha256: Digest,
-}
-
 /// Downloads the content of the file `remote`. `take` gets the bytes as they arrive; an error from it ends the
-/// transfer. After a lost connection, the download resumes behind the bytes that were taken, if the file still
+/// transfer. After a lost connection, the download resumes behind the bytes that were received, if the file still
 /// begins with them.
 pub fn fetch(
     session: &mut Session,
     remote: &VPath,
     progress: &mut Progress,
     mut take: impl FnMut(&mut Output, &mut Link, &[u8]) -> Result<(), Failure>,
-) -> Result<Streamed, Failure> {
-    let mut taken = Taken { hash: Sha256::new(), bytes: 0, chunk: Vec::new() };
-    session.check_link()?;
-    loop {
+) -> Result<Transferred, Failure> {
+    let mut received = Received { hash: Sha256::new(), bytes: 0, chunk: Vec::new() };
+    session.retry_whole(|session| {
         session.link.set_on_wait(progress.ticker());
-        match taken.fetch_rest(session, remote, progress, &mut take) {
-            Err(failure) => session.reconnect(failure)?,
-            streamed => return streamed,
-        }
-    }
+        received.fetch_rest(session, remote, progress, &mut take)
+    })
 }
 
 /// The bytes that were received and handed on.
-struct Taken {
+struct Received {
     hash: Sha256,
     bytes: u64,
     chunk: Vec<u8>,
 }
 
-impl Taken {
+impl Received {
     fn fetch_rest(
         &mut self,
         session: &mut Session,
         remote: &VPath,
         progress: &mut Progress,
         take: &mut impl FnMut(&mut Output, &mut Link, &[u8]) -> Result<(), Failure>,
-    ) -> Result<Streamed, Failure> {
+    ) -> Result<Transferred, Failure> {
         let prefix_sha256 = (self.bytes > 0).then(|| Digest::finish(self.hash.clone()));
         let request = Request::Get { path: remote.into(), offset: self.bytes, etag: None, prefix_sha256 };
         let id = session.link.request(&request)?;
@@ -78,22 +66,26 @@ impl Taken {
             Event::Reply(Reply::Error(error)) | Event::Aborted(error) => return Err(Failure::Refused(error)),
             _ => return Err(LinkError::Protocol("a download was answered with something else".into()).into()),
         };
-        session.resumes(progress.percent());
+        session.note_resumed(progress.percent());
         loop {
             match session.link.receive()?.event {
                 Event::Data => {
-                    let taken = self.take(session, size, take).unwrap_or_else(|| Err(wrong(remote)));
-                    if let Err(failure) = taken {
+                    let received = self.take(session, size, take).unwrap_or_else(|| Err(wrong(remote)));
+                    if let Err(failure) = received {
                         session.link.abandon(id);
                         return Err(failure);
                     }
                     progress.advance(self.chunk.len() as u64);
-                    session.gets_on_by(self.chunk.len() as u64);
+                    session.note_new_bytes(self.chunk.len() as u64);
                 }
                 Event::End(end) => {
                     let sha256 = Digest::finish(self.hash.clone());
                     let is_whole = (end.size, end.sha256) == (self.bytes, sha256) && end.size == size;
-                    return if is_whole { Ok(Streamed { size, sha256 }) } else { Err(wrong(remote)) };
+                    return if is_whole {
+                        Ok(Transferred { size, sha256, resumed_from: 0 })
+                    } else {
+                        Err(wrong(remote))
+                    };
                 }
                 Event::Aborted(error) => return Err(Failure::Refused(error)),
                 Event::Reply(_) => return Err(LinkError::Protocol("a reply amid a download".into()).into()),
@@ -124,7 +116,7 @@ pub fn send(
     remote: &VPath,
     mode: PutMode,
     progress: &mut Progress,
-) -> Result<Streamed, Failure> {
+) -> Result<Transferred, Failure> {
     if is_closed(io::stdin()) {
         let error = io::Error::other("is closed; give '-' a file or a pipe, or </dev/null for an empty file");
         return Err(Failure::local(Path::new("standard input"), &error));
@@ -153,7 +145,7 @@ pub fn send(
     };
     session.reconnect(failure)?;
     match session.call(&Request::Sha256 { path: remote.into() }) {
-        Ok(Reply::Sha256 { sha256: there, .. }) if there == sha256 => Ok(Streamed { size, sha256 }),
+        Ok(Reply::Sha256 { sha256: there, .. }) if there == sha256 => Ok(Transferred { size, sha256, resumed_from: 0 }),
         Err(failure) if failure.ends_session() => Err(failure),
         _ => Err(Failure::Connection(format!("the connection was lost before {remote} was stored; send it again"))),
     }
@@ -166,12 +158,12 @@ fn send_once(
     remote: &VPath,
     progress: &mut Progress,
     sent: &mut Option<End>,
-) -> Result<Streamed, Failure> {
+) -> Result<Transferred, Failure> {
     let id = session.link.request(request)?;
     match send_bytes(&mut session.link, id, progress) {
         Ok(Ok(end)) => {
             *sent = Some(end);
-            progress.verify();
+            progress.begin_verification();
             conclude(remote, end, session.link.receive()?.event)
         }
         Ok(Err(answered)) => {
@@ -194,7 +186,7 @@ fn send_bytes(link: &mut Link, id: u32, progress: &mut Progress) -> Result<Resul
             return Ok(Err(incoming.event));
         }
         if !is_ready(&stdin, PollFlags::IN) {
-            if link.works_apart() {
+            if link.keep_alive() {
                 return Err(Failure::Interrupted);
             }
             // The writer of the pipe may take hours, but a refusal must be reported at once.
@@ -219,9 +211,11 @@ fn send_bytes(link: &mut Link, id: u32, progress: &mut Progress) -> Result<Resul
     Ok(Ok(end))
 }
 
-fn conclude(remote: &VPath, end: End, answer: Event) -> Result<Streamed, Failure> {
+fn conclude(remote: &VPath, end: End, answer: Event) -> Result<Transferred, Failure> {
     match answer {
-        Event::Reply(Reply::Stored { size, sha256 }) if end == (End { size, sha256 }) => Ok(Streamed { size, sha256 }),
+        Event::Reply(Reply::Stored { size, sha256 }) if end == (End { size, sha256 }) => {
+            Ok(Transferred { size, sha256, resumed_from: 0 })
+        }
         Event::Reply(Reply::Stored { .. }) => {
             let text = format!("{remote}: the stored content differs from what was sent; put it again with -f");
             Err(Failure::Verification(text))

@@ -16,12 +16,13 @@ use crate::client::files::local::shown;
 use crate::client::ui::amounts::Elapsed;
 use crate::client::ui::meter::RateMeter;
 use crate::client::ui::output;
-use crate::client::ui::progress::{LINE_INTERVAL, Line, REFRESH, Style, fitting, short, time_left};
+use crate::client::ui::progress::Style;
+use crate::client::ui::status_line::{LINE_INTERVAL, REFRESH, StatusLine, fitting, short, time_left};
 
 /// The progress of hashing one or more files in order. Its line disappears when this is dropped.
-pub struct Hashing(Rc<RefCell<Picture>>);
+pub struct Hashing(Rc<RefCell<HashingDisplay>>);
 
-struct Picture {
+struct HashingDisplay {
     style: Style,
     /// The number of files, and the number of the current one, from 1.
     files: usize,
@@ -39,7 +40,7 @@ struct Local {
     name: String,
     bytes: u64,
     done_bytes: u64,
-    pace: RateMeter,
+    rate_meter: RateMeter,
 }
 
 impl Hashing {
@@ -51,7 +52,7 @@ impl Hashing {
             Style::Lines if io::stderr().is_terminal() => (Style::Lines, LINE_INTERVAL),
             Style::Lines | Style::Silent => (Style::Silent, Duration::ZERO),
         };
-        Self(Rc::new(RefCell::new(Picture {
+        Self(Rc::new(RefCell::new(HashingDisplay {
             style,
             files,
             number: 0,
@@ -79,28 +80,28 @@ impl Hashing {
 
     /// Moves on to the next file, which the server hashes under this path.
     pub fn next_remote(&self, path: &VPath) {
-        let mut picture = self.0.borrow_mut();
+        let mut display = self.0.borrow_mut();
         let name = Escaped(path.name().unwrap_or(b"/")).to_string();
-        (picture.local, picture.remote, picture.since) = (None, name, Instant::now());
-        picture.number += 1;
+        (display.local, display.remote, display.since) = (None, name, Instant::now());
+        display.number += 1;
     }
 
     /// Notes that the current file is also hashed locally, under this path and with `bytes` bytes.
     pub fn begin_local(&self, path: &Path, bytes: u64) {
-        let pace = RateMeter::new(Instant::now());
+        let rate_meter = RateMeter::new(Instant::now());
         let name = shown(Path::new(path.file_name().unwrap_or(path.as_os_str()))).to_string();
-        self.0.borrow_mut().local = Some(Local { name, bytes, done_bytes: 0, pace });
+        self.0.borrow_mut().local = Some(Local { name, bytes, done_bytes: 0, rate_meter });
     }
 
     /// Notes that `bytes` bytes of the local file are hashed.
-    pub fn reach(&self, bytes: u64) {
-        let mut picture = self.0.borrow_mut();
+    pub fn set_done(&self, bytes: u64) {
+        let mut display = self.0.borrow_mut();
         let now = Instant::now();
-        if let Some(local) = &mut picture.local {
+        if let Some(local) = &mut display.local {
             local.done_bytes = bytes;
-            local.pace.reach(bytes, now);
+            local.rate_meter.reach(bytes, now);
         }
-        picture.show(now);
+        display.show(now);
     }
 
     /// Notes that the local file is hashed and only the server's digest is missing.
@@ -110,23 +111,23 @@ impl Hashing {
 
     /// Returns a function that refreshes the line. The caller calls it regularly while it waits for the server.
     pub fn ticker(&self) -> Box<dyn Fn()> {
-        let picture = Rc::downgrade(&self.0);
+        let display = Rc::downgrade(&self.0);
         Box::new(move || {
-            if let Some(picture) = picture.upgrade()
-                && let Ok(mut picture) = picture.try_borrow_mut()
+            if let Some(display) = display.upgrade()
+                && let Ok(mut display) = display.try_borrow_mut()
             {
-                picture.show(Instant::now());
+                display.show(Instant::now());
             }
         })
     }
 }
 
-impl Picture {
+impl HashingDisplay {
     fn show(&mut self, now: Instant) {
         if self.style == Style::Silent || now < self.next_shown {
             return;
         }
-        let columns = Line::columns();
+        let columns = StatusLine::columns();
         let line = self.line(columns, now);
         if self.style == Style::Lines {
             self.next_shown = now + LINE_INTERVAL;
@@ -148,7 +149,7 @@ impl Picture {
             return format!("checking {number}remote {}  {waited}", short(&self.remote, columns / 3));
         };
         let percent = local.done_bytes.min(local.bytes) as f64 / local.bytes.max(1) as f64 * 100.0;
-        let rate = local.pace.rate(now);
+        let rate = local.rate_meter.rate(now);
         let left = time_left(local.bytes.saturating_sub(local.done_bytes), rate);
         let mut line = format!("checking {number}local {}  {percent:.0} %", short(&local.name, columns / 3));
         // Parts that do not fit are left out.
@@ -161,10 +162,10 @@ impl Picture {
     }
 }
 
-impl Drop for Picture {
+impl Drop for HashingDisplay {
     fn drop(&mut self) {
         if self.is_shown {
-            output::make_way();
+            output::erase_bar();
         }
     }
 }
@@ -181,8 +182,8 @@ mod tests {
         let path = |text: &str| VPath::parse(text.as_bytes()).expect("valid");
         let hashing = Hashing::of_remote(Style::Bar, &path("/a/big.bin"));
         let line = |columns, seconds| {
-            let picture = hashing.0.borrow();
-            picture.line(columns, picture.since + Duration::from_secs(seconds))
+            let display = hashing.0.borrow();
+            display.line(columns, display.since + Duration::from_secs(seconds))
         };
         assert_eq!(line(80, 12), "checking remote big.bin  12s");
         assert_eq!(line(80, 75), "checking remote big.bin  1m15s");
@@ -190,9 +191,9 @@ mod tests {
         assert_eq!(line(80, 1), "checking local copy.bin  0 %  0/s");
         if let Some(local) = &mut hashing.0.borrow_mut().local {
             let at = Instant::now();
-            local.pace = RateMeter::new(at - Duration::from_secs(1));
+            local.rate_meter = RateMeter::new(at - Duration::from_secs(1));
             local.done_bytes = 1 << 20;
-            local.pace.reach(1 << 20, at);
+            local.rate_meter.reach(1 << 20, at);
         }
         assert!(line(80, 1).starts_with("checking local copy.bin  25 %  "), "{}", line(80, 1));
         hashing.finish_local();
@@ -200,7 +201,7 @@ mod tests {
         let many = Hashing::of(Style::Bar, 12);
         many.next_remote(&path("/a"));
         many.next_remote(&path(&format!("/{}", "日本語".repeat(9))));
-        let picture = many.0.borrow();
-        assert_eq!(picture.line(40, picture.since), "checking 2/12 remote 日本語日本語…  1s");
+        let display = many.0.borrow();
+        assert_eq!(display.line(40, display.since), "checking 2/12 remote 日本語日本語…  1s");
     }
 }

@@ -10,6 +10,7 @@ pub mod meter;
 pub mod output;
 pub mod progress;
 pub mod results;
+mod status_line;
 pub mod stopwatch;
 pub mod summary;
 pub mod terminal;

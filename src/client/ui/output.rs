@@ -42,7 +42,7 @@ pub struct Output {
 }
 
 /// The former destination of diverted results.
-pub struct Usual {
+pub struct SavedResults {
     results: Results,
     is_terminal: bool,
     colors: Option<Colors>,
@@ -102,13 +102,13 @@ impl Output {
 
     /// Writes a result. While a bar is shown, the result is flushed at once.
     fn write(&mut self, line: impl Display) -> Result<(), Failure> {
-        let is_amid_bar = self.is_terminal && make_way();
+        let is_amid_bar = self.is_terminal && erase_bar();
         self.results.line(line)?;
         if is_amid_bar { self.results.flush() } else { Ok(()) }
     }
 
     /// Reserves standard output for the content of a file.
-    pub fn make_way_for_content(&mut self) {
+    pub fn reserve_for_content(&mut self) {
         self.has_content = true;
     }
 
@@ -118,8 +118,8 @@ impl Output {
     }
 
     /// Redirects results to a destination without a terminal, until [`Output::restore`].
-    pub fn divert(&mut self, results: Results) -> Usual {
-        Usual {
+    pub fn redirect(&mut self, results: Results) -> SavedResults {
+        SavedResults {
             results: std::mem::replace(&mut self.results, results),
             is_terminal: std::mem::take(&mut self.is_terminal),
             colors: self.colors.take(),
@@ -127,9 +127,9 @@ impl Output {
         }
     }
 
-    /// Ends a redirection by [`Output::divert`], which closes the pipe.
-    pub fn restore(&mut self, usual: Usual) {
-        let Usual { results, is_terminal, colors, has_content } = usual;
+    /// Ends a redirection by [`Output::redirect`], which closes the pipe.
+    pub fn restore(&mut self, saved: SavedResults) {
+        let SavedResults { results, is_terminal, colors, has_content } = saved;
         (self.results, self.is_terminal, self.colors, self.has_content) = (results, is_terminal, colors, has_content);
     }
 
@@ -140,7 +140,7 @@ impl Output {
 
     /// Flushes the written results.
     pub fn flush(&mut self) -> Result<(), Failure> {
-        make_way();
+        erase_bar();
         self.results.flush()
     }
 
@@ -157,7 +157,7 @@ impl Output {
         if self.has_only_objects() {
             return;
         }
-        make_way();
+        erase_bar();
         let _ = self.results.flush();
         self.is_line_ended = false;
         let _ = self.remarks.write_all(format!("{text}\n").as_bytes());
@@ -173,7 +173,7 @@ impl Output {
 
     /// Writes a question, which leaves its line open.
     pub fn ask(&mut self, question: impl Display) {
-        make_way();
+        erase_bar();
         let _ = self.results.flush();
         let question = question.to_string();
         self.is_line_ended = question.ends_with('\n');
@@ -209,7 +209,7 @@ pub(super) fn show_bar(bar: &str) {
 }
 
 /// Erases the bar, so that a line can replace it. Returns whether there was one.
-pub(super) fn make_way() -> bool {
+pub(super) fn erase_bar() -> bool {
     take_bar_away(&mut screen())
 }
 

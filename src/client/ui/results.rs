@@ -23,7 +23,7 @@ pub struct Results {
     /// Standard output was closed when the program began.
     is_missing: bool,
     /// The current command does more than show results, so it continues without a reader.
-    pub goes_on: bool,
+    pub continues_unread: bool,
 }
 
 impl Results {
@@ -50,7 +50,13 @@ impl Results {
 
     /// Writes to a writer that never blocks.
     pub fn to(writer: Box<dyn Write>) -> Self {
-        Self { writer: BufWriter::new(writer), pipe: None, is_closed: false, is_missing: false, goes_on: false }
+        Self {
+            writer: BufWriter::new(writer),
+            pipe: None,
+            is_closed: false,
+            is_missing: false,
+            continues_unread: false,
+        }
     }
 
     /// Returns whether the reader has closed the pipe.
@@ -71,7 +77,7 @@ impl Results {
     /// Writes bytes of a file unchanged. If the reader is slow, `is_stopped` is called regularly, and true ends
     /// the write. Without a reader, this is a failure.
     pub fn content(&mut self, bytes: &[u8], is_stopped: Stopped) -> Result<(), Failure> {
-        self.goes_on = false;
+        self.continues_unread = false;
         self.flush()?;
         let piece_bytes = if self.pipe.is_some() { PIPE_BYTES } else { PIECE_BYTES };
         for piece in bytes.chunks(piece_bytes) {
@@ -97,7 +103,7 @@ impl Results {
                 written => return written.map_err(|error| failure(&error)),
             }
         }
-        if self.goes_on { Ok(()) } else { Err(closed) }
+        if self.continues_unread { Ok(()) } else { Err(closed) }
     }
 }
 

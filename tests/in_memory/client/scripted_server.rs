@@ -188,7 +188,7 @@ impl Stage {
             peer: "user@scripted:1".into(),
             may_ask: false,
             stdin_is_script: false,
-            route: None,
+            endpoint: None,
             was_lost: false,
             previous_folder: None,
         };

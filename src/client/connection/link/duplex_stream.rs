@@ -14,9 +14,9 @@ use crate::wire::frame::{self, FrameType, HEADER_BYTES};
 
 /// A stream that sends and receives at once.
 pub(super) struct DuplexStream {
-    pipe: Box<dyn Stream>,
+    stream: Box<dyn Stream>,
     pub(super) input: ReceiveBuffer,
-    pub(super) outgoing: SendBuffer,
+    pub(super) send_buffer: SendBuffer,
     last_sent: Instant,
     /// The time spent waiting since bytes were last sent or received.
     silence: Duration,
@@ -25,32 +25,32 @@ pub(super) struct DuplexStream {
     pub(super) on_wait: Option<Box<dyn Fn()>>,
     pub(super) interrupt: Interrupt,
     /// Sending has failed or must stop. The input may still hold what the server sent before.
-    pub(super) is_mute: bool,
+    pub(super) cannot_send: bool,
 }
 
 impl DuplexStream {
-    pub(super) fn new(pipe: Box<dyn Stream>, interrupt: Interrupt) -> Self {
+    pub(super) fn new(stream: Box<dyn Stream>, interrupt: Interrupt) -> Self {
         Self {
-            pipe,
+            stream,
             input: ReceiveBuffer::default(),
-            outgoing: SendBuffer::default(),
+            send_buffer: SendBuffer::default(),
             last_sent: Instant::now(),
             silence: Duration::ZERO,
             silence_max: SILENCE_MAX,
             on_wait: None,
             interrupt,
-            is_mute: false,
+            cannot_send: false,
         }
     }
 
     /// Returns the number of queued bytes that the kernel has not taken yet.
     pub(super) fn queued_bytes(&self) -> usize {
-        self.outgoing.queued().len()
+        self.send_buffer.queued().len()
     }
 
     /// Pings the server when a ping is due. A caller that works for a long time without a request calls this
     /// repeatedly. Returns true if Ctrl-C was pressed.
-    pub(super) fn works_apart(&mut self) -> bool {
+    pub(super) fn keep_alive(&mut self) -> bool {
         if self.last_sent.elapsed() >= PING_INTERVAL {
             self.queue_ping();
             // If this fails, the next request fails too and reports the error.
@@ -63,8 +63,8 @@ impl DuplexStream {
     /// them. Used after a transfer was cancelled.
     pub(super) fn flush_briefly(&mut self, patience: Duration) {
         let deadline = Instant::now() + patience;
-        while !self.outgoing.is_empty() && Instant::now() < deadline && !self.interrupt.is_set() {
-            if !matches!(self.send_some(), Ok(true)) && self.pipe.wait(true, patience / 10).is_err() {
+        while !self.send_buffer.is_empty() && Instant::now() < deadline && !self.interrupt.is_set() {
+            if !matches!(self.send_some(), Ok(true)) && self.stream.wait(true, patience / 10).is_err() {
                 return;
             }
         }
@@ -72,7 +72,7 @@ impl DuplexStream {
 
     /// Ends the connection with a reset when it is dropped: [`Stream::end_with_reset`].
     pub(super) fn end_with_reset(&mut self) {
-        self.pipe.end_with_reset();
+        self.stream.end_with_reset();
     }
 
     /// Sends and receives once as far as possible. If nothing moved, waits up to `patience`.
@@ -86,23 +86,23 @@ impl DuplexStream {
             self.silence = Duration::ZERO;
             return Ok(());
         }
-        self.mind_silence()?;
+        self.check_silence()?;
         if let Some(on_wait) = &self.on_wait {
             on_wait();
         }
         let began = Instant::now();
-        self.pipe.wait(!self.outgoing.is_empty(), patience).map_err(lost)?;
+        self.stream.wait(!self.send_buffer.is_empty(), patience).map_err(lost)?;
         self.silence += began.elapsed();
         Ok(())
     }
 
     /// Pings the server while nothing moves. The server answers a ping even during a long computation. While it
     /// does not read its input it cannot answer, but that never lasts `silence_max`.
-    fn mind_silence(&mut self) -> Result<(), LinkError> {
+    fn check_silence(&mut self) -> Result<(), LinkError> {
         if self.silence >= self.silence_max {
             return Err(LinkError::Lost(format!("the server did not answer within {} s", self.silence_max.as_secs())));
         }
-        if self.outgoing.is_empty() && self.last_sent.elapsed() >= PING_INTERVAL {
+        if self.send_buffer.is_empty() && self.last_sent.elapsed() >= PING_INTERVAL {
             self.queue_ping();
         }
         Ok(())
@@ -112,27 +112,27 @@ impl DuplexStream {
         self.last_sent = Instant::now();
         let mut ping = Vec::new();
         frame::put_bytes(&mut ping, FrameType::Ping, 0, &[]);
-        self.outgoing.push(&ping);
+        self.send_buffer.push(&ping);
     }
 
     fn send_some(&mut self) -> Result<bool, LinkError> {
-        if self.outgoing.is_empty() {
+        if self.send_buffer.is_empty() {
             return Ok(false);
         }
-        if self.is_mute {
+        if self.cannot_send {
             // The server will not read these bytes. The input may still hold its reason.
-            self.outgoing.clear();
+            self.send_buffer.clear();
             return Ok(false);
         }
-        match self.pipe.send(self.outgoing.queued()) {
+        match self.stream.send(self.send_buffer.queued()) {
             Ok(count) => {
-                self.outgoing.consume(count);
+                self.send_buffer.consume(count);
                 self.last_sent = Instant::now();
                 Ok(count > 0)
             }
             Err(error) if is_transient(&error) => Ok(false),
             Err(_) => {
-                self.is_mute = true;
+                self.cannot_send = true;
                 Ok(true)
             }
         }
@@ -151,7 +151,7 @@ impl DuplexStream {
         if room.is_empty() {
             return Ok(false);
         }
-        match self.pipe.recv(room) {
+        match self.stream.recv(room) {
             Ok(0) => Err(LinkError::Lost("the server closed the connection".into())),
             Ok(count) => {
                 self.input.commit(count);

@@ -4,23 +4,20 @@
 //!
 //! ```text
 //! request ──> waiting ──(reply that ends it)──> forgotten
-//!                └─(abandon)──> abandoned: its answer is read and thrown away
+//!                └─(abandon)──> abandoned: its reply is read and discarded
 //! ```
 
 mod duplex_stream;
+mod receive;
 mod requests;
 
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::base::limits::{
-    CONTROL_BYTES_MAX, CONTROL_BYTES_MAX_BEFORE_LOGIN, DATA_BYTES_MAX, IN_FLIGHT_MAX, PING_QUEUE_MAX,
-    UNWANTED_BYTES_MAX, UNWANTED_FRAME_COST,
-};
-use crate::client::connection::incoming::{Decoded, Event, Incoming};
+use crate::base::limits::{CONTROL_BYTES_MAX, CONTROL_BYTES_MAX_BEFORE_LOGIN, DATA_BYTES_MAX, IN_FLIGHT_MAX};
 use crate::client::connection::stream::Stream;
 use crate::client::error::LinkError;
-use crate::client::shell::interrupt::Interrupt;
+use crate::client::shell::interrupt::{Interrupt, POLL_MAX};
 use crate::wire::frame::{self, FrameType, HEADER_BYTES};
 use crate::wire::message::{End, ErrorCode, ErrorReply, PERMISSIONS_FEATURE, WireLimits};
 use crate::wire::{Reply, Request};
@@ -30,8 +27,8 @@ use requests::Requests;
 
 /// A connection to a server that sends requests and receives their replies in order.
 pub struct Link {
-    traffic: DuplexStream,
-    /// The bytes at the front of the input that belong to the last [`Event::Data`].
+    stream: DuplexStream,
+    /// The bytes at the front of the input that belong to the last [`Event::Data`](crate::client::connection::incoming::Event::Data).
     chunk_bytes: usize,
     /// The bytes of the current data frame beyond that chunk.
     frame_bytes_left: usize,
@@ -42,7 +39,7 @@ pub struct Link {
     /// The bytes and frame costs that were consumed since the last frame that a caller waited for.
     unwanted_bytes: usize,
     /// Why the server closed the connection; the next request reports it.
-    last_words: Option<ErrorReply>,
+    last_error: Option<ErrorReply>,
     /// The request whose reply must prove the server's identity, and its judge.
     proof: Option<(u32, Judge)>,
 }
@@ -55,16 +52,16 @@ impl Drop for Link {
     /// next connection is at work.
     fn drop(&mut self) {
         if !self.requests.is_empty() {
-            self.traffic.end_with_reset();
+            self.stream.end_with_reset();
         }
     }
 }
 
 impl Link {
     /// Creates a link that has sent nothing yet.
-    pub fn new(pipe: Box<dyn Stream>, interrupt: Interrupt) -> Self {
+    pub fn new(stream: Box<dyn Stream>, interrupt: Interrupt) -> Self {
         Self {
-            traffic: DuplexStream::new(pipe, interrupt),
+            stream: DuplexStream::new(stream, interrupt),
             chunk_bytes: 0,
             frame_bytes_left: 0,
             requests: Requests::default(),
@@ -76,7 +73,7 @@ impl Link {
             },
             keeps_permissions: false,
             unwanted_bytes: 0,
-            last_words: None,
+            last_error: None,
             proof: None,
         }
     }
@@ -100,17 +97,17 @@ impl Link {
 
     /// Sets the silence after which the server counts as lost.
     pub fn set_silence_max(&mut self, silence_max: Duration) {
-        self.traffic.silence_max = silence_max;
+        self.stream.silence_max = silence_max;
     }
 
     /// Sets a function that is called several times a second while nothing moves.
     pub fn set_on_wait(&mut self, on_wait: Box<dyn Fn()>) {
-        self.traffic.on_wait = Some(on_wait);
+        self.stream.on_wait = Some(on_wait);
     }
 
     /// Takes the `on_wait` function of `before`, a lost connection.
     pub fn inherit_on_wait(&mut self, before: &mut Self) {
-        self.traffic.on_wait = before.traffic.on_wait.take();
+        self.stream.on_wait = before.stream.on_wait.take();
     }
 
     /// Queues a request and returns its id. The next call that waits sends it.
@@ -126,7 +123,7 @@ impl Link {
         if bytes.len() > HEADER_BYTES + CONTROL_BYTES_MAX_BEFORE_LOGIN {
             self.await_proof()?;
         }
-        self.traffic.outgoing.push(&bytes);
+        self.stream.send_buffer.push(&bytes);
         self.requests.push(id, request);
         Ok(id)
     }
@@ -141,8 +138,8 @@ impl Link {
     pub fn await_proof(&mut self) -> Result<(), LinkError> {
         while self.proof.is_some() {
             // The proof is the first reply that arrives.
-            if self.take_any()?.is_none() {
-                self.exchange(WAIT_MAX)?;
+            if self.next_frame()?.is_none() {
+                self.exchange(POLL_MAX)?;
             }
         }
         Ok(())
@@ -161,15 +158,15 @@ impl Link {
             return Err(io::Error::other("the server has not proved itself yet"));
         }
         let bytes_max = bytes_max.min(self.limits.data_bytes);
-        let held = self.traffic.queued_bytes();
-        let room = self.traffic.outgoing.room(HEADER_BYTES + bytes_max);
+        let queued = self.stream.queued_bytes();
+        let room = self.stream.send_buffer.room(HEADER_BYTES + bytes_max);
         let length = read(&mut room[HEADER_BYTES..])?.min(bytes_max);
         if length == 0 {
             return Ok(&[]);
         }
         room[..HEADER_BYTES].copy_from_slice(&frame::header(FrameType::Data, id, length));
-        self.traffic.outgoing.commit(HEADER_BYTES + length);
-        Ok(&self.traffic.outgoing.queued()[held + HEADER_BYTES..])
+        self.stream.send_buffer.commit(HEADER_BYTES + length);
+        Ok(&self.stream.send_buffer.queued()[queued + HEADER_BYTES..])
     }
 
     /// Queues the end of the upload `id`.
@@ -185,7 +182,7 @@ impl Link {
     fn close_upload(&mut self, id: u32, kind: FrameType, message: &impl serde::Serialize) {
         let mut bytes = Vec::with_capacity(160);
         frame::put_json(&mut bytes, kind, id, message);
-        self.traffic.outgoing.push(&bytes);
+        self.stream.send_buffer.push(&bytes);
         self.requests.close_upload(id);
     }
 
@@ -206,76 +203,33 @@ impl Link {
 
     /// Pings the server when a ping is due. A caller that works for a long time without a request calls this
     /// repeatedly. Returns true if Ctrl-C was pressed.
-    pub fn works_apart(&mut self) -> bool {
-        self.traffic.works_apart()
+    pub fn keep_alive(&mut self) -> bool {
+        self.stream.keep_alive()
     }
 
     /// Sends queued bytes for at most about `patience`. Errors are ignored, because the next request reports
     /// them. Used after a transfer was cancelled.
     pub fn flush_briefly(&mut self, patience: Duration) {
-        self.traffic.flush_briefly(patience);
-    }
-
-    /// Checks without waiting whether the connection has ended. Called before a request is sent.
-    pub fn look(&mut self) -> Result<(), LinkError> {
-        while self.requests.is_empty() && self.receive_some()? {
-            if self.take()?.is_some() {
-                return Err(LinkError::Protocol("an unexpected answer".into()));
-            }
-        }
-        Ok(())
-    }
-
-    /// Waits for the next frame.
-    pub fn receive(&mut self) -> Result<Incoming, LinkError> {
-        loop {
-            if let Some(incoming) = self.take()? {
-                return Ok(incoming);
-            }
-            self.exchange(WAIT_MAX)?;
-        }
-    }
-
-    /// Waits for the next frame, until `deadline`.
-    pub fn receive_until(&mut self, deadline: Instant) -> Result<Option<Incoming>, LinkError> {
-        loop {
-            let incoming = self.take()?;
-            let left = deadline.saturating_duration_since(Instant::now());
-            if incoming.is_some() || left.is_zero() {
-                return Ok(incoming);
-            }
-            self.exchange(left)?;
-        }
-    }
-
-    /// Sends until at most `held_max` bytes are queued or a frame arrives. Returns that frame.
-    pub fn drain(&mut self, held_max: usize) -> Result<Option<Incoming>, LinkError> {
-        loop {
-            let incoming = self.take()?;
-            if incoming.is_some() || self.traffic.queued_bytes() <= held_max {
-                return Ok(incoming);
-            }
-            self.exchange(WAIT_MAX)?;
-        }
+        self.stream.flush_briefly(patience);
     }
 
     /// Sends all queued bytes, so that the server can work at the same time as the client. Frames that arrive
     /// meanwhile stay in the input.
     pub fn send_all(&mut self) -> Result<(), LinkError> {
-        while !self.traffic.outgoing.is_empty() {
-            self.exchange(WAIT_MAX)?;
+        while !self.stream.send_buffer.is_empty() {
+            self.exchange(POLL_MAX)?;
         }
         Ok(())
     }
 
-    /// Returns the bytes of the last [`Event::Data`].
+    /// Returns the bytes of the last [`Event::Data`](crate::client::connection::incoming::Event::Data).
     pub fn chunk(&self) -> &[u8] {
-        &self.traffic.input.filled()[..self.chunk_bytes]
+        &self.stream.input.filled()[..self.chunk_bytes]
     }
 
     /// Returns the number of queued bytes that the kernel has not taken yet.
     pub fn queued_bytes(&self) -> usize {
-        self.traffic.queued_bytes()
+        self.stream.queued_bytes()
     }
 
     /// Returns whether another request may be sent before a reply arrives.
@@ -285,152 +239,10 @@ impl Link {
 
     /// Returns the flag that Ctrl-C sets.
     pub fn interrupt(&self) -> &Interrupt {
-        &self.traffic.interrupt
-    }
-
-    /// Sends and receives once: [`DuplexStream::exchange`].
-    fn exchange(&mut self, patience: Duration) -> Result<(), LinkError> {
-        self.traffic.exchange(patience, self.frame_bytes_left).map_err(|error| self.explain(error))
-    }
-
-    fn receive_some(&mut self) -> Result<bool, LinkError> {
-        self.traffic.receive_some(self.frame_bytes_left).map_err(|error| self.explain(error))
-    }
-
-    /// If the server gave a reason before the connection ended, that reason replaces `error`.
-    fn explain(&self, error: LinkError) -> LinkError {
-        match (&self.last_words, error) {
-            (Some(words), LinkError::Lost(_)) => LinkError::HungUp(words.clone()),
-            (_, error) => error,
-        }
-    }
-
-    /// Reads the replies to abandoned requests until another request may be sent.
-    fn make_room(&mut self) -> Result<(), LinkError> {
-        while !self.has_room() {
-            if self.requests.front().is_some_and(|(_, is_abandoned)| !is_abandoned) {
-                return Err(LinkError::Protocol("too many requests at once".into()));
-            }
-            if !self.take_abandoned()? {
-                self.exchange(WAIT_MAX)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn take_abandoned(&mut self) -> Result<bool, LinkError> {
-        let before = self.requests.len();
-        while self.requests.len() == before {
-            match self.take_any()? {
-                Some(_) => {}
-                None => return Ok(false),
-            }
-        }
-        Ok(true)
-    }
-
-    /// Returns the next frame in the input that a caller waits for.
-    fn take(&mut self) -> Result<Option<Incoming>, LinkError> {
-        loop {
-            match self.take_any()? {
-                Some((incoming, false)) => {
-                    self.unwanted_bytes = 0;
-                    return Ok(Some(incoming));
-                }
-                Some((_, true)) => {}
-                None => return Ok(None),
-            }
-        }
-    }
-
-    /// Returns the next frame in the input, and whether its request was abandoned.
-    fn take_any(&mut self) -> Result<Option<(Incoming, bool)>, LinkError> {
-        let taken = std::mem::take(&mut self.chunk_bytes);
-        self.consume(taken);
-        loop {
-            if self.unwanted_bytes > UNWANTED_BYTES_MAX {
-                return Err(LinkError::Protocol("it keeps sending unexpected data".into()));
-            }
-            if self.frame_bytes_left > 0 {
-                return self.take_chunk();
-            }
-            let decoded = match frame::decode(self.traffic.input.filled(), CONTROL_BYTES_MAX)? {
-                Some((frame, used)) => (Decoded::of(frame)?, used),
-                None => return Ok(None),
-            };
-            self.consume(decoded.1);
-            self.unwanted_bytes += UNWANTED_FRAME_COST;
-            match decoded.0 {
-                Decoded::Ping(body) => self.answer_ping(&body)?,
-                Decoded::Pong => {}
-                Decoded::DataHeader { id, length } => {
-                    self.requests.check_data(id)?;
-                    self.frame_bytes_left = length;
-                }
-                Decoded::Event(incoming) => return self.settle(incoming).map(Some),
-            }
-        }
-    }
-
-    fn consume(&mut self, bytes: usize) {
-        self.traffic.input.consume(bytes);
-        self.unwanted_bytes += bytes;
-    }
-
-    fn answer_ping(&mut self, body: &[u8]) -> Result<(), LinkError> {
-        if self.traffic.queued_bytes() > PING_QUEUE_MAX {
-            return Err(LinkError::Protocol("it sends pings and does not read the answers".into()));
-        }
-        let mut bytes = Vec::new();
-        frame::put_bytes(&mut bytes, FrameType::Pong, 0, body);
-        self.traffic.outgoing.push(&bytes);
-        Ok(())
-    }
-
-    fn take_chunk(&mut self) -> Result<Option<(Incoming, bool)>, LinkError> {
-        let Some((id, is_abandoned)) = self.requests.front() else {
-            return Err(LinkError::Protocol("unexpected data".into()));
-        };
-        let bytes = self.traffic.input.filled().len().min(self.frame_bytes_left);
-        if bytes == 0 {
-            return Ok(None);
-        }
-        let incoming = Incoming { id, event: Event::Data };
-        self.chunk_bytes = bytes;
-        self.frame_bytes_left -= bytes;
-        Ok(Some((incoming, is_abandoned)))
-    }
-
-    /// Matches `incoming` with its request. Returns it, and true if no caller waits for it.
-    fn settle(&mut self, incoming: Incoming) -> Result<(Incoming, bool), LinkError> {
-        if let Event::Reply(Reply::Error(error)) = &incoming.event
-            && error.fatal
-        {
-            self.last_words = Some(error.clone());
-            return Err(LinkError::HungUp(error.clone()));
-        }
-        let is_abandoned = self.requests.settle(&incoming)?;
-        match (self.proof.take(), incoming) {
-            (Some((id, judge)), Incoming { id: of, event: Event::Reply(reply) }) if of == id => {
-                if let Err(error) = judge(reply.clone()) {
-                    // Send nothing more to an unproved peer.
-                    self.traffic.is_mute = true;
-                    return Err(error);
-                }
-                // No caller waits for the proof.
-                Ok((Incoming { id, event: Event::Reply(reply) }, true))
-            }
-            (proof, incoming) => {
-                self.proof = proof;
-                Ok((incoming, is_abandoned))
-            }
-        }
+        &self.stream.interrupt
     }
 }
 
 fn cancelled() -> ErrorReply {
     ErrorReply { code: ErrorCode::Cancelled, message: "cancelled by the client".into(), retry: false, fatal: false }
 }
-
-/// The longest single wait, so that Ctrl-C is noticed even where a signal does not end the wait.
-const WAIT_MAX: Duration = Duration::from_millis(200);

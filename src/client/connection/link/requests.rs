@@ -13,13 +13,13 @@ pub(super) struct Requests(VecDeque<Waiting>);
 
 struct Waiting {
     id: u32,
-    answer: Answer,
+    shape: ReplyShape,
     is_abandoned: bool,
 }
 
 /// What ends the reply to a request.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Answer {
+enum ReplyShape {
     /// One reply frame.
     Single,
     /// One reply frame, for which the server reads a whole file.
@@ -35,13 +35,13 @@ enum Answer {
 impl Requests {
     /// Adds `request`, which was sent as `id`.
     pub(super) fn push(&mut self, id: u32, request: &Request) {
-        self.0.push_back(Waiting { id, answer: answer_to(request), is_abandoned: false });
+        self.0.push_back(Waiting { id, shape: shape_of_reply(request), is_abandoned: false });
     }
 
     /// Notes that the upload `id` sends nothing more.
     pub(super) fn close_upload(&mut self, id: u32) {
         for waiting in self.0.iter_mut().filter(|waiting| waiting.id == id) {
-            if let Answer::Upload { is_sent } = &mut waiting.answer {
+            if let ReplyShape::Upload { is_sent } = &mut waiting.shape {
                 *is_sent = true;
             }
         }
@@ -53,8 +53,8 @@ impl Requests {
         let Some(waiting) = self.0.iter_mut().find(|waiting| waiting.id == id) else { return false };
         let was_abandoned = std::mem::replace(&mut waiting.is_abandoned, true);
         let is_long = matches!(
-            waiting.answer,
-            Answer::Digest | Answer::Pages | Answer::Download | Answer::Upload { is_sent: false }
+            waiting.shape,
+            ReplyShape::Digest | ReplyShape::Pages | ReplyShape::Download | ReplyShape::Upload { is_sent: false }
         );
         is_long && !was_abandoned
     }
@@ -78,21 +78,21 @@ impl Requests {
 
     /// Checks that the oldest request is the download `id`.
     pub(super) fn check_data(&self, id: u32) -> Result<(), LinkError> {
-        self.check_turn(id, |answer| answer == Answer::Download).map(drop)
+        self.check_order(id, |shape| shape == ReplyShape::Download).map(drop)
     }
 
     /// Checks that `incoming` answers the oldest request, and removes that request if this ends the reply.
     /// Returns whether the request was abandoned.
-    pub(super) fn settle(&mut self, incoming: &Incoming) -> Result<bool, LinkError> {
+    pub(super) fn accept(&mut self, incoming: &Incoming) -> Result<bool, LinkError> {
         let is_transfer_end = matches!(incoming.event, Event::End(_) | Event::Aborted(_));
-        let front = self.check_turn(incoming.id, |answer| !is_transfer_end || answer == Answer::Download)?;
+        let front = self.check_order(incoming.id, |shape| !is_transfer_end || shape == ReplyShape::Download)?;
         let is_abandoned = front.is_abandoned;
-        let is_last = match (&incoming.event, front.answer) {
+        let is_last = match (&incoming.event, front.shape) {
             (Event::Reply(Reply::Error(_)), _) => true,
-            (Event::Reply(Reply::Page { last, .. } | Reply::Partials { last, .. }), Answer::Pages) => *last,
-            (Event::Reply(Reply::File { .. }), Answer::Download) => false,
-            (Event::Reply(Reply::Ready { .. }), Answer::Upload { .. }) => false,
-            (Event::Reply(_), Answer::Pages | Answer::Download) => {
+            (Event::Reply(Reply::Page { last, .. } | Reply::Partials { last, .. }), ReplyShape::Pages) => *last,
+            (Event::Reply(Reply::File { .. }), ReplyShape::Download) => false,
+            (Event::Reply(Reply::Ready { .. }), ReplyShape::Upload { .. }) => false,
+            (Event::Reply(_), ReplyShape::Pages | ReplyShape::Download) => {
                 return Err(LinkError::Protocol("an answer of the wrong kind".into()));
             }
             _ => true,
@@ -103,20 +103,20 @@ impl Requests {
         Ok(is_abandoned)
     }
 
-    fn check_turn(&self, id: u32, fits: impl Fn(Answer) -> bool) -> Result<&Waiting, LinkError> {
+    fn check_order(&self, id: u32, fits: impl Fn(ReplyShape) -> bool) -> Result<&Waiting, LinkError> {
         match self.0.front() {
-            Some(front) if front.id == id && fits(front.answer) => Ok(front),
+            Some(front) if front.id == id && fits(front.shape) => Ok(front),
             _ => Err(LinkError::Protocol(format!("an answer to request {id} out of turn"))),
         }
     }
 }
 
-fn answer_to(request: &Request) -> Answer {
+fn shape_of_reply(request: &Request) -> ReplyShape {
     match request {
-        Request::List { .. } | Request::Partials {} => Answer::Pages,
-        Request::Sha256 { .. } => Answer::Digest,
-        Request::Get { .. } => Answer::Download,
-        Request::Put { .. } => Answer::Upload { is_sent: false },
-        _ => Answer::Single,
+        Request::List { .. } | Request::Partials {} => ReplyShape::Pages,
+        Request::Sha256 { .. } => ReplyShape::Digest,
+        Request::Get { .. } => ReplyShape::Download,
+        Request::Put { .. } => ReplyShape::Upload { is_sent: false },
+        _ => ReplyShape::Single,
     }
 }

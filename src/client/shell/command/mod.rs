@@ -99,7 +99,7 @@ pub fn run(session: &mut Session, words: &[Word]) -> Result<Flow, Failure> {
     if command.name != "!" && operands.first().is_some_and(|word| word.is_bare(b"--help")) {
         return run(session, &[Word::plain(b"help"), name.clone()]);
     }
-    session.output.results.goes_on = !matches!(command.action, Action::Show(_));
+    session.output.results.continues_unread = !matches!(command.action, Action::Show(_));
     let told_before = session.output.failures;
     take_has_moved();
     let result = act(session, command, operands);

@@ -1,7 +1,7 @@
 //! The start of an upload: at its first byte, or where an earlier attempt stopped. It resumes only if the bytes
 //! that the server kept are the beginning of the local file.
 
-use super::{Pending, UploadJob, Uploader};
+use super::{Pending, Uploader};
 use crate::base::digest::Digest;
 use crate::base::limits::RESUME_BYTES_MIN;
 use crate::base::text::Size;
@@ -10,18 +10,19 @@ use crate::client::connection::incoming::{Event, Incoming};
 use crate::client::connection::session::Session;
 use crate::client::connection::state::UploadRecord;
 use crate::client::error::{Failure, LinkError};
-use crate::client::files::local::{Source, shown};
+use crate::client::files::local::{UploadSource, shown};
+use crate::client::transfer::job::TransferJob;
 use crate::client::ui::hashing::Hashing;
 use crate::client::ui::progress::Progress;
-use crate::wire::message::{ErrorCode, ErrorReply};
+use crate::wire::message::{ErrorCode, ErrorReply, PutMode};
 use crate::wire::{Reply, Request};
 
 /// The server's response to a resume request.
-enum Offer {
+enum ResumeReply {
     /// The server kept the first `offset` bytes.
     Kept { id: u32, offset: u64, prefix_sha256: Digest },
     /// The server does not know the upload.
-    Nothing,
+    Unknown,
     /// The server refuses the file.
     Refused(ErrorReply),
 }
@@ -32,39 +33,39 @@ impl Uploader {
         &mut self,
         session: &mut Session,
         progress: &mut Progress,
-        source: &mut Source,
+        source: &mut UploadSource,
     ) -> Result<(), LinkError> {
         let Some(current) = &self.current else { return Ok(()) };
         let (job, is_begun, sent_before) = (current.job.clone(), current.is_begun, current.sent_before);
-        if source.mark().size < RESUME_BYTES_MIN {
+        if source.stamp().size < RESUME_BYTES_MIN {
             return self.begin_anew(session, progress, source, None);
         }
         let key = record_key(session, &job);
         if let Some(record) = session.state.find_upload(&key) {
             let hashing = Hashing::of(session.progress, 1);
-            let offer = self.offer(session, source, &job, &record, &hashing);
+            let offer = self.request_resume(session, source, &job, &record, &hashing);
             session.link.set_on_wait(progress.ticker());
             match offer? {
-                Offer::Kept { id, offset, prefix_sha256 } => {
+                ResumeReply::Kept { id, offset, prefix_sha256 } => {
                     if has_prefix(session, source, offset, prefix_sha256, &hashing)? {
                         if !is_begun {
                             session.output.note(resume_note(&job, offset));
                         }
-                        self.push(session, progress, id, Some((key, record.upload_id)), offset);
+                        self.add_pending(session, progress, id, Some((key, record.upload_id)), offset);
                         return Ok(());
                     }
-                    self.refuse_offer(session, id, record.upload_id)?;
+                    self.decline_resume(session, id, record.upload_id)?;
                     session.output.note(format_args!("{}: starting over, the server kept something else", job.remote));
                 }
-                Offer::Nothing => {}
-                Offer::Refused(error) => {
-                    self.conclude(job, sent_before, Err(Failure::Refused(error)));
+                ResumeReply::Unknown => {}
+                ResumeReply::Refused(error) => {
+                    self.record_result(job, sent_before, Err(Failure::Refused(error)));
                     return Ok(());
                 }
             }
-            session.state.drop_upload(&key);
+            session.state.remove_upload(&key);
             if let Err(failure) = source.rewind() {
-                self.verdicts.push_back((job, Err(failure)));
+                self.results.push((job, Err(failure)));
                 return Ok(());
             }
         }
@@ -72,18 +73,18 @@ impl Uploader {
     }
 
     /// Asks the server what it kept of the upload in `record`.
-    fn offer(
+    fn request_resume(
         &mut self,
         session: &mut Session,
-        source: &Source,
-        job: &UploadJob,
+        source: &UploadSource,
+        job: &TransferJob,
         record: &UploadRecord,
         hashing: &Hashing,
-    ) -> Result<Offer, LinkError> {
-        if record.source != source.mark() {
+    ) -> Result<ResumeReply, LinkError> {
+        if record.source != source.stamp() {
             session.output.note(format_args!("{} changed since the last try: starting over", shown(source.path())));
             self.useless.push(record.upload_id);
-            return Ok(Offer::Nothing);
+            return Ok(ResumeReply::Unknown);
         }
         let id = session.link.request(&put_request(job, source, Some(record.upload_id), true))?;
         hashing.next_remote(&job.remote);
@@ -91,19 +92,23 @@ impl Uploader {
         loop {
             match session.link.receive()? {
                 Incoming { id: of, event: Event::Reply(Reply::Ready { offset, prefix_sha256 }) } if of == id => {
-                    return Ok(Offer::Kept { id, offset, prefix_sha256 });
+                    return Ok(ResumeReply::Kept { id, offset, prefix_sha256 });
                 }
                 Incoming { id: of, event: Event::Reply(Reply::Error(error)) } if of == id => {
                     session.link.queue_abort(id);
-                    return Ok(if is_unknown_upload(error.code) { Offer::Nothing } else { Offer::Refused(error) });
+                    return Ok(if is_unknown_upload(error.code) {
+                        ResumeReply::Unknown
+                    } else {
+                        ResumeReply::Refused(error)
+                    });
                 }
-                other => self.settle(session, other)?,
+                other => self.take_reply(session, other)?,
             }
         }
     }
 
     /// Declines to resume what the server kept.
-    fn refuse_offer(&mut self, session: &mut Session, id: u32, upload_id: UploadId) -> Result<(), LinkError> {
+    fn decline_resume(&mut self, session: &mut Session, id: u32, upload_id: UploadId) -> Result<(), LinkError> {
         session.link.queue_abort(id);
         self.useless.push(upload_id);
         session.link.receive().map(|_| ())
@@ -115,24 +120,24 @@ impl Uploader {
         &mut self,
         session: &mut Session,
         progress: &mut Progress,
-        source: &Source,
+        source: &UploadSource,
         key: Option<String>,
     ) -> Result<(), LinkError> {
         let record = key.and_then(|key| {
             let mut random = [0; 16];
             getrandom::fill(&mut random).ok()?;
-            let record = UploadRecord { upload_id: UploadId(random), source: source.mark() };
+            let record = UploadRecord { upload_id: UploadId(random), source: source.stamp() };
             session.state.keep_upload(&key, &record).then_some((key, record.upload_id))
         });
         let upload_id = record.as_ref().map(|(_, upload_id)| *upload_id);
         let Some(current) = &self.current else { return Ok(()) };
         let id = session.link.request(&put_request(&current.job, source, upload_id, false))?;
-        self.push(session, progress, id, record, 0);
+        self.add_pending(session, progress, id, record, 0);
         Ok(())
     }
 
     /// Moves the current upload to the pending ones, with `offset` as its position.
-    fn push(
+    fn add_pending(
         &mut self,
         session: &mut Session,
         progress: &mut Progress,
@@ -141,12 +146,12 @@ impl Uploader {
         offset: u64,
     ) {
         let Some(mut unsent) = self.current.take() else { return };
-        progress.redo(unsent.shown_bytes.saturating_sub(offset));
-        progress.found(offset.saturating_sub(unsent.shown_bytes));
+        progress.take_back(unsent.shown_bytes.saturating_sub(offset));
+        progress.skip(offset.saturating_sub(unsent.shown_bytes));
         unsent.shown_bytes = offset;
-        session.resumes(progress.percent());
+        session.note_resumed(progress.percent());
         // Only bytes beyond the earlier maximum count as progress.
-        session.gets_on_by(offset.saturating_sub(unsent.kept_bytes));
+        session.note_new_bytes(offset.saturating_sub(unsent.kept_bytes));
         unsent.kept_bytes = unsent.kept_bytes.max(offset);
         let resumed_from = unsent.resumed_from.map_or(offset, |first| first.min(offset));
         unsent.resumed_from = Some(resumed_from);
@@ -154,13 +159,13 @@ impl Uploader {
     }
 }
 
-fn put_request(job: &UploadJob, source: &Source, upload_id: Option<UploadId>, resume: bool) -> Request {
+fn put_request(job: &TransferJob, source: &UploadSource, upload_id: Option<UploadId>, resume: bool) -> Request {
     let mode = job.modes.wanted(source.mode());
     Request::Put {
         path: (&job.remote).into(),
-        size: Some(source.mark().size),
-        mtime_ns: Some(source.mark().mtime_ns),
-        mode: job.mode,
+        size: Some(source.stamp().size),
+        mtime_ns: Some(source.stamp().mtime_ns),
+        mode: if job.replace { PutMode::Replace } else { PutMode::Create },
         if_etag: None,
         upload_id,
         resume,
@@ -172,20 +177,20 @@ fn put_request(job: &UploadJob, source: &Source, upload_id: Option<UploadId>, re
 /// Returns whether the server's bytes are the first `offset` bytes of the file.
 fn has_prefix(
     session: &mut Session,
-    source: &mut Source,
+    source: &mut UploadSource,
     offset: u64,
     sha256: Digest,
     hashing: &Hashing,
 ) -> Result<bool, LinkError> {
-    if offset > source.mark().size {
+    if offset > source.stamp().size {
         return Ok(false);
     }
     hashing.begin_local(source.path(), offset);
     let mut watch = |bytes| {
-        hashing.reach(bytes);
-        session.link.works_apart()
+        hashing.set_done(bytes);
+        session.link.keep_alive()
     };
-    match source.skip(offset, &mut watch) {
+    match source.hash_prefix(offset, &mut watch) {
         Ok(digest) => Ok(digest == sha256 && source.read_bytes() == offset),
         Err(Failure::Interrupted) => Err(LinkError::Interrupted),
         Err(_) => Ok(false),
@@ -193,12 +198,12 @@ fn has_prefix(
 }
 
 /// Returns the key of the upload record for one local file and one destination.
-fn record_key(session: &Session, job: &UploadJob) -> String {
+fn record_key(session: &Session, job: &TransferJob) -> String {
     let local = std::path::absolute(&job.local).unwrap_or_else(|_| job.local.clone());
     format!("{}\n{}\n{}", session.peer, job.remote, shown(&local))
 }
 
-fn resume_note(job: &UploadJob, offset: u64) -> String {
+fn resume_note(job: &TransferJob, offset: u64) -> String {
     match offset {
         0 => format!("{}: starting over, the server kept nothing", job.remote),
         offset => format!("{}: resuming at {}", job.remote, Size(offset)),

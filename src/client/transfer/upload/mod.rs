@@ -1,90 +1,57 @@
-//! Uploads of files. They are pipelined: files are sent one after the other, and the responses arrive in the
-//! same order, so small files cost no round trip each. This module asks no questions and does not decide about
-//! existing files; `commands::put` does.
+//! The pipeline of uploads: files are sent one after the other, and the replies arrive in the same order.
 //!
 //! ```text
-//! put ─┬─(small, or nothing kept)──────────> data … end ──> pending ──> verdict
-//!      └─(record found) ── ready ─(same)───^        └─(refused early)─> abort ──> verdict
-//!                            └─(other bytes)── abort, drop, put anew
+//!  unsent ──> current ─┬─ small, or no record of an earlier run ──> pending ──(reply)──> results
+//!                      │                                          ^       └─(the file exists,
+//!                      └─ record: the server offers what it kept ─┤          but was sent before)──> doubtful
+//!                           ├─ it is the beginning of the file ───┤
+//!                           └─ it is not: abort, begin anew ──────┘
 //! ```
 //!
-//! If another session takes over an upload, this session claims it again, because the bytes may be from an
-//! earlier run of this client.
+//! The server may still process bytes of an earlier run of this client that was killed. Then it reports `superseded`,
+//! and the upload is resumed again, at most [`RECLAIMS_MAX`](crate::base::limits::RECLAIMS_MAX) times.
 //!
-//! `begin` starts an upload; `resume` handles uploads whose connection was lost.
+//! `begin` starts an upload, `reply` takes the replies, and `resume` handles uploads whose connection was lost.
 
 mod begin;
+mod reply;
 mod resume;
 
 use std::collections::VecDeque;
 use std::io;
-use std::path::PathBuf;
 
-use crate::base::digest::Digest;
-use crate::base::limits::{PIECE_BYTES, RECLAIMS_MAX, RESUME_BYTES_MIN};
+use crate::base::limits::PIECE_BYTES;
 use crate::base::upload_id::UploadId;
-use crate::base::virtual_path::VPath;
-use crate::client::connection::incoming::{Event, Incoming};
 use crate::client::connection::session::Session;
 use crate::client::error::{Failure, LinkError};
-use crate::client::files::local::{Reading, Source, shown};
-use crate::client::files::modes::ModePolicy;
-use crate::client::transfer::parallel::{Jobs, Tell, move_all};
+use crate::client::files::local::{Reading, UploadSource, shown};
+use crate::client::transfer::job::TransferJob;
+use crate::client::transfer::pipeline::{Pipeline, Queue, ResultQueue};
 use crate::client::ui::hashing::Hashing;
-use crate::client::ui::progress::{Progress, note_dropped};
-use crate::wire::message::{End, ErrorCode, ErrorReply, PutMode};
-use crate::wire::{Reply, Request};
-
-/// A file to upload.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UploadJob {
-    /// The local file.
-    pub local: PathBuf,
-    /// The remote path.
-    pub remote: VPath,
-    /// The size in bytes at the time of planning.
-    pub size: u64,
-    /// Whether the upload may replace an existing file.
-    pub mode: PutMode,
-    /// Whether the remote file gets the permission bits of the local file.
-    pub modes: ModePolicy,
-}
-
-/// A file that the server has stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stored {
-    /// The size in bytes.
-    pub size: u64,
-    /// The digest, computed on both sides.
-    pub sha256: Digest,
-    /// The number of bytes that the server had kept from an earlier attempt.
-    pub resumed_from: u64,
-}
-
-/// A job and its result.
-pub type Verdict = (UploadJob, Result<Stored, Failure>);
+use crate::client::ui::progress::Progress;
+use crate::wire::Request;
+use crate::wire::message::End;
 
 /// The uploads of one connection, in order.
 #[derive(Default)]
-struct Uploader {
-    /// Taken from the jobs, but not yet started on this connection.
-    unsent: VecDeque<Unsent>,
+pub(super) struct Uploader {
+    /// Taken from the queue, but not yet started on this connection.
+    unsent: VecDeque<QueuedUpload>,
     /// The upload whose request is being sent.
-    current: Option<Unsent>,
+    current: Option<QueuedUpload>,
+    /// Their requests are sent. The newest one may still be sending its bytes.
     pending: VecDeque<Pending>,
-    verdicts: VecDeque<Verdict>,
-    /// The number of verdicts that the progress display has counted.
-    shown_verdicts: usize,
+    results: ResultQueue,
     /// Refused because the destination exists. The existing file may be the one that was sent before the
     /// connection was lost.
-    doubtful: Vec<(UploadJob, End, Failure)>,
+    doubtful: Vec<(TransferJob, End, Failure)>,
     /// Partial uploads that the server may keep, but that no run will resume.
     useless: Vec<UploadId>,
 }
 
 /// A file to upload and its progress on earlier connections.
-struct Unsent {
-    job: UploadJob,
+pub(super) struct QueuedUpload {
+    job: TransferJob,
     /// The bytes of this file that the progress display counts.
     shown_bytes: u64,
     /// The highest number of bytes that the server has reported as kept.
@@ -101,7 +68,7 @@ struct Unsent {
 
 struct Pending {
     id: u32,
-    unsent: Unsent,
+    unsent: QueuedUpload,
     /// The key of the upload record and the upload's id on the server.
     record: Option<(String, UploadId)>,
     resumed_from: u64,
@@ -109,118 +76,75 @@ struct Pending {
     sent: Option<Result<End, Failure>>,
 }
 
-/// Uploads files one after the other, and resumes after a lost connection. `on_verdict` gets the result of each
-/// job.
-pub fn send_all(
-    session: &mut Session,
-    jobs: Vec<UploadJob>,
-    progress: &mut Progress,
-    mut on_verdict: impl FnMut(&mut Session, Verdict) -> Result<(), Failure>,
-) -> Result<(), Failure> {
-    let unsent = jobs.into_iter().map(Unsent::from).collect();
-    move_all(session, unsent, |unsent| unsent.job.size, progress, send_jobs, &mut on_verdict)
-}
+impl Pipeline for Uploader {
+    type Item = QueuedUpload;
 
-/// Uploads on one connection until no job is left.
-fn send_jobs(
-    session: &mut Session,
-    jobs: &mut Jobs<Unsent>,
-    progress: &mut Progress,
-    on_verdict: Tell<'_, Verdict>,
-) -> Result<(), Failure> {
-    let mut uploader = Uploader::default();
-    loop {
-        session.link.set_on_wait(progress.ticker());
-        let Err(failure) = uploader.send_rest(session, jobs, progress, on_verdict) else {
-            session.gets_on();
-            return Ok(());
-        };
-        let again = session.reconnect(failure).and_then(|()| {
-            progress.go_on();
-            uploader.take_up_again(session)
-        });
-        if let Err(failure) = &again {
-            if !failure.ends_session() && *failure != Failure::Interrupted {
-                // The server stores or refuses completely sent files within a moment, so wait for its
-                // responses.
-                while !uploader.pending.is_empty() && uploader.settle_next(session).is_ok() {}
-            }
-            jobs.give_back(uploader.unfinished());
-            // Report all known verdicts, even after a failure.
-            while uploader.tell(session, progress, on_verdict).is_err() {}
-            return again;
+    fn items(jobs: Vec<TransferJob>) -> Vec<QueuedUpload> {
+        jobs.into_iter().map(QueuedUpload::from).collect()
+    }
+
+    fn size(unsent: &QueuedUpload) -> u64 {
+        unsent.job.size
+    }
+
+    /// Sends the next file, or waits for the reply to an earlier one.
+    fn step(
+        &mut self,
+        session: &mut Session,
+        queue: &mut Queue<QueuedUpload>,
+        progress: &mut Progress,
+    ) -> Result<bool, Failure> {
+        if let Some(unsent) = self.next(queue) {
+            progress.resume();
+            self.send(session, progress, unsent)?;
+        } else if !self.pending.is_empty() {
+            progress.begin_verification_of_all();
+            self.wait_for_reply(session)?;
+        } else {
+            self.check_doubtful(session)?;
+            self.drop_useless(session)?;
+            return Ok(false);
         }
+        Ok(true)
+    }
+
+    /// Queues the pending uploads again, except those that the server has completely.
+    fn resume(&mut self, session: &mut Session, progress: &mut Progress) -> Result<(), Failure> {
+        progress.resume();
+        self.queue_pending_again(session)
+    }
+
+    fn give_up(&mut self, session: &mut Session, failure: &Failure) -> Vec<QueuedUpload> {
+        if !failure.ends_session() && *failure != Failure::Interrupted {
+            // The server stores or refuses completely sent files within a moment, so wait for its replies.
+            while !self.pending.is_empty() && self.wait_for_reply(session).is_ok() {}
+        }
+        self.unfinished()
+    }
+
+    fn results(&mut self) -> &mut ResultQueue {
+        &mut self.results
     }
 }
 
 impl Uploader {
-    fn send_rest(
-        &mut self,
-        session: &mut Session,
-        jobs: &mut Jobs<Unsent>,
-        progress: &mut Progress,
-        on_verdict: Tell<'_, Verdict>,
-    ) -> Result<(), Failure> {
-        self.tell(session, progress, on_verdict)?;
-        loop {
-            if let Some(unsent) = self.next(jobs) {
-                progress.go_on();
-                self.send(session, progress, unsent)?;
-            } else if !self.pending.is_empty() {
-                progress.verify_all();
-                self.settle_next(session)?;
-            } else {
-                break;
-            }
-            self.tell(session, progress, on_verdict)?;
-        }
-        self.settle_doubtful(session)?;
-        self.drop_useless(session)?;
-        self.tell(session, progress, on_verdict)
+    fn next(&mut self, queue: &mut Queue<QueuedUpload>) -> Option<QueuedUpload> {
+        self.unsent.pop_front().or_else(|| queue.take_own()).or_else(|| queue.take_shared())
     }
 
-    fn next(&mut self, jobs: &mut Jobs<Unsent>) -> Option<Unsent> {
-        self.unsent.pop_front().or_else(|| jobs.take_own()).or_else(|| jobs.take_shared())
-    }
-
-    /// Reports the verdicts that have arrived.
-    fn tell(
-        &mut self,
-        session: &mut Session,
-        progress: &mut Progress,
-        on_verdict: Tell<'_, Verdict>,
-    ) -> Result<(), Failure> {
-        self.show_verdicts(progress);
-        while let Some(verdict) = self.verdicts.pop_front() {
-            self.shown_verdicts -= 1;
-            on_verdict(session, verdict)?;
-        }
-        Ok(())
-    }
-
-    /// Shows which files are done, even while a long file is being sent.
-    fn show_verdicts(&mut self, progress: &mut Progress) {
-        for (job, result) in self.verdicts.iter().skip(self.shown_verdicts) {
-            if let Ok(stored) = result {
-                progress.finish_file(&job.remote, stored.size);
-            }
-        }
-        self.shown_verdicts = self.verdicts.len();
-    }
-
-    /// Sends one file. Its verdict, and those of earlier files, become available when the responses arrive.
-    fn send(&mut self, session: &mut Session, progress: &mut Progress, unsent: Unsent) -> Result<(), LinkError> {
-        let mut source = match Source::open(&unsent.job.local) {
+    /// Sends one file. Its result, and those of earlier files, become available when the replies arrive.
+    fn send(&mut self, session: &mut Session, progress: &mut Progress, unsent: QueuedUpload) -> Result<(), LinkError> {
+        let mut source = match UploadSource::open(&unsent.job.local) {
             Ok(source) => source,
             Err(failure) => {
-                self.verdicts.push_back((unsent.job, Err(failure)));
+                self.results.push((unsent.job, Err(failure)));
                 return Ok(());
             }
         };
         // From here on a failure cannot lose the file, because it stays in `current`.
         self.current = Some(unsent);
         while !session.link.has_room() && !self.pending.is_empty() {
-            self.settle_next(session)?;
+            self.wait_for_reply(session)?;
         }
         self.begin(session, progress, &mut source)?;
         match self.current.take() {
@@ -247,17 +171,22 @@ impl Uploader {
     }
 
     /// Sends the bytes of the newest upload, unless the server refuses the upload meanwhile.
-    fn stream(&mut self, session: &mut Session, progress: &mut Progress, mut source: Source) -> Result<(), LinkError> {
+    fn stream(
+        &mut self,
+        session: &mut Session,
+        progress: &mut Progress,
+        mut source: UploadSource,
+    ) -> Result<(), LinkError> {
         let Some(id) = self.pending.back().map(|pending| pending.id) else { return Ok(()) };
         session.link.await_proof()?;
         // Pieces of a large file are sent one by one, so that the queue never copies bytes. Small files collect
         // in the queue, so that one call sends many of them.
-        let queued_max = if source.mark().size > PIECE_BYTES as u64 { 0 } else { QUEUED_BYTES_MAX };
+        let queued_max = if source.stamp().size > PIECE_BYTES as u64 { 0 } else { QUEUED_BYTES_MAX };
         let mut failure = None;
         while !source.is_at_end() && failure.is_none() {
             if let Some(incoming) = session.link.drain(queued_max)? {
-                self.settle(session, incoming)?;
-                self.show_verdicts(progress);
+                self.take_reply(session, incoming)?;
+                self.results.show(progress);
                 if self.pending.back().is_none_or(|pending| pending.id != id) {
                     session.link.queue_abort(id);
                     return Ok(());
@@ -268,7 +197,7 @@ impl Uploader {
                 Ok([]) => failure = Some(changed(&source)),
                 Ok(payload) => {
                     let bytes = payload.len() as u64;
-                    source.took(payload);
+                    source.hash_read(payload);
                     progress.advance(bytes);
                     if let Some(pending) = self.pending.back_mut() {
                         pending.unsent.shown_bytes += bytes;
@@ -279,11 +208,11 @@ impl Uploader {
             }
         }
         if failure.is_none() {
-            let (style, path, size) = (session.progress, source.path().to_path_buf(), source.mark().size);
+            let (style, path, size) = (session.progress, source.path().to_path_buf(), source.stamp().size);
             let mut hashing = None;
-            failure = match source.look_again(&mut |bytes| {
-                hashing.get_or_insert_with(|| Hashing::of_local(style, &path, size)).reach(bytes);
-                session.link.works_apart()
+            failure = match source.check_unchanged(&mut |bytes| {
+                hashing.get_or_insert_with(|| Hashing::of_local(style, &path, size)).set_done(bytes);
+                session.link.keep_alive()
             }) {
                 Ok(Reading::Whole { appended: 0 }) => None,
                 Ok(Reading::Whole { appended }) => {
@@ -299,11 +228,11 @@ impl Uploader {
             };
         }
         self.end(session, id, source, failure);
-        self.settle_while_sending(session, progress)
+        self.take_replies_while_sending(session, progress)
     }
 
     /// Ends or aborts the newest upload.
-    fn end(&mut self, session: &mut Session, id: u32, source: Source, failure: Option<Failure>) {
+    fn end(&mut self, session: &mut Session, id: u32, source: UploadSource, failure: Option<Failure>) {
         let Some(pending) = self.pending.back_mut() else { return };
         pending.sent = Some(match failure {
             Some(failure) => {
@@ -317,108 +246,16 @@ impl Uploader {
             }
         });
     }
-
-    /// Sends queued bytes and takes the responses that have arrived. Does not wait for a response.
-    fn settle_while_sending(&mut self, session: &mut Session, progress: &mut Progress) -> Result<(), LinkError> {
-        while let Some(incoming) = session.link.drain(QUEUED_BYTES_MAX)? {
-            self.settle(session, incoming)?;
-            self.show_verdicts(progress);
-        }
-        Ok(())
-    }
-
-    fn settle_next(&mut self, session: &mut Session) -> Result<(), LinkError> {
-        let incoming = session.link.receive()?;
-        self.settle(session, incoming)
-    }
-
-    /// Turns the response to the oldest upload into its verdict.
-    fn settle(&mut self, session: &mut Session, incoming: Incoming) -> Result<(), LinkError> {
-        let reply = match incoming.event {
-            Event::Reply(reply @ (Reply::Stored { .. } | Reply::Error(_))) => reply,
-            _ => return Err(LinkError::Protocol("an upload was answered with something else".into())),
-        };
-        if self.pending.front().is_none_or(|pending| pending.id != incoming.id) {
-            return Err(LinkError::Protocol("an answer to no upload".into()));
-        }
-        let Some(Pending { unsent, record, resumed_from, sent, .. }) = self.pending.pop_front() else { return Ok(()) };
-        session.gets_on();
-        let end = sent.as_ref().and_then(|sent| sent.as_ref().ok().copied());
-        let result = match (reply, sent) {
-            (_, Some(Err(failure))) => Err(failure),
-            (Reply::Stored { size, sha256 }, Some(Ok(end))) if end == (End { size, sha256 }) => {
-                Ok(Stored { size, sha256, resumed_from })
-            }
-            (Reply::Error(error), _) => Err(Failure::Refused(error)),
-            (_, _) => Err(Failure::Verification(format!(
-                "{}: the stored content differs from what was sent; put it again with -f",
-                unsent.job.remote
-            ))),
-        };
-        let is_superseded = matches!(&result, Err(failure) if failure.is_refusal(ErrorCode::Superseded));
-        if is_superseded && unsent.reclaims < RECLAIMS_MAX {
-            let (reclaims, sent_before) = (unsent.reclaims + 1, end.or(unsent.sent_before));
-            self.unsent.push_front(Unsent { is_begun: true, reclaims, sent_before, ..unsent });
-            return Ok(());
-        }
-        if matches!(&result, Err(Failure::Refused(error)) if !may_resume(error)) {
-            note_dropped(unsent.shown_bytes);
-        }
-        if let Some((key, upload_id)) = record
-            && !matches!(&result, Err(Failure::Refused(error)) if may_resume(error))
-        {
-            session.state.drop_upload(&key);
-            if is_useless(&result, unsent.shown_bytes) {
-                self.useless.push(upload_id);
-            }
-        }
-        self.conclude(unsent.job, unsent.sent_before, result);
-        Ok(())
-    }
-
-    /// Records the verdict. If the destination exists and may be the file that was sent before, the verdict
-    /// stays open.
-    fn conclude(&mut self, job: UploadJob, sent_before: Option<End>, result: Result<Stored, Failure>) {
-        match (result, sent_before) {
-            (Err(failure), Some(end)) if failure.is_refusal(ErrorCode::Exists) => {
-                self.doubtful.push((job, end, failure))
-            }
-            (result, _) => self.verdicts.push_back((job, result)),
-        }
-    }
 }
 
-impl From<UploadJob> for Unsent {
-    fn from(job: UploadJob) -> Self {
+impl From<TransferJob> for QueuedUpload {
+    fn from(job: TransferJob) -> Self {
         Self { job, shown_bytes: 0, kept_bytes: 0, resumed_from: None, is_begun: false, sent_before: None, reclaims: 0 }
     }
 }
 
-fn changed(source: &Source) -> Failure {
+fn changed(source: &UploadSource) -> Failure {
     Failure::Local(format!("{} changed while it was read; run the command again", shown(source.path())))
-}
-
-/// Returns whether the server may keep part of an upload that no run will resume.
-fn is_useless(result: &Result<Stored, Failure>, sent_bytes: u64) -> bool {
-    match result {
-        Err(Failure::Local(_) | Failure::LocalDenied(_) | Failure::LocalFull(_)) => true,
-        // Another session owns it.
-        Err(Failure::Refused(error)) => error.code != ErrorCode::Superseded && sent_bytes >= RESUME_BYTES_MIN,
-        _ => false,
-    }
-}
-
-/// Returns whether a later attempt may resume the same upload.
-fn may_resume(error: &ErrorReply) -> bool {
-    error.retry
-        || matches!(
-            error.code,
-            ErrorCode::Cancelled
-                | ErrorCode::Kicked
-                | ErrorCode::ShuttingDown
-                | ErrorCode::Timeout
-                | ErrorCode::DiskFull
-        )
 }
 
 /// If more bytes than this are queued, no more are read from files, so that a cancel takes effect quickly.

@@ -3,48 +3,49 @@
 
 use std::collections::VecDeque;
 
-use super::{Pending, Stored, Unsent, UploadJob, Uploader};
+use super::{Pending, QueuedUpload, Uploader};
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
-use crate::client::files::local::Source;
+use crate::client::files::local::UploadSource;
 use crate::client::mirror::times::{TimeMatch, compare_times};
+use crate::client::transfer::job::{TransferJob, Transferred};
 use crate::client::ui::hashing::Hashing;
-use crate::wire::message::{End, PutMode};
+use crate::wire::message::End;
 use crate::wire::{Reply, Request};
 
 impl Uploader {
     /// Queues the pending uploads again, except those that the server has completely.
-    pub(super) fn take_up_again(&mut self, session: &mut Session) -> Result<(), Failure> {
+    pub(super) fn queue_pending_again(&mut self, session: &mut Session) -> Result<(), Failure> {
         let (mut unsure, mut again) = (Vec::new(), VecDeque::new());
         for Pending { unsent, record, sent, .. } in self.pending.drain(..) {
             match sent {
-                Some(Err(failure)) => self.verdicts.push_back((unsent.job, Err(failure))),
+                Some(Err(failure)) => self.results.push((unsent.job, Err(failure))),
                 Some(Ok(end)) => unsure.push((unsent, record, end)),
-                None => again.push_back(Unsent { is_begun: true, ..unsent }),
+                None => again.push_back(QueuedUpload { is_begun: true, ..unsent }),
             }
         }
         again.extend(self.current.take());
-        let asked: Vec<(&UploadJob, End)> = unsure.iter().map(|(unsent, _, end)| (&unsent.job, *end)).collect();
+        let asked: Vec<(&TransferJob, End)> = unsure.iter().map(|(unsent, _, end)| (&unsent.job, *end)).collect();
         // The overall progress is reported when the transfer resumes, not here.
         let was_lost = std::mem::take(&mut session.was_lost);
         // If the server does not answer, every upload remains uncertain.
-        let (stored, asked) = match session.look_back(|session| which_are_stored(session, &asked)) {
+        let (stored, asked) = match session.check_after_loss(|session| find_stored(session, &asked)) {
             Ok(stored) => (stored, Ok(())),
             Err(failure) => (vec![false; asked.len()], Err(failure)),
         };
         if stored.contains(&true) {
-            session.gets_on();
+            session.note_progress();
         }
         session.was_lost |= was_lost;
         for ((unsent, record, end), is_stored) in unsure.into_iter().zip(stored).rev() {
             if is_stored {
                 if let Some((key, _)) = record {
-                    session.state.drop_upload(&key);
+                    session.state.remove_upload(&key);
                 }
-                let stored = Stored { resumed_from: unsent.resumed_from.unwrap_or(0), ..end.into() };
-                self.verdicts.push_back((unsent.job, Ok(stored)));
+                let transferred = Transferred { resumed_from: unsent.resumed_from.unwrap_or(0), ..end.into() };
+                self.results.push((unsent.job, Ok(transferred)));
             } else {
-                again.push_front(Unsent { sent_before: Some(end), ..unsent });
+                again.push_front(QueuedUpload { sent_before: Some(end), ..unsent });
             }
         }
         again.append(&mut self.unsent);
@@ -53,43 +54,36 @@ impl Uploader {
     }
 
     /// Returns the uploads that this connection will not finish, for another connection.
-    pub(super) fn unfinished(&mut self) -> Vec<Unsent> {
-        let pending = self.pending.drain(..).map(|Pending { unsent, sent, .. }| Unsent {
+    pub(super) fn unfinished(&mut self) -> Vec<QueuedUpload> {
+        let pending = self.pending.drain(..).map(|Pending { unsent, sent, .. }| QueuedUpload {
             is_begun: true,
             sent_before: sent.and_then(Result::ok).or(unsent.sent_before),
             ..unsent
         });
-        let doubtful = self.doubtful.drain(..).map(|(job, end, _)| Unsent {
+        let doubtful = self.doubtful.drain(..).map(|(job, end, _)| QueuedUpload {
             shown_bytes: end.size,
             sent_before: Some(end),
-            ..Unsent::from(job)
+            ..QueuedUpload::from(job)
         });
         pending.chain(doubtful).chain(self.current.take()).chain(self.unsent.drain(..)).collect()
     }
 
     /// Checks uploads that were refused because the destination exists. If the existing file is the one that
     /// was sent before, the upload counts as stored.
-    pub(super) fn settle_doubtful(&mut self, session: &mut Session) -> Result<(), Failure> {
-        let asked: Vec<(&UploadJob, End)> = self.doubtful.iter().map(|(job, end, _)| (job, *end)).collect();
-        let stored = which_are_stored(session, &asked)?;
+    pub(super) fn check_doubtful(&mut self, session: &mut Session) -> Result<(), Failure> {
+        let asked: Vec<(&TransferJob, End)> = self.doubtful.iter().map(|(job, end, _)| (job, *end)).collect();
+        let stored = find_stored(session, &asked)?;
         for ((job, end, failure), is_stored) in self.doubtful.drain(..).zip(stored) {
-            self.verdicts.push_back((job, if is_stored { Ok(end.into()) } else { Err(failure) }));
+            self.results.push((job, if is_stored { Ok(end.into()) } else { Err(failure) }));
         }
         Ok(())
-    }
-}
-
-impl From<End> for Stored {
-    /// Converts an upload whose connection was lost and that the server has stored.
-    fn from(end: End) -> Self {
-        Self { size: end.size, sha256: end.sha256, resumed_from: 0 }
     }
 }
 
 /// Returns which of the `uploads` the server has stored. All of them were sent completely, but not answered. An
 /// upload that replaces a file counts as stored only if the modification time matches too, because the old file
 /// may have had the same content.
-fn which_are_stored(session: &mut Session, uploads: &[(&UploadJob, End)]) -> Result<Vec<bool>, Failure> {
+fn find_stored(session: &mut Session, uploads: &[(&TransferJob, End)]) -> Result<Vec<bool>, Failure> {
     let mut requests = Vec::with_capacity(uploads.len() * 2);
     for (job, _) in uploads {
         requests.push(Request::Stat { path: (&job.remote).into() });
@@ -105,12 +99,13 @@ fn which_are_stored(session: &mut Session, uploads: &[(&UploadJob, End)]) -> Res
 }
 
 /// Returns whether the stored time can be the time of the source.
-fn is_like(source_ns: i64, stored_ns: i64) -> bool {
+fn may_be_same_time(source_ns: i64, stored_ns: i64) -> bool {
     matches!(compare_times(source_ns, stored_ns), TimeMatch::Same | TimeMatch::Near)
 }
 
-fn is_stored(job: &UploadJob, end: End, replies: &[Option<Reply>]) -> bool {
+fn is_stored(job: &TransferJob, end: End, replies: &[Option<Reply>]) -> bool {
     let [Some(Reply::Stat { entry, .. }), Some(Reply::Sha256 { sha256, .. })] = replies else { return false };
-    let is_its_time = || Source::open(&job.local).is_ok_and(|source| is_like(source.mark().mtime_ns, entry.mtime_ns));
-    entry.size == end.size && *sha256 == end.sha256 && (job.mode == PutMode::Create || is_its_time())
+    let is_its_time =
+        || UploadSource::open(&job.local).is_ok_and(|source| may_be_same_time(source.stamp().mtime_ns, entry.mtime_ns));
+    entry.size == end.size && *sha256 == end.sha256 && (!job.replace || is_its_time())
 }

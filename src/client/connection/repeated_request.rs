@@ -1,6 +1,6 @@
 //! Requests that are repeated because the connection was lost before the reply. A request that only reads is
 //! simply repeated. A request that changes something may have been carried out: the second reply is then a
-//! refusal that means success. `settle` checks that and tells the user.
+//! refusal that means success. `interpret_reply` checks that and tells the user.
 
 use crate::base::text::Escaped;
 use crate::client::error::Failure;
@@ -18,7 +18,7 @@ pub fn changes_once(request: &Request) -> bool {
 
 /// Interprets the `answer` to a request that had been sent before, on a connection that was lost. Returns the
 /// reply and a remark for the user. `find` returns what exists at a path now.
-pub fn settle(
+pub fn interpret_reply(
     request: &Request,
     answer: Result<Reply, Failure>,
     mut find: impl FnMut(&Name) -> Result<Option<EntryKind>, Failure>,

@@ -1,0 +1,43 @@
+//! Files and directories of one command that would get the same local name.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use crate::base::virtual_path::VPath;
+use crate::client::error::Failure;
+use crate::client::files::local::{names_in, shown};
+use crate::client::files::spellings::Spellings;
+
+/// The device and inode of a local file or directory. A name does not identify a file: a file system may treat
+/// two remote names, such as `a` and `A`, as one.
+#[derive(PartialEq, Eq, Hash)]
+pub(super) struct FileId(u64, u64);
+
+impl FileId {
+    pub(super) fn of(metadata: &fs::Metadata) -> Self {
+        Self(metadata.dev(), metadata.ino())
+    }
+}
+
+/// Returns the existing local path that the file system treats as the same name as `local`.
+pub(super) fn other_spelling(spellings: &Spellings, local: &Path) -> Option<PathBuf> {
+    let found = spellings.listed_otherwise([path_bytes(local)], |folder| Ok::<_, Failure>(names_in(folder)));
+    let (_, other) = found.ok()?.into_iter().next()?;
+    Some(PathBuf::from(OsStr::from_bytes(&other)))
+}
+
+pub(super) fn path_bytes(path: &Path) -> &[u8] {
+    path.as_os_str().as_bytes()
+}
+
+pub(super) fn same_here(local: &Path, other: &Path) -> Failure {
+    let (local, other) = (shown(local), shown(other));
+    Failure::Local(format!("{local} and {other} are the same to the local file system; get one to another place"))
+}
+
+pub(super) fn same_name(one: &VPath, other: &VPath, local: &Path) -> Failure {
+    Failure::Local(format!("{other} and {one} are both {} here; get one of them to another place", shown(local)))
+}

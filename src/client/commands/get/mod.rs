@@ -1,0 +1,254 @@
+//! `get`: handles existing files and reports the results. `target` is the destination, `plan` the files, and
+//! `transfer` moves the bytes.
+
+mod collisions;
+mod plan;
+mod target;
+
+use std::collections::HashMap;
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use collisions::{FileId, other_spelling, path_bytes, same_here, same_name};
+use plan::{job, plan};
+use target::LocalTarget;
+
+use crate::base::virtual_path::VPath;
+use crate::client::commands::cat::Shown;
+use crate::client::connection::session::Session;
+use crate::client::error::Failure;
+use crate::client::files::local::{destination, shown};
+use crate::client::files::modes::{ModePolicy, mode_policy};
+use crate::client::files::spellings::Spellings;
+use crate::client::shell::advice;
+use crate::client::shell::command::{options, usage};
+use crate::client::shell::lexer::Word;
+use crate::client::transfer::batch::{report_identical, transfer_many, transfer_one, without_identical};
+use crate::client::transfer::compare::same_content;
+use crate::client::transfer::job::{Direction, TransferJob, Transferred, label};
+use crate::client::transfer::overwrite::{Conflict, Decision, Overwrite};
+use crate::client::transfer::part::names::remove_part;
+use crate::client::transfer::pipes::fetch as fetch_content;
+use crate::client::transfer::report::{Report, note_interruption};
+use crate::client::ui::progress::{Progress, Style};
+use crate::client::ui::stopwatch::Stopwatch;
+use crate::client::ui::summary::Summary;
+use crate::wire::message::{EntryKind, ErrorCode};
+
+const DOWNLOAD: Direction = Direction::Download;
+
+/// `get [-f] [-r] [--no-perms] REMOTE... [LOCAL]`
+pub fn get(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
+    let (modes, words) = mode_policy(words);
+    let words = &words[..];
+    let (given, operands) = options("get", "frv", words)?;
+    session.output.shows_digests = session.output.is_verbose || given.contains('v');
+    let (sources, target) = match &operands[..] {
+        [] => return Err(usage("get", "what to get is missing")),
+        [source] => (vec![*source], None),
+        [sources @ .., target] => (sources.to_vec(), Some(*target)),
+    };
+    let mut remotes = Vec::new();
+    for source in sources {
+        remotes.extend(session.expand(source)?);
+    }
+    if target.is_some_and(|word| word.is_bare(b"-")) {
+        return match &remotes[..] {
+            [remote] if !given.contains('r') => get_content(session, remote),
+            _ => Err(usage("get", "standard output takes one file; 'cat' takes more")),
+        };
+    }
+    let target = match target {
+        Some(word) => LocalTarget::named(session, words, word, &remotes, given.contains('r'))?,
+        None => LocalTarget::Folder(PathBuf::new()),
+    };
+    let force = given.contains('f');
+    let result = match &remotes[..] {
+        [remote] if !given.contains('r') => get_single(session, remote, &target, Overwrite::new(force, false), modes),
+        _ => get_many(session, &remotes, &target, Overwrite::new(force, true), given.contains('r'), modes),
+    };
+    if let (Ok(()), LocalTarget::Tree(_, tree)) = (&result, &target) {
+        tree.finish(session);
+    }
+    note_interruption(session, result)
+}
+
+/// Returns whether the command writes the content of a file to standard output.
+pub fn is_to_stdout(words: &[Word]) -> bool {
+    matches!(words, [name, .., last] if name.is_bare(b"get") && last.is_bare(b"-"))
+}
+
+/// `get FILE -`: writes only the content to standard output.
+fn get_content(session: &mut Session, remote: &VPath) -> Result<(), Failure> {
+    session.output.reserve_for_content();
+    // Progress would mix with the text, or with the objects.
+    let is_silent = session.output.is_terminal || session.output.is_json;
+    let style = if is_silent { Style::Silent } else { session.progress };
+    let entry = session.stat(remote)?;
+    if entry.kind == EntryKind::Dir {
+        return Err(Failure::Local(format!("{remote} is a directory; only a file goes to standard output")));
+    }
+    let size = entry.size;
+    let mut progress = Progress::of_file(style, &label(remote), Some(size));
+    let mut shown = Shown::default();
+    let fetched = fetch_content(session, remote, &mut progress, |output, link, bytes| shown.write(output, link, bytes));
+    drop(progress);
+    let transferred = fetched?;
+    shown.finish(&mut session.output)?;
+    // Standard output holds the content, so no digest is shown.
+    session.output.shows_digests = false;
+    let (local, elapsed) = (Path::new("-"), None);
+    Report { direction: DOWNLOAD, local, remote, transferred, is_identical: false, elapsed }.show(session, true)
+}
+
+fn get_single(
+    session: &mut Session,
+    remote: &VPath,
+    target: &LocalTarget,
+    mut overwrite: Overwrite,
+    modes: ModePolicy,
+) -> Result<(), Failure> {
+    let entry = session.stat(remote)?;
+    if entry.kind == EntryKind::Dir {
+        return Err(Failure::Local(format!("{remote} is a directory; -r takes it whole")));
+    }
+    let job = job(remote.clone(), target.of(remote), &entry, modes);
+    if let Some(folder) = job.local.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        check_folder(session, folder, &job.local)?;
+    }
+    get_one(session, &mut Summary::new("get", true), job, entry.size, &mut overwrite, false)
+}
+
+/// Checks that the directory for the destination exists.
+fn check_folder(session: &Session, folder: &Path, destination: &Path) -> Result<(), Failure> {
+    match fs::metadata(folder) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let creation = advice::local(&session.output, "mkdir -p", folder);
+            Err(Failure::Local(format!("local directory {} does not exist; {creation} creates it", shown(folder))))
+        }
+        Err(error) if error.kind() == ErrorKind::NotADirectory => Err(Failure::file_above_here(destination)),
+        Ok(metadata) if !metadata.is_dir() => Err(Failure::file_above_here(destination)),
+        _ => Ok(()),
+    }
+}
+
+/// Downloads one file and handles an existing local file.
+fn get_one(
+    session: &mut Session,
+    summary: &mut Summary,
+    mut job: TransferJob,
+    size: u64,
+    overwrite: &mut Overwrite,
+    is_brief: bool,
+) -> Result<(), Failure> {
+    if let Some(here) = what_is_here(&job.local)? {
+        let conflict = Conflict::of_job(DOWNLOAD, &job, size, here.len());
+        if here.len() == size
+            && let Some(sha256) = same_content(session, &job.local, &job.remote)?
+        {
+            return report_identical(session, summary, &conflict, sha256, is_brief);
+        }
+        if overwrite.decide(session, &conflict)? != Decision::Replace {
+            return Err(Failure::Local(format!("{} was not replaced", shown(&job.local))));
+        }
+        job.replace = true;
+    }
+    let started = Stopwatch::start();
+    let fetched = match fetch(session, &job, size) {
+        Err(failure) if failure.is_refusal(ErrorCode::Changed) => {
+            session.output.note(format_args!("{} changed meanwhile: starting again", job.remote));
+            fetch(session, &job, size)?
+        }
+        result => result?,
+    };
+    let elapsed = (!is_brief).then(|| started.elapsed());
+    Report::of_job(DOWNLOAD, &job, fetched, elapsed).count(session, summary)
+}
+
+fn fetch(session: &mut Session, job: &TransferJob, size: u64) -> Result<Transferred, Failure> {
+    transfer_one(session, DOWNLOAD, job.clone(), size)?.1
+}
+
+/// Downloads many files with pipelined requests. Files whose destination exists are compared first. Files that
+/// change meanwhile are downloaded last, one by one.
+fn get_many(
+    session: &mut Session,
+    remotes: &[VPath],
+    target: &LocalTarget,
+    mut overwrite: Overwrite,
+    with_folders: bool,
+    modes: ModePolicy,
+) -> Result<(), Failure> {
+    let mut summary = Summary::new("get", false);
+    let wanted = plan(session, &mut summary, remotes, target, with_folders, modes)?;
+    summary.plan(wanted.len(), total_of(&wanted));
+    let result = get_wanted(session, &mut summary, wanted, &mut overwrite);
+    summary.conclude(session, result)
+}
+
+fn get_wanted(
+    session: &mut Session,
+    summary: &mut Summary,
+    wanted: Vec<TransferJob>,
+    overwrite: &mut Overwrite,
+) -> Result<(), Failure> {
+    let wanted = without_what_is_here(session, summary, wanted, overwrite)?;
+    let bytes = total_of(&wanted);
+    let mut changed = Vec::new();
+    transfer_many(session, summary, DOWNLOAD, wanted, bytes, &mut changed)?;
+    for (job, _) in changed {
+        let result = get_one(session, summary, job, 0, overwrite, true);
+        summary.count(session, result)?;
+    }
+    overwrite.result()
+}
+
+fn total_of(jobs: &[TransferJob]) -> u64 {
+    jobs.iter().fold(0, |total: u64, job| total.saturating_add(job.size))
+}
+
+/// Compares `wanted` with the existing local files and returns what remains to be downloaded.
+fn without_what_is_here(
+    session: &mut Session,
+    summary: &mut Summary,
+    wanted: Vec<TransferJob>,
+    overwrite: &mut Overwrite,
+) -> Result<Vec<TransferJob>, Failure> {
+    let (mut remaining, mut existing) = (Vec::new(), Vec::new());
+    let spellings = Spellings::among(wanted.iter().map(|job| path_bytes(&job.local)));
+    let mut names: HashMap<FileId, VPath> = HashMap::new();
+    let mut new_names: HashMap<PathBuf, VPath> = HashMap::new();
+    for job in wanted {
+        match what_is_here(&job.local) {
+            Err(failure) => summary.count(session, Err(failure))?,
+            Ok(None) => match new_names.insert(job.local.clone(), job.remote.clone()) {
+                Some(other) => summary.count(session, Err(same_name(&other, &job.remote, &job.local)))?,
+                None => remaining.push(job),
+            },
+            Ok(Some(here)) => match names.insert(FileId::of(&here), job.remote.clone()).filter(|_| here.nlink() == 1) {
+                Some(other) => summary.count(session, Err(same_name(&other, &job.remote, &job.local)))?,
+                None => match other_spelling(&spellings, &job.local) {
+                    Some(other) => summary.count(session, Err(same_here(&job.local, &other)))?,
+                    None => existing.push((job, here.len())),
+                },
+            },
+        }
+    }
+    let replacing = without_identical(session, summary, existing, overwrite, |(job, old_size)| {
+        Conflict::of_job(DOWNLOAD, job, job.size, *old_size)
+    })?;
+    if overwrite.has_quit() {
+        remaining.clear();
+    }
+    remaining.extend(replacing.into_iter().map(|(job, _)| TransferJob { replace: true, ..job }));
+    Ok(remaining)
+}
+
+/// Returns the metadata of the file at the destination of a download. A part of another download is removed
+/// first.
+fn what_is_here(local: &Path) -> Result<Option<fs::Metadata>, Failure> {
+    remove_part(local);
+    destination(local)
+}

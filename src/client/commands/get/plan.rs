@@ -1,0 +1,187 @@
+//! The files that `get` will download, and the local directories for them.
+
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsStr;
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use super::collisions::{FileId, other_spelling, path_bytes, same_here, same_name};
+use super::target::LocalTarget;
+use crate::base::virtual_path::VPath;
+use crate::client::connection::session::Session;
+use crate::client::error::{Failure, unexpected};
+use crate::client::files::local::shown;
+use crate::client::files::modes::{ModePolicy, create_folder};
+use crate::client::files::remote::not_examined;
+use crate::client::files::spellings::Spellings;
+use crate::client::transfer::job::TransferJob;
+use crate::client::ui::summary::Summary;
+use crate::wire::message::{Entry, EntryKind};
+use crate::wire::{Reply, Request};
+
+/// Returns every file to download. Creates the local directories on the way.
+pub(super) fn plan(
+    session: &mut Session,
+    summary: &mut Summary,
+    remotes: &[VPath],
+    target: &LocalTarget,
+    with_folders: bool,
+    modes: ModePolicy,
+) -> Result<Vec<TransferJob>, Failure> {
+    let requests: Vec<Request> = remotes.iter().map(|remote| Request::Stat { path: remote.into() }).collect();
+    let mut found = Vec::with_capacity(remotes.len());
+    session.call_each(&requests, |_, at, result| found.push((&remotes[at], result)))?;
+    let mut wanted = Vec::new();
+    for (remote, result) in found {
+        let result = match result {
+            Ok(Reply::Stat { entry, .. }) => Ok(entry),
+            Ok(_) => Err(unexpected()),
+            Err(failure) => Err(failure),
+        };
+        let local = target.of(remote);
+        match result {
+            Ok(entry) if entry.kind == EntryKind::Dir && with_folders => {
+                let bits = modes.of_folder(entry.mode);
+                wanted.extend(plan_tree(session, summary, (remote, bits), &local, target, modes)?);
+            }
+            Ok(entry) if entry.kind == EntryKind::Dir => {
+                let failure = Failure::Local(format!("{remote} is a directory; -r takes it whole"));
+                summary.count(session, Err(failure))?;
+            }
+            Ok(entry) => wanted.push(job(remote.clone(), local, &entry, modes)),
+            Err(failure) => summary.count(session, Err(failure))?,
+        }
+    }
+    Ok(wanted)
+}
+
+fn plan_tree(
+    session: &mut Session,
+    summary: &mut Summary,
+    (root, root_bits): (&VPath, Option<u32>),
+    local_root: &Path,
+    target: &LocalTarget,
+    modes: ModePolicy,
+) -> Result<Vec<TransferJob>, Failure> {
+    let mut unlisted = Vec::new();
+    let tree = session.walk(root, |_, failure| unlisted.push(failure))?;
+    for failure in unlisted {
+        summary.count(session, Err(failure))?;
+    }
+    if !(root.is_root() && local_root.is_dir())
+        && let Err(failure) = make_folder(local_root, root_bits)
+    {
+        // The tree is all that there is to fetch.
+        if matches!(failure, Failure::LocalDenied(_)) || matches!(target, LocalTarget::Tree(..)) {
+            return Err(failure);
+        }
+        summary.count(session, Err(failure))?;
+        return Ok(Vec::new());
+    }
+    if let LocalTarget::Tree(_, tree) = target {
+        tree.begin(session, Some(local_root));
+    }
+    let mut wanted = Vec::new();
+    // Directories that could not be created. Their content is left out.
+    let mut missing: HashSet<VPath> = HashSet::new();
+    let mut made: HashMap<FileId, VPath> = HashMap::new();
+    let places: Vec<PathBuf> = tree
+        .iter()
+        .filter(|found| found.entry.kind == EntryKind::Dir)
+        .map(|found| below(root, local_root, &found.path))
+        .collect();
+    let spellings = Spellings::among(places.iter().map(|place| path_bytes(place)));
+    for found in tree {
+        let is_in_missing = found.path.split().is_some_and(|(folder, _)| missing.contains(&folder));
+        let local = below(root, local_root, &found.path);
+        match found.entry.kind {
+            EntryKind::Dir if is_in_missing => drop(missing.insert(found.path)),
+            _ if is_in_missing => {}
+            EntryKind::Dir => {
+                if let Err(failure) =
+                    make_own_folder(&found.path, &local, modes.of_folder(found.entry.mode), &mut made, &spellings)
+                {
+                    if matches!(failure, Failure::LocalDenied(_)) && local.parent() == Some(local_root) {
+                        return Err(failure);
+                    }
+                    summary.count(session, Err(failure))?;
+                    missing.insert(found.path);
+                }
+            }
+            EntryKind::File => wanted.push(job(found.path, local, &found.entry, modes)),
+            EntryKind::Other if found.entry.unexamined => summary.count(session, Err(not_examined(&found.path)))?,
+            EntryKind::Link | EntryKind::Other => {
+                session.output.note(format_args!("{} is no regular file: left out", found.path));
+            }
+        }
+    }
+    Ok(wanted)
+}
+
+pub(super) fn job(remote: VPath, local: PathBuf, entry: &Entry, modes: ModePolicy) -> TransferJob {
+    let Entry { size, mode, .. } = *entry;
+    TransferJob { local, remote, size, replace: false, modes, source_mode: Some(mode) }
+}
+
+/// Maps `path` below `root` to the path below `local_root`. The listing has checked that paths consist of
+/// single names, so the result cannot leave `local_root`.
+fn below(root: &VPath, local_root: &Path, path: &VPath) -> PathBuf {
+    let names = path.components().skip(root.components().count());
+    local_root.join(names.map(OsStr::from_bytes).collect::<PathBuf>())
+}
+
+/// Creates the local directory for `remote`. Fails if it already belongs to another remote directory in `made`.
+fn make_own_folder(
+    remote: &VPath,
+    local: &Path,
+    bits: Option<u32>,
+    made: &mut HashMap<FileId, VPath>,
+    spellings: &Spellings,
+) -> Result<(), Failure> {
+    make_folder(local, bits)?;
+    if let Some(other) = other_spelling(spellings, local) {
+        return Err(same_here(local, &other));
+    }
+    let here = fs::symlink_metadata(local).map_err(|error| Failure::local(local, &error))?;
+    match made.insert(FileId::of(&here), remote.clone()) {
+        Some(other) => Err(same_name(&other, remote, local)),
+        None => Ok(()),
+    }
+}
+
+/// Creates a directory whose name comes from the server, with these permission bits. A symlink in its place is
+/// not followed, because it may lead anywhere.
+fn make_folder(path: &Path, bits: Option<u32>) -> Result<(), Failure> {
+    if path.as_os_str().is_empty() {
+        return Ok(());
+    }
+    let Ok(here) = fs::symlink_metadata(path) else {
+        return create_folder(path, bits).map_err(|error| match error.kind() {
+            ErrorKind::NotADirectory => Failure::file_above_here(path),
+            _ => Failure::local(path, &error),
+        });
+    };
+    let path = shown(path);
+    match (here.is_dir(), here.is_symlink()) {
+        (true, _) => Ok(()),
+        (_, true) => Err(Failure::Local(format!(
+            "{path} is a local link, which is not followed; get that directory to where it leads, by name"
+        ))),
+        _ => Err(Failure::Local(format!("local {path} is a file, not a directory; choose another place"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tree_entries_keep_their_place_below_the_target() {
+        let path = |text: &str| VPath::parse(text.as_bytes()).expect("valid");
+        let place = |root: &str, at: &str| below(&path(root), Path::new("t"), &path(at));
+        assert_eq!(place("/a", "/a/b/c"), Path::new("t/b/c"));
+        assert_eq!(place("/", "/b"), Path::new("t/b"));
+    }
+}

@@ -1,0 +1,111 @@
+//! The destination of `get`.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use crate::base::virtual_path::VPath;
+use crate::client::commands::local::path as local_path;
+use crate::client::commands::target::{ambiguous_target, has_explicit_target};
+use crate::client::connection::session::Session;
+use crate::client::error::Failure;
+use crate::client::files::local::shown;
+use crate::client::shell::advice;
+use crate::client::shell::lexer::Word;
+use crate::client::unfinished_tree::UnfinishedTree;
+
+/// The local destination of the files.
+pub(super) enum LocalTarget {
+    /// Into this directory, under their own names.
+    Folder(PathBuf),
+    /// The single source gets this path.
+    Path(PathBuf),
+    /// The single source directory gets this path, with its content.
+    Tree(PathBuf, UnfinishedTree),
+}
+
+impl LocalTarget {
+    /// Returns the target that `word` names. It is the last of `words`.
+    pub(super) fn named(
+        session: &mut Session,
+        words: &[Word],
+        word: &Word,
+        remotes: &[VPath],
+        with_folders: bool,
+    ) -> Result<Self, Failure> {
+        let path = local_path(word);
+        let tree = match remotes {
+            [remote] if with_folders => Some(UnfinishedTree::new(session, "get", &path, remote)),
+            _ => None,
+        };
+        if path.is_dir() {
+            return Ok(match tree {
+                Some(tree) if tree.is_begun(session, Some(&path)) => Self::Tree(path, tree),
+                _ => Self::Folder(path),
+            });
+        }
+        refuse_ambiguous(session, words, word, remotes)?;
+        if remotes.len() != 1 || word.text.ends_with(b"/") {
+            return Err(not_a_folder(session, &path));
+        }
+        Ok(match tree {
+            Some(tree) => Self::Tree(path, tree),
+            None => Self::Path(path),
+        })
+    }
+
+    /// Returns the destination of `remote`. The home directory has no name, so its destination is the target
+    /// directory itself.
+    pub(super) fn of(&self, remote: &VPath) -> PathBuf {
+        match (self, remote.name()) {
+            (Self::Folder(folder), Some(name)) => folder.join(OsStr::from_bytes(name)),
+            (Self::Folder(path), None) | (Self::Path(path) | Self::Tree(path, _), _) => path.clone(),
+        }
+    }
+}
+
+/// Returns whether the path leads into an existing local directory, as `/tmp/name` does.
+fn is_place_here(path: &Path) -> bool {
+    path.is_absolute() && path.parent().is_some_and(|folder| folder != Path::new("/") && folder.is_dir())
+}
+
+/// Refuses a local target name that also exists on the server: a user who lists remote files wants all of them.
+fn refuse_ambiguous(session: &mut Session, words: &[Word], word: &Word, remotes: &[VPath]) -> Result<(), Failure> {
+    let Ok(remote) = session.path(word) else { return Ok(()) };
+    if has_explicit_target(words) || is_place_here(&local_path(word)) || remotes == std::slice::from_ref(&remote) {
+        return Ok(());
+    }
+    let is_one_shot = session.output.is_one_shot;
+    match session.stat(&remote) {
+        Ok(_) => {
+            let problem = format!("{remote} is at the server, and not a local directory");
+            Err(ambiguous_target("get", words, &problem, is_one_shot))
+        }
+        Err(Failure::Refused(reply)) if !reply.fatal => Ok(()),
+        Err(failure) => Err(failure),
+    }
+}
+
+/// Returns the failure of a command whose local target must be a directory but is not.
+fn not_a_folder(session: &Session, path: &Path) -> Failure {
+    // The trailing slash is dropped, because the system resolves it only for a directory.
+    let exists = fs::metadata(path.components().as_path()).is_ok();
+    let creation = advice::local(&session.output, "mkdir", path);
+    let path = shown(path);
+    Failure::Usage(match exists {
+        true => format!("local {path} is a file, not a directory; choose another place"),
+        false => format!("{path} is not a local directory; create it with {creation}"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_goes_into_the_target_under_its_own_name() {
+        let remote = VPath::parse(b"/a/b").expect("valid");
+        assert_eq!(LocalTarget::Folder(PathBuf::new()).of(&remote), Path::new("b"));
+    }
+}

@@ -1,0 +1,85 @@
+//! Files and directories of one command that would get the same remote name.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use super::plan::PutPlan;
+use crate::base::virtual_path::VPath;
+use crate::client::connection::session::Session;
+use crate::client::error::Failure;
+use crate::client::files::local::shown;
+use crate::client::files::spellings::Spellings;
+use crate::client::transfer::job::TransferJob;
+use crate::client::ui::summary::Summary;
+
+/// Removes files that would replace another file of the same command.
+pub(super) fn without_doubles(
+    session: &mut Session,
+    summary: &mut Summary,
+    jobs: Vec<TransferJob>,
+) -> Result<Vec<TransferJob>, Failure> {
+    let mut sources: HashMap<VPath, PathBuf> = HashMap::new();
+    let mut remaining = Vec::with_capacity(jobs.len());
+    for job in jobs {
+        let (here, remote) = (shown(&job.local), &job.remote);
+        match sources.get(remote) {
+            Some(other) => {
+                let other = shown(other);
+                let text = format!("{here} and {other} are both {remote} there; put one of them to another place");
+                summary.count(session, Err(Failure::Local(text)))?;
+            }
+            None => {
+                sources.insert(remote.clone(), job.local.clone());
+                remaining.push(job);
+            }
+        }
+    }
+    Ok(remaining)
+}
+
+/// Removes directories that the server treats as the same as another directory of this command, with the files
+/// below them. Their content would be mixed.
+pub(super) fn without_doubled_folders(
+    session: &mut Session,
+    summary: &mut Summary,
+    plan: &mut PutPlan,
+) -> Result<(), Failure> {
+    let spellings = Spellings::among(plan.folders.iter().map(|(path, _)| path.as_bytes()));
+    let paths = plan.folders.iter().map(|(path, _)| path.as_bytes());
+    let doubled = spellings.listed_otherwise(paths, |folder| session.names(folder))?;
+    for (folder, other) in sorted(doubled) {
+        plan.files.retain(|job| !folder.contains(&job.remote));
+        summary.count(session, Err(same_there(&folder, &other)))?;
+    }
+    Ok(())
+}
+
+/// Removes files that the server treats as the same as another file of this command. They would replace each
+/// other.
+pub(super) fn without_doubled_files(
+    session: &mut Session,
+    summary: &mut Summary,
+    spellings: &Spellings,
+    mut occupied: Vec<(TransferJob, Failure)>,
+) -> Result<Vec<(TransferJob, Failure)>, Failure> {
+    let paths = occupied.iter().map(|(job, _)| job.remote.as_bytes());
+    let doubled = spellings.listed_otherwise(paths, |folder| session.names(folder))?;
+    for (path, other) in sorted(doubled) {
+        occupied.retain(|(job, _)| job.remote != path);
+        summary.count(session, Err(same_there(&path, &other)))?;
+    }
+    Ok(occupied)
+}
+
+fn sorted(doubled: HashMap<Vec<u8>, Vec<u8>>) -> Vec<(VPath, VPath)> {
+    let path = |bytes: Vec<u8>| VPath::parse(&bytes).ok();
+    let mut pairs: Vec<(VPath, VPath)> =
+        doubled.into_iter().filter_map(|(one, other)| path(one).zip(path(other))).collect();
+    pairs.sort();
+    pairs
+}
+
+/// Returns the failure for a path that the server treats as the same as another one.
+fn same_there(path: &VPath, other: &VPath) -> Failure {
+    Failure::Local(format!("{path} and {other} are the same to the server's file system; put one to another place"))
+}

@@ -1,0 +1,289 @@
+//! `put`: handles existing files and reports the results. `target` is the destination, `plan` the files, and
+//! `transfer` moves the bytes.
+
+mod collisions;
+mod plan;
+mod target;
+
+use std::collections::HashSet;
+use std::fs;
+use std::iter::successors;
+use std::path::{Path, PathBuf};
+
+use collisions::{without_doubled_files, without_doubled_folders, without_doubles};
+use plan::{NewFolder, PutPlan, new_job, plan};
+use target::RemoteTarget;
+
+use crate::base::virtual_path::VPath;
+use crate::client::commands::local::expand;
+use crate::client::commands::refusal;
+use crate::client::connection::session::Session;
+use crate::client::error::Failure;
+use crate::client::files::local::shown;
+use crate::client::files::modes::{ModePolicy, mode_policy};
+use crate::client::files::spellings::Spellings;
+use crate::client::shell::command::{options, usage};
+use crate::client::shell::lexer::Word;
+use crate::client::transfer::batch::{report_identical, transfer_many, transfer_one, without_identical};
+use crate::client::transfer::compare::same_content;
+use crate::client::transfer::job::{Direction, TransferJob, label};
+use crate::client::transfer::overwrite::{Conflict, Decision, Overwrite};
+use crate::client::transfer::pipes::send as send_content;
+use crate::client::transfer::report::{Report, note_interruption};
+use crate::client::ui::progress::{Progress, Style};
+use crate::client::ui::stopwatch::Stopwatch;
+use crate::client::ui::summary::Summary;
+use crate::wire::message::{EntryKind, ErrorCode, PutMode};
+use crate::wire::{Reply, Request};
+
+const UPLOAD: Direction = Direction::Upload;
+
+/// `put [-f] [-r] [--no-perms] LOCAL... [REMOTE]`
+pub fn put(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
+    let (modes, words) = mode_policy(words);
+    let words = &words[..];
+    let (given, operands) = options("put", "frv", words)?;
+    session.output.shows_digests = session.output.is_verbose || given.contains('v');
+    let (sources, target) = match &operands[..] {
+        [] => return Err(usage("put", "what to put is missing")),
+        [source] => (vec![*source], None),
+        [sources @ .., target] => (sources.to_vec(), Some(*target)),
+    };
+    if sources.iter().any(|word| word.is_bare(b"-")) {
+        return match (&sources[..], target) {
+            ([_], Some(target)) if !given.contains('r') => put_content(session, target, given.contains('f')),
+            _ => Err(usage("put", "standard input is one file and needs a name: put - NAME")),
+        };
+    }
+    let locals: Vec<PathBuf> = sources.into_iter().flat_map(expand).collect();
+    let target = match target {
+        Some(word) => RemoteTarget::named(session, words, word, &locals, given.contains('r'))?,
+        None => RemoteTarget::Folder(session.folder.clone()),
+    };
+    let force = given.contains('f');
+    let result = match &locals[..] {
+        [local] if !given.contains('r') => {
+            put_single(session, local, &target, &mut Overwrite::new(force, false), modes)
+        }
+        _ => put_many(session, &locals, &target, Overwrite::new(force, true), given.contains('r'), modes),
+    };
+    if let (Ok(()), RemoteTarget::Tree(_, tree)) = (&result, &target) {
+        tree.finish(session);
+    }
+    note_interruption(session, result)
+}
+
+/// `put - FILE`: uploads standard input.
+fn put_content(session: &mut Session, target: &Word, force: bool) -> Result<(), Failure> {
+    if session.stdin_is_script {
+        return Err(usage("put", "standard input has the commands; give those with -c or -f FILE"));
+    }
+    let remote = match RemoteTarget::find(session, target)? {
+        RemoteTarget::Path(remote) if target.text.ends_with(b"/") => return Err(refusal::of_target(session, &remote)),
+        RemoteTarget::Path(remote) | RemoteTarget::Tree(remote, _) => remote,
+        RemoteTarget::Folder(folder) => return Err(usage("put", &format!("{folder} is a directory; name a file"))),
+    };
+    let mode = if force { PutMode::Replace } else { PutMode::Create };
+    let style = if session.output.is_json { Style::Silent } else { session.progress };
+    let mut progress = Progress::of_file(style, &label(&remote), None);
+    let started = Stopwatch::start();
+    let sent = send_content(session, &remote, mode, &mut progress);
+    drop(progress);
+    let transferred = sent.map_err(|failure| match failure {
+        failure if failure.is_refusal(ErrorCode::Exists) => {
+            Failure::Local(format!("{remote} is there already; -f replaces it"))
+        }
+        failure => refusal::of_upload(session, &remote, failure),
+    })?;
+    let (local, remote, elapsed) = (Path::new("-"), &remote, Some(started.elapsed()));
+    Report { direction: UPLOAD, local, remote, transferred, is_identical: false, elapsed }.show(session, false)
+}
+
+fn put_single(
+    session: &mut Session,
+    local: &Path,
+    target: &RemoteTarget,
+    overwrite: &mut Overwrite,
+    modes: ModePolicy,
+) -> Result<(), Failure> {
+    let metadata = fs::metadata(local).map_err(|error| Failure::missing_here(local, &error))?;
+    if metadata.is_dir() {
+        return Err(Failure::Local(format!("{} is a directory; -r takes it whole", shown(local))));
+    }
+    let job = new_job(local.to_path_buf(), target.of(local)?, metadata.len(), modes);
+    let started = Stopwatch::start();
+    let (job, result) = transfer_one(session, UPLOAD, job, metadata.len())?;
+    match result {
+        Err(failure) if failure.is_refusal(ErrorCode::Exists) => {
+            put_over(session, &mut Summary::new("put", true), job, &failure, overwrite)
+        }
+        Err(failure) => Err(refusal::of_upload(session, &job.remote, failure)),
+        Ok(stored) => {
+            let mut summary = Summary::new("put", true);
+            Report::of_job(UPLOAD, &job, stored, Some(started.elapsed())).count(session, &mut summary)
+        }
+    }
+}
+
+/// Uploads a file whose destination exists. Identical content needs no transfer. Different content is replaced
+/// only if the user allows it.
+fn put_over(
+    session: &mut Session,
+    summary: &mut Summary,
+    mut job: TransferJob,
+    refusal: &Failure,
+    overwrite: &mut Overwrite,
+) -> Result<(), Failure> {
+    let size = size_of(&job.local)?;
+    match session.stat(&job.remote) {
+        Err(failure) if leads_nowhere(&failure) => {
+            if !overwrite.is_forced() {
+                return Err(refusal.clone());
+            }
+        }
+        there => {
+            let there = there?;
+            if there.kind != EntryKind::File {
+                return Err(refusal.clone());
+            }
+            let conflict = Conflict::of_job(UPLOAD, &job, size, there.size);
+            if there.size == size
+                && let Some(sha256) = same_content(session, &job.local, &job.remote)?
+            {
+                return report_identical(session, summary, &conflict, sha256, false);
+            }
+            if overwrite.decide(session, &conflict)? != Decision::Replace {
+                return Err(Failure::Local(format!("{} was not replaced", job.remote)));
+            }
+        }
+    }
+    job.replace = true;
+    let started = Stopwatch::start();
+    let (job, result) = transfer_one(session, UPLOAD, job, size)?;
+    Report::of_job(UPLOAD, &job, result?, Some(started.elapsed())).count(session, summary)
+}
+
+/// Returns whether the destination is a symlink that leads to nothing in the home directory. An upload replaces
+/// it.
+fn leads_nowhere(failure: &Failure) -> bool {
+    [ErrorCode::NotFound, ErrorCode::OutsideHome].into_iter().any(|code| failure.is_refusal(code))
+}
+
+fn size_of(local: &Path) -> Result<u64, Failure> {
+    fs::metadata(local).map(|metadata| metadata.len()).map_err(|error| Failure::local(local, &error))
+}
+
+/// Uploads many files, pipelined. Files whose destination exists are compared afterwards, and those that may be
+/// replaced are sent in a second round.
+fn put_many(
+    session: &mut Session,
+    locals: &[PathBuf],
+    target: &RemoteTarget,
+    mut overwrite: Overwrite,
+    with_folders: bool,
+    modes: ModePolicy,
+) -> Result<(), Failure> {
+    let mut summary = Summary::new("put", false);
+    let plan = plan(session, &mut summary, locals, target, with_folders, modes)?;
+    summary.plan(plan.files.len(), plan.bytes);
+    if let RemoteTarget::Tree(_, tree) = target {
+        tree.begin(session, None);
+    }
+    // Within one tree, every name is unique.
+    let may_meet = overwrite.is_forced() && locals.len() > 1;
+    let result = put_plan(session, &mut summary, plan, may_meet, &mut overwrite);
+    summary.conclude(session, result)
+}
+
+fn put_plan(
+    session: &mut Session,
+    summary: &mut Summary,
+    mut plan: PutPlan,
+    may_meet: bool,
+    overwrite: &mut Overwrite,
+) -> Result<(), Failure> {
+    let missing = make_folders(session, summary, &plan.folders)?;
+    without_doubled_folders(session, summary, &mut plan)?;
+    let is_missing = |job: &TransferJob| successors(job.remote.parent(), VPath::parent).any(|of| missing.contains(&of));
+    let mut files = if may_meet { without_doubles(session, summary, plan.files)? } else { plan.files };
+    if !missing.is_empty() {
+        files.retain(|job| !is_missing(job));
+    }
+    let spellings = Spellings::among(files.iter().map(|job| job.remote.as_bytes()));
+    let mut occupied = Vec::new();
+    let sent = transfer_many(session, summary, UPLOAD, files, plan.bytes, &mut occupied);
+    if let Err(failure) = &sent
+        && !(failure.is_full() || failure.is_refusal(ErrorCode::Denied))
+    {
+        return sent;
+    }
+    // Existing files are compared even if nothing more is sent, so that identical ones still count as done.
+    let occupied = without_doubled_files(session, summary, &spellings, occupied)?;
+    let (again, bytes) = without_what_is_there(session, summary, occupied, overwrite)?;
+    sent?;
+    let mut refused = Vec::new();
+    transfer_many(session, summary, UPLOAD, again, bytes, &mut refused)?;
+    refused.into_iter().try_for_each(|(_, failure)| summary.count(session, Err(failure)))?;
+    overwrite.result()
+}
+
+/// Compares `occupied` with the existing remote files. Returns the files that remain to be sent, and their
+/// total size.
+fn without_what_is_there(
+    session: &mut Session,
+    summary: &mut Summary,
+    occupied: Vec<(TransferJob, Failure)>,
+    overwrite: &mut Overwrite,
+) -> Result<(Vec<TransferJob>, u64), Failure> {
+    let requests: Vec<_> = occupied.iter().map(|(job, _)| Request::Stat { path: (&job.remote).into() }).collect();
+    let mut found = Vec::with_capacity(requests.len());
+    session.call_each(&requests, |_, _, result| found.push(result))?;
+    let mut clashing = Vec::with_capacity(occupied.len());
+    let mut links = Vec::new();
+    for ((job, refused), result) in occupied.into_iter().zip(found) {
+        match (result, size_of(&job.local)) {
+            (Ok(Reply::Stat { entry, .. }), Ok(size)) if entry.kind == EntryKind::File => {
+                clashing.push((job, size, entry.size));
+            }
+            (Err(failure), Ok(size)) if overwrite.is_forced() && leads_nowhere(&failure) => links.push((job, size, 0)),
+            (Ok(_), Ok(_)) => {
+                let told = refusal::of_upload(session, &job.remote, refused);
+                summary.count(session, Err(told))?;
+            }
+            (Err(failure), _) | (_, Err(failure)) => summary.count(session, Err(failure))?,
+        }
+    }
+    let mut remaining = without_identical(session, summary, clashing, overwrite, |(job, size, there)| {
+        Conflict::of_job(UPLOAD, job, *size, *there)
+    })?;
+    remaining.append(&mut links);
+    let bytes = remaining.iter().map(|(_, size, _)| size).sum();
+    let again = remaining.into_iter().map(|(job, ..)| TransferJob { replace: true, ..job });
+    Ok((again.collect(), bytes))
+}
+
+/// Creates directories. The first one is above all others or beside them. Returns those that could not be
+/// created.
+fn make_folders(
+    session: &mut Session,
+    summary: &mut Summary,
+    folders: &[NewFolder],
+) -> Result<HashSet<VPath>, Failure> {
+    let request = |(path, bits): &NewFolder| Request::Mkdir { path: path.into(), parents: true, permissions: *bits };
+    let requests: Vec<Request> = folders.iter().map(request).collect();
+    let (mut failures, mut missing) = (Vec::new(), HashSet::new());
+    session.call_each(&requests, |_, at, result| failures.extend(result.err().map(|failure| (at, failure))))?;
+    for (at, failure) in failures {
+        if at == 0 && failure.is_refusal(ErrorCode::Denied) {
+            return Err(summary.stop(failure));
+        }
+        let path = &folders[at].0;
+        let is_below_missing = path.parent().is_some_and(|folder| missing.contains(&folder));
+        missing.insert(path.clone());
+        if !is_below_missing {
+            let failure = refusal::of_tree(session, path, failure);
+            summary.count(session, Err(failure))?;
+        }
+    }
+    Ok(missing)
+}

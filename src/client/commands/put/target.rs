@@ -1,0 +1,101 @@
+//! The destination of `put`.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use super::leads_nowhere;
+use crate::base::virtual_path::VPath;
+use crate::client::commands::local::path as local_path;
+use crate::client::commands::refusal;
+use crate::client::commands::target::{ambiguous_target, has_explicit_target};
+use crate::client::connection::session::Session;
+use crate::client::error::Failure;
+use crate::client::files::local::shown;
+use crate::client::shell::lexer::Word;
+use crate::client::unfinished_tree::UnfinishedTree;
+use crate::wire::message::EntryKind;
+
+/// The remote destination of the files.
+pub(super) enum RemoteTarget {
+    /// Into this directory, under their own names.
+    Folder(VPath),
+    /// The single source gets this path.
+    Path(VPath),
+    /// The single source directory gets this path, with its content.
+    Tree(VPath, UnfinishedTree),
+}
+
+impl RemoteTarget {
+    /// Returns the target that `word` names. It is the last of `words`.
+    pub(super) fn named(
+        session: &mut Session,
+        words: &[Word],
+        word: &Word,
+        locals: &[PathBuf],
+        with_folders: bool,
+    ) -> Result<Self, Failure> {
+        let tree = match locals {
+            [local] if with_folders && local.is_dir() => {
+                Some(UnfinishedTree::new(session, "put", local, &session.path(word)?))
+            }
+            _ => None,
+        };
+        match (Self::find(session, word)?, tree) {
+            (Self::Folder(path), Some(tree)) if tree.is_begun(session, None) => Ok(Self::Tree(path, tree)),
+            (Self::Folder(path), _) => Ok(Self::Folder(path)),
+            (Self::Path(path), tree) => {
+                refuse_ambiguous(words, word, locals, session.output.is_one_shot)?;
+                if locals.len() != 1 || word.text.ends_with(b"/") {
+                    return Err(refusal::of_target(session, &path));
+                }
+                let Some(tree) = tree else { return Ok(Self::Path(path)) };
+                match session.find(&path) {
+                    Ok(Some(_)) => Err(Failure::Local(format!(
+                        "remote {path} is a file, and local {} is a directory; choose another path",
+                        shown(&locals[0])
+                    ))),
+                    _ => Ok(Self::Tree(path, tree)),
+                }
+            }
+            (tree, _) => Ok(tree),
+        }
+    }
+
+    /// Asks the server whether `word` names a directory.
+    pub(super) fn find(session: &mut Session, word: &Word) -> Result<Self, Failure> {
+        let path = session.path(word)?;
+        let there = if path.is_root() { Ok(None) } else { session.find(&path) };
+        let is_folder = path.is_root()
+            || match there {
+                Err(failure) if leads_nowhere(&failure) => false,
+                there => there?.is_some_and(|entry| entry.kind == EntryKind::Dir),
+            };
+        Ok(if is_folder { Self::Folder(path) } else { Self::Path(path) })
+    }
+
+    /// Returns the remote path of `local`. Paths without a name, such as `.`, map to the target directory
+    /// itself.
+    pub(super) fn of(&self, local: &Path) -> Result<VPath, Failure> {
+        match (self, local.file_name()) {
+            (Self::Folder(folder), Some(name)) => child(folder, name, local),
+            (Self::Folder(path), None) | (Self::Path(path) | Self::Tree(path, _), _) => Ok(path.clone()),
+        }
+    }
+}
+
+/// Refuses a remote target name that also exists locally: a user who lists local files, or lets a shell list
+/// them, wants to send all of them.
+fn refuse_ambiguous(words: &[Word], word: &Word, locals: &[PathBuf], is_one_shot: bool) -> Result<(), Failure> {
+    let here = local_path(word);
+    if has_explicit_target(words) || locals == std::slice::from_ref(&here) || fs::symlink_metadata(&here).is_err() {
+        return Ok(());
+    }
+    let problem = format!("{} is on this machine, and not a remote directory", shown(&here));
+    Err(ambiguous_target("put", words, &problem, is_one_shot))
+}
+
+pub(super) fn child(folder: &VPath, name: &OsStr, local: &Path) -> Result<VPath, Failure> {
+    folder.child(name.as_bytes()).map_err(|error| Failure::Local(format!("{}: {error}", shown(local))))
+}

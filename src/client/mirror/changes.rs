@@ -1,0 +1,143 @@
+//! The changes of a mirror other than transfers: creating directories and removing entries.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+
+use super::{Mirror, is_top};
+use crate::base::virtual_path::VPath;
+use crate::client::connection::session::Session;
+use crate::client::error::Failure;
+use crate::client::files::modes::create_folder;
+use crate::client::mirror::plan::{Plan, Tree};
+use crate::client::transfer::part::names::{destination_of_part, remove_part};
+use crate::client::ui::summary::Summary;
+use crate::wire::Request;
+use crate::wire::message::{EntryKind, ErrorCode, Name};
+
+impl Mirror {
+    /// Creates the root even if it exists: an account that may only read then gets one failure, and not one for
+    /// each file.
+    pub(super) fn make_root(&self, session: &mut Session, mode: Option<u32>) -> Result<(), Failure> {
+        if self.is_from {
+            return self.make_local_root(mode).map_err(|error| match error.kind() {
+                io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => Failure::file_above_here(&self.local),
+                _ => Failure::local(&self.local, &error),
+            });
+        }
+        let permissions = mode.and_then(|mode| self.modes.of_folder(mode));
+        session.call(&Request::Mkdir { path: (&self.remote).into(), parents: true, permissions }).map(drop)
+    }
+
+    fn make_local_root(&self, mode: Option<u32>) -> io::Result<()> {
+        if let Some(above) = self.local.parent() {
+            fs::create_dir_all(above)?;
+        }
+        match create_folder(&self.local, mode.and_then(|mode| self.modes.of_folder(mode))) {
+            Err(_) if self.local.is_dir() => Ok(()),
+            made => made,
+        }
+    }
+
+    /// Creates directories. Returns the local ones that could not be created.
+    pub(super) fn make_folders(
+        &self,
+        session: &mut Session,
+        summary: &mut Summary,
+        source: &Tree,
+        folders: &[VPath],
+    ) -> Result<Vec<VPath>, Failure> {
+        let (mut requests, mut missing) = (Vec::new(), Vec::<VPath>::new());
+        for path in folders {
+            let mode = source.get(path).and_then(|node| node.mode);
+            let permissions = mode.and_then(|mode| self.modes.of_folder(mode));
+            if self.is_from {
+                if missing.iter().any(|folder| folder.contains(path)) {
+                    continue;
+                }
+                let here = self.here(path);
+                let made = match create_folder(&here, permissions) {
+                    Err(_) if fs::symlink_metadata(&here).is_ok_and(|there| there.is_dir()) => Ok(()),
+                    made => made.map_err(|error| Failure::local(&here, &error)),
+                };
+                if made.is_err() {
+                    missing.push(path.clone());
+                }
+                self.conclude(session, summary, "mkdir", path, made)?;
+            } else {
+                // `parents` accepts a directory that was created meanwhile.
+                requests.push(Request::Mkdir { path: (&self.there(path)?).into(), parents: true, permissions });
+            }
+        }
+        self.ask_each(session, summary, "mkdir", folders, &requests)?;
+        Ok(missing)
+    }
+
+    pub(super) fn remove(
+        &self,
+        session: &mut Session,
+        summary: &mut Summary,
+        tree: &Tree,
+        paths: &[VPath],
+    ) -> Result<(), Failure> {
+        let mut requests = Vec::new();
+        for path in paths {
+            let is_folder = tree.get(path).is_some_and(|node| node.kind == EntryKind::Dir);
+            if self.is_from {
+                let here = self.here(path);
+                let removed = if is_folder { fs::remove_dir(&here) } else { fs::remove_file(&here) };
+                self.conclude(session, summary, "rm", path, removed.map_err(|error| Failure::local(&here, &error)))?;
+            } else {
+                let path = Name::from(&self.there(path)?);
+                requests.push(if is_folder { Request::Rmdir { path } } else { Request::Rm { path } });
+            }
+        }
+        self.ask_each(session, summary, "rm", paths, &requests)
+    }
+
+    fn ask_each(
+        &self,
+        session: &mut Session,
+        summary: &mut Summary,
+        action: &str,
+        paths: &[VPath],
+        requests: &[Request],
+    ) -> Result<(), Failure> {
+        let mut results = Vec::with_capacity(requests.len());
+        session.call_each(requests, |_, at, result| results.push((at, result.map(drop))))?;
+        results.into_iter().try_for_each(|(at, result)| self.conclude(session, summary, action, &paths[at], result))
+    }
+
+    pub(super) fn conclude(
+        &self,
+        session: &mut Session,
+        summary: &mut Summary,
+        action: &str,
+        path: &VPath,
+        result: Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        match result {
+            // Another program removed it first.
+            Err(failure) if action == "rm" && failure.is_refusal(ErrorCode::NotFound) => return Ok(()),
+            // The target directory refuses changes, so every other change would fail too.
+            Err(failure) if self.direction().is_denied_at_destination(&failure) && is_top(path) => {
+                return Err(summary.stop(failure));
+            }
+            Err(failure) => return summary.count(session, Err(failure)),
+            Ok(()) if action == "rm" => summary.removed(),
+            Ok(()) => {}
+        }
+        self.tell(session, action, path, None)
+    }
+
+    /// Removes parts of an interrupted mirror that this one will not resume.
+    pub(super) fn remove_useless_parts(&self, plan: &Plan, parts: &[PathBuf]) {
+        if !(self.is_from && self.rules.with_delete) {
+            return;
+        }
+        let wanted: HashSet<PathBuf> = plan.files.iter().map(|file| self.here(&file.path)).collect();
+        let is_useless = |part: &&PathBuf| destination_of_part(part).is_some_and(|of| !wanted.contains(&of));
+        parts.iter().filter(is_useless).for_each(|part| remove_part(part));
+    }
+}

@@ -1,0 +1,115 @@
+//! Names that the file system of the target treats as the same.
+
+use std::collections::HashSet;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+
+use super::{Mirror, relative};
+use crate::base::virtual_path::VPath;
+use crate::client::connection::session::Session;
+use crate::client::error::Failure;
+use crate::client::files::local::names_in;
+use crate::client::files::spellings::Spellings;
+use crate::client::mirror::plan::{Move, Plan, Tree};
+use crate::client::ui::summary::Summary;
+
+impl Mirror {
+    /// Collects the names in the source, and those in a target from which something may be removed, that the target
+    /// may treat as the same name.
+    pub(super) fn spellings(&self, source: &Tree, target: &Tree) -> Spellings {
+        let removable = target.paths().take(if self.rules.with_delete { usize::MAX } else { 0 });
+        Spellings::among(source.paths().chain(removable.filter(|path| source.get(path).is_none())).map(VPath::as_bytes))
+    }
+
+    /// Checks new local files in the same way. A file that replaces one with another spelling of its name, or of
+    /// one of the directories in `respelled`, must be allowed to replace it.
+    pub(super) fn settle_local_spellings(
+        &self,
+        session: &mut Session,
+        summary: &mut Summary,
+        spellings: &Spellings,
+        source: &Tree,
+        plan: &mut Plan,
+        respelled: &HashSet<VPath>,
+    ) -> Result<(), Failure> {
+        if !self.is_from || spellings.is_empty() {
+            return Ok(());
+        }
+        let is_there = |file: &&Move| !file.replaces && fs::symlink_metadata(self.here(&file.path)).is_ok();
+        let paths: Vec<VPath> = plan.files.iter().filter(is_there).map(|file| file.path.clone()).collect();
+        let settled = self.settle_spellings(session, summary, spellings, source, plan, &paths)?;
+        plan.files.retain(|file| !settled.doubled.contains(&file.path));
+        let is_respelled =
+            |path: &VPath| std::iter::successors(path.parent(), VPath::parent).any(|of| respelled.contains(&of));
+        for file in &mut plan.files {
+            file.replaces |= settled.kept.contains(&file.path) || is_respelled(&file.path);
+        }
+        Ok(())
+    }
+
+    /// Checks whether the target lists the existing `paths` under other names. If such a name was to be removed
+    /// from the target, it stays. If it is also in the source, this is a failure.
+    pub(super) fn settle_spellings(
+        &self,
+        session: &mut Session,
+        summary: &mut Summary,
+        spellings: &Spellings,
+        source: &Tree,
+        plan: &mut Plan,
+        paths: &[VPath],
+    ) -> Result<Settled, Failure> {
+        let listed = spellings.listed_otherwise(paths.iter().map(VPath::as_bytes), |folder| {
+            let Ok(folder) = VPath::parse(if folder.is_empty() { b"/" } else { folder }) else { return Ok(None) };
+            if self.is_from {
+                return Ok(names_in(self.here(&folder).as_os_str().as_bytes()));
+            }
+            session.names(self.there(&folder)?.as_bytes())
+        })?;
+        let mut settled = Settled::default();
+        for path in paths {
+            let other = listed.get(path.as_bytes()).and_then(|other| VPath::parse(other).ok());
+            let Some(other) = other else { continue };
+            plan.extra.retain(|extra| !other.contains(extra));
+            if source.get(&other).is_some() {
+                let side = if self.is_from { "local" } else { "server's" };
+                let text = format!(
+                    "{} and {} are the same to the {side} file system; give one another name",
+                    relative(path),
+                    relative(&other)
+                );
+                summary.count(session, Err(Failure::Local(text)))?;
+                settled.doubled.insert(path.clone());
+            } else {
+                settled.kept.insert(path.clone());
+            }
+        }
+        Ok(settled)
+    }
+
+    /// Removes from the plan what the local file system treats as the same as something that arrived. The list of
+    /// names that it may treat as the same is not complete, but the identity of a file is.
+    pub(super) fn keep_what_arrived(&self, plan: &mut Plan, folders: &[VPath]) {
+        if plan.extra.is_empty() {
+            return;
+        }
+        let id = |path: &VPath| {
+            let metadata = fs::symlink_metadata(self.here(path)).ok()?;
+            // Several names of one file are several entries.
+            let is_single = metadata.is_dir() || metadata.nlink() == 1;
+            is_single.then(|| (metadata.dev(), metadata.ino()))
+        };
+        let arrived: HashSet<(u64, u64)> =
+            plan.files.iter().map(|file| &file.path).chain(folders).filter_map(id).collect();
+        plan.extra.retain(|path| !id(path).is_some_and(|id| arrived.contains(&id)));
+    }
+}
+
+/// Paths that the target lists under another name.
+#[derive(Default)]
+pub(super) struct Settled {
+    /// The other name is also in the source.
+    pub(super) doubled: HashSet<VPath>,
+    /// The other name is not in the source, so its file stays.
+    pub(super) kept: HashSet<VPath>,
+}

@@ -1,0 +1,100 @@
+//! What a mirror reports: each action that was done or is planned, and what stays as it is.
+
+use serde_json::json;
+
+use super::{Mirror, relative};
+use crate::base::digest::Digest;
+use crate::base::text::Size;
+use crate::base::virtual_path::VPath;
+use crate::client::connection::session::Session;
+use crate::client::error::Failure;
+use crate::client::mirror::plan::{Plan, Tree};
+use crate::client::ui::summary::Summary;
+use crate::wire::message::{EntryKind, Name};
+use std::collections::HashSet;
+
+impl Mirror {
+    pub(super) fn verb(&self) -> &'static str {
+        self.direction().command()
+    }
+
+    /// Reports one action that was done or is planned. For a file it includes the size, and the digest after
+    /// the transfer.
+    pub(super) fn tell(
+        &self,
+        session: &mut Session,
+        action: &str,
+        path: &VPath,
+        file: Option<(u64, Option<(Digest, u64)>)>,
+    ) -> Result<(), Failure> {
+        if self.is_dry_run {
+            let size = file.map(|(size, _)| format!("  {}", Size(size))).unwrap_or_default();
+            session.output.line(format_args!("{action:<5} {}{size}", relative(path)))?;
+        }
+        let proof = file.and_then(|(_, proof)| proof);
+        session.output.json(&json!({
+            "command": "mirror", "ok": true, "action": action, "path": Name(path.as_bytes()[1..].to_vec()),
+            "size": file.map(|(size, _)| size), "sha256": proof.map(|(sha256, _)| sha256),
+            "resumed_from": proof.map(|(_, from)| from), "status": if self.is_dry_run { "planned" } else { "done" },
+        }))
+    }
+
+    pub(super) fn tell_what_stays(
+        &self,
+        session: &mut Session,
+        summary: &mut Summary,
+        plan: &Plan,
+        source: &Tree,
+        target: &Tree,
+    ) -> Result<(), Failure> {
+        for path in &plan.left_out {
+            session.output.note(format_args!("{} is no regular file: left out", relative(path)));
+        }
+        for path in &plan.blocked {
+            let (new_side, old_side) = if self.is_from { ("remote", "local") } else { ("local", "remote") };
+            let (new, old) = (kind_at(source, path), kind_at(target, path));
+            let text = format!(
+                "{} is of another kind: the {new_side} one is {new}, the {old_side} one {old}; \
+                 --delete replaces the {old_side} one",
+                relative(path)
+            );
+            summary.count(session, Err(Failure::Local(text)))?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn tell_plan(&self, session: &mut Session, mut summary: Summary, plan: &Plan) -> Result<(), Failure> {
+        for path in &plan.in_the_way {
+            self.conclude(session, &mut summary, "rm", path, Ok(()))?;
+        }
+        for path in &plan.folders {
+            self.conclude(session, &mut summary, "mkdir", path, Ok(()))?;
+        }
+        for file in &plan.files {
+            summary.moved(file.size, file.size);
+            let told = self.tell(session, self.verb(), &file.path, Some((file.size, None)));
+            summary.count(session, told)?;
+        }
+        let moved: HashSet<&VPath> = plan.files.iter().map(|file| &file.path).collect();
+        for change in plan.modes.iter().filter(|change| !moved.contains(&change.path)) {
+            summary.mode_changed();
+            self.tell(session, "chmod", &change.path, None)?;
+        }
+        for path in &plan.extra {
+            self.conclude(session, &mut summary, "rm", path, Ok(()))?;
+        }
+        summary.were_there(plan.same);
+        summary.summarize_plan(session)?;
+        summary.finish()
+    }
+}
+
+/// Names the kind of the entry at `path`.
+fn kind_at(tree: &Tree, path: &VPath) -> &'static str {
+    match tree.get(path).map(|node| node.kind) {
+        Some(EntryKind::File) => "a file",
+        Some(EntryKind::Dir) => "a directory",
+        Some(EntryKind::Link) => "a link",
+        _ => "no regular file",
+    }
+}

@@ -1,0 +1,106 @@
+//! The transfers of a mirror.
+
+use super::{Mirror, is_top, relative};
+use crate::base::virtual_path::VPath;
+use crate::client::connection::session::Session;
+use crate::client::error::Failure;
+use crate::client::files::modes::ModePolicy;
+use crate::client::mirror::plan::{Move, Node, Plan, Tree};
+use crate::client::transfer::engine::transfer_all;
+use crate::client::transfer::job::{Direction, TransferJob, Transferred};
+use crate::client::ui::progress::Progress;
+use crate::client::ui::summary::Summary;
+use crate::wire::message::ErrorCode;
+use crate::wire::{Reply, Request};
+
+impl Mirror {
+    /// Transfers the files of the plan. Returns those whose destination was created meanwhile.
+    pub(super) fn transfer_files(
+        &self,
+        session: &mut Session,
+        summary: &mut Summary,
+        plan: &Plan,
+    ) -> Result<Vec<VPath>, Failure> {
+        let mut occupied = Vec::new();
+        let mut progress = Progress::of_files(session.progress, plan.files.len(), plan.bytes());
+        let jobs = plan.files.iter().map(|file| self.job(file)).collect::<Result<_, _>>()?;
+        transfer_all(session, self.direction(), jobs, &mut progress, |session, (job, result)| match result {
+            Err(failure) if !self.is_from && failure.is_refusal(ErrorCode::Exists) => {
+                occupied.push(self.below(&job.remote)?);
+                Ok(())
+            }
+            result => self.record_transfer(session, summary, &job, result),
+        })?;
+        Ok(occupied)
+    }
+
+    /// Compares files whose destination was created since the scan, and transfers those that differ. An
+    /// interrupted mirror may have sent such files.
+    pub(super) fn transfer_occupied(
+        &self,
+        session: &mut Session,
+        summary: &mut Summary,
+        source: &Tree,
+        occupied: &[VPath],
+    ) -> Result<(), Failure> {
+        let (mut wanted, mut there) = (Tree::default(), Tree::default());
+        let mut requests = Vec::with_capacity(occupied.len());
+        for path in occupied {
+            if let Some(node) = source.get(path) {
+                wanted.add(path.clone(), *node);
+            }
+            requests.push(Request::Stat { path: (&self.there(path)?).into() });
+        }
+        session.call_each(&requests, |_, at, result| {
+            // If the entry cannot be examined, the file is sent and refused again.
+            if let Ok(Reply::Stat { entry, .. }) = result {
+                there.add(occupied[at].clone(), Node::from(&entry));
+            }
+        })?;
+        let plan = self.plan(session, summary, &wanted, &there)?;
+        self.tell_what_stays(session, summary, &plan, &wanted, &there)?;
+        summary.were_there(plan.same);
+        for path in self.transfer_files(session, summary, &plan)? {
+            let text = format!("{} is being changed by somebody else; run the command again", relative(&path));
+            summary.count(session, Err(Failure::Local(text)))?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn direction(&self) -> Direction {
+        if self.is_from { Direction::Download } else { Direction::Upload }
+    }
+
+    fn job(&self, file: &Move) -> Result<TransferJob, Failure> {
+        Ok(TransferJob {
+            local: self.here(&file.path),
+            remote: self.there(&file.path)?,
+            size: file.size,
+            replace: file.replaces,
+            modes: if self.is_from && file.mode.is_none() { ModePolicy::Ignore } else { self.modes },
+            source_mode: file.mode,
+        })
+    }
+
+    fn record_transfer(
+        &self,
+        session: &mut Session,
+        summary: &mut Summary,
+        job: &TransferJob,
+        result: Result<Transferred, Failure>,
+    ) -> Result<(), Failure> {
+        if let Err(failure) = &result
+            && self.direction().is_denied_at_destination(failure)
+            && !job.replace
+            && is_top(&self.below(&job.remote)?)
+        {
+            return Err(summary.stop(failure.clone()));
+        }
+        let result = result.and_then(|transferred| {
+            let Transferred { size, sha256, resumed_from } = transferred;
+            summary.moved(transferred.moved_bytes(), size);
+            self.tell(session, self.verb(), &self.below(&job.remote)?, Some((size, Some((sha256, resumed_from)))))
+        });
+        summary.count(session, result)
+    }
+}

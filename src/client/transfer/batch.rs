@@ -1,0 +1,130 @@
+//! The files of one command, in either direction: transfers them, compares existing ones, asks before replacing,
+//! counts the results, and stops at a failure that every other file would meet too.
+
+use std::path::{Path, PathBuf};
+
+use crate::base::digest::Digest;
+use crate::client::connection::session::Session;
+use crate::client::error::{Failure, unexpected};
+use crate::client::transfer::compare::same_contents;
+use crate::client::transfer::engine::transfer_all;
+use crate::client::transfer::job::{Direction, TransferJob, TransferResult, Transferred};
+use crate::client::transfer::overwrite::{Conflict, Decision, Overwrite};
+use crate::client::transfer::report::Report;
+use crate::client::ui::progress::Progress;
+use crate::client::ui::summary::Summary;
+use crate::wire::message::ErrorCode;
+
+/// Transfers one file and waits for its result. `size` is its size now.
+pub fn transfer_one(
+    session: &mut Session,
+    direction: Direction,
+    job: TransferJob,
+    size: u64,
+) -> Result<TransferResult, Failure> {
+    let mut progress = Progress::of_file(session.progress, &job.label(), Some(size));
+    let mut result = None;
+    transfer_all(session, direction, vec![job], &mut progress, |_, of_job| {
+        result = Some(of_job);
+        Ok(())
+    })?;
+    result.ok_or_else(unexpected)
+}
+
+/// Transfers many files, `bytes` in all. Files that need a decision first go to `deferred`: uploads whose destination
+/// exists, and downloads whose source changed meanwhile.
+pub fn transfer_many(
+    session: &mut Session,
+    summary: &mut Summary,
+    direction: Direction,
+    jobs: Vec<TransferJob>,
+    bytes: u64,
+    deferred: &mut Vec<(TransferJob, Failure)>,
+) -> Result<(), Failure> {
+    let mut progress = Progress::of_files(session.progress, jobs.len(), bytes);
+    let folder = common_folder(jobs.iter().map(|job| job.destination(direction)));
+    // All files go to this directory, so every other new file would fail in the same way.
+    let is_of_all = |job: &TransferJob, failure: &Failure| {
+        direction.is_denied_at_destination(failure)
+            && !(direction == Direction::Upload && job.replace)
+            && job.destination(direction).parent() == folder.as_deref()
+    };
+    transfer_all(session, direction, jobs, &mut progress, |session, (job, result)| match result {
+        Err(failure) if is_deferred(direction, &failure) => {
+            deferred.push((job, failure));
+            Ok(())
+        }
+        Err(failure) if is_of_all(&job, &failure) => Err(summary.stop(failure)),
+        result => {
+            let result = result
+                .and_then(|transferred| Report::of_job(direction, &job, transferred, None).count(session, summary));
+            summary.count(session, result)
+        }
+    })
+}
+
+fn is_deferred(direction: Direction, failure: &Failure) -> bool {
+    match direction {
+        Direction::Download => failure.is_refusal(ErrorCode::Changed),
+        Direction::Upload => failure.is_refusal(ErrorCode::Exists) || failure.is_refusal(ErrorCode::NotAFile),
+    }
+}
+
+/// Returns the innermost directory that contains all of `paths`.
+fn common_folder<'a>(paths: impl Iterator<Item = &'a Path>) -> Option<PathBuf> {
+    let both = |one: &'a Path, other: &'a Path| one.ancestors().find(|folder| other.starts_with(folder)).unwrap_or(one);
+    paths.filter_map(Path::parent).reduce(both).map(Path::to_path_buf)
+}
+
+/// Compares `jobs` whose destinations exist, and returns those that remain to be transferred. A job with
+/// identical content is reported as done, and one that may not replace its destination as failed. `conflict`
+/// converts a job to a conflict.
+pub fn without_identical<J>(
+    session: &mut Session,
+    summary: &mut Summary,
+    jobs: Vec<J>,
+    overwrite: &mut Overwrite,
+    conflict: impl Fn(&J) -> Conflict<'_>,
+) -> Result<Vec<J>, Failure> {
+    let is_alike = |job: &J| conflict(job).size == conflict(job).old_size;
+    let (alike, mut differing): (Vec<J>, Vec<J>) = jobs.into_iter().partition(is_alike);
+    let pairs: Vec<_> = alike.iter().map(|job| (conflict(job).local, conflict(job).remote)).collect();
+    let mut results = Vec::with_capacity(pairs.len());
+    same_contents(session, &pairs, |result| results.push(result))?;
+    for (job, result) in alike.into_iter().zip(results) {
+        match result {
+            Ok(None) => differing.push(job),
+            Ok(Some(sha256)) => {
+                let reported = report_identical(session, summary, &conflict(&job), sha256, true);
+                summary.count(session, reported)?;
+            }
+            Err(failure) => summary.count(session, Err(failure))?,
+        }
+    }
+    let mut remaining = Vec::with_capacity(differing.len());
+    // A stopped command transfers nothing more, so it asks no more questions.
+    differing.retain(|_| !summary.is_stopped());
+    for job in differing {
+        match overwrite.decide(session, &conflict(&job)) {
+            Ok(Decision::Replace) => remaining.push(job),
+            Ok(Decision::Keep) => summary.keep(conflict(&job).size),
+            Ok(Decision::Quit) => break,
+            Err(failure) => summary.count(session, Err(failure))?,
+        }
+    }
+    Ok(remaining)
+}
+
+/// Reports that both files of `conflict` are identical, which counts as a success.
+pub fn report_identical(
+    session: &mut Session,
+    summary: &mut Summary,
+    conflict: &Conflict<'_>,
+    sha256: Digest,
+    is_brief: bool,
+) -> Result<(), Failure> {
+    let Conflict { direction, local, remote, size, .. } = *conflict;
+    summary.was_there(size);
+    let transferred = Transferred { size, sha256, resumed_from: size };
+    Report { direction, local, remote, transferred, is_identical: true, elapsed: None }.show(session, is_brief)
+}
