@@ -154,7 +154,7 @@ pub const KEYS: &[Key] = &[
         "\"data\"",
         "`data`",
         "`none`: the kernel writes when it likes. `data`: content is on disk before the name appears. `full`: the name and \
-         the folders above it are, too, before the upload is acknowledged",
+         the directories above it are, too, before the upload is acknowledged",
     ),
     restart(key(
         "partial_expiry",

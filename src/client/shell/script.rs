@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::base::atomic_file::BYTE_ORDER_MARK;
 use crate::client::connection::session::Session;
-use crate::client::error::Failure;
+use crate::client::error::{Failure, plain};
 use crate::client::files::local::shown;
 use crate::client::shell::command::{self, Flow};
 use crate::client::shell::lexer::{Word, split};
@@ -47,7 +47,8 @@ impl Script {
                     continue;
                 }
                 Err(error) => {
-                    self.note("script", session, Failure::Local(error.to_string()));
+                    let text = format!("the commands cannot be read: {}", plain(&error));
+                    self.note("script", session, Failure::Local(text));
                     break;
                 }
             };
@@ -100,7 +101,7 @@ impl Script {
 /// Opens a script file.
 pub fn open(path: &Path) -> Result<std::fs::File, Failure> {
     std::fs::File::open(path)
-        .map_err(|error| Failure::Usage(format!("cannot read the commands in {}: {error}", shown(path))))
+        .map_err(|error| Failure::Usage(format!("cannot read the commands in {}: {}", shown(path), plain(&error))))
 }
 
 /// Refuses unknown commands before the client connects.
