@@ -79,7 +79,7 @@ fn from_prompt(user: &str, remark: &str, interrupt: &Interrupt) -> Result<Zeroiz
 
 fn from_file(path: &Path) -> Result<Zeroizing<String>, Failure> {
     let failure = |error: std::io::Error| {
-        Failure::Usage(format!("the password file {} cannot be read: {}", shown(path), plain(&error)))
+        Failure::Usage(format!("cannot read the password file {}: {}", shown(path), plain(&error)))
     };
     let file = File::open(path).map_err(failure)?;
     let metadata = file.metadata().map_err(failure)?;
