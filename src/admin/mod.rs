@@ -74,7 +74,7 @@ struct QuickstartArgs {
     #[arg(long, default_value = QUICKSTART_DIR)]
     dir: PathBuf,
     /// Where to listen, FTP at the port below; port 0 is any free one [default: 127.0.0.1:2121]
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = parse_address)]
     listen: Option<SocketAddr>,
 }
 
@@ -223,6 +223,10 @@ fn parse_size(text: &str) -> Result<Quota, String> {
         "none" => Ok(Quota(None)),
         _ => text.parse::<Size>().map(|size| Quota(Some(size.0))).map_err(|error| error.to_string()),
     }
+}
+
+fn parse_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "write an address and a port, such as 127.0.0.1:2121 or [::]:2121".to_string())
 }
 
 fn parse_count(text: &str) -> Result<Quota, String> {

@@ -75,7 +75,9 @@ impl Failure {
     /// Creates a failure of the local file system that concerns `subject`.
     pub fn local(subject: &std::path::Path, error: &std::io::Error) -> Self {
         use std::os::unix::ffi::OsStrExt;
-        let text = format!("{}: {}", Escaped(subject.as_os_str().as_bytes()), plain(error));
+        let subject = subject.as_os_str().as_bytes();
+        let side = if subject.starts_with(b"standard ") { "" } else { "local " };
+        let text = format!("{side}{}: {}", Escaped(subject), plain(error));
         match error.kind() {
             std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Self::LocalFull(text),
             std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => Self::LocalDenied(text),

@@ -298,7 +298,7 @@ fn a_download_that_finds_no_room_is_an_error_and_what_came_is_kept() {
     let ended = run_limited(&get(), 2048);
     let stderr = String::from_utf8_lossy(&ended.stderr);
     assert_eq!(ended.status.code(), Some(1), "{ended:?}");
-    assert!(stderr.contains("too large"), "{stderr}");
+    assert!(stderr.starts_with("berth: get: local file: ") && stderr.contains("too large"), "{stderr}");
     assert!(!place.here("file").exists());
     let ended = place.run(get()).expect_code(0);
     assert!(ended.stderr.contains("resuming at "), "{ended:?}");

@@ -65,8 +65,8 @@ fn usage_and_status_tell_of_an_account_with_the_same_keys() {
     let without_server = usage(&place, &[], 0);
     let _server = place.serve();
     let ended = place.run(place.berthd(&["status", "--all", "--json"])).expect_code(0);
-    let reports = ended.stdout.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
-    let mut status = reports.filter(|report| report["report"] == "user").last().expect("a user");
+    let mut reports = ended.stdout.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+    let mut status = reports.find(|report| report["report"] == "user").expect("a user");
     let status = status.as_object_mut().expect("an object");
     status.remove("report");
     status.remove("sessions");

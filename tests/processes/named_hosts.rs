@@ -158,6 +158,9 @@ fn the_word_host_is_about_names_and_a_server_called_so_is_reached_all_the_same()
         let ended = visit.run(arguments).expect_code(2);
         assert!(ended.stderr.contains("'--bogus'") && !ended.stderr.contains("-- --bogus"), "{ended:?}");
     }
+    for arguments in [&["host", "add", "a", "b c"][..], &["host", "add", "a", "b", "--directory", ""]] {
+        visit.run(arguments).expect_code(2);
+    }
     let near = visit.run(&["host", "add", "nas", "x", "--fingerprnt", "y"]).expect_code(2);
     assert!(near.stderr.contains("'--fingerprint'"), "{near:?}");
     let unknown = visit.run(&["host", "frobnicate"]).expect_code(2);

@@ -403,6 +403,17 @@ fn with_json_arguments_that_make_no_sense_are_one_object_too() {
 }
 
 #[test]
+fn a_script_that_cannot_be_read_gets_a_plain_message() {
+    let visit = Visit::new(&[]);
+    for (script, code, told) in [
+        (".", 1, "berth: script: .:1: is a directory\n"),
+        ("nope", 2, "berth: cannot read the commands in nope: no such file or directory\n"),
+    ] {
+        assert_eq!(visit.run(&["-f", script]).expect_code(code).stderr, told);
+    }
+}
+
+#[test]
 fn exit_code_is_2_for_wrong_usage_also_in_the_middle_of_a_script() {
     let visit = Visit::new(&[]);
     visit.run(&["get"]).expect_code(2);

@@ -463,6 +463,7 @@ fn a_target_of_the_wrong_kind_is_told_without_advice_that_cannot_be_followed() {
         (1, &["get", "folder", "-"], "/folder is a directory; only a file goes to standard output"),
         (1, &["rmdir", "/"], "the home directory itself cannot be removed"),
         (2, &["put", ""], "'': the path is empty"),
+        (2, &["get", "file", ""], "'': the path is empty"),
         (2, &["lcd", ""], "'': the path is empty"),
         (2, &["lls", ""], "'': the path is empty"),
     ] {

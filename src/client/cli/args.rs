@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use crate::base::limits::{RETRIES_DEFAULT, RETRIES_MAX};
+use crate::base::text::Escaped;
 use crate::config::PORT_DEFAULT;
 use crate::tls::Fingerprint;
 
@@ -166,6 +167,9 @@ impl LoginTarget {
         if host.is_empty() {
             return Err(format!("'{text}' names no host"));
         }
+        if host.contains(|c: char| c.is_whitespace() || c.is_control()) {
+            return Err(format!("'{}' is not [USER@]HOST[:PORT]", Escaped(text.as_bytes())));
+        }
         Ok(Self { user, host: host.to_string(), port })
     }
 }
@@ -231,7 +235,20 @@ mod tests {
             let problem = LoginTarget::parse(text).expect_err(text);
             assert!(problem.ends_with(told) && !problem.contains("cret"), "{problem}");
         }
-        for text in ["", "@host", "host:", "host:0", "host:70000", "host:x", "[::1", "[::1]x", "ann@"] {
+        for text in [
+            "",
+            "@host",
+            "a b",
+            "ann@a\tb",
+            "ann@a\u{1b}b:1",
+            "host:",
+            "host:0",
+            "host:70000",
+            "host:x",
+            "[::1",
+            "[::1]x",
+            "ann@",
+        ] {
             assert!(target(text).is_err(), "{text}");
         }
     }

@@ -18,7 +18,7 @@ use crate::base::limits::NAME_BYTES_MAX;
 use crate::base::text::Escaped;
 use crate::client::cli::args::{HOST, LoginTarget};
 use crate::client::connection::state::{folder_of_user, lock_folder, replace};
-use crate::client::error::Failure;
+use crate::client::error::{Failure, plain};
 use crate::client::files::local::shown;
 use crate::client::shell::advice;
 use crate::config::{ConfigError, PORT_DEFAULT};
@@ -69,6 +69,9 @@ impl Host {
         }
         if is_empty(&self.user) {
             return Some(("user", "is empty; leave it out, or name an account".into()));
+        }
+        if is_empty(&self.directory) {
+            return Some(("directory", "is empty; leave it out, or name a directory".into()));
         }
         if is_empty(&self.password_command) {
             return Some(("password_command", "is empty; leave it out to be asked".into()));
@@ -137,7 +140,11 @@ impl Hosts {
         // The file may be a symlink into a directory of configuration files, which must stay.
         let real = fs::canonicalize(file).unwrap_or_else(|_| file.to_path_buf());
         let folder = real.parent().unwrap_or(Path::new("/"));
-        fs::DirBuilder::new().recursive(true).mode(SECRET_FOLDER).create(folder).map_err(failure)?;
+        let made = fs::DirBuilder::new().recursive(true).mode(SECRET_FOLDER).create(folder);
+        made.map_err(|error| {
+            let text = format!("the directory {} cannot be created: {}", shown(folder), plain(&error));
+            Failure::Local(text + "; set HOME or XDG_CONFIG_HOME to one that you can write to")
+        })?;
         let _lock = lock_folder(folder).map_err(failure)?;
         let mut hosts = Self::read(file)?;
         change(&mut hosts)?;
@@ -288,6 +295,7 @@ mod tests {
             (r#"{"hosts": {"a": {"address": "u@x"}}}"#, "hosts.a.address", "`user`"),
             (r#"{"hosts": {"a": {"address": "x", "fingerprint": "x"}}}"#, "hosts.a.fingerprint", "SHA256:"),
             (r#"{"hosts": {"a": {"address": "x", "local_directory": "y"}}}"#, "hosts.a.local_directory", "begins"),
+            (r#"{"hosts": {"a": {"address": "x", "directory": ""}}}"#, "hosts.a.directory", "empty"),
             (r#"{"hosts": {"a": {"address": "x", "password_command": " "}}}"#, "hosts.a.password_command", "empty"),
             (r#"{"hosts": {"-a": {"address": "x"}}}"#, "hosts.-a", "cannot be a name"),
             (r#"{"hosts": {"host": {"address": "x"}}}"#, "hosts.host", "cannot be a name"),

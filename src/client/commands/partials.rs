@@ -29,7 +29,7 @@ pub fn partials(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
             let kept = chosen(session, &which)?;
             drop_each(session, &kept)
         }
-        Some((word, _)) => Err(usage("partials", &format!("'{}' is neither nothing nor 'drop'", word.as_str()))),
+        Some((word, _)) => Err(usage("partials", &format!("'{}' is unknown", Escaped(&word.text)))),
     }
 }
 

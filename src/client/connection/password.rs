@@ -15,7 +15,7 @@ use crate::base::limits::{PASSWORD_BYTES_MAX, PASSWORD_OUTPUT_BYTES_MAX};
 use crate::base::text::Escaped;
 use crate::client::cli::args::Args;
 use crate::client::cli::destination::Destination;
-use crate::client::error::Failure;
+use crate::client::error::{Failure, plain};
 use crate::client::files::local::shown;
 use crate::client::shell::advice;
 use crate::client::shell::interrupt::Interrupt;
@@ -83,7 +83,9 @@ fn from_prompt(user: &str, remark: &str, interrupt: &Interrupt) -> Result<Zeroiz
 }
 
 fn from_file(path: &Path) -> Result<Zeroizing<String>, Failure> {
-    let failure = |error: std::io::Error| Failure::Usage(Failure::local(path, &error).to_string());
+    let failure = |error: std::io::Error| {
+        Failure::Usage(format!("cannot read the password file {}: {}", shown(path), plain(&error)))
+    };
     let file = File::open(path).map_err(failure)?;
     let metadata = file.metadata().map_err(failure)?;
     if metadata.mode() & 0o077 != 0 && !is_mounted_secret(&metadata) {

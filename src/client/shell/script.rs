@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::base::atomic_file::BYTE_ORDER_MARK;
 use crate::client::connection::session::Session;
-use crate::client::error::Failure;
+use crate::client::error::{Failure, plain};
 use crate::client::files::local::shown;
 use crate::client::shell::command::{self, Flow};
 use crate::client::shell::lexer::{Word, split};
@@ -43,7 +43,7 @@ impl Script {
                 Ok(None) => break,
                 Ok(Some(line)) => split(line.strip_prefix(BYTE_ORDER_MARK).filter(|_| number == 1).unwrap_or(&line)),
                 Err(error) => {
-                    let failure = Failure::Local(format!("{}: {error}", place(source, number)));
+                    let failure = Failure::Local(format!("{}: {}", place(source, number), plain(&error)));
                     self.note("script", session, failure);
                     break;
                 }
@@ -107,7 +107,7 @@ impl Script {
 /// Opens a script file.
 pub fn open(path: &Path) -> Result<std::fs::File, Failure> {
     std::fs::File::open(path)
-        .map_err(|error| Failure::Usage(format!("cannot read the commands in {}: {error}", shown(path))))
+        .map_err(|error| Failure::Usage(format!("cannot read the commands in {}: {}", shown(path), plain(&error))))
 }
 
 /// Refuses unknown commands before the client connects.

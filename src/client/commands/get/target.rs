@@ -35,6 +35,9 @@ impl LocalTarget {
         with_folders: bool,
     ) -> Result<Self, Failure> {
         let path = local_path(word);
+        if path.as_os_str().is_empty() {
+            return Err(Failure::Usage("'': the path is empty".into()));
+        }
         let tree = match remotes {
             [remote] if with_folders => Some(UnfinishedTree::new(session, "get", &path, remote)),
             _ => None,

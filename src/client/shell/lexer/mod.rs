@@ -279,7 +279,9 @@ mod tests {
         for line in ["put *.txt 'a *'? 'it'\\''s' \\-x '~' -r ''", "get [a-c]'[d]' \"grüße b\" --no-perms"] {
             let words = split(line.as_bytes()).expect("a good line").remove(0);
             let again: Vec<String> = words.iter().map(Word::as_typed).collect();
-            assert_eq!(split(again.join(" ").as_bytes()).expect("a good line").remove(0), words, "{again:?}");
+            let read = split(again.join(" ").as_bytes()).expect("a good line").remove(0);
+            let kind = |word: &Word| (word.text.clone(), word.is_pattern(), word.is_option());
+            assert!(read.iter().map(kind).eq(words.iter().map(kind)), "{again:?}");
         }
     }
 
