@@ -474,7 +474,7 @@ fn a_mirror_with_delete_keeps_what_the_target_has_under_another_spelling() {
 fn a_mirror_with_delete_keeps_what_has_just_arrived_in_a_directory_of_another_spelling() {
     for is_from in [false, true] {
         for exclude in [&[][..], &["--exclude", "*.tmp"]] {
-            let visit = Visit::new();
+            let visit = Visit::new(&[]);
             let (source, image) =
                 if is_from { (visit.there("t"), visit.here("fat")) } else { (visit.here("t"), visit.there("fat")) };
             let _fat = Fat::new(&visit.place, image.clone(), "image");

@@ -80,7 +80,7 @@ fn usage_and_status_tell_of_an_account_with_the_same_keys() {
 
 #[test]
 fn each_documented_exit_code_happens() {
-    let document = include_str!("../docs/server.md");
+    let document = include_str!("../../docs/server.md");
     let table = document.split("| exit | means |\n").nth(1).expect("a table");
     let rows = table.lines().skip(1).take_while(|line| line.starts_with('|'));
     let mut documented: Vec<i32> =

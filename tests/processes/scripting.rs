@@ -426,7 +426,7 @@ fn exit_code_is_2_for_wrong_usage_also_in_the_middle_of_a_script() {
 #[test]
 fn a_syntax_error_names_the_script_and_the_line() {
     let visit = Visit::new(&[]);
-    visit.here("jobs.txt", b"pwd\n\nls 'open\n");
+    visit.write_here("jobs.txt", b"pwd\n\nls 'open\n");
     let ended = visit.put(b"", &["-f", "jobs.txt"]).expect_code(2);
     assert!(ended.stderr.contains("jobs.txt:3: a quotation mark is not closed"), "{ended:?}");
     let ended = visit.put(b"pwd\nls 'open\n", &[]).expect_code(2);

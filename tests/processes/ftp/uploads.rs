@@ -4,6 +4,7 @@
 use super::Scene;
 use super::client::{Client, reset, stream_to};
 use super::configuration;
+use super::tls::config;
 use crate::support::random::Random;
 use crate::support::{Place, disk_usage, pattern, sha256, wait_until};
 use serde_json::json;
