@@ -10,6 +10,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
+/// More bytes than all the sockets between a client and a server can hold. A peer that sends them is still sending
+/// while they are held back, and has not sent their end.
+pub(crate) const OVER_SOCKETS: u64 = 48 << 20;
+
 /// See the module.
 pub(crate) struct Proxy {
     pub(crate) address: SocketAddr,
