@@ -33,6 +33,7 @@ struct Shared {
 }
 
 impl Proxy {
+    /// A proxy to this server, on a port of its own.
     pub(crate) fn to(target: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("bound");
