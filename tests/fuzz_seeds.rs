@@ -4,7 +4,10 @@
 // The fuzzer is a package of its own, which has them, too.
 #[path = "../fuzz/properties/mod.rs"]
 mod properties;
-mod support;
+#[allow(dead_code)] // A part of it is enough here.
+mod support {
+    pub(crate) mod protocol_document;
+}
 
 use properties::TARGETS;
 use std::collections::BTreeMap;

@@ -89,6 +89,7 @@ impl Place {
         fs::write(self.path("conf/berthd.json"), configuration.to_string()).expect("writable");
     }
 
+    /// A path in the folder.
     pub(crate) fn path(&self, path: impl AsRef<Path>) -> PathBuf {
         self.folder.path().join(path)
     }
@@ -103,6 +104,7 @@ impl Place {
         self.path("homes").join(account).join(path)
     }
 
+    /// The content of a log, empty if there is none.
     pub(crate) fn log(&self, name: &str) -> String {
         fs::read_to_string(self.path("logs").join(name)).unwrap_or_default()
     }
@@ -140,10 +142,12 @@ impl Place {
         }
     }
 
+    /// Starts a program.
     pub(crate) fn start(&self, command: Command) -> Program {
         Program::start(command, &self.path("io"))
     }
 
+    /// Runs a program to its end.
     pub(crate) fn run(&self, command: Command) -> Ended {
         self.start(command).wait()
     }
@@ -199,10 +203,12 @@ impl Server {
     }
 }
 
+/// `ACCOUNT@ADDRESS`.
 pub(crate) fn target(account: &str, address: SocketAddr) -> String {
     format!("{account}@{address}")
 }
 
+/// The digest in hexadecimal.
 pub(crate) fn sha256(bytes: &[u8]) -> String {
     Digest::of(bytes).to_string()
 }

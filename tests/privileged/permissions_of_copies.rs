@@ -207,7 +207,7 @@ fn a_part_is_never_more_open_than_its_file_will_be() {
         put_bytes(&mut bytes, FrameType::Data, id, &[7; 256 * 1024]);
     }
     peer.send(&bytes);
-    let part = visit.there(&format!(".berth/{}.part", UploadId([7; 16])));
+    let part = visit.there(format!(".berth/{}.part", UploadId([7; 16])));
     wait_until("the upload has a part", || part.exists());
     assert_eq!(mode(&part), 0o600);
 }
@@ -266,7 +266,7 @@ fn a_file_that_is_replaced_keeps_its_permissions_and_loses_setuid() {
 fn a_local_file_that_is_replaced_keeps_its_list_and_attributes() {
     let visit = Visit::new(&[]);
     for (command, number) in [("get", 0), ("mirror", 1)] {
-        let path = visit.here(&format!("{number}/file"));
+        let path = visit.here(format!("{number}/file"));
         write(&path, b"old", 0o4640);
         run("setfacl", &["-m", "u:4243:r,g:4242:rw"], &path);
         run("setfattr", &["-n", "user.note", "-v", "kept"], &path);

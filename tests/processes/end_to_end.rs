@@ -4,7 +4,7 @@
 //! `BERTH_HUGE=1` sends 5 GiB instead of 1 GiB in the one test of a huge file.
 
 use crate::support::process::{Ended, Program, without_rights};
-use crate::support::proxy::Proxy;
+use crate::support::proxy::{OVER_SOCKETS, Proxy};
 use crate::support::visit::Visit;
 use crate::support::{PASSWORD, Place, listening, pattern, sha256, target, wait_until};
 use serde_json::{Value, json};
@@ -17,10 +17,6 @@ use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
-/// More than all the sockets between a client and a server can hold, so that who sends so much
-/// is still sending while it is held back.
-const OVER_SOCKETS: u64 = 48 << 20;
 
 impl Visit {
     /// Runs the client, which fails. Returns its stderr.

@@ -1,7 +1,7 @@
 //! `mirror`: only what differs is transferred, and repeating it after an interruption completes the copy.
 
 use crate::support::process::{Ended, without_rights};
-use crate::support::proxy::Proxy;
+use crate::support::proxy::{OVER_SOCKETS, Proxy};
 use crate::support::visit::Visit;
 use crate::support::{pattern, target, wait_until};
 use rustix::fs::{XattrFlags, fsetxattr};
@@ -257,7 +257,7 @@ fn what_is_excluded_neither_moves_nor_goes() {
 fn an_interrupted_mirror_is_finished_by_repeating_it() {
     let visit = Visit::new(&[]);
     plant(&visit.here("src"));
-    write(&visit.here("src/m-big"), &pattern(9, 9 << 20));
+    write(&visit.here("src/m-big"), &pattern(9, OVER_SOCKETS as usize));
     write(&visit.there("dst/extra"), b"x");
     let proxy = Proxy::to(visit.server.address);
     let through = target("ann", proxy.address);
@@ -291,7 +291,7 @@ fn an_interrupted_mirror_is_finished_by_repeating_it() {
 fn requests_of_an_interrupted_mirror_may_be_carried_out_during_the_next_one() {
     let visit = Visit::new(&[]);
     for (name, content) in [("same", "as sent"), ("other", "newer"), ("new/same", "too"), ("new/more", "x")] {
-        write(&visit.here(&format!("src/{name}")), content.as_bytes());
+        write(&visit.here(format!("src/{name}")), content.as_bytes());
     }
     write(&visit.there("dst/extra"), b"goes");
     let proxy = Proxy::to(visit.server.address);

@@ -54,6 +54,7 @@ impl FtpClient {
         client
     }
 
+    /// The control connection.
     pub(crate) fn stream(&self) -> &TcpStream {
         self.0.get_ref()
     }
@@ -63,6 +64,7 @@ impl FtpClient {
         self.0.get_mut().write_all(format!("{command}\r\n").as_bytes()).expect("the server reads");
     }
 
+    /// Sends a command. Returns the last line of the reply.
     pub(crate) fn ask(&mut self, command: &str) -> String {
         self.say(command);
         self.reply()

@@ -161,16 +161,19 @@ impl Server {
         self
     }
 
+    /// Sets when uploads are synced, also for sessions that run.
     pub fn set_sync(&mut self, sync: SyncPolicy) {
         self.config.sync = sync;
         self.service.policy.sync = sync;
     }
 
+    /// Sets the rate limits, also for sessions that run.
     pub fn set_rates(&mut self, rates: Rates) {
         self.config.rates = rates;
         self.service.policy.rates = rates;
     }
 
+    /// Moves the server's clock.
     pub fn advance(&mut self, time: Duration) {
         self.now += time;
     }
@@ -196,6 +199,7 @@ impl Server {
         self.home_of(USER)
     }
 
+    /// The home of an account.
     pub fn home_of(&self, user: &str) -> PathBuf {
         self.folder.path().join("homes").join(user)
     }
@@ -246,6 +250,7 @@ impl Server {
         self.log_in_as(USER)
     }
 
+    /// A client that has logged in to this account.
     pub fn log_in_as(&mut self, user: &str) -> Peer {
         let mut peer = self.connect();
         let reply = peer.log_in(self, user);
@@ -381,6 +386,7 @@ impl Peer {
         id
     }
 
+    /// Sends a request under this id.
     pub fn request_as(&mut self, id: u32, request: &Request) {
         frame::put_json(&mut self.sending, FrameType::Control, id, request);
     }
@@ -405,6 +411,7 @@ impl Peer {
         self.end_with(id, content.len() as u64, Digest::of(content));
     }
 
+    /// Sends the end of an upload with this size and digest.
     pub fn end_with(&mut self, id: u32, size: u64, sha256: Digest) {
         frame::put_json(&mut self.sending, FrameType::End, id, &End { size, sha256 });
     }
@@ -414,6 +421,7 @@ impl Peer {
         frame::put_bytes(&mut self.sending, FrameType::Abort, id, b"{}");
     }
 
+    /// Sends a ping.
     pub fn ping(&mut self, body: &[u8]) {
         frame::put_bytes(&mut self.sending, FrameType::Ping, 0, body);
     }
@@ -520,6 +528,7 @@ impl Peer {
         self.protocol.hang_up(server.now);
     }
 
+    /// Whether the server is closing the connection.
     pub fn is_closing(&self) -> bool {
         self.protocol.is_closing()
     }
@@ -606,6 +615,7 @@ impl Peer {
         }
     }
 
+    /// Logs in. Returns the last reply.
     pub fn log_in(&mut self, server: &mut Server, user: &str) -> Reply {
         self.ask(server, &Request::Hello { versions: vec![VERSION], client: "test".into() });
         let (exchange, message) = ClientExchange::new(user, keys(), Binding::None).expect("user name");
@@ -624,6 +634,7 @@ impl Peer {
         self.put_with(server, &put(path, Some(content.len() as u64)), content)
     }
 
+    /// Uploads with this request. Returns the reply.
     pub fn put_with(&mut self, server: &mut Server, request: &Request, content: &[u8]) -> Reply {
         let id = self.request(request);
         self.all_data(id, content);
@@ -638,6 +649,7 @@ impl Peer {
         downloaded(&got, id)
     }
 
+    /// Asks for the quota.
     pub fn quota(&mut self, server: &mut Server) -> QuotaReport {
         match self.ask(server, &Request::Quota {}) {
             Reply::Quota(report) => report,
@@ -694,6 +706,7 @@ pub fn put(path: &str, size: Option<u64>) -> Request {
     put_mode(path, size, PutMode::Replace)
 }
 
+/// An upload in this mode.
 pub fn put_mode(path: &str, size: Option<u64>, mode: PutMode) -> Request {
     let path: Name = path.into();
     Request::Put {
@@ -724,26 +737,32 @@ pub fn put_as(path: &str, size: u64, upload_id: UploadId, resume: bool) -> Reque
     }
 }
 
+/// A request for the attributes of a file.
 pub fn stat(path: &str) -> Request {
     Request::Stat { path: path.into() }
 }
 
+/// A request to remove a file.
 pub fn rm(path: &str) -> Request {
     Request::Rm { path: path.into() }
 }
 
+/// A request to remove a folder.
 pub fn rmdir(path: &str) -> Request {
     Request::Rmdir { path: path.into() }
 }
 
+/// A request to make a folder in one that exists.
 pub fn mkdir(path: &str) -> Request {
     Request::Mkdir { path: path.into(), parents: false, permissions: None }
 }
 
+/// A request to rename without replacing.
 pub fn mv(from: &str, to: &str) -> Request {
     Request::Mv { from: from.into(), to: to.into(), replace: false }
 }
 
+/// A valid path.
 pub fn vpath(path: &str) -> VPath {
     VPath::parse(path.as_bytes()).expect("path")
 }
@@ -753,6 +772,7 @@ pub fn write(path: &Path, content: &[u8]) {
     std::fs::write(path, content).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
 }
 
+/// Opens a file that exists.
 pub fn open(path: &Path) -> File {
     File::open(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }

@@ -108,6 +108,7 @@ impl Peer {
         self
     }
 
+    /// Sends hello. Returns the reply.
     pub(crate) fn greet(&mut self) -> Reply {
         self.ask(&Request::Hello { versions: vec![VERSION], client: "test".into() })
     }
@@ -135,6 +136,7 @@ impl Peer {
 
     // ---- Out ------------------------------------------------------------------------------
 
+    /// Sends bytes as they are.
     pub(crate) fn send(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).expect("the server reads");
     }

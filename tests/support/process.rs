@@ -61,6 +61,7 @@ impl Program {
         Self { child: child.expect("it was started"), stdout, stderr, status: None }
     }
 
+    /// Its process id.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -70,10 +71,12 @@ impl Program {
         text(&self.stdout)
     }
 
+    /// What it has printed on stderr so far.
     pub(crate) fn stderr(&self) -> String {
         text(&self.stderr)
     }
 
+    /// Whether it has ended.
     pub(crate) fn is_over(&mut self) -> bool {
         if self.status.is_none() {
             self.status = self.child.try_wait().expect("our child");
@@ -129,6 +132,7 @@ impl Program {
         targets.collect::<BTreeSet<_>>().len()
     }
 
+    /// Sends it a signal.
     pub(crate) fn signal(&self, signal: Signal) {
         kill(self.pid(), signal);
     }

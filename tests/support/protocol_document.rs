@@ -55,6 +55,7 @@ pub(crate) struct Shown {
 }
 
 impl Shown {
+    /// The frame without its header.
     pub(crate) fn body(&self) -> &[u8] {
         &self.bytes[HEADER_BYTES..]
     }

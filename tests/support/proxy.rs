@@ -10,6 +10,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
+/// More bytes than all the sockets between a client and a server can hold. A peer that sends them is still sending
+/// while they are held back, and has not sent their end.
+pub(crate) const OVER_SOCKETS: u64 = 48 << 20;
+
 /// See the module.
 pub(crate) struct Proxy {
     pub(crate) address: SocketAddr,
@@ -29,6 +33,7 @@ struct Shared {
 }
 
 impl Proxy {
+    /// A proxy to this server, on a port of its own.
     pub(crate) fn to(target: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("bound");

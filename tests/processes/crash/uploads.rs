@@ -255,6 +255,9 @@ fn a_source_that_changed_and_a_part_that_was_tampered_with_are_not_resumed() {
         client.kill();
         scene.proxy.cut();
         scene.proxy.up.open();
+        // A server that is killed before it noticed keeps nothing of an upload without a name.
+        let process = scene.server.program.pid();
+        wait_until("the upload has a name", || unlinked_files::files(process, &scene.home("")).is_empty());
     };
     fs::write(scene.place.here("file"), &content).expect("writable");
     cut_upload(&scene, false);

@@ -10,6 +10,7 @@ use std::rc::Rc;
 pub(crate) struct Shared(Rc<RefCell<VecDeque<u8>>>);
 
 impl Shared {
+    /// Everything that was printed.
     pub(crate) fn text(&self) -> String {
         let bytes: Vec<u8> = self.0.borrow().iter().copied().collect();
         String::from_utf8_lossy(&bytes).into_owned()

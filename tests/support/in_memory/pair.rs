@@ -24,10 +24,12 @@ pub struct Pair {
 }
 
 impl Pair {
+    /// A client that has logged in to the account every server has.
     pub fn logged_in(server: &mut Server) -> Self {
         Self::logged_in_as(server, USER)
     }
 
+    /// A client that has logged in to this account.
     pub fn logged_in_as(server: &mut Server, user: &str) -> Self {
         let mut pair = Self::stranger(server);
         pair.log_in(server, user);
@@ -57,6 +59,7 @@ impl Pair {
         assert!(matches!(self.ask(server, &Request::AuthNext { message }), Reply::Welcome { .. }));
     }
 
+    /// Sends a request and takes one turn. Returns the reply.
     pub fn ask(&mut self, server: &mut Server, request: &Request) -> Reply {
         self.request(request);
         self.turn(server);
@@ -85,6 +88,7 @@ impl Pair {
         self.last_id
     }
 
+    /// Sends a request under the next id.
     pub fn request(&mut self, request: &Request) {
         self.last_id += 1;
         let mut bytes = Vec::new();
@@ -92,6 +96,7 @@ impl Pair {
         self.send(&bytes);
     }
 
+    /// Sends bytes as they are.
     pub fn send(&mut self, bytes: &[u8]) {
         self.peer.write_all(bytes).expect("a small message fits the socket");
     }
