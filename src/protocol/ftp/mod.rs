@@ -23,6 +23,7 @@ mod parsers;
 pub mod permissions;
 pub mod queue;
 pub mod reply;
+mod state;
 pub mod table;
 pub mod time;
 mod transfer;
@@ -38,11 +39,11 @@ use crate::store::syncer::Synced;
 use command::Command;
 use listing::Facts;
 use queue::CommandQueue;
+use state::{Activity, ControlState, DataRules, Hashed, Passive, PendingArguments, Reuse};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Instant;
 use table::Row;
-use transfer::{List, Transfer};
 
 /// One FTP session.
 pub struct Ftp {
@@ -85,77 +86,6 @@ pub struct Ftp {
     requests: u64,
     /// Unknown lines before the login.
     mistakes: u32,
-}
-
-/// The state of the control connection.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum ControlState {
-    /// The greeting is not sent yet.
-    New { is_sealed: bool },
-    /// Plaintext.
-    Plain,
-    /// The reply to AUTH is sent; the peer must begin TLS.
-    Sealing,
-    /// TLS.
-    Sealed,
-}
-
-/// The settings of data connections.
-#[derive(Default)]
-struct DataRules {
-    /// `PBSZ` was sent.
-    has_buffer_size: bool,
-    /// `PROT P`: they use TLS.
-    is_private: bool,
-    /// `EPSV ALL`: no other command may set one up.
-    only_extended_passive: bool,
-}
-
-/// What the client has shown about resuming TLS sessions on data connections.
-#[derive(Default)]
-struct Reuse {
-    /// It has resumed one, so it probably will again.
-    is_known: bool,
-    /// It can resume any number of times, so it must from now on. A TLS 1.3 client that uses each ticket
-    /// once may have none left.
-    is_due: bool,
-}
-
-/// Arguments that one command sets for the next.
-#[derive(Default)]
-struct PendingArguments {
-    /// `REST`: the first byte of a transfer.
-    offset: u64,
-    /// `ALLO`: the bytes of an upload.
-    length: Option<u64>,
-    /// `RNFR`: the path to rename.
-    from: Option<VPath>,
-}
-
-/// The running command.
-enum Activity {
-    Nothing,
-    /// A password is being checked.
-    CheckingPassword,
-    /// A digest is being computed for this command.
-    Hashing(Hashed, VPath),
-    /// A folder is being listed on the control connection.
-    ListingStatus(Box<List>),
-    Transfer(Box<Transfer>),
-}
-
-/// The command that made the server listen.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Passive {
-    Pasv,
-    Epsv,
-}
-
-/// The command that requested a digest.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Hashed {
-    Hash,
-    Xsha256,
 }
 
 /// Why a command did not begin.
