@@ -10,10 +10,10 @@ impl Connection {
     /// Returns when the connection needs a turn even without an event.
     pub fn deadline(&self, timeouts: &Timeouts) -> Option<Instant> {
         if let Some(since) = self.closing_since {
-            return self.held_until.into_iter().chain([since + LINGER]).min();
+            return self.paused_until.into_iter().chain([since + LINGER]).min();
         }
         // Pauses by the rate limit do not count against the peer.
-        let since = |moment: Instant| self.held_until.map_or(moment, |until| until.max(moment));
+        let since = |moment: Instant| self.paused_until.map_or(moment, |until| until.max(moment));
         let patience = if self.buffers.eof && self.data.is_some() {
             timeouts.stall.min(HALF_CLOSED_STALL)
         } else {
@@ -36,7 +36,7 @@ impl Connection {
         let may_speak = self.buffers.output.has_room();
         let own = self.protocol.wakes_at().filter(|_| may_speak);
         let of_data = self.data.as_ref().and_then(|data| data.wakes_at()).filter(|_| may_speak);
-        [self.held_until, own, of_data].into_iter().flatten().min()
+        [self.paused_until, own, of_data].into_iter().flatten().min()
     }
 
     /// Returns whether a passed deadline means that the peer was too slow, rather than that the session

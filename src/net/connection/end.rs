@@ -55,7 +55,7 @@ impl Connection {
     }
 
     /// Ends the session at once, with a reply if the socket accepts it.
-    pub fn dismiss(&mut self, service: &Service, why: SessionError, now: Instant) {
+    pub fn end_at_once(&mut self, service: &Service, why: SessionError, now: Instant) {
         self.fail(why, now);
         // There is no wait for a reply that the socket does not accept.
         let _ = self.flush(service, FLUSH_BUDGET_MIN, now);
@@ -63,7 +63,7 @@ impl Connection {
 
     /// Ends the session after a panic in its turn. The peer gets a reply if the protocol panicked and not
     /// the transport.
-    pub fn break_off(&mut self, now: Instant) -> AfterTurn {
+    pub fn end_after_panic(&mut self, now: Instant) -> AfterTurn {
         if !self.is_stepping || self.protocol.is_closing() {
             return AfterTurn::Close;
         }
@@ -82,13 +82,13 @@ impl Connection {
     /// Returns whether the running transfer outlives a reset: a client that sent QUIT and closed the
     /// connection before it read all replies still wants its transfer. No reply reports the result.
     pub(super) fn outlives_reset(&mut self) -> bool {
-        if self.is_unheard || self.data.is_none() || self.protocol.is_closing() {
+        if self.cannot_reply || self.data.is_none() || self.protocol.is_closing() {
             return false;
         }
         // The kernel still has the bytes that came before the reset.
         let _ = self.transport.fill(&mut self.buffers.input, INPUT_BYTES_FIRST);
-        self.is_unheard = self.protocol.ends_with_transfer(&mut self.buffers);
-        self.buffers.eof |= self.is_unheard;
-        self.is_unheard
+        self.cannot_reply = self.protocol.ends_with_transfer(&mut self.buffers);
+        self.buffers.eof |= self.cannot_reply;
+        self.cannot_reply
     }
 }

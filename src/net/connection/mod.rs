@@ -47,12 +47,12 @@ pub struct Connection {
     address: IpAddr,
     is_readable: bool,
     is_writable: bool,
-    /// The protocol has been told whether TLS is in use.
-    is_introduced: bool,
+    /// The protocol knows whether TLS is in use.
+    is_channel_reported: bool,
     /// The peer has reset the connection and cannot read replies.
     is_reset: bool,
-    /// The peer has reset the connection, but its last transfer is still running.
-    is_unheard: bool,
+    /// As `is_reset`, but the last transfer is still running.
+    cannot_reply: bool,
     opened: Instant,
     /// When the session last did something other than wait for a request.
     last_active: Instant,
@@ -61,11 +61,11 @@ pub struct Connection {
     progress: u64,
     rate_limiter: RateLimiter,
     /// The account's traffic, once logged in.
-    account: Option<Rc<Traffic>>,
+    account_traffic: Option<Rc<Traffic>>,
     /// Buffers without a charge, once logged in.
     small_buffers: Option<SmallBuffers>,
-    /// Transfers pause until then, because the rate limit is exceeded.
-    held_until: Option<Instant>,
+    /// Transfers pause until then, because of the rate limit or missing memory.
+    paused_until: Option<Instant>,
     requests: u64,
     /// The protocol is being called.
     is_stepping: bool,
@@ -74,12 +74,12 @@ pub struct Connection {
 
 /// The result of a turn.
 #[derive(Debug, Clone, Copy, Default)]
-struct Worked {
-    anything: bool,
+struct TurnProgress {
+    any: bool,
     /// The peer took bytes of the control connection.
-    told: bool,
+    control_sent: bool,
     /// The peer took bytes of the data connection.
-    sent: bool,
+    data_sent: bool,
 }
 
 impl Connection {
@@ -93,17 +93,17 @@ impl Connection {
             address,
             is_readable: false,
             is_writable: true,
-            is_introduced: false,
+            is_channel_reported: false,
             is_reset: false,
-            is_unheard: false,
+            cannot_reply: false,
             opened: now,
             last_active: now,
             last_moved: now,
             progress: 0,
             rate_limiter: RateLimiter::default(),
-            account: None,
+            account_traffic: None,
             small_buffers: None,
-            held_until: None,
+            paused_until: None,
             requests: 0,
             is_stepping: false,
             closing_since: None,
@@ -112,7 +112,7 @@ impl Connection {
 
     /// Adds a data connection, for a protocol that knows by itself whether TLS is in use.
     pub(super) fn with_data(self, data: DataSocket) -> Self {
-        Self { data: Some(Box::new(data)), is_introduced: true, ..self }
+        Self { data: Some(Box::new(data)), is_channel_reported: true, ..self }
     }
 
     /// Records an event; does no I/O.
@@ -151,25 +151,24 @@ impl Connection {
     }
 
     fn run(&mut self, service: &mut Service, flush_budget: usize, now: Instant) -> io::Result<AfterTurn> {
-        if self.is_reset && !self.is_unheard {
+        if self.is_reset && !self.cannot_reply {
             return Err(io::ErrorKind::ConnectionReset.into());
         }
-        self.held_until = None;
+        self.paused_until = None;
         if let Some(data) = &mut self.data {
             data.begin_turn(now);
         }
-        if self.account.is_none() {
-            self.account = self.protocol.traffic().cloned();
-            if self.account.is_some() {
+        if self.account_traffic.is_none() {
+            self.account_traffic = self.protocol.traffic().cloned();
+            if self.account_traffic.is_some() {
                 self.transport.allow_large_records();
             }
         }
         let mut budget = Budget::new(TURN_BUDGET);
-        let mut worked = self.work(service, &mut budget, flush_budget, now)?;
+        let mut progress = self.work(service, &mut budget, flush_budget, now)?;
         let flushed = self.flush(service, flush_budget, now)? | self.seal()?;
-        worked.told |= flushed;
-        self.note_progress(worked, now);
-        let worked = worked.anything;
+        progress.control_sent |= flushed;
+        self.note_progress(progress, now);
         if self.protocol.requests() != self.requests || self.protocol.phase() != Phase::Idle {
             self.requests = self.protocol.requests();
             self.last_active = now;
@@ -177,10 +176,10 @@ impl Connection {
         if self.protocol.is_closing() {
             return Ok(self.close_gently(flushed, now));
         }
-        if (worked || flushed) && !self.is_answered(service, &mut budget, now)? {
+        if (progress.any || flushed) && !self.is_answered(service, &mut budget, now)? {
             return Ok(AfterTurn::Again);
         }
-        self.rest();
+        self.release_memory();
         Ok(AfterTurn::Sleep)
     }
 
@@ -192,39 +191,39 @@ impl Connection {
         budget: &mut Budget,
         flush_budget: usize,
         now: Instant,
-    ) -> io::Result<Worked> {
-        let (mut worked, mut data_bytes) = (Worked::default(), 0);
+    ) -> io::Result<TurnProgress> {
+        let (mut progress, mut data_bytes) = (TurnProgress::default(), 0);
         for _ in 0..ROUNDS_PER_TURN {
             // The control connection first: an upload whose client is gone is not complete.
             let filled = self.fill(service, now)?;
             let received = self.fill_data(service, budget, flush_budget, now);
-            self.introduce(now)?;
+            self.report_channel(now)?;
             let stepped = self.step(service, budget, now);
-            self.tell_account();
+            self.set_tls_account();
             let received = received + self.advance_data_handshake(service, budget, flush_budget, now);
             // The reply that a transfer begins leaves before its first byte, and the reply that it has ended in
             // another segment.
-            let told = self.data.is_some() && self.flush(service, flush_budget, now)?;
+            let replied = self.data.is_some() && self.flush(service, flush_budget, now)?;
             let sent = if self.has_output() { 0 } else { self.flush_data(service, flush_budget, now) };
             data_bytes += received + sent;
-            let works = filled || received > 0 || stepped || told || sent > 0;
-            worked.anything |= works;
-            worked.told |= told;
-            worked.sent |= sent > 0;
+            let works = filled || received > 0 || stepped || replied || sent > 0;
+            progress.any |= works;
+            progress.control_sent |= replied;
+            progress.data_sent |= sent > 0;
             if !works || self.data.is_none() || data_bytes >= FLUSH_BUDGET_MIN || budget.is_spent() {
                 break;
             }
         }
-        Ok(worked)
+        Ok(progress)
     }
 
     /// Updates the stall deadline. A peer that moves no bytes of its transfer is late, whatever else it
     /// sends. The server's own work counts as progress: while it checks a long prefix, the peer waits for
     /// it.
-    fn note_progress(&mut self, worked: Worked, now: Instant) {
+    fn note_progress(&mut self, turn: TurnProgress, now: Instant) {
         let progress = self.protocol.progress();
         let has_advanced = std::mem::replace(&mut self.progress, progress) != progress;
-        if has_advanced || worked.sent || (worked.told && self.protocol.sends_results()) {
+        if has_advanced || turn.data_sent || (turn.control_sent && self.protocol.sends_results()) {
             self.last_moved = now;
         }
     }
@@ -254,8 +253,8 @@ impl Connection {
     }
 
     /// Takes the admin query of the last turn.
-    pub fn take_question(&mut self) -> Option<Query> {
-        self.protocol.take_question()
+    pub fn take_query(&mut self) -> Option<Query> {
+        self.protocol.take_query()
     }
 
     /// Passes the result of an admin query on.
@@ -264,13 +263,13 @@ impl Connection {
     }
 
     /// Returns the priority of its next turn.
-    pub fn claim(&self, has_slept: bool) -> Priority {
-        if self.protocol.is_stranger() {
-            Priority::Stranger
+    pub fn priority(&self, has_slept: bool) -> Priority {
+        if self.protocol.is_unauthenticated() {
+            Priority::Unauthenticated
         } else if has_slept && (self.is_idle() || self.protocol.awaits_connection()) {
-            Priority::Asking
+            Priority::Woken
         } else {
-            Priority::Working
+            Priority::Busy
         }
     }
 

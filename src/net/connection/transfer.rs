@@ -10,12 +10,12 @@ use std::time::Instant;
 
 impl Connection {
     /// Tells the protocol before the first byte whether TLS is in use.
-    pub(super) fn introduce(&mut self, now: Instant) -> io::Result<()> {
-        if self.is_introduced {
+    pub(super) fn report_channel(&mut self, now: Instant) -> io::Result<()> {
+        if self.is_channel_reported {
             return Ok(());
         }
         let Some(channel) = self.transport.channel()? else { return Ok(()) };
-        self.is_introduced = true;
+        self.is_channel_reported = true;
         match channel {
             Channel::Plain => {}
             Channel::Sealed(binding) => self.protocol.set_binding(binding),
@@ -30,7 +30,7 @@ impl Connection {
             return Ok(false);
         }
         // Before login, unread replies stop further requests.
-        if self.has_output() && self.protocol.is_stranger() && !self.transport.is_handshaking() {
+        if self.has_output() && self.protocol.is_unauthenticated() && !self.transport.is_handshaking() {
             return Ok(false);
         }
         let allowance = match self.allowance_up(service, now) {
@@ -71,7 +71,7 @@ impl Connection {
     }
 
     pub(super) fn flush(&mut self, service: &Service, budget: usize, now: Instant) -> io::Result<bool> {
-        if self.is_unheard {
+        if self.cannot_reply {
             self.buffers.output = SendBuffer::default();
         }
         if !self.is_writable || !self.has_output() {
@@ -91,16 +91,16 @@ impl Connection {
     }
 
     pub(super) fn has_output(&self) -> bool {
-        !self.is_unheard && self.has_words()
+        !self.cannot_reply && self.has_unsent_bytes()
     }
 
-    pub(super) fn has_words(&self) -> bool {
+    pub(super) fn has_unsent_bytes(&self) -> bool {
         !self.buffers.output.is_empty() || self.transport.wants_flush()
     }
 
     /// Frees memory before a sleep that may be long.
-    pub(super) fn rest(&mut self) {
-        if self.is_idle() || self.protocol.is_stranger() {
+    pub(super) fn release_memory(&mut self) {
+        if self.is_idle() || self.protocol.is_unauthenticated() {
             self.transport.release();
             self.buffers.input.release();
             self.buffers.output.release();

@@ -46,8 +46,8 @@ pub(super) struct DataSocket {
     is_writable: bool,
     is_busy: bool,
     /// When the peer's end arrived. It is read after all bytes before it.
-    ended: Option<Instant>,
-    strangers_took: Duration,
+    end_event_at: Option<Instant>,
+    unauthenticated_time: Duration,
 }
 
 enum SocketState {
@@ -103,8 +103,8 @@ impl DataSocket {
             is_readable: false,
             is_writable: false,
             is_busy: false,
-            ended: None,
-            strangers_took: Duration::ZERO,
+            end_event_at: None,
+            unauthenticated_time: Duration::ZERO,
         }
     }
 
@@ -117,7 +117,7 @@ impl DataSocket {
     pub(super) fn mark(&mut self, readable: bool, writable: bool, ended: Option<Instant>) {
         self.is_readable |= readable;
         self.is_writable |= writable;
-        self.ended = self.ended.or(ended);
+        self.end_event_at = self.end_event_at.or(ended);
     }
 
     /// Clears a timer that has expired.
@@ -148,7 +148,7 @@ impl DataSocket {
             return Err(Failure::Cut);
         };
         let _ = stream.set_nodelay(true);
-        (self.is_readable, self.is_writable, self.is_busy, self.ended) = (true, true, false, None);
+        (self.is_readable, self.is_writable, self.is_busy, self.end_event_at) = (true, true, false, None);
         let open = |transport| Open {
             transport,
             is_upload: false,
@@ -217,8 +217,8 @@ impl DataSocket {
     }
 
     /// Takes the time spent on unauthenticated peers.
-    pub(super) fn take_strangers_time(&mut self) -> Duration {
-        std::mem::take(&mut self.strangers_took)
+    pub(super) fn take_unauthenticated_time(&mut self) -> Duration {
+        std::mem::take(&mut self.unauthenticated_time)
     }
 
     fn fail(&mut self, failure: Failure) -> usize {

@@ -81,7 +81,7 @@ impl DataSocket {
                 Ok((_, from)) => {
                     self.refuse(from);
                     let now = Instant::now();
-                    self.strangers_took += now.saturating_duration_since(std::mem::replace(&mut began, now));
+                    self.unauthenticated_time += now.saturating_duration_since(std::mem::replace(&mut began, now));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.is_readable = false,
                 Err(error) if is_of_one_connection(&error) => {

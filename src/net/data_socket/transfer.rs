@@ -11,7 +11,7 @@ use std::os::fd::AsFd;
 impl DataSocket {
     pub(super) fn receive(&mut self, allowance: usize) -> Result<usize, Failure> {
         if self.is_withheld() {
-            return Ok(usize::from(self.is_foreign(false)? || !self.is_withheld()));
+            return Ok(usize::from(self.verify_peer(false)? || !self.is_withheld()));
         }
         let SocketState::Open(Open { transport, needs_close_notify, .. }) = &mut self.state else { return Ok(0) };
         if !(self.is_readable || transport.holds_input()) || self.buffers.eof {
@@ -29,7 +29,7 @@ impl DataSocket {
             }
             moved => moved,
         };
-        if self.is_foreign(moved.is_err())? || self.is_withheld() {
+        if self.verify_peer(moved.is_err())? || self.is_withheld() {
             return Ok(1);
         }
         self.is_busy |= self.buffers.input.filled().len() >= INPUT_BYTES_FIRST;
@@ -38,7 +38,7 @@ impl DataSocket {
             Ok(Moved::Blocked) => self.is_readable = false,
             Ok(Moved::End) => {
                 self.buffers.eof = true;
-                self.ended_at = self.ended;
+                self.ended_at = self.end_event_at;
             }
             Err(error) => {
                 log::debug!("a data connection of {} ended: {error}", self.peer);

@@ -20,7 +20,7 @@ const LOGIN_WAIT_STEP: Duration = Duration::from_millis(20);
 impl DataSocket {
     /// Checks a connection when its handshake is complete or has failed. Returns true if it does not resume
     /// the client's session and another waiting connection has replaced it. Nothing was sent over it yet.
-    pub(super) fn is_foreign(&mut self, has_failed: bool) -> Result<bool, Failure> {
+    pub(super) fn verify_peer(&mut self, has_failed: bool) -> Result<bool, Failure> {
         let SocketState::Open(open) = &mut self.state else { return Ok(false) };
         if self.resumption.is_some() {
             return Ok(false);
@@ -33,8 +33,8 @@ impl DataSocket {
             true => Resumption::None,
             false => self.ftp_tls.resumption(&open.transport),
         };
-        let is_picky = open.needs > Resumption::None || open.listener.is_some();
-        if resumption == Resumption::Undecided && is_picky && self.withhold() {
+        let must_be_decided = open.needs > Resumption::None || open.listener.is_some();
+        if resumption == Resumption::Undecided && must_be_decided && self.withhold() {
             return Ok(false);
         }
         let SocketState::Open(open) = &mut self.state else { return Ok(false) };
@@ -97,7 +97,7 @@ impl DataSocket {
         let unread = self.buffers.input.filled().len();
         self.buffers.input.consume(unread);
         (self.resumption, self.ended_at) = (None, None);
-        (self.is_readable, self.is_writable, self.is_busy, self.ended) = (true, true, false, None);
+        (self.is_readable, self.is_writable, self.is_busy, self.end_event_at) = (true, true, false, None);
         Ok(true)
     }
 }

@@ -9,15 +9,15 @@ impl EventLoop {
     pub(super) fn expire(&mut self, now: Instant) {
         while let Some(key) = self.timers.pop_due(now) {
             let slot = &mut self.slots[key];
-            slot.alarm = None;
+            slot.timer = None;
             let is_overdue = slot.connection.is_overdue(&self.timeouts, now);
             if is_overdue {
-                slot.ends = Some(SessionError::Timeout);
+                slot.end_reason = Some(SessionError::Timeout);
             }
             if is_overdue || slot.connection.deadline(&self.timeouts).is_some_and(|deadline| deadline <= now) {
                 self.enqueue(key);
             } else {
-                self.set_alarm(key, now);
+                self.set_timer(key, now);
             }
         }
         if self.drain_until.is_some_and(|until| now >= until) {
@@ -26,13 +26,13 @@ impl EventLoop {
         }
     }
 
-    /// Sets an alarm for the connection's deadline, unless an earlier one is set.
-    pub(super) fn set_alarm(&mut self, key: usize, now: Instant) {
+    /// Sets a timer for the connection's deadline, unless an earlier one is set.
+    pub(super) fn set_timer(&mut self, key: usize, now: Instant) {
         let slot = &mut self.slots[key];
         let Some(deadline) = slot.connection.deadline(&self.timeouts) else { return };
-        if slot.alarm.is_none_or(|alarm| alarm > deadline) {
+        if slot.timer.is_none_or(|timer| timer > deadline) {
             let at = deadline.max(now);
-            slot.alarm.replace(at).into_iter().for_each(|alarm| self.timers.cancel(alarm, key));
+            slot.timer.replace(at).into_iter().for_each(|timer| self.timers.cancel(timer, key));
             self.timers.set(at, key);
         }
     }
@@ -42,7 +42,7 @@ impl EventLoop {
         let keys: Vec<usize> =
             self.slots.iter().filter(|(_, slot)| applies(&slot.connection)).map(|(key, _)| key).collect();
         for key in keys {
-            self.slots[key].ends = Some(why);
+            self.slots[key].end_reason = Some(why);
             self.enqueue(key);
         }
     }
@@ -58,16 +58,16 @@ impl EventLoop {
         }
     }
 
-    pub(super) fn doom(&mut self, key: usize) {
+    pub(super) fn mark_for_removal(&mut self, key: usize) {
         let slot = &mut self.slots[key];
-        if !slot.is_doomed {
-            slot.is_doomed = true;
-            self.closing.push(key);
+        if !slot.is_to_be_removed {
+            slot.is_to_be_removed = true;
+            self.to_remove.push(key);
         }
     }
 
     pub(super) fn reap(&mut self) {
-        for key in std::mem::take(&mut self.closing) {
+        for key in std::mem::take(&mut self.to_remove) {
             self.remove(key);
         }
     }
@@ -77,7 +77,7 @@ impl EventLoop {
         self.scheduler.leave(key);
         self.busy -= usize::from(slot.is_busy);
         slot.origin.into_iter().for_each(|origin| self.admission.leave(origin, key));
-        slot.alarm.into_iter().for_each(|at| self.timers.cancel(at, key));
+        slot.timer.into_iter().for_each(|at| self.timers.cancel(at, key));
         // Closing the descriptor would suffice; this also updates mio's state.
         let _ = self.poll.registry().deregister(slot.connection.transport().socket());
     }

@@ -59,14 +59,14 @@ struct Slot {
     session_number: u64,
     /// The peer's origin, if it comes from the network.
     origin: Option<Origin>,
-    is_stranger: bool,
+    is_unauthenticated: bool,
     is_queued: bool,
     /// A transfer or task was running after its last turn.
     is_busy: bool,
-    is_doomed: bool,
+    is_to_be_removed: bool,
     /// The reason to end its session in its next turn. Deferred, because ending may take long.
-    ends: Option<SessionError>,
-    alarm: Option<Instant>,
+    end_reason: Option<SessionError>,
+    timer: Option<Instant>,
 }
 
 /// All connections and their shared state.
@@ -88,7 +88,7 @@ pub struct EventLoop {
     scheduler: Scheduler,
     /// The number of busy slots.
     busy: usize,
-    closing: Vec<usize>,
+    to_remove: Vec<usize>,
     timers: Timers,
     next_session_number: u64,
     accounts: AccountWatch,
@@ -131,7 +131,7 @@ impl EventLoop {
             admission: Admission::default(),
             scheduler: Scheduler::default(),
             busy: 0,
-            closing: Vec::new(),
+            to_remove: Vec::new(),
             timers: Timers::default(),
             next_session_number: 1,
             accounts: AccountWatch::new(now),
@@ -145,8 +145,8 @@ impl EventLoop {
     }
 
     /// Adds a network listener.
-    pub fn listen(&mut self, socket: TcpListener, spoken: ProtocolKind) -> io::Result<()> {
-        let listener = Listener::network(socket, spoken, self.poll.registry(), self.listener_token())?;
+    pub fn listen(&mut self, socket: TcpListener, kind: ProtocolKind) -> io::Result<()> {
+        let listener = Listener::network(socket, kind, self.poll.registry(), self.listener_token())?;
         self.listeners.push(listener);
         Ok(())
     }
@@ -277,9 +277,9 @@ impl EventLoop {
 
     fn enqueue(&mut self, key: usize) {
         let slot = &mut self.slots[key];
-        if !slot.is_queued && !slot.is_doomed {
+        if !slot.is_queued && !slot.is_to_be_removed {
             slot.is_queued = true;
-            self.scheduler.push(key, slot.connection.claim(true));
+            self.scheduler.push(key, slot.connection.priority(true));
         }
     }
 
@@ -292,7 +292,7 @@ impl EventLoop {
             {
                 match guarded(&mut slot.connection, now, |connection| connection.synced(synced, now)) {
                     Ok(()) | Err(AfterTurn::Again) => self.enqueue(key),
-                    Err(_) => self.doom(key),
+                    Err(_) => self.mark_for_removal(key),
                 }
             }
         }

@@ -27,7 +27,7 @@ impl Ftp {
             Some(LookAhead::Line) => turn.budget.spend(LOOK_COST),
             Some(LookAhead::Status) => {
                 self.count_request(turn);
-                self.tell_status(turn);
+                self.reply_status(turn);
             }
             None if self.queue.has_abort() && !self.session.is_stored() => self.abort_transfer(turn),
             None => return false,
@@ -113,11 +113,11 @@ impl Ftp {
     /// malformed lines before login.
     pub(super) fn reject_line(&mut self, is_foreign: bool, (code, text): (u16, String), turn: &mut FtpContext) {
         if self.session.account().is_none() {
-            self.mistakes += 1;
+            self.invalid_lines += 1;
         }
         if is_foreign {
             turn.reply(500, "This is an FTP server; the client speaks another protocol. Connection closed.");
-        } else if self.mistakes >= MISTAKES_BEFORE_LOGIN_MAX {
+        } else if self.invalid_lines >= MISTAKES_BEFORE_LOGIN_MAX {
             turn.reply(REPLY_CLOSING, "Too many invalid commands before login; connection closed.");
         } else {
             return turn.reply(code, text);

@@ -85,7 +85,7 @@ pub struct Ftp {
     is_leaving: bool,
     requests: u64,
     /// Unknown lines before the login.
-    mistakes: u32,
+    invalid_lines: u32,
 }
 
 /// Why a command did not begin.
@@ -271,7 +271,7 @@ impl Ftp {
             is_closing: false,
             is_leaving: false,
             requests: 0,
-            mistakes: 0,
+            invalid_lines: 0,
         }
     }
 

@@ -10,7 +10,6 @@ mod receive;
 mod requests;
 mod transfers;
 
-use super::native::pipeline::{Asked, PendingRequest, Pipeline};
 use crate::auth::scram::Binding;
 use crate::base::buffers::{Budget, IoBuffers};
 use crate::base::limits::ERROR_MESSAGE_BYTES_MAX_BEFORE_LOGIN;
@@ -24,6 +23,7 @@ use crate::wire::frame::{self, FrameType};
 use crate::wire::message::ErrorReply;
 use crate::wire::{ErrorCode, Reply, WireError};
 use mapping::{error_reply, malformed, put};
+use pipeline::{DecodedRequest, PendingRequest, Pipeline};
 use std::time::Instant;
 
 /// One native connection.
@@ -57,7 +57,7 @@ struct Running {
 /// The stage of the running request.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum RequestStage {
-    /// A refused login whose reply is delayed.
+    /// A login whose proof is being checked.
     Login,
     /// A listing, a digest, or many folders.
     Task,
@@ -105,9 +105,9 @@ struct Payload {
 }
 
 /// The peer violated the protocol. It gets an error, and the connection ends.
-struct Broken(String);
+struct ProtocolViolation(String);
 
-impl From<WireError> for Broken {
+impl From<WireError> for ProtocolViolation {
     fn from(error: WireError) -> Self {
         Self(error.to_string())
     }
@@ -126,7 +126,7 @@ impl Protocol for Native {
         while !self.is_closing && turn.may_go_on() {
             let received = match self.receive(&mut turn) {
                 Ok(received) => received,
-                Err(Broken(message)) => {
+                Err(ProtocolViolation(message)) => {
                     self.end(turn.buffers, message, now);
                     return true;
                 }
@@ -304,9 +304,9 @@ impl Native {
         }
         let Some(mut pending) = self.pipeline.pop() else { return false };
         let begun = match &mut pending.request {
-            Asked::Cancelled => Err(error_reply(SessionError::Cancelled, None)),
-            Asked::Invalid(error) | Asked::InvalidUpload(error) => Err(malformed(error)),
-            Asked::Request(request) => self.begin(pending.id, request, turn),
+            DecodedRequest::Cancelled => Err(error_reply(SessionError::Cancelled, None)),
+            DecodedRequest::Invalid(error) | DecodedRequest::InvalidUpload(error) => Err(malformed(error)),
+            DecodedRequest::Request(request) => self.begin(pending.id, request, turn),
         };
         if matches!(begun, Ok(false)) {
             self.pipeline.put_back(pending);

@@ -75,14 +75,14 @@ impl Ftp {
                 (522, text.to_string())
             }
             ConnectionStage::Failed(_) if refusal == SessionError::Cut => {
-                (426, self.told_of_cut(&transfer).to_string())
+                (426, self.text_after_cut(&transfer).to_string())
             }
             _ => reply::refusal(refusal, Some(&transfer.path)),
         };
         buffers.output.append(|out| reply::put(out, code, &text));
     }
 
-    pub(in crate::protocol::ftp) fn told_of_cut(&self, transfer: &Transfer) -> &'static str {
+    pub(in crate::protocol::ftp) fn text_after_cut(&self, transfer: &Transfer) -> &'static str {
         match transfer.is_upload() {
             false => "Data connection closed; the transfer is incomplete.",
             true if self.session.has_partial_upload(&transfer.path) => {

@@ -154,22 +154,22 @@ impl Ftp {
         Ok(true)
     }
 
-    fn announce_opening(&mut self, what: &str, turn: &mut FtpContext) {
-        self.announce(format!("Opening data connection for {what}.").into_bytes(), turn);
+    fn announce_opening(&mut self, content: &str, turn: &mut FtpContext) {
+        self.announce(format!("Opening data connection for {content}.").into_bytes(), turn);
     }
 
     /// Sends the first reply. In active mode clients expect it only after the connection.
-    fn announce(&mut self, what: Vec<u8>, turn: &mut FtpContext) {
+    fn announce(&mut self, text: Vec<u8>, turn: &mut FtpContext) {
         let Activity::Transfer(transfer) = &mut self.activity else { return };
         transfer.step = TransferStep::Await(turn.now + self.settings.data_timeout);
         match self.active.take() {
             Some(address) => {
-                transfer.announcement = Some(what);
+                transfer.announcement = Some(text);
                 turn.data.connect(address);
             }
             None => {
                 transfer.announced = Some(turn.now);
-                turn.reply(150, what);
+                turn.reply(150, text);
             }
         }
     }
