@@ -2,9 +2,10 @@
 
 use super::{assert_is_one_plain_line, halves};
 use berth::account::AccountName;
+use berth::base::calendar::{timestamp, unix_ns_of_utc, utc};
 use berth::base::digest::Digest;
 use berth::base::limits::{ACCOUNT_NAME_BYTES_MAX, NAME_BYTES_MAX, PATH_BYTES_MAX};
-use berth::base::text::{Escaped, Quoted, Size, Utc};
+use berth::base::text::{Escaped, Quoted, Size};
 use berth::base::upload_id::UploadId;
 use berth::base::virtual_path::VPath;
 use berth::client::cli::args::LoginTarget;
@@ -125,30 +126,30 @@ fn check_text<T: FromStr<Err: Debug> + Display + PartialEq + Debug>(text: &str) 
 fn check_number(number: u64) {
     check_size(Size(number));
     let ns = number.cast_signed();
-    let time = Utc::from_unix_ns(ns);
-    assert!((1..=12).contains(&time.month) && (1..=31).contains(&time.day));
-    assert!(time.hour < 24 && time.minute < 60 && time.second < 60 && time.nanosecond < 1_000_000_000);
-    let seconds = days_since_1970(&time) * 86_400
-        + i64::from(time.hour) * 3600
-        + i64::from(time.minute) * 60
-        + i64::from(time.second);
-    assert_eq!(i128::from(seconds) * 1_000_000_000 + i128::from(time.nanosecond), i128::from(ns));
-    assert_eq!(time.to_string().len(), 24);
+    let time = utc(ns);
+    let seconds = days_since_1970(time.year().into(), time.month(), time.day()) * 86_400
+        + i64::from(time.hour()) * 3600
+        + i64::from(time.minute()) * 60
+        + i64::from(time.second());
+    assert_eq!(i128::from(seconds) * 1_000_000_000 + i128::from(time.subsec_nanosecond()), i128::from(ns));
+    assert_eq!(unix_ns_of_utc(time), Some(ns));
+    assert_eq!(format!("{:.3}", timestamp(ns)).len(), 24);
     assert!((12..=13).contains(&local_time::short(ns, ns.rotate_left(17)).len()));
     assert_eq!(mode_text(EntryKind::File, number as u32).len(), 10);
 }
 
 /// Year by year and month by month: slow, and so plain that it is right.
-fn days_since_1970(time: &Utc) -> i64 {
+fn days_since_1970(year: i64, month: i8, day: i8) -> i64 {
     let is_leap = |year: i64| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
     let days_of = |year: i64| if is_leap(year) { 366 } else { 365 };
-    let years: i64 = match time.year {
+    let years: i64 = match year {
         year if year >= 1970 => (1970..year).map(days_of).sum(),
         year => -(year..1970).map(days_of).sum::<i64>(),
     };
-    let february = if is_leap(time.year) { 29 } else { 28 };
+    let february = if is_leap(year) { 29 } else { 28 };
     let months = [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
-    years + months[..usize::from(time.month) - 1].iter().sum::<i64>() + i64::from(time.day) - 1
+    let before: i64 = months.iter().zip(1..month).map(|(days, _)| days).sum();
+    years + before + i64::from(day) - 1
 }
 
 /// What is shown is short, and read again within the rounding.

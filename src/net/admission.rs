@@ -13,8 +13,8 @@ use std::collections::{HashMap, VecDeque};
 pub(super) struct Admission {
     sessions: usize,
     per_origin: HashMap<Origin, usize>,
-    strangers: usize,
-    strangers_per_network: HashMap<Network, usize>,
+    unauthenticated: usize,
+    unauthenticated_per_network: HashMap<Network, usize>,
     /// Unauthenticated slots, the longest waiting first. No queue is empty.
     waiting: HashMap<Origin, VecDeque<usize>>,
 }
@@ -38,7 +38,7 @@ impl Admission {
             "`limits.sessions`"
         } else if is_origin_full {
             "`limits.sessions_per_address`"
-        } else if self.strangers >= limits.strangers {
+        } else if self.unauthenticated >= limits.strangers {
             "`limits.strangers`"
         } else if !has_descriptors {
             "the system's limit of open files (ulimit -n, LimitNOFILE=)"
@@ -56,8 +56,8 @@ impl Admission {
     pub(super) fn enter(&mut self, origin: Origin, slot: usize) {
         self.sessions += 1;
         *self.per_origin.entry(origin).or_default() += 1;
-        self.strangers += 1;
-        origin.networks().for_each(|network| *self.strangers_per_network.entry(network).or_default() += 1);
+        self.unauthenticated += 1;
+        origin.networks().for_each(|network| *self.unauthenticated_per_network.entry(network).or_default() += 1);
         self.waiting.entry(origin).or_default().push_back(slot);
     }
 
@@ -67,15 +67,15 @@ impl Admission {
         let before = waiting.len();
         waiting.retain(|&other| other != slot);
         let gone = before - waiting.len();
-        self.strangers -= gone;
+        self.unauthenticated -= gone;
         if waiting.is_empty() {
             self.waiting.remove(&origin);
         }
         for network in origin.networks() {
-            if let Some(count) = self.strangers_per_network.get_mut(&network) {
+            if let Some(count) = self.unauthenticated_per_network.get_mut(&network) {
                 *count -= gone;
                 if *count == 0 {
-                    self.strangers_per_network.remove(&network);
+                    self.unauthenticated_per_network.remove(&network);
                 }
             }
         }
@@ -84,7 +84,7 @@ impl Admission {
     /// Returns the number of unauthenticated connections in each network around `origin`, the widest first.
     fn crowdedness(&self, origin: Origin) -> Vec<usize> {
         let networks = origin.networks().rev();
-        networks.map(|network| self.strangers_per_network.get(&network).copied().unwrap_or(0)).collect()
+        networks.map(|network| self.unauthenticated_per_network.get(&network).copied().unwrap_or(0)).collect()
     }
 
     /// Records that a connection is closed.
@@ -134,7 +134,7 @@ mod tests {
             admission.enter(origin(3), next);
             next += 1;
         }
-        assert_eq!((admission.sessions, admission.strangers), (10, 10));
+        assert_eq!((admission.sessions, admission.unauthenticated), (10, 10));
         assert_eq!(
             admission.room(origin(4), &limits, true),
             AdmissionDecision::After(next - 8),
@@ -201,11 +201,11 @@ mod tests {
         for slot in 0..100 {
             admission.leave(origin(slot as u8), slot);
         }
-        assert_eq!((admission.sessions, admission.strangers), (0, 0));
+        assert_eq!((admission.sessions, admission.unauthenticated), (0, 0));
         assert!(
             admission.per_origin.is_empty()
                 && admission.waiting.is_empty()
-                && admission.strangers_per_network.is_empty()
+                && admission.unauthenticated_per_network.is_empty()
         );
     }
 }

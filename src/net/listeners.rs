@@ -46,14 +46,9 @@ pub enum Accepted {
 
 impl Listener {
     /// Adds a network listener.
-    pub fn network(
-        mut socket: TcpListener,
-        spoken: ProtocolKind,
-        registry: &Registry,
-        token: Token,
-    ) -> io::Result<Self> {
+    pub fn network(mut socket: TcpListener, kind: ProtocolKind, registry: &Registry, token: Token) -> io::Result<Self> {
         registry.register(&mut socket, token, Interest::READABLE)?;
-        Ok(Self::new(ListenSocket::Network(socket, spoken)))
+        Ok(Self::new(ListenSocket::Network(socket, kind)))
     }
 
     /// Adds a Unix socket listener.
@@ -94,8 +89,8 @@ impl Listener {
                 return;
             }
             let accepted = match &self.socket {
-                ListenSocket::Network(socket, spoken) => {
-                    socket.accept().map(|(stream, peer)| Accepted::Network(stream, peer, *spoken))
+                ListenSocket::Network(socket, kind) => {
+                    socket.accept().map(|(stream, peer)| Accepted::Network(stream, peer, *kind))
                 }
                 ListenSocket::Local(socket) => socket.accept().map(|(stream, _)| Accepted::Local(stream)),
             };
@@ -104,9 +99,9 @@ impl Listener {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.is_ready = false,
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
-                    if let Some(unsaid) = self.failures.note(now) {
+                    if let Some(suppressed) = self.failures.note(now) {
                         log::warn!(
-                            "cannot accept connections for the moment: {error}; {unsaid} more since the last such line"
+                            "cannot accept connections for the moment: {error}; {suppressed} more since the last such line"
                         );
                     }
                     self.retry_at = Some(now + ACCEPT_RETRY);
@@ -132,8 +127,8 @@ pub(super) fn is_of_one_connection(error: &io::Error) -> bool {
 
 /// Sends the reason before closing, always in plaintext. If it cannot be sent at once, the server does
 /// not wait.
-pub(super) fn refuse_connection(stream: impl AsFd, spoken: ProtocolKind, bound: &str) {
-    let words = match spoken {
+pub(super) fn refuse_connection(stream: impl AsFd, kind: ProtocolKind, bound: &str) {
+    let words = match kind {
         ProtocolKind::Native => native::too_many_sessions(bound),
         ProtocolKind::Ftp => ftp::too_many_sessions(bound),
         ProtocolKind::ImplicitFtps => return,

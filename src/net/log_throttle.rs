@@ -7,7 +7,7 @@ use std::time::Instant;
 #[derive(Default)]
 pub(super) struct LogThrottle {
     silent_until: Option<Instant>,
-    unsaid: u32,
+    suppressed: u32,
 }
 
 impl LogThrottle {
@@ -15,11 +15,11 @@ impl LogThrottle {
     /// before it.
     pub(super) fn note(&mut self, now: Instant) -> Option<u32> {
         if self.silent_until.is_some_and(|until| now < until) {
-            self.unsaid = self.unsaid.saturating_add(1);
+            self.suppressed = self.suppressed.saturating_add(1);
             return None;
         }
         self.silent_until = Some(now + WARN_INTERVAL);
-        Some(std::mem::take(&mut self.unsaid))
+        Some(std::mem::take(&mut self.suppressed))
     }
 }
 

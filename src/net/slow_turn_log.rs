@@ -11,11 +11,11 @@ pub(super) struct SlowTurnLog(LogThrottle);
 impl SlowTurnLog {
     /// Counts a slow turn.
     pub(super) fn note(&mut self, connection: &Connection, took: Duration, now: Instant) {
-        let Some(unsaid) = self.0.note(now) else { return };
+        let Some(suppressed) = self.0.note(now) else { return };
         let account = connection.protocol().account().map_or("-", |account| account.as_str());
         let (activity, took) = (connection.protocol().activity(), took.as_millis());
         log::warn!(
-            "a turn of {account}, now in state {activity}, took {took} ms; {unsaid} more since the last such line"
+            "a turn of {account}, now in state {activity}, took {took} ms; {suppressed} more since the last such line"
         );
     }
 }

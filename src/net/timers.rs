@@ -1,5 +1,5 @@
-//! Lazy timers: activity does not move an alarm. When one rings, the loop asks the connection for its
-//! real deadline and sets another or acts. A connection has at most one alarm, so memory is bounded.
+//! Lazy timers: activity does not move a timer. When one rings, the loop asks the connection for its
+//! real deadline and sets another or acts. A connection has at most one timer, so memory is bounded.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -9,17 +9,17 @@ use std::time::Instant;
 pub struct Timers(BTreeSet<(Instant, usize)>);
 
 impl Timers {
-    /// Sets an alarm.
+    /// Sets a timer.
     pub fn set(&mut self, at: Instant, slot: usize) {
         self.0.insert((at, slot));
     }
 
-    /// Cancels an alarm.
+    /// Cancels a timer.
     pub fn cancel(&mut self, at: Instant, slot: usize) {
         self.0.remove(&(at, slot));
     }
 
-    /// Returns the next slot whose alarm is due.
+    /// Returns the next slot whose timer is due.
     pub fn pop_due(&mut self, now: Instant) -> Option<usize> {
         let (at, _) = self.0.first()?;
         if *at > now {
@@ -28,7 +28,7 @@ impl Timers {
         self.0.pop_first().map(|(_, slot)| slot)
     }
 
-    /// Returns when the next alarm rings.
+    /// Returns when the next timer rings.
     pub fn next_at(&self) -> Option<Instant> {
         self.0.first().map(|(at, _)| *at)
     }

@@ -98,7 +98,7 @@ pub trait Protocol {
     fn synced(&mut self, _sockets: Sockets<'_>, _synced: Synced, _now: Instant) {}
 
     /// Takes the last step's query about all connections.
-    fn take_question(&mut self) -> Option<Query> {
+    fn take_query(&mut self) -> Option<Query> {
         None
     }
 
@@ -133,7 +133,7 @@ pub trait Protocol {
     }
 
     /// Returns whether the peer is of the network and not logged in, or has logged out.
-    fn is_stranger(&self) -> bool {
+    fn is_unauthenticated(&self) -> bool {
         self.session().is_some_and(|session| session.account().is_none())
     }
 

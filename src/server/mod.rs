@@ -58,17 +58,17 @@ pub enum ServerError {
         folder: PathBuf,
     },
     /// Any other error of the system.
-    #[error("cannot {what}: {source}")]
+    #[error("cannot {operation}: {source}")]
     System {
         /// The failed operation.
-        what: &'static str,
+        operation: &'static str,
         /// The system's error.
         source: io::Error,
     },
 }
 
-fn system(what: &'static str) -> impl Fn(io::Error) -> ServerError {
-    move |source| ServerError::System { what, source }
+fn system(operation: &'static str) -> impl Fn(io::Error) -> ServerError {
+    move |source| ServerError::System { operation, source }
 }
 
 /// Serves until a signal ends it. Calls `on_ready` with the addresses and the fingerprint once

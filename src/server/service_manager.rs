@@ -92,22 +92,22 @@ impl Supervisor {
         self.is_stopping = true;
     }
 
-    fn tell(&self, what: &str) {
+    fn tell(&self, message: &str) {
         let Some(socket) = &self.socket else { return };
-        socket.send(what.as_bytes()).map_or_else(|error| warn(what, &error), drop);
+        socket.send(message.as_bytes()).map_or_else(|error| warn(message, &error), drop);
     }
 
     /// Sends a message, without waiting for a full queue.
-    fn tell_at_once(&self, what: &str) {
+    fn tell_at_once(&self, message: &str) {
         let Some(socket) = &self.socket else { return };
-        let sent = rustix::net::send(socket, what.as_bytes(), SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
-        sent.map_or_else(|error| warn(what, &error.into()), drop);
+        let sent = rustix::net::send(socket, message.as_bytes(), SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+        sent.map_or_else(|error| warn(message, &error.into()), drop);
     }
 }
 
-fn warn(what: &str, error: &io::Error) {
-    let what = what.lines().next().unwrap_or_default();
-    log::warn!("the supervisor at $NOTIFY_SOCKET could not be told {what}: {error}");
+fn warn(message: &str, error: &io::Error) {
+    let message = message.lines().next().unwrap_or_default();
+    log::warn!("the supervisor at $NOTIFY_SOCKET could not be told {message}: {error}");
 }
 
 /// Returns the interval of watchdog messages: half of the timeout, so that one delay does not end the

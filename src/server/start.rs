@@ -196,7 +196,7 @@ fn warn_of_rights(config: &Config, began_as_root: bool) {
     if privileges::is_root() {
         return log::warn!("running as root; name a user with fewer rights as `user` in {file}");
     }
-    let can = |path: &Path, what| rustix::fs::access(path, what).is_ok();
+    let can = |path: &Path, access| rustix::fs::access(path, access).is_ok();
     if began_as_root && (can(&config.file, FileAccess::WRITE_OK) || can(config.folder(), FileAccess::WRITE_OK)) {
         log::warn!(
             "the user of this server can change {file}, and with it the user of the next start; make root its owner"

@@ -21,13 +21,14 @@ use std::time::Instant;
 impl Session {
     /// Logs that the peer has connected.
     pub(super) fn log_connect(&mut self) {
-        self.is_connect_listed = Line::of_stranger(Some(self.number), self.peer, "connect", None).log_as_repeatable();
+        self.is_connect_listed =
+            Line::of_unauthenticated(Some(self.number), self.peer, "connect", None).log_as_repeatable();
     }
 
     /// Makes sure that the connection of a logged-in session is in the log, outside of the limit for
     /// unauthenticated ones.
     fn list_connect(&mut self) {
-        let connect = Line::of_stranger(Some(self.number), self.peer, "connect", None);
+        let connect = Line::of_unauthenticated(Some(self.number), self.peer, "connect", None);
         let was_listed = std::mem::replace(&mut self.is_connect_listed, true);
         logging::take_back(ACCESS, (&connect.group(), &connect.kind()), was_listed);
         if !was_listed {
@@ -119,7 +120,7 @@ impl Session {
 
 /// Logs a refused connection.
 pub fn log_refused_connection(peer: SocketAddr, why: SessionError) {
-    Line::of_stranger(None, peer, "connect", Some(&why)).log_as_repeatable();
+    Line::of_unauthenticated(None, peer, "connect", Some(&why)).log_as_repeatable();
 }
 
 /// A line of the access log.
@@ -134,7 +135,7 @@ struct Line<'a> {
 }
 
 impl<'a> Line<'a> {
-    fn of_stranger(
+    fn of_unauthenticated(
         session: Option<u64>,
         peer: SocketAddr,
         verb: &'static str,

@@ -102,7 +102,7 @@ impl Scene {
         for (slot, pair) in self.pairs.iter_mut().enumerate() {
             pair.receive();
             if !std::mem::replace(&mut self.queued[slot], true) {
-                self.turns.push(slot, pair.connection.claim(true));
+                self.turns.push(slot, pair.connection.priority(true));
             }
         }
         let mut round = self.turns.begin_round();
@@ -110,7 +110,7 @@ impl Scene {
             let pair = &mut self.pairs[slot];
             self.queued[slot] = pair.turn(server) == AfterTurn::Again;
             if self.queued[slot] {
-                self.turns.push(slot, pair.connection.claim(false));
+                self.turns.push(slot, pair.connection.priority(false));
             }
             self.turns.spent(claim, Duration::from_micros(1));
         }
@@ -120,7 +120,7 @@ impl Scene {
     fn turns_until(&mut self, number: usize, server: &mut Server) -> usize {
         for slot in 0..self.pairs.len() {
             if !std::mem::replace(&mut self.queued[slot], true) {
-                self.turns.push(slot, self.pairs[slot].connection.claim(true));
+                self.turns.push(slot, self.pairs[slot].connection.priority(true));
             }
         }
         let (mut turns, mut found) = (0, usize::MAX);
@@ -130,7 +130,7 @@ impl Scene {
             found = if slot == number { turns } else { found };
             self.queued[slot] = self.pairs[slot].turn(server) == AfterTurn::Again;
             if self.queued[slot] {
-                self.turns.push(slot, self.pairs[slot].connection.claim(false));
+                self.turns.push(slot, self.pairs[slot].connection.priority(false));
             }
             self.turns.spent(claim, Duration::from_micros(1));
         }
@@ -145,7 +145,7 @@ impl Scene {
             let has_slept = pair.turn(server) != AfterTurn::Again;
             pair.receive();
             respond(slot, pair);
-            self.turns.push(slot, pair.connection.claim(has_slept));
+            self.turns.push(slot, pair.connection.priority(has_slept));
             self.turns.spent(claim, Duration::from_micros(1));
         }
     }
@@ -247,7 +247,7 @@ fn fifty_connections_of_one_user_leave_the_download_of_another_half_of_the_turns
             if number < GREEDY {
                 pair.request(&wanted(number));
             }
-            scene.turns.push(number, pair.connection.claim(true));
+            scene.turns.push(number, pair.connection.priority(true));
         }
         while !scene.pairs[GREEDY].has_digest() {
             scene.run_and_wake(&mut server, |number, pair| {

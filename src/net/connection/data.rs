@@ -49,12 +49,12 @@ impl Connection {
     }
 
     /// Takes the time of the last turn that was spent on unauthenticated peers instead of its user.
-    pub fn take_strangers_time(&mut self) -> Duration {
-        self.data.as_mut().map_or(Duration::ZERO, |data| data.take_strangers_time())
+    pub fn take_unauthenticated_time(&mut self) -> Duration {
+        self.data.as_mut().map_or(Duration::ZERO, |data| data.take_unauthenticated_time())
     }
 
     /// Tells the data connection its account, once that is known.
-    pub(super) fn tell_account(&mut self) {
+    pub(super) fn set_tls_account(&mut self) {
         if let (Some(data), Some(account)) =
             (&mut self.data, self.protocol.session().and_then(Session::active_account_number))
         {

@@ -17,7 +17,7 @@ impl Connection {
         match self.charge(INPUT_CHARGE) {
             Some(charge) => self.buffers.input.enlarge(charge),
             None if self.protocol.memory().is_some() => {
-                self.held_until = sooner(self.held_until, now + MEMORY_WAIT_STEP);
+                self.paused_until = sooner(self.paused_until, now + MEMORY_WAIT_STEP);
             }
             None => {}
         }

@@ -2,24 +2,24 @@
 //! each within its own limit.
 
 mod data;
+mod deadlines;
+mod end;
 mod memory;
 mod rates;
+mod transfer;
 
 use super::data_socket::DataSocket;
 use super::rate_limits::RateLimiter;
 use super::scheduler::Priority;
-use super::transport::{Channel, Moved, Transport};
-use crate::base::buffers::{Budget, IoBuffers, SendBuffer};
-use crate::base::limits::{
-    FLUSH_BUDGET_MIN, HALF_CLOSED_STALL, INPUT_BYTES_FIRST, LINGER, ROUNDS_PER_TURN, TURN_BUDGET,
-};
+use super::transport::Transport;
+use crate::base::buffers::{Budget, IoBuffers};
+use crate::base::limits::{FLUSH_BUDGET_MIN, ROUNDS_PER_TURN, TURN_BUDGET};
 use crate::base::memory::SmallBuffers;
-use crate::config::Timeouts;
 use crate::protocol::admin::query::{Query, QueryResult};
 use crate::protocol::data_connection::DataConnection;
 use crate::protocol::{Protocol, Sockets};
 use crate::session::active_accounts::Traffic;
-use crate::session::{Phase, Service, SessionError};
+use crate::session::{Phase, Service};
 use crate::store::syncer::Synced;
 use std::io;
 use std::net::IpAddr;
@@ -47,12 +47,12 @@ pub struct Connection {
     address: IpAddr,
     is_readable: bool,
     is_writable: bool,
-    /// The protocol has been told whether TLS is in use.
-    is_introduced: bool,
+    /// The protocol knows whether TLS is in use.
+    is_channel_reported: bool,
     /// The peer has reset the connection and cannot read replies.
     is_reset: bool,
-    /// The peer has reset the connection, but its last transfer is still running.
-    is_unheard: bool,
+    /// As `is_reset`, but the last transfer is still running.
+    cannot_reply: bool,
     opened: Instant,
     /// When the session last did something other than wait for a request.
     last_active: Instant,
@@ -61,11 +61,11 @@ pub struct Connection {
     progress: u64,
     rate_limiter: RateLimiter,
     /// The account's traffic, once logged in.
-    account: Option<Rc<Traffic>>,
+    account_traffic: Option<Rc<Traffic>>,
     /// Buffers without a charge, once logged in.
     small_buffers: Option<SmallBuffers>,
-    /// Transfers pause until then, because the rate limit is exceeded.
-    held_until: Option<Instant>,
+    /// Transfers pause until then, because of the rate limit or missing memory.
+    paused_until: Option<Instant>,
     requests: u64,
     /// The protocol is being called.
     is_stepping: bool,
@@ -74,12 +74,12 @@ pub struct Connection {
 
 /// The result of a turn.
 #[derive(Debug, Clone, Copy, Default)]
-struct Worked {
-    anything: bool,
+struct TurnProgress {
+    any: bool,
     /// The peer took bytes of the control connection.
-    told: bool,
+    control_sent: bool,
     /// The peer took bytes of the data connection.
-    sent: bool,
+    data_sent: bool,
 }
 
 impl Connection {
@@ -93,17 +93,17 @@ impl Connection {
             address,
             is_readable: false,
             is_writable: true,
-            is_introduced: false,
+            is_channel_reported: false,
             is_reset: false,
-            is_unheard: false,
+            cannot_reply: false,
             opened: now,
             last_active: now,
             last_moved: now,
             progress: 0,
             rate_limiter: RateLimiter::default(),
-            account: None,
+            account_traffic: None,
             small_buffers: None,
-            held_until: None,
+            paused_until: None,
             requests: 0,
             is_stepping: false,
             closing_since: None,
@@ -112,7 +112,7 @@ impl Connection {
 
     /// Adds a data connection, for a protocol that knows by itself whether TLS is in use.
     pub(super) fn with_data(self, data: DataSocket) -> Self {
-        Self { data: Some(Box::new(data)), is_introduced: true, ..self }
+        Self { data: Some(Box::new(data)), is_channel_reported: true, ..self }
     }
 
     /// Records an event; does no I/O.
@@ -150,39 +150,25 @@ impl Connection {
         }
     }
 
-    /// Returns whether the running transfer outlives a reset: a client that sent QUIT and closed the
-    /// connection before it read all replies still wants its transfer. No reply reports the result.
-    fn outlives_reset(&mut self) -> bool {
-        if self.is_unheard || self.data.is_none() || self.protocol.is_closing() {
-            return false;
-        }
-        // The kernel still has the bytes that came before the reset.
-        let _ = self.transport.fill(&mut self.buffers.input, INPUT_BYTES_FIRST);
-        self.is_unheard = self.protocol.ends_with_transfer(&mut self.buffers);
-        self.buffers.eof |= self.is_unheard;
-        self.is_unheard
-    }
-
     fn run(&mut self, service: &mut Service, flush_budget: usize, now: Instant) -> io::Result<AfterTurn> {
-        if self.is_reset && !self.is_unheard {
+        if self.is_reset && !self.cannot_reply {
             return Err(io::ErrorKind::ConnectionReset.into());
         }
-        self.held_until = None;
+        self.paused_until = None;
         if let Some(data) = &mut self.data {
             data.begin_turn(now);
         }
-        if self.account.is_none() {
-            self.account = self.protocol.traffic().cloned();
-            if self.account.is_some() {
+        if self.account_traffic.is_none() {
+            self.account_traffic = self.protocol.traffic().cloned();
+            if self.account_traffic.is_some() {
                 self.transport.allow_large_records();
             }
         }
         let mut budget = Budget::new(TURN_BUDGET);
-        let mut worked = self.work(service, &mut budget, flush_budget, now)?;
+        let mut progress = self.work(service, &mut budget, flush_budget, now)?;
         let flushed = self.flush(service, flush_budget, now)? | self.seal()?;
-        worked.told |= flushed;
-        self.note_progress(worked, now);
-        let worked = worked.anything;
+        progress.control_sent |= flushed;
+        self.note_progress(progress, now);
         if self.protocol.requests() != self.requests || self.protocol.phase() != Phase::Idle {
             self.requests = self.protocol.requests();
             self.last_active = now;
@@ -190,10 +176,10 @@ impl Connection {
         if self.protocol.is_closing() {
             return Ok(self.close_gently(flushed, now));
         }
-        if (worked || flushed) && !self.is_answered(service, &mut budget, now)? {
+        if (progress.any || flushed) && !self.is_answered(service, &mut budget, now)? {
             return Ok(AfterTurn::Again);
         }
-        self.rest();
+        self.release_memory();
         Ok(AfterTurn::Sleep)
     }
 
@@ -205,56 +191,41 @@ impl Connection {
         budget: &mut Budget,
         flush_budget: usize,
         now: Instant,
-    ) -> io::Result<Worked> {
-        let (mut worked, mut data_bytes) = (Worked::default(), 0);
+    ) -> io::Result<TurnProgress> {
+        let (mut progress, mut data_bytes) = (TurnProgress::default(), 0);
         for _ in 0..ROUNDS_PER_TURN {
             // The control connection first: an upload whose client is gone is not complete.
             let filled = self.fill(service, now)?;
             let received = self.fill_data(service, budget, flush_budget, now);
-            self.introduce(now)?;
+            self.report_channel(now)?;
             let stepped = self.step(service, budget, now);
-            self.tell_account();
+            self.set_tls_account();
             let received = received + self.advance_data_handshake(service, budget, flush_budget, now);
             // The reply that a transfer begins leaves before its first byte, and the reply that it has ended in
             // another segment.
-            let told = self.data.is_some() && self.flush(service, flush_budget, now)?;
+            let replied = self.data.is_some() && self.flush(service, flush_budget, now)?;
             let sent = if self.has_output() { 0 } else { self.flush_data(service, flush_budget, now) };
             data_bytes += received + sent;
-            let works = filled || received > 0 || stepped || told || sent > 0;
-            worked.anything |= works;
-            worked.told |= told;
-            worked.sent |= sent > 0;
+            let works = filled || received > 0 || stepped || replied || sent > 0;
+            progress.any |= works;
+            progress.control_sent |= replied;
+            progress.data_sent |= sent > 0;
             if !works || self.data.is_none() || data_bytes >= FLUSH_BUDGET_MIN || budget.is_spent() {
                 break;
             }
         }
-        Ok(worked)
+        Ok(progress)
     }
 
     /// Updates the stall deadline. A peer that moves no bytes of its transfer is late, whatever else it
     /// sends. The server's own work counts as progress: while it checks a long prefix, the peer waits for
     /// it.
-    fn note_progress(&mut self, worked: Worked, now: Instant) {
+    fn note_progress(&mut self, turn: TurnProgress, now: Instant) {
         let progress = self.protocol.progress();
         let has_advanced = std::mem::replace(&mut self.progress, progress) != progress;
-        if has_advanced || worked.sent || (worked.told && self.protocol.sends_results()) {
+        if has_advanced || turn.data_sent || (turn.control_sent && self.protocol.sends_results()) {
             self.last_moved = now;
         }
-    }
-
-    /// Tells the protocol before the first byte whether TLS is in use.
-    fn introduce(&mut self, now: Instant) -> io::Result<()> {
-        if self.is_introduced {
-            return Ok(());
-        }
-        let Some(channel) = self.transport.channel()? else { return Ok(()) };
-        self.is_introduced = true;
-        match channel {
-            Channel::Plain => {}
-            Channel::Sealed(binding) => self.protocol.set_binding(binding),
-            Channel::Refused => self.fail(SessionError::TlsRequired, now),
-        }
-        Ok(())
     }
 
     /// Checks once more whether the socket is empty, now that the replies are sent. A separate turn for
@@ -273,121 +244,6 @@ impl Connection {
         moved
     }
 
-    fn fill(&mut self, service: &Service, now: Instant) -> io::Result<bool> {
-        let may_have_input = self.is_readable || self.transport.holds_input();
-        if !may_have_input || self.buffers.eof || self.protocol.is_closing() || self.protocol.wants_tls() {
-            return Ok(false);
-        }
-        // Before login, unread replies stop further requests.
-        if self.has_output() && self.protocol.is_stranger() && !self.transport.is_handshaking() {
-            return Ok(false);
-        }
-        let allowance = match self.allowance_up(service, now) {
-            Some(allowance) => allowance,
-            // Input is always read during an upload, because the client may abort it or be gone.
-            None if self.data.is_some() => INPUT_BYTES_FIRST,
-            None => return Ok(false),
-        };
-        // Enlarged before it is filled, because no event announces the bytes that then remain in the socket.
-        self.enlarge_input(now);
-        let capacity = self.buffers.input.capacity().min(self.buffers.input.filled().len().saturating_add(allowance));
-        let moved = match self.transport.fill(&mut self.buffers.input, capacity) {
-            // FTP commands end with a line break, so a missing close_notify loses nothing.
-            Err(error)
-                if error.kind() == io::ErrorKind::UnexpectedEof
-                    && self.data.is_some()
-                    && !self.transport.is_handshaking() =>
-            {
-                Moved::End
-            }
-            moved => moved?,
-        };
-        match moved {
-            Moved::Bytes(count) => {
-                self.pay_up(service, count, now);
-                self.enlarge_input(now);
-                Ok(count > 0)
-            }
-            Moved::Blocked => {
-                self.is_readable = false;
-                Ok(false)
-            }
-            Moved::End => {
-                self.buffers.eof = true;
-                Ok(true)
-            }
-        }
-    }
-
-    fn flush(&mut self, service: &Service, budget: usize, now: Instant) -> io::Result<bool> {
-        if self.is_unheard {
-            self.buffers.output = SendBuffer::default();
-        }
-        if !self.is_writable || !self.has_output() {
-            return Ok(false);
-        }
-        let allowance = self.allowance_down(service, !self.buffers.output.is_empty(), now).min(budget);
-        match self.transport.flush(&mut self.buffers.output, allowance)? {
-            Moved::Bytes(count) => {
-                self.pay_down(service, count, now);
-                Ok(count > 0)
-            }
-            Moved::Blocked | Moved::End => {
-                self.is_writable = false;
-                Ok(false)
-            }
-        }
-    }
-
-    fn has_output(&self) -> bool {
-        !self.is_unheard && self.has_words()
-    }
-
-    fn has_words(&self) -> bool {
-        !self.buffers.output.is_empty() || self.transport.wants_flush()
-    }
-
-    /// Frees memory before a sleep that may be long.
-    fn rest(&mut self) {
-        if self.is_idle() || self.protocol.is_stranger() {
-            self.transport.release();
-            self.buffers.input.release();
-            self.buffers.output.release();
-            if let Some(data) = &mut self.data {
-                data.release();
-            }
-        }
-    }
-
-    /// Sends the last replies, then shuts down and waits briefly for the peer to close. Closing with unread
-    /// bytes would reset the connection and destroy replies on their way.
-    fn close_gently(&mut self, flushed: bool, now: Instant) -> AfterTurn {
-        let since = *self.closing_since.get_or_insert(now);
-        self.data = None;
-        // During a handshake no reply can be sent, so there is nothing to wait for.
-        if now.saturating_duration_since(since) >= LINGER || self.transport.is_handshaking() {
-            return AfterTurn::Close;
-        }
-        if self.has_output() {
-            return if flushed { AfterTurn::Again } else { AfterTurn::Sleep };
-        }
-        self.transport.shutdown();
-        if self.buffers.eof {
-            return AfterTurn::Close;
-        }
-        self.drain_input()
-    }
-
-    fn drain_input(&mut self) -> AfterTurn {
-        let unread = self.buffers.input.filled().len();
-        self.buffers.input.consume(unread);
-        match self.transport.fill(&mut self.buffers.input, INPUT_BYTES_FIRST) {
-            Ok(Moved::Bytes(_)) => AfterTurn::Again,
-            Ok(Moved::Blocked) => AfterTurn::Sleep,
-            Ok(Moved::End) | Err(_) => AfterTurn::Close,
-        }
-    }
-
     /// Passes the result of a sync on.
     pub fn synced(&mut self, synced: Synced, now: Instant) {
         // While the disk was behind, the peer was not expected to send.
@@ -398,8 +254,8 @@ impl Connection {
     }
 
     /// Takes the admin query of the last turn.
-    pub fn take_question(&mut self) -> Option<Query> {
-        self.protocol.take_question()
+    pub fn take_query(&mut self) -> Option<Query> {
+        self.protocol.take_query()
     }
 
     /// Passes the result of an admin query on.
@@ -407,87 +263,14 @@ impl Connection {
         self.protocol.answer(answer);
     }
 
-    /// Ends the session with a reply to the peer.
-    pub fn fail(&mut self, why: SessionError, now: Instant) {
-        if !self.protocol.is_closing() {
-            self.protocol.fail(&mut self.buffers, why, now);
-            if let Some(data) = &mut self.data {
-                data.reset();
-            }
-        }
-    }
-
-    /// Ends the session at once, with a reply if the socket accepts it.
-    pub fn dismiss(&mut self, service: &Service, why: SessionError, now: Instant) {
-        self.fail(why, now);
-        // There is no wait for a reply that the socket does not accept.
-        let _ = self.flush(service, FLUSH_BUDGET_MIN, now);
-    }
-
-    /// Ends the session after a panic in its turn. The peer gets a reply if the protocol panicked and not
-    /// the transport.
-    pub fn break_off(&mut self, now: Instant) -> AfterTurn {
-        if !self.is_stepping || self.protocol.is_closing() {
-            return AfterTurn::Close;
-        }
-        self.buffers.output.take_back_unfinished();
-        self.fail(SessionError::Defect, now);
-        AfterTurn::Again
-    }
-
-    /// Ends the session without a reply.
-    pub fn hang_up(&mut self, now: Instant) {
-        if !self.protocol.is_closing() {
-            self.protocol.hang_up(now);
-        }
-    }
-
-    /// Returns when the connection needs a turn even without an event.
-    pub fn deadline(&self, timeouts: &Timeouts) -> Option<Instant> {
-        if let Some(since) = self.closing_since {
-            return self.held_until.into_iter().chain([since + LINGER]).min();
-        }
-        // Pauses by the rate limit do not count against the peer.
-        let since = |moment: Instant| self.held_until.map_or(moment, |until| until.max(moment));
-        let patience = if self.buffers.eof && self.data.is_some() {
-            timeouts.stall.min(HALF_CLOSED_STALL)
-        } else {
-            timeouts.stall
-        };
-        let stalled = since(self.last_moved) + patience;
-        let patience = match self.protocol.phase() {
-            Phase::Login => Some(self.opened + timeouts.login),
-            _ if self.has_output() => Some(stalled),
-            Phase::Transfer => Some(stalled),
-            Phase::Idle => Some(since(self.last_active) + timeouts.idle),
-            Phase::Working => None,
-        };
-        [patience, self.wakes_at()].into_iter().flatten().min()
-    }
-
-    /// Returns when the session needs a turn without an event. With unsent output it can do nothing: the
-    /// turns would repeat for ever, and the peer would never be late.
-    fn wakes_at(&self) -> Option<Instant> {
-        let may_speak = self.buffers.output.has_room();
-        let own = self.protocol.wakes_at().filter(|_| may_speak);
-        let of_data = self.data.as_ref().and_then(|data| data.wakes_at()).filter(|_| may_speak);
-        [self.held_until, own, of_data].into_iter().flatten().min()
-    }
-
-    /// Returns whether a passed deadline means that the peer was too slow, rather than that the session
-    /// needs a turn.
-    pub fn is_overdue(&self, timeouts: &Timeouts, now: Instant) -> bool {
-        self.wakes_at().is_none_or(|at| at > now) && self.deadline(timeouts).is_some_and(|at| at <= now)
-    }
-
     /// Returns the priority of its next turn.
-    pub fn claim(&self, has_slept: bool) -> Priority {
-        if self.protocol.is_stranger() {
-            Priority::Stranger
+    pub fn priority(&self, has_slept: bool) -> Priority {
+        if self.protocol.is_unauthenticated() {
+            Priority::Unauthenticated
         } else if has_slept && (self.is_idle() || self.protocol.awaits_connection()) {
-            Priority::Asking
+            Priority::Woken
         } else {
-            Priority::Working
+            Priority::Busy
         }
     }
 

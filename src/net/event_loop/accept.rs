@@ -25,7 +25,7 @@ use std::time::Instant;
 impl EventLoop {
     /// Accepting costs time, which counts as time of unauthenticated connections.
     pub(super) fn accept(&mut self, now: Instant) {
-        if !self.scheduler.has_time_for_strangers() {
+        if !self.scheduler.has_time_for_unauthenticated() {
             return;
         }
         let began = Instant::now();
@@ -34,24 +34,24 @@ impl EventLoop {
             listener.accept(now, |accepted| self.admit(accepted, now));
         }
         self.listeners = listeners;
-        self.scheduler.spent(Priority::Stranger, began.elapsed());
+        self.scheduler.spent(Priority::Unauthenticated, began.elapsed());
     }
 
     fn admit(&mut self, accepted: Accepted, now: Instant) {
         match accepted {
-            Accepted::Network(stream, peer, spoken) => self.admit_peer(stream, peer, spoken, now),
+            Accepted::Network(stream, peer, kind) => self.admit_peer(stream, peer, kind, now),
             Accepted::Local(stream) => self.admit_administrator(stream, now),
         }
     }
 
-    fn admit_peer(&mut self, mut stream: TcpStream, peer: SocketAddr, spoken: ProtocolKind, now: Instant) {
+    fn admit_peer(&mut self, mut stream: TcpStream, peer: SocketAddr, kind: ProtocolKind, now: Instant) {
         let address = peer.ip().to_canonical();
         let (peer, origin) = (SocketAddr::new(address, peer.port()), Origin::of(address));
         let is_reserved = descriptors::is_reserved(&stream);
         match self.admission.room(origin, &self.limits, !is_reserved) {
             AdmissionDecision::Free => {}
             AdmissionDecision::After(stranger) => self.displace(stranger, now),
-            AdmissionDecision::None(bound) => return self.refuse(stream, peer, spoken, bound, now),
+            AdmissionDecision::None(bound) => return self.refuse(stream, peer, kind, bound, now),
         }
         if is_reserved {
             match descriptors::renumber(stream) {
@@ -61,19 +61,19 @@ impl EventLoop {
         }
         // Replies are complete when they are written, so waiting for more only delays them.
         let _ = stream.set_nodelay(true);
-        let admitted = match spoken {
+        let admitted = match kind {
             ProtocolKind::Native => self.admit_native(stream, peer, now),
-            ProtocolKind::Ftp | ProtocolKind::ImplicitFtps => match self.admit_ftp(stream, peer, spoken, now) {
+            ProtocolKind::Ftp | ProtocolKind::ImplicitFtps => match self.admit_ftp(stream, peer, kind, now) {
                 Some(admitted) => admitted,
                 None => return,
             },
         };
         match admitted {
-            Err(unwatched) => refuse_connection(unwatched, spoken, "the system"),
+            Err(unwatched) => refuse_connection(unwatched, kind, "the system"),
             Ok(key) => {
                 self.admission.enter(origin, key);
                 self.scheduler.assign(key, Owner::Origin(origin));
-                (self.slots[key].origin, self.slots[key].is_stranger) = (Some(origin), true);
+                (self.slots[key].origin, self.slots[key].is_unauthenticated) = (Some(origin), true);
             }
         }
     }
@@ -92,14 +92,14 @@ impl EventLoop {
         &mut self,
         stream: TcpStream,
         peer: SocketAddr,
-        spoken: ProtocolKind,
+        kind: ProtocolKind,
         now: Instant,
     ) -> Option<Result<usize, Transport>> {
         let local = stream.local_addr().ok()?;
         // ABOR may come as urgent data (RFC 959, section 4.1.3), which must stay in order.
         let _ = set_socket_oobinline(&stream, true);
         let mut ftp_tls = FtpTlsSettings::new(Arc::clone(&self.tls_policy.ftp_tls), Arc::clone(&self.ticket_keys));
-        let is_sealed = spoken == ProtocolKind::ImplicitFtps;
+        let is_sealed = kind == ProtocolKind::ImplicitFtps;
         let transport =
             if is_sealed { Transport::sealed_control(stream, &mut ftp_tls).ok()? } else { Transport::plain(stream) };
         let (ftp, registry) = (Rc::clone(self.ftp.as_ref()?), Rc::clone(&self.registry));
@@ -111,20 +111,20 @@ impl EventLoop {
         }))
     }
 
-    fn refuse(&mut self, stream: TcpStream, peer: SocketAddr, spoken: ProtocolKind, bound: &str, now: Instant) {
+    fn refuse(&mut self, stream: TcpStream, peer: SocketAddr, kind: ProtocolKind, bound: &str, now: Instant) {
         log_refused_connection(peer, SessionError::TooManySessions);
-        if let Some(unsaid) = self.refused.note(now) {
+        if let Some(suppressed) = self.refused.note(now) {
             log::warn!(
                 "{peer} was refused: {bound} is reached, and all sessions are logged in; raise it to allow more; \
-                 {unsaid} more since the last such line"
+                 {suppressed} more since the last such line"
             );
         }
-        refuse_connection(stream, spoken, bound);
+        refuse_connection(stream, kind, bound);
     }
 
     /// Closes an unauthenticated connection at once, to make room.
     fn displace(&mut self, key: usize, now: Instant) {
-        self.slots[key].connection.dismiss(&self.service, SessionError::Displaced, now);
+        self.slots[key].connection.end_at_once(&self.service, SessionError::Displaced, now);
         self.remove(key);
     }
 
@@ -163,14 +163,14 @@ impl EventLoop {
             connection,
             session_number: number,
             origin: None,
-            is_stranger: false,
+            is_unauthenticated: false,
             is_queued: false,
             is_busy: false,
-            is_doomed: false,
-            ends: None,
-            alarm: None,
+            is_to_be_removed: false,
+            end_reason: None,
+            timer: None,
         });
-        self.set_alarm(key, now);
+        self.set_timer(key, now);
         Ok(key)
     }
 }

@@ -8,24 +8,24 @@ use std::time::Instant;
 
 impl EventLoop {
     /// Returns one page: a bounded number of slots, used or not. Sessions that are closing are left out.
-    pub(super) fn survey(&mut self, question: &Query, now: Instant) -> QueryResult {
+    pub(super) fn query_page(&mut self, query: &Query, now: Instant) -> QueryResult {
         let mut answer = QueryResult {
-            seen: Vec::new(),
+            rows: Vec::new(),
             kicked: 0,
             next: None,
             turns: self.turn_times,
             uptime: now.saturating_duration_since(self.began),
         };
-        let end = question.from.saturating_add(SURVEY_SLOTS_PER_TURN);
-        for key in question.from..end.min(self.slots.capacity()) {
+        let end = query.from.saturating_add(SURVEY_SLOTS_PER_TURN);
+        for key in query.from..end.min(self.slots.capacity()) {
             let Some((slot, session)) = self.slots.get(key).and_then(open_session) else { continue };
-            match &question.errand {
+            match &query.job {
                 QueryJob::Look => {
-                    answer.seen.push(SessionRow { session: slot.session_number, overview: session.overview() })
+                    answer.rows.push(SessionRow { session: slot.session_number, overview: session.overview() })
                 }
                 QueryJob::Kick(which) if is_meant(which, slot, session) => {
                     answer.kicked += 1;
-                    self.slots[key].ends = Some(SessionError::Kicked);
+                    self.slots[key].end_reason = Some(SessionError::Kicked);
                     self.enqueue(key);
                 }
                 QueryJob::Kick(_) => {}
@@ -38,7 +38,7 @@ impl EventLoop {
 
 fn open_session(slot: &Slot) -> Option<(&Slot, &Session)> {
     let protocol = slot.connection.protocol();
-    protocol.session().filter(|_| !protocol.is_closing() && slot.ends.is_none()).map(|session| (slot, session))
+    protocol.session().filter(|_| !protocol.is_closing() && slot.end_reason.is_none()).map(|session| (slot, session))
 }
 
 fn is_meant(which: &Selector, slot: &Slot, session: &Session) -> bool {

@@ -5,6 +5,8 @@
 //! poll(wait)      zero if a connection is ready, else the nearest deadline
 //! mark(events)    set readable and writable, enqueue; no I/O
 //! accept          a bounded number per listener; `admission` decides about evictions
+//! take_synced     passes the results of syncs to their sessions
+//! watch_accounts  ends sessions of accounts that were locked or removed
 //! expire          lazy timers: ask each connection for its deadline, set again or close
 //! run_turns       round robin: woken connections, busy ones, then unauthenticated ones
 //! reap            the only place that frees a slot
@@ -15,30 +17,32 @@
 
 mod accept;
 mod admin_query;
+mod ending;
+mod turns;
 
 use super::account_watch::AccountWatch;
 use super::admission::Admission;
 use super::connection::{AfterTurn, Connection};
 use super::listeners::{Listener, ProtocolKind};
 use super::log_throttle::LogThrottle;
-use super::scheduler::{Owner, Priority, Scheduler};
+use super::scheduler::Scheduler;
 use super::slow_turn_log::SlowTurnLog;
 use super::timers::Timers;
 use super::transport::TlsPolicy;
 use crate::base::histogram::Histogram;
-use crate::base::limits::{EVENTS_PER_POLL, FLUSH_BUDGET, FLUSH_BUDGET_MIN, TURN_WARN};
+use crate::base::limits::EVENTS_PER_POLL;
 use crate::config::{FtpConfig, Limits, Timeouts};
 use crate::session::origin::Origin;
-use crate::session::{Service, Session, SessionError};
+use crate::session::{Service, SessionError};
 use crate::tls::TicketKeys;
 use mio::net::TcpListener;
 use mio::{Events, Poll, Registry, Token};
 use slab::Slab;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use turns::guarded;
 
 /// The waker of the sync workers.
 pub const WAKER: Token = Token(0);
@@ -55,14 +59,14 @@ struct Slot {
     session_number: u64,
     /// The peer's origin, if it comes from the network.
     origin: Option<Origin>,
-    is_stranger: bool,
+    is_unauthenticated: bool,
     is_queued: bool,
     /// A transfer or task was running after its last turn.
     is_busy: bool,
-    is_doomed: bool,
+    is_to_be_removed: bool,
     /// The reason to end its session in its next turn. Deferred, because ending may take long.
-    ends: Option<SessionError>,
-    alarm: Option<Instant>,
+    end_reason: Option<SessionError>,
+    timer: Option<Instant>,
 }
 
 /// All connections and their shared state.
@@ -84,7 +88,7 @@ pub struct EventLoop {
     scheduler: Scheduler,
     /// The number of busy slots.
     busy: usize,
-    closing: Vec<usize>,
+    to_remove: Vec<usize>,
     timers: Timers,
     next_session_number: u64,
     accounts: AccountWatch,
@@ -127,7 +131,7 @@ impl EventLoop {
             admission: Admission::default(),
             scheduler: Scheduler::default(),
             busy: 0,
-            closing: Vec::new(),
+            to_remove: Vec::new(),
             timers: Timers::default(),
             next_session_number: 1,
             accounts: AccountWatch::new(now),
@@ -141,8 +145,8 @@ impl EventLoop {
     }
 
     /// Adds a network listener.
-    pub fn listen(&mut self, socket: TcpListener, spoken: ProtocolKind) -> io::Result<()> {
-        let listener = Listener::network(socket, spoken, self.poll.registry(), self.listener_token())?;
+    pub fn listen(&mut self, socket: TcpListener, kind: ProtocolKind) -> io::Result<()> {
+        let listener = Listener::network(socket, kind, self.poll.registry(), self.listener_token())?;
         self.listeners.push(listener);
         Ok(())
     }
@@ -273,9 +277,9 @@ impl EventLoop {
 
     fn enqueue(&mut self, key: usize) {
         let slot = &mut self.slots[key];
-        if !slot.is_queued && !slot.is_doomed {
+        if !slot.is_queued && !slot.is_to_be_removed {
             slot.is_queued = true;
-            self.scheduler.push(key, slot.connection.claim(true));
+            self.scheduler.push(key, slot.connection.priority(true));
         }
     }
 
@@ -288,181 +292,11 @@ impl EventLoop {
             {
                 match guarded(&mut slot.connection, now, |connection| connection.synced(synced, now)) {
                     Ok(()) | Err(AfterTurn::Again) => self.enqueue(key),
-                    Err(_) => self.doom(key),
+                    Err(_) => self.mark_for_removal(key),
                 }
             }
         }
     }
-
-    /// Ends the sessions of accounts that were locked or removed.
-    fn watch_accounts(&mut self, now: Instant) {
-        let members = self.slots.iter().filter_map(|(_, slot)| slot.connection.protocol().account());
-        let closed = self.accounts.look(&self.service.accounts, members, now);
-        if !closed.is_empty() {
-            self.fail_where(SessionError::AccountClosed, |connection| {
-                connection.protocol().account().is_some_and(|account| closed.contains(account))
-            });
-        }
-    }
-
-    fn expire(&mut self, now: Instant) {
-        while let Some(key) = self.timers.pop_due(now) {
-            let slot = &mut self.slots[key];
-            slot.alarm = None;
-            let is_overdue = slot.connection.is_overdue(&self.timeouts, now);
-            if is_overdue {
-                slot.ends = Some(SessionError::Timeout);
-            }
-            if is_overdue || slot.connection.deadline(&self.timeouts).is_some_and(|deadline| deadline <= now) {
-                self.enqueue(key);
-            } else {
-                self.set_alarm(key, now);
-            }
-        }
-        if self.drain_until.is_some_and(|until| now >= until) {
-            self.drain_until = None;
-            self.fail_where(SessionError::ShuttingDown, |_| true);
-        }
-    }
-
-    fn run_turns(&mut self, now: Instant) {
-        let mut round = self.scheduler.begin_round();
-        while let Some((key, claim)) = self.scheduler.next(&mut round) {
-            let took = self.run_turn(key, claim, now);
-            let for_strangers = self.slots[key].connection.take_strangers_time();
-            if !for_strangers.is_zero() {
-                self.scheduler.spent(Priority::Stranger, for_strangers);
-            }
-            self.scheduler.spent(claim, took.saturating_sub(for_strangers));
-        }
-    }
-
-    /// Runs one turn. Returns its duration.
-    fn run_turn(&mut self, key: usize, claim: Priority, now: Instant) -> Duration {
-        let is_draining = self.listeners.is_empty();
-        let flush_budget = self.flush_budget(claim);
-        let slot = &mut self.slots[key];
-        slot.is_queued = false;
-        if is_draining && slot.connection.is_idle() {
-            slot.ends = Some(SessionError::ShuttingDown);
-        }
-        let ends = slot.ends.take();
-        let (turn, took) = guarded_turn(&mut slot.connection, &mut self.service, ends, flush_budget, now);
-        self.turn_times.note(took);
-        if took > TURN_WARN {
-            self.slow_turns.note(&slot.connection, took, now);
-        }
-        let was_busy = std::mem::replace(&mut slot.is_busy, !slot.connection.is_idle());
-        self.busy = self.busy + usize::from(slot.is_busy) - usize::from(was_busy);
-        if slot.is_stranger && !slot.connection.protocol().is_stranger() {
-            slot.is_stranger = false;
-            slot.origin.into_iter().for_each(|origin| self.admission.log_in(origin, key));
-            if let Some(number) = slot.connection.protocol().session().and_then(Session::active_account_number) {
-                self.scheduler.assign(key, Owner::Account(number));
-            }
-        }
-        match turn {
-            AfterTurn::Again => {
-                slot.is_queued = true;
-                self.scheduler.push(key, slot.connection.claim(false));
-            }
-            // Its transfer has just ended, and no event will announce that.
-            AfterTurn::Sleep if is_draining && slot.connection.is_open_and_idle() => self.enqueue(key),
-            AfterTurn::Sleep => self.set_alarm(key, now),
-            AfterTurn::Close => self.doom(key),
-        }
-        if let Some(question) = self.slots[key].connection.take_question() {
-            let answer = self.survey(&question, now);
-            self.slots[key].connection.answer(answer);
-        }
-        took
-    }
-
-    /// Returns the bytes one turn may send: the more connections are busy, the smaller the pieces. The
-    /// first piece of a transfer is always small, because small requests may be waiting.
-    fn flush_budget(&self, claim: Priority) -> usize {
-        match claim {
-            Priority::Working => (FLUSH_BUDGET / self.busy.max(1)).max(FLUSH_BUDGET_MIN),
-            Priority::Asking | Priority::Stranger => FLUSH_BUDGET_MIN,
-        }
-    }
-
-    fn doom(&mut self, key: usize) {
-        let slot = &mut self.slots[key];
-        if !slot.is_doomed {
-            slot.is_doomed = true;
-            self.closing.push(key);
-        }
-    }
-
-    fn reap(&mut self) {
-        for key in std::mem::take(&mut self.closing) {
-            self.remove(key);
-        }
-    }
-
-    fn remove(&mut self, key: usize) {
-        let mut slot = self.slots.remove(key);
-        self.scheduler.leave(key);
-        self.busy -= usize::from(slot.is_busy);
-        slot.origin.into_iter().for_each(|origin| self.admission.leave(origin, key));
-        slot.alarm.into_iter().for_each(|at| self.timers.cancel(at, key));
-        // Closing the descriptor would suffice; this also updates mio's state.
-        let _ = self.poll.registry().deregister(slot.connection.transport().socket());
-    }
-
-    // ---- Deadlines ------------------------------------------------------------------------
-
-    /// Sets an alarm for the connection's deadline, unless an earlier one is set.
-    fn set_alarm(&mut self, key: usize, now: Instant) {
-        let slot = &mut self.slots[key];
-        let Some(deadline) = slot.connection.deadline(&self.timeouts) else { return };
-        if slot.alarm.is_none_or(|alarm| alarm > deadline) {
-            let at = deadline.max(now);
-            slot.alarm.replace(at).into_iter().for_each(|alarm| self.timers.cancel(alarm, key));
-            self.timers.set(at, key);
-        }
-    }
-
-    /// Ends the sessions for which `applies` returns true, each in its next turn.
-    fn fail_where(&mut self, why: SessionError, applies: impl Fn(&Connection) -> bool) {
-        let keys: Vec<usize> =
-            self.slots.iter().filter(|(_, slot)| applies(&slot.connection)).map(|(key, _)| key).collect();
-        for key in keys {
-            self.slots[key].ends = Some(why);
-            self.enqueue(key);
-        }
-    }
-}
-
-/// Runs a turn that survives a panic. Returns its duration.
-fn guarded_turn(
-    connection: &mut Connection,
-    service: &mut Service,
-    ends: Option<SessionError>,
-    flush_budget: usize,
-    now: Instant,
-) -> (AfterTurn, Duration) {
-    let began = Instant::now();
-    let turn = guarded(connection, now, |connection| {
-        ends.into_iter().for_each(|why| connection.fail(why, now));
-        connection.turn(service, flush_budget, now)
-    });
-    (turn.unwrap_or_else(|turn| turn), began.elapsed())
-}
-
-/// Runs code on a connection that may panic. After a panic the session ends. The error tells whether
-/// another turn must send the reply.
-fn guarded<T>(
-    connection: &mut Connection,
-    now: Instant,
-    act: impl FnOnce(&mut Connection) -> T,
-) -> Result<T, AfterTurn> {
-    catch_unwind(AssertUnwindSafe(|| act(connection))).map_err(|_| {
-        log::error!("a defect ended a session");
-        // The panic may have left a broken state, so this may panic too.
-        catch_unwind(AssertUnwindSafe(|| connection.break_off(now))).unwrap_or(AfterTurn::Close)
-    })
 }
 
 /// Returns the tokens of a slot's connection and data connection.

@@ -22,14 +22,14 @@ use std::time::Duration;
 pub enum Priority {
     /// It was idle when it woke up: probably a small request. A transfer's turn is long, and the request
     /// would otherwise wait for one of every transfer. No connection gets this twice without having slept.
-    Asking,
+    Woken,
     /// It is busy.
-    Working,
+    Busy,
     /// It is unauthenticated.
-    Stranger,
+    Unauthenticated,
 }
 
-const CLAIMS: [Priority; 3] = [Priority::Asking, Priority::Working, Priority::Stranger];
+const PRIORITIES: [Priority; 3] = [Priority::Woken, Priority::Busy, Priority::Unauthenticated];
 
 /// The connections that want a turn, each once.
 #[derive(Default)]
@@ -59,8 +59,8 @@ impl Scheduler {
     }
 
     /// Queues `slot` after the other connections of its owner.
-    pub fn push(&mut self, slot: usize, claim: Priority) {
-        self.sharing.push(slot, claim);
+    pub fn push(&mut self, slot: usize, priority: Priority) {
+        self.sharing.push(slot, priority);
     }
 
     /// Removes a slot from the queue.
@@ -71,7 +71,7 @@ impl Scheduler {
     /// Begins a round.
     pub fn begin_round(&mut self) -> RoundTurns {
         self.round_took = Duration::ZERO;
-        let asking = self.sharing.waiting(Priority::Asking).min(ASKING_PER_ROUND);
+        let asking = self.sharing.waiting(Priority::Woken).min(ASKING_PER_ROUND);
         // After each turn of an unauthenticated connection others may be ready, and only a poll tells.
         let strangers = if self.is_anybody_waiting() { 1 } else { STRANGERS_PER_ROUND };
         RoundTurns([asking, asking.max(TURNS_PER_ROUND), strangers])
@@ -79,42 +79,42 @@ impl Scheduler {
 
     /// Returns the next slot of this round and its priority; `None` at its end.
     pub fn next(&mut self, round: &mut RoundTurns) -> Option<(usize, Priority)> {
-        for _ in CLAIMS {
-            let claim = CLAIMS[self.next];
-            self.next = (self.next + 1) % CLAIMS.len();
-            let may = round.0[claim as usize] > 0
-                && match claim {
-                    Priority::Asking => !self.is_poll_due(),
-                    Priority::Working => !self.is_poll_due() && self.has_time_for_work(),
-                    Priority::Stranger => self.has_time_for_strangers(),
+        for _ in PRIORITIES {
+            let priority = PRIORITIES[self.next];
+            self.next = (self.next + 1) % PRIORITIES.len();
+            let may = round.0[priority as usize] > 0
+                && match priority {
+                    Priority::Woken => !self.is_poll_due(),
+                    Priority::Busy => !self.is_poll_due() && self.has_time_for_work(),
+                    Priority::Unauthenticated => self.has_time_for_unauthenticated(),
                 };
-            if may && let Some(slot) = self.sharing.take(claim) {
-                round.0[claim as usize] -= 1;
-                return Some((slot, claim));
+            if may && let Some(slot) = self.sharing.take(priority) {
+                round.0[priority as usize] -= 1;
+                return Some((slot, priority));
             }
         }
         None
     }
 
     /// Adds the duration of a turn, or of other work for unauthenticated connections.
-    pub fn spent(&mut self, claim: Priority, took: Duration) {
+    pub fn spent(&mut self, priority: Priority, took: Duration) {
         self.sharing.charge(took);
         self.round_took += took;
-        self.ahead = match claim {
+        self.ahead = match priority {
             _ if self.is_nobody_asking() => Duration::ZERO,
-            Priority::Working => self.ahead + took,
-            Priority::Asking => self.ahead.saturating_sub(took),
-            Priority::Stranger => self.ahead,
+            Priority::Busy => self.ahead + took,
+            Priority::Woken => self.ahead.saturating_sub(took),
+            Priority::Unauthenticated => self.ahead,
         };
-        self.owed = match claim {
+        self.owed = match priority {
             _ if !self.is_anybody_waiting() => Duration::ZERO,
-            Priority::Stranger => self.owed + took,
-            Priority::Asking | Priority::Working => self.owed.saturating_sub(took),
+            Priority::Unauthenticated => self.owed + took,
+            Priority::Woken | Priority::Busy => self.owed.saturating_sub(took),
         };
     }
 
     /// Returns whether unauthenticated connections have used no more than their half of the time.
-    pub fn has_time_for_strangers(&self) -> bool {
+    pub fn has_time_for_unauthenticated(&self) -> bool {
         self.owed.is_zero() || !self.is_anybody_waiting()
     }
 
@@ -128,15 +128,15 @@ impl Scheduler {
     }
 
     fn is_nobody_asking(&self) -> bool {
-        self.sharing.waiting(Priority::Asking) == 0
+        self.sharing.waiting(Priority::Woken) == 0
     }
 
     /// Returns whether no connection wants a turn.
     pub fn is_empty(&self) -> bool {
-        CLAIMS.iter().all(|&claim| self.sharing.waiting(claim) == 0)
+        PRIORITIES.iter().all(|&priority| self.sharing.waiting(priority) == 0)
     }
 
     fn is_anybody_waiting(&self) -> bool {
-        !self.is_nobody_asking() || self.sharing.waiting(Priority::Working) > 0
+        !self.is_nobody_asking() || self.sharing.waiting(Priority::Busy) > 0
     }
 }

@@ -5,7 +5,7 @@
 //!
 //! The connections of an owner are a linked list through their slots, so a turn allocates nothing.
 
-use super::{CLAIMS, Priority};
+use super::{PRIORITIES, Priority};
 use crate::base::limits::OWNER_DEBT_MAX;
 use crate::session::origin::Origin;
 use slab::Slab;
@@ -93,8 +93,8 @@ impl OwnerEntry {
 }
 
 impl Sharing {
-    pub(super) fn waiting(&self, claim: Priority) -> usize {
-        self.queues[claim as usize].waiting
+    pub(super) fn waiting(&self, priority: Priority) -> usize {
+        self.queues[priority as usize].waiting
     }
 
     pub(super) fn assign(&mut self, slot: usize, key: Owner) {
@@ -106,7 +106,7 @@ impl Sharing {
         };
         self.owners[owner].connections += 1;
         self.link(slot).owner = owner;
-        waits.into_iter().for_each(|claim| self.push(slot, claim));
+        waits.into_iter().for_each(|priority| self.push(slot, priority));
     }
 
     pub(super) fn leave(&mut self, slot: usize) {
@@ -130,24 +130,24 @@ impl Sharing {
         &mut self.links[slot]
     }
 
-    pub(super) fn push(&mut self, slot: usize, claim: Priority) {
+    pub(super) fn push(&mut self, slot: usize, priority: Priority) {
         let link = self.link(slot);
-        (link.next, link.waits) = (NONE, Some(claim));
+        (link.next, link.waits) = (NONE, Some(priority));
         let owner = link.owner;
-        let share = &mut self.owners[owner].shares[claim as usize];
+        let share = &mut self.owners[owner].shares[priority as usize];
         match std::mem::replace(&mut share.last, slot) {
             NONE => share.first = slot,
             last => self.links[last].next = slot,
         }
-        self.queues[claim as usize].waiting += 1;
-        if self.serving.is_none_or(|(served, of, _)| (served, of) != (owner, claim)) {
-            self.queue(owner, claim);
+        self.queues[priority as usize].waiting += 1;
+        if self.serving.is_none_or(|(served, of, _)| (served, of) != (owner, priority)) {
+            self.queue(owner, priority);
         }
     }
 
     /// Queues an owner, unless it is queued already or has no waiting connection.
-    fn queue(&mut self, owner: usize, claim: Priority) {
-        let (share, queue) = (&mut self.owners[owner].shares[claim as usize], &mut self.queues[claim as usize]);
+    fn queue(&mut self, owner: usize, priority: Priority) {
+        let (share, queue) = (&mut self.owners[owner].shares[priority as usize], &mut self.queues[priority as usize]);
         if share.is_queued || share.first == NONE {
             return;
         }
@@ -158,12 +158,12 @@ impl Sharing {
     }
 
     /// Takes the next connection. [`Sharing::charge`] must follow its turn.
-    pub(super) fn take(&mut self, claim: Priority) -> Option<usize> {
+    pub(super) fn take(&mut self, priority: Priority) -> Option<usize> {
         self.charge(Duration::ZERO);
-        let queue = &mut self.queues[claim as usize];
+        let queue = &mut self.queues[priority as usize];
         let (owner, began) = loop {
             let Reverse((began, order, owner)) = queue.owners.pop()?;
-            let share = &mut self.owners[owner].shares[claim as usize];
+            let share = &mut self.owners[owner].shares[priority as usize];
             if share.had <= began {
                 break (owner, began);
             }
@@ -172,8 +172,8 @@ impl Sharing {
         };
         queue.level = queue.level.max(began);
         queue.waiting -= 1;
-        self.serving = Some((owner, claim, began));
-        let share = &mut self.owners[owner].shares[claim as usize];
+        self.serving = Some((owner, priority, began));
+        let share = &mut self.owners[owner].shares[priority as usize];
         share.is_queued = false;
         let slot = share.first;
         let link = &mut self.links[slot];
@@ -188,25 +188,25 @@ impl Sharing {
     /// Ends the current turn and adds its duration to the owner's clock. Time of woken connections counts
     /// in the busy queue too, or an owner would get a share of both.
     pub(super) fn charge(&mut self, took: Duration) {
-        let Some((owner, claim, began)) = self.serving.take() else { return };
+        let Some((owner, priority, began)) = self.serving.take() else { return };
         let shares = &mut self.owners[owner].shares;
-        let levels = CLAIMS.map(|claim| self.queues[claim as usize].level);
-        let add = |share: &mut QueueShare, from: Duration, claim: Priority| {
-            share.had = (from + took).min(levels[claim as usize] + OWNER_DEBT_MAX);
+        let levels = PRIORITIES.map(|priority| self.queues[priority as usize].level);
+        let add = |share: &mut QueueShare, from: Duration, priority: Priority| {
+            share.had = (from + took).min(levels[priority as usize] + OWNER_DEBT_MAX);
         };
-        add(&mut shares[claim as usize], began, claim);
-        let work = &mut shares[Priority::Working as usize];
-        if claim == Priority::Asking && work.is_queued {
-            add(work, work.had, Priority::Working);
+        add(&mut shares[priority as usize], began, priority);
+        let work = &mut shares[Priority::Busy as usize];
+        if priority == Priority::Woken && work.is_queued {
+            add(work, work.had, Priority::Busy);
         }
-        self.queue(owner, claim);
+        self.queue(owner, priority);
     }
 
     /// Slow, because it walks the owner's waiting connections; rarely called.
     pub(super) fn forget(&mut self, slot: usize) {
-        let Link { owner, next, waits: Some(claim) } = *self.link(slot) else { return };
+        let Link { owner, next, waits: Some(priority) } = *self.link(slot) else { return };
         self.links[slot] = Link { owner, next: NONE, waits: None };
-        let (share, queue) = (&mut self.owners[owner].shares[claim as usize], &mut self.queues[claim as usize]);
+        let (share, queue) = (&mut self.owners[owner].shares[priority as usize], &mut self.queues[priority as usize]);
         queue.waiting -= 1;
         let (mut before, mut at) = (NONE, share.first);
         while at != slot && at != NONE {

@@ -7,15 +7,15 @@ use crate::session::origin::Origin;
 const SHORT: Duration = Duration::from_micros(10);
 const LONG: Duration = Duration::from_micros(300);
 
-/// Everybody wants turn after turn; how many each claim got, and how much time.
+/// Everybody wants turn after turn; how many each priority got, and how much time.
 fn run(turns: &mut Scheduler, rounds: usize, took: impl Fn(Priority) -> Duration) -> [(usize, Duration); 3] {
     let mut had = [(0, Duration::ZERO); 3];
     for _ in 0..rounds {
         let mut round = turns.begin_round();
-        while let Some((slot, claim)) = turns.next(&mut round) {
-            turns.push(slot, claim);
-            turns.spent(claim, took(claim));
-            had[claim as usize] = (had[claim as usize].0 + 1, had[claim as usize].1 + took(claim));
+        while let Some((slot, priority)) = turns.next(&mut round) {
+            turns.push(slot, priority);
+            turns.spent(priority, took(priority));
+            had[priority as usize] = (had[priority as usize].0 + 1, had[priority as usize].1 + took(priority));
         }
     }
     had
@@ -23,8 +23,8 @@ fn run(turns: &mut Scheduler, rounds: usize, took: impl Fn(Priority) -> Duration
 
 fn admission(strangers: usize, working: usize) -> Scheduler {
     let mut turns = Scheduler::default();
-    (0..strangers).for_each(|slot| turns.push(slot, Priority::Stranger));
-    (0..working).for_each(|slot| turns.push(strangers + slot, Priority::Working));
+    (0..strangers).for_each(|slot| turns.push(slot, Priority::Unauthenticated));
+    (0..working).for_each(|slot| turns.push(strangers + slot, Priority::Busy));
     turns
 }
 
@@ -36,7 +36,7 @@ fn two_thousand_strangers_leave_a_transfer_half_of_the_turns() {
 
 #[test]
 fn strangers_whose_turns_are_long_leave_half_of_the_time() {
-    let took = |claim| if claim == Priority::Stranger { LONG } else { SHORT };
+    let took = |priority| if priority == Priority::Unauthenticated { LONG } else { SHORT };
     let [_, working, strangers] = run(&mut admission(2000, 3), 1000, took);
     assert!(strangers.1 <= working.1 + LONG, "{working:?} {strangers:?}");
     assert!(strangers.0 > 10, "they are not shut out: {strangers:?}");
@@ -47,13 +47,13 @@ fn strangers_have_all_turns_when_nobody_else_wants_one() {
     let mut turns = admission(10, 0);
     let [_, _, strangers] = run(&mut turns, 100, |_| LONG);
     assert_eq!(strangers.0, 100 * STRANGERS_PER_ROUND);
-    assert!(turns.has_time_for_strangers());
+    assert!(turns.has_time_for_unauthenticated());
 }
 
 #[test]
 fn a_crowd_that_asks_takes_half_of_the_turns() {
     let mut turns = admission(0, 1);
-    (1..1000).for_each(|slot| turns.push(slot, Priority::Asking));
+    (1..1000).for_each(|slot| turns.push(slot, Priority::Woken));
     let [asking, working, _] = run(&mut turns, 100, |_| SHORT);
     assert_eq!((asking.0, working.0), (100 * ASKING_PER_ROUND, 100 * ASKING_PER_ROUND));
 }
@@ -61,20 +61,20 @@ fn a_crowd_that_asks_takes_half_of_the_turns() {
 #[test]
 fn those_who_ask_little_are_through_before_long_work_goes_on() {
     let mut turns = admission(0, 10);
-    (10..110).for_each(|slot| turns.push(slot, Priority::Asking));
+    (10..110).for_each(|slot| turns.push(slot, Priority::Woken));
     let (mut asked, mut worked) = (0, 0);
     while asked < 100 {
         let mut round = turns.begin_round();
-        while let Some((slot, claim)) = turns.next(&mut round) {
-            match claim {
-                Priority::Asking => {
+        while let Some((slot, priority)) = turns.next(&mut round) {
+            match priority {
+                Priority::Woken => {
                     asked += 1;
-                    turns.spent(claim, SHORT);
+                    turns.spent(priority, SHORT);
                 }
                 _ => {
                     worked += usize::from(asked < 100);
-                    turns.push(slot, claim);
-                    turns.spent(claim, LONG);
+                    turns.push(slot, priority);
+                    turns.spent(priority, LONG);
                 }
             }
         }
@@ -98,12 +98,12 @@ const ONE: Owner = Owner::Account(1);
 const OTHER: Owner = Owner::Account(2);
 
 /// Slots of owners, in the order of `parts`: whose, and how many.
-fn owned(parts: &[(Owner, usize)], claim: Priority) -> Scheduler {
+fn owned(parts: &[(Owner, usize)], priority: Priority) -> Scheduler {
     let (mut turns, mut slot) = (Scheduler::default(), 0);
     for &(owner, count) in parts {
         for _ in 0..count {
             turns.assign(slot, owner);
-            turns.push(slot, claim);
+            turns.push(slot, priority);
             slot += 1;
         }
     }
@@ -120,11 +120,11 @@ fn share(
     let (mut one, mut other) = ((0, Duration::ZERO), (0, Duration::ZERO));
     while one.0 + other.0 < count {
         let mut round = turns.begin_round();
-        while let Some((slot, claim)) = turns.next(&mut round) {
-            turns.push(slot, claim);
-            turns.spent(claim, took(slot, claim));
+        while let Some((slot, priority)) = turns.next(&mut round) {
+            turns.push(slot, priority);
+            turns.spent(priority, took(slot, priority));
             let had = if slot < first { &mut one } else { &mut other };
-            *had = (had.0 + 1, had.1 + took(slot, claim));
+            *had = (had.0 + 1, had.1 + took(slot, priority));
         }
     }
     (one, other)
@@ -132,23 +132,23 @@ fn share(
 
 #[test]
 fn fifty_connections_of_one_user_leave_another_user_half_of_the_turns() {
-    for claim in [Priority::Asking, Priority::Working] {
-        let mut turns = owned(&[(ONE, 50), (OTHER, 1)], claim);
+    for priority in [Priority::Woken, Priority::Busy] {
+        let mut turns = owned(&[(ONE, 50), (OTHER, 1)], priority);
         let (one, other) = share(&mut turns, 1000, 50, |_, _| SHORT);
-        assert!(one.0.abs_diff(other.0) <= 1, "{claim:?}: {one:?} {other:?}");
+        assert!(one.0.abs_diff(other.0) <= 1, "{priority:?}: {one:?} {other:?}");
     }
 }
 
 #[test]
 fn connections_of_one_user_have_their_turns_in_order() {
-    let mut turns = owned(&[(ONE, 5), (OTHER, 1)], Priority::Working);
+    let mut turns = owned(&[(ONE, 5), (OTHER, 1)], Priority::Busy);
     let mut had = [0; 6];
     for _ in 0..100 {
         let mut round = turns.begin_round();
-        while let Some((slot, claim)) = turns.next(&mut round) {
+        while let Some((slot, priority)) = turns.next(&mut round) {
             had[slot] += 1;
-            turns.push(slot, claim);
-            turns.spent(claim, SHORT);
+            turns.push(slot, priority);
+            turns.spent(priority, SHORT);
         }
     }
     let (most, fewest) = (had[..5].iter().max(), had[..5].iter().min());
@@ -157,23 +157,23 @@ fn connections_of_one_user_have_their_turns_in_order() {
 
 #[test]
 fn a_user_whose_turns_are_long_has_no_more_of_the_time() {
-    for claim in [Priority::Asking, Priority::Working] {
-        let mut turns = owned(&[(ONE, 50), (OTHER, 1)], claim);
+    for priority in [Priority::Woken, Priority::Busy] {
+        let mut turns = owned(&[(ONE, 50), (OTHER, 1)], priority);
         let (one, other) = share(&mut turns, 5000, 50, |slot, _| if slot < 50 { LONG } else { SHORT });
-        assert!(one.1 <= other.1 + LONG, "{claim:?}: {one:?} {other:?}");
-        assert!(one.0 > 100, "and is not shut out: {claim:?}: {one:?}");
+        assert!(one.1 <= other.1 + LONG, "{priority:?}: {one:?} {other:?}");
+        assert!(one.0 > 100, "and is not shut out: {priority:?}: {one:?}");
     }
 }
 
 #[test]
 fn who_asks_and_works_has_no_more_than_who_works() {
-    let mut turns = owned(&[(ONE, 25)], Priority::Asking);
+    let mut turns = owned(&[(ONE, 25)], Priority::Woken);
     for slot in 25..50 {
         turns.assign(slot, ONE);
-        turns.push(slot, Priority::Working);
+        turns.push(slot, Priority::Busy);
     }
     turns.assign(50, OTHER);
-    turns.push(50, Priority::Working);
+    turns.push(50, Priority::Busy);
     let (one, other) = share(&mut turns, 10_000, 50, |_, _| SHORT);
     assert!(other.1 * 11 >= one.1 * 10, "{one:?} {other:?}");
 }
@@ -181,17 +181,17 @@ fn who_asks_and_works_has_no_more_than_who_works() {
 #[test]
 fn strangers_share_between_origins_first() {
     let origin = |last: u8| Owner::Origin(Origin::of([10, 0, 0, last].into()));
-    let mut turns = owned(&[(origin(1), 1000), (origin(2), 1)], Priority::Stranger);
+    let mut turns = owned(&[(origin(1), 1000), (origin(2), 1)], Priority::Unauthenticated);
     let (one, other) = share(&mut turns, 1000, 1000, |_, _| SHORT);
     assert!(one.0.abs_diff(other.0) <= 1, "{one:?} {other:?}");
 }
 
 #[test]
 fn who_slept_saves_no_time_up() {
-    let mut turns = owned(&[(ONE, 50)], Priority::Working);
+    let mut turns = owned(&[(ONE, 50)], Priority::Busy);
     share(&mut turns, 10_000, 50, |_, _| LONG);
     turns.assign(50, OTHER);
-    turns.push(50, Priority::Working);
+    turns.push(50, Priority::Busy);
     let (one, other) = share(&mut turns, 100, 50, |_, _| LONG);
     assert!(one.0.abs_diff(other.0) <= 2, "{one:?} {other:?}");
 }
@@ -199,21 +199,21 @@ fn who_slept_saves_no_time_up() {
 #[test]
 fn a_turn_that_met_a_slow_disk_holds_its_user_back_for_a_bounded_time() {
     const STALL: Duration = Duration::from_secs(3);
-    let mut turns = owned(&[(ONE, 1), (OTHER, 1)], Priority::Working);
+    let mut turns = owned(&[(ONE, 1), (OTHER, 1)], Priority::Busy);
     let mut round = turns.begin_round();
-    assert_eq!(turns.next(&mut round), Some((0, Priority::Working)));
-    turns.push(0, Priority::Working);
-    turns.spent(Priority::Working, STALL);
+    assert_eq!(turns.next(&mut round), Some((0, Priority::Busy)));
+    turns.push(0, Priority::Busy);
+    turns.spent(Priority::Busy, STALL);
     let mut waited = Duration::ZERO;
     loop {
         let mut round = turns.begin_round();
-        while let Some((slot, claim)) = turns.next(&mut round) {
+        while let Some((slot, priority)) = turns.next(&mut round) {
             if slot == 0 {
                 assert!((OWNER_DEBT_MAX - LONG..=OWNER_DEBT_MAX + LONG).contains(&waited), "{waited:?}");
                 return;
             }
-            turns.push(slot, claim);
-            turns.spent(claim, LONG);
+            turns.push(slot, priority);
+            turns.spent(priority, LONG);
             waited += LONG;
             assert!(waited < STALL, "it is shut out");
         }
@@ -222,7 +222,7 @@ fn a_turn_that_met_a_slow_disk_holds_its_user_back_for_a_bounded_time() {
 
 #[test]
 fn slots_change_owners_and_leave_whatever_they_wait_for() {
-    let mut turns = owned(&[(ONE, 3), (OTHER, 2)], Priority::Working);
+    let mut turns = owned(&[(ONE, 3), (OTHER, 2)], Priority::Busy);
     turns.assign(1, OTHER);
     turns.leave(0);
     turns.leave(4);
@@ -237,21 +237,21 @@ fn slots_change_owners_and_leave_whatever_they_wait_for() {
         turns.leave(slot);
     }
     turns.assign(0, ONE);
-    turns.push(0, Priority::Asking);
+    turns.push(0, Priority::Woken);
     let mut round = turns.begin_round();
-    assert_eq!(turns.next(&mut round), Some((0, Priority::Asking)), "a place that was left is taken again");
+    assert_eq!(turns.next(&mut round), Some((0, Priority::Woken)), "a place that was left is taken again");
 }
 
 #[test]
 fn a_crowd_whose_requests_take_long_is_interrupted_by_a_poll() {
-    for claim in [Priority::Asking, Priority::Working] {
-        let mut turns = owned(&[(ONE, 50)], claim);
+    for priority in [Priority::Woken, Priority::Busy] {
+        let mut turns = owned(&[(ONE, 50)], priority);
         let (mut round, mut took) = (turns.begin_round(), Duration::ZERO);
-        while let Some((slot, claim)) = turns.next(&mut round) {
-            turns.push(slot, claim);
-            turns.spent(claim, LONG);
+        while let Some((slot, priority)) = turns.next(&mut round) {
+            turns.push(slot, priority);
+            turns.spent(priority, LONG);
             took += LONG;
         }
-        assert!(!took.is_zero() && took <= ROUND_TIME + LONG, "{claim:?}: {took:?}");
+        assert!(!took.is_zero() && took <= ROUND_TIME + LONG, "{priority:?}: {took:?}");
     }
 }

@@ -35,7 +35,7 @@ impl Kick {
         match self.stage {
             KickStage::Ask(from) => {
                 self.stage = KickStage::Asked;
-                RequestStep::Asks(Query { errand: QueryJob::Kick(self.which.clone()), from })
+                RequestStep::Asks(Query { job: QueryJob::Kick(self.which.clone()), from })
             }
             KickStage::Asked => RequestStep::Waits,
             KickStage::Told => {

@@ -5,7 +5,6 @@ mod kick;
 pub mod query;
 mod status;
 
-use super::admin::query::{Query, QueryResult};
 use crate::account::AccountName;
 use crate::base::buffers::{Budget, IoBuffers};
 use crate::base::json::read_object;
@@ -21,6 +20,7 @@ use crate::wire::Frame;
 use crate::wire::control::{AccountUsage, AuditMode, ControlReply, ControlRequest, UnexaminedEntry};
 use crate::wire::frame::{self, FrameType};
 use kick::Kick;
+use query::{Query, QueryResult};
 use status::Status;
 use std::time::Instant;
 
@@ -29,7 +29,7 @@ use std::time::Instant;
 pub struct Control {
     running: Option<(u32, AdminRequest)>,
     /// The query that the loop must answer before the running request continues.
-    question: Option<Query>,
+    query: Option<Query>,
     is_closing: bool,
     requests: u64,
 }
@@ -73,8 +73,8 @@ impl Protocol for Control {
         moved
     }
 
-    fn take_question(&mut self) -> Option<Query> {
-        self.question.take()
+    fn take_query(&mut self) -> Option<Query> {
+        self.query.take()
     }
 
     fn answer(&mut self, answer: QueryResult) {
@@ -149,7 +149,7 @@ impl Control {
         let has_moved = !matches!(step, RequestStep::Waits);
         match step {
             RequestStep::Later | RequestStep::Waits => {}
-            RequestStep::Asks(question) => self.question = Some(question),
+            RequestStep::Asks(query) => self.query = Some(query),
             RequestStep::Reply(message) => {
                 budget.spend(ENTRY_COST);
                 reply(buffers, id, &message);
@@ -248,7 +248,7 @@ mod tests {
         let overview = SessionInfo { member: None, peer, state: StateName::Upload, transfer: Some(transfer) };
         let seen = |session| SessionRow { session, overview: overview.clone() };
         let seen = (0..SURVEY_SLOTS_PER_TURN as u64).map(seen).collect();
-        QueryResult { seen, kicked: 0, next, turns: Default::default(), uptime: Default::default() }
+        QueryResult { rows: seen, kicked: 0, next, turns: Default::default(), uptime: Default::default() }
     }
 
     #[test]
@@ -267,10 +267,10 @@ mod tests {
         while !said.ends_with(br#"{"end":{}}"#) {
             let moved = control.step(Sockets::single(&mut buffers), &mut service, &mut Budget::new(TURN_BUDGET), now);
             assert!(buffers.output.held_bytes() <= OUTPUT_BYTES_HIGH + CONTROL_BYTES_MAX);
-            if let Some(question) = control.take_question() {
-                assert_eq!(question.errand, QueryJob::Look);
+            if let Some(query) = control.take_query() {
+                assert_eq!(query.job, QueryJob::Look);
                 assert!(buffers.output.has_room(), "asked while there is no room");
-                asked.push(question.from);
+                asked.push(query.from);
                 control.answer(page((asked.len() < 3).then_some(asked.len() * SURVEY_SLOTS_PER_TURN), now));
             } else {
                 assert!(moved, "it waits for nothing");

@@ -14,7 +14,7 @@ use std::time::Duration;
 #[derive(Debug, PartialEq, Eq)]
 pub struct Query {
     /// The job.
-    pub errand: QueryJob,
+    pub job: QueryJob,
     /// The first slot: 0, or the `next` of the page before.
     pub from: usize,
 }
@@ -40,7 +40,7 @@ pub enum Selector {
 /// One page of results.
 pub struct QueryResult {
     /// The sessions found.
-    pub seen: Vec<SessionRow>,
+    pub rows: Vec<SessionRow>,
     /// The number of ended sessions.
     pub kicked: u64,
     /// The first slot of the next page; `None` on the last page.

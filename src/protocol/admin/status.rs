@@ -57,15 +57,15 @@ impl Status {
     pub(super) fn answer(&mut self, answer: QueryResult) {
         self.server.seconds = answer.uptime.as_secs();
         self.server.turns = answer.turns.steps().map(|(below_us, count)| TurnTimes { below_us, count }).collect();
-        self.stage = StatusStage::Tell(answer.seen.into(), answer.next);
+        self.stage = StatusStage::Tell(answer.rows.into(), answer.next);
     }
 
     pub(super) fn next(&mut self, service: &mut Service, budget: &mut Budget, now: Instant) -> RequestStep {
         match &mut self.stage {
             StatusStage::Ask(from) => {
-                let question = Query { errand: QueryJob::Look, from: *from };
+                let query = Query { job: QueryJob::Look, from: *from };
                 self.stage = StatusStage::Asked;
-                RequestStep::Asks(question)
+                RequestStep::Asks(query)
             }
             StatusStage::Asked => RequestStep::Waits,
             StatusStage::Tell(page, next) => match page.pop_front() {
@@ -121,8 +121,8 @@ impl Status {
         }
     }
 
-    fn count(&mut self, seen: &SessionRow) {
-        let overview = &seen.overview;
+    fn count(&mut self, row: &SessionRow) {
+        let overview = &row.overview;
         match &overview.member {
             Some((name, state)) => {
                 self.server.sessions += 1;
@@ -176,11 +176,11 @@ fn nothing_yet() -> ServerReport {
     }
 }
 
-fn session_report(seen: SessionRow, now: Instant) -> SessionReport {
-    let overview = seen.overview;
+fn session_report(row: SessionRow, now: Instant) -> SessionReport {
+    let overview = row.overview;
     let transfer = overview.transfer.as_ref();
     SessionReport {
-        session: seen.session,
+        session: row.session,
         user: overview.member.map(|(name, _)| name.to_string()),
         address: overview.peer.to_string(),
         state: overview.state.word().into(),

@@ -35,8 +35,8 @@ impl Ftp {
             }
             Command::Noop | Command::Clnt => turn.reply(200, "OK."),
             Command::Syst => turn.reply(215, "UNIX Type: L8"),
-            Command::Feat => self.tell_features(turn),
-            Command::Help(name) => turn.tell_help(name.as_deref()),
+            Command::Feat => self.reply_features(turn),
+            Command::Help(name) => turn.reply_help(name.as_deref()),
             Command::Opts(option) => self.set_option(*option, turn),
             Command::Type(kind) => turn.reply(200, format!("Type set to {}.", kind.name())),
             Command::Stru => turn.reply(200, "Structure set to F."),
@@ -62,14 +62,14 @@ impl Ftp {
             Command::List(text) => self.begin_listing(Form::Long, text, turn),
             Command::Nlst(text) => self.begin_listing(Form::Names, text, turn),
             Command::Mlsd(path) => self.on_path_or_folder(path.as_deref(), turn, Self::begin_facts),
-            Command::Mlst(path) => self.on_path_or_folder(path.as_deref(), turn, Self::tell_facts),
-            Command::Stat(None) => self.tell_status(turn),
+            Command::Mlst(path) => self.on_path_or_folder(path.as_deref(), turn, Self::reply_facts),
+            Command::Stat(None) => self.reply_status(turn),
             Command::Stat(Some(text)) => self.begin_status_of(text, turn),
-            Command::Size(path) => self.on_path(path, turn, Self::tell_size),
+            Command::Size(path) => self.on_path(path, turn, Self::reply_size),
             Command::Mdtm(ExactOr { exact, otherwise: Ok((mtime_ns, path)) }) if !self.is_there(exact) => {
                 return self.set_mtime(*mtime_ns, path, turn);
             }
-            Command::Mdtm(ExactOr { exact, .. }) => self.on_path(exact, turn, Self::tell_mtime),
+            Command::Mdtm(ExactOr { exact, .. }) => self.on_path(exact, turn, Self::reply_mtime),
             Command::Mfmt { mtime_ns, path } => return self.set_mtime(*mtime_ns, path, turn),
             Command::Hash(path) => self.begin_hash(Hashed::Hash, path, turn),
             Command::Xsha256(ExactOr { exact, otherwise }) => match otherwise {
@@ -77,7 +77,7 @@ impl Ftp {
                 Err(wrong) if !self.is_there(exact) => turn.refuse_line(wrong),
                 _ => self.begin_hash(Hashed::Xsha256, exact, turn),
             },
-            Command::Avbl(path) => return self.tell_available(path.as_deref(), turn),
+            Command::Avbl(path) => return self.reply_available(path.as_deref(), turn),
             Command::Cwd(path) => self.on_path_or_folder(Some(path), turn, Self::change_folder),
             Command::Cdup => self.on_path(b"..", turn, Self::change_folder),
             Command::Pwd => turn.reply_quoted(257, &self.folder, "is the current directory."),
@@ -88,8 +88,8 @@ impl Ftp {
             Command::Rnto(path) => return self.rename_to(from, path, turn),
             Command::SiteChmod { permissions, path } => return self.set_permissions(permissions, path, turn),
             Command::SiteUtime(readings) => return self.set_mtime_of_first(readings, turn),
-            Command::SiteHelp(name) => turn.tell_site_help(name.as_deref()),
-            Command::SiteQuota => return self.tell_quota(turn),
+            Command::SiteHelp(name) => turn.reply_site_help(name.as_deref()),
+            Command::SiteQuota => return self.reply_quota(turn),
         }
         Ok(())
     }

@@ -12,7 +12,7 @@ use crate::store::meta::{Kind, Meta, Seen};
 
 impl Ftp {
     /// `SIZE`. For a partial upload it tells the stored bytes, so that a client can resume it.
-    pub(super) fn tell_size(&mut self, path: VPath, turn: &mut FtpContext) {
+    pub(super) fn reply_size(&mut self, path: VPath, turn: &mut FtpContext) {
         match self.session.stat_resumable(&path) {
             Ok(meta) if meta.kind == Kind::File => turn.reply(213, meta.size.to_string()),
             Ok(_) => turn.refuse(SessionError::NotAFile, Some(&path)),
@@ -21,7 +21,7 @@ impl Ftp {
     }
 
     /// `MDTM`.
-    pub(super) fn tell_mtime(&mut self, path: VPath, turn: &mut FtpContext) {
+    pub(super) fn reply_mtime(&mut self, path: VPath, turn: &mut FtpContext) {
         match self.session.stat_resumable(&path) {
             Ok(meta) => turn.reply(213, time::written(meta.mtime_ns)),
             Err(refusal) => turn.refuse(refusal, Some(&path)),
@@ -37,7 +37,7 @@ impl Ftp {
     }
 
     /// `MLST`.
-    pub(super) fn tell_facts(&mut self, path: VPath, turn: &mut FtpContext) {
+    pub(super) fn reply_facts(&mut self, path: VPath, turn: &mut FtpContext) {
         let found = self.session.stat_resumable(&path).or_else(|refusal| self.link_or(refusal, &path));
         match found {
             Ok(meta) => {
@@ -52,7 +52,7 @@ impl Ftp {
 
     // ---- Status ---------------------------------------------------------------------------
 
-    pub(super) fn tell_status(&mut self, turn: &mut FtpContext) {
+    pub(super) fn reply_status(&mut self, turn: &mut FtpContext) {
         let user = self.session.account().map_or("Not logged in".into(), |name| format!("Logged in as {name}"));
         let protection = |is_sealed| if is_sealed { "TLS" } else { "not encrypted" };
         let mut lines = vec![
@@ -113,7 +113,7 @@ impl Ftp {
     }
 
     /// draft-peterson-streamlined-ftp-command-extensions, section 4.
-    pub(super) fn tell_available(&mut self, text: Option<&[u8]>, turn: &mut FtpContext) -> Result<(), NotBegun> {
+    pub(super) fn reply_available(&mut self, text: Option<&[u8]>, turn: &mut FtpContext) -> Result<(), NotBegun> {
         let Some(path) = self.path_or_folder(text, turn) else { return Ok(()) };
         let session = self.counted(turn)?;
         match session.stat(turn.service, &path).and_then(|_| session.available_bytes()) {
@@ -124,7 +124,7 @@ impl Ftp {
     }
 
     /// `SITE QUOTA`.
-    pub(super) fn tell_quota(&mut self, turn: &mut FtpContext) -> Result<(), NotBegun> {
+    pub(super) fn reply_quota(&mut self, turn: &mut FtpContext) -> Result<(), NotBegun> {
         let state = self.counted(turn)?.quota().map_err(NotBegun::Refused)?;
         let bytes = |bytes| format!("{} ({bytes} bytes)", Size(bytes));
         let lines = [
@@ -140,21 +140,21 @@ impl Ftp {
 
     // ---- Help -----------------------------------------------------------------------------
 
-    pub(super) fn tell_features(&self, turn: &mut FtpContext) {
+    pub(super) fn reply_features(&self, turn: &mut FtpContext) {
         let features = help::features(self.facts);
         turn.buffers.output.append(|out| reply::put_lines(out, 211, "Features:", features, "End"));
     }
 }
 
 impl FtpContext<'_> {
-    pub(super) fn tell_help(&mut self, name: Option<&str>) {
+    pub(super) fn reply_help(&mut self, name: Option<&str>) {
         match name {
             Some(name) => self.explain(name),
             None => self.list_commands(help::columns()),
         }
     }
 
-    pub(super) fn tell_site_help(&mut self, name: Option<&str>) {
+    pub(super) fn reply_site_help(&mut self, name: Option<&str>) {
         match name {
             Some(name) => self.explain(&format!("SITE {name}")),
             None => self.list_commands(help::site_columns()),

@@ -9,6 +9,7 @@ pub mod address;
 pub mod argument;
 pub mod command;
 mod commands;
+mod control;
 mod data_commands;
 mod file_commands;
 mod foreign;
@@ -22,12 +23,12 @@ mod parsers;
 pub mod permissions;
 pub mod queue;
 pub mod reply;
+mod state;
 pub mod table;
 pub mod time;
 mod transfer;
 
 use crate::base::buffers::{Budget, IoBuffers, SpliceSource};
-use crate::base::limits::{FTP_LINE_BYTES_MAX, REQUEST_COST};
 use crate::base::virtual_path::VPath;
 use crate::config;
 use crate::protocol::data_connection::{ConnectionStage, DataConnection};
@@ -36,14 +37,13 @@ use crate::session::state::StateName;
 use crate::session::{Phase, Service, Session, SessionError};
 use crate::store::syncer::Synced;
 use command::Command;
-use line::Taken;
 use listing::Facts;
-use queue::{CommandQueue, LookAhead};
+use queue::CommandQueue;
+use state::{Activity, ControlState, DataRules, Hashed, Passive, PendingArguments, Reuse};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Instant;
-use table::{Allowed, Row};
-use transfer::{List, Transfer};
+use table::Row;
 
 /// One FTP session.
 pub struct Ftp {
@@ -85,78 +85,7 @@ pub struct Ftp {
     is_leaving: bool,
     requests: u64,
     /// Unknown lines before the login.
-    mistakes: u32,
-}
-
-/// The state of the control connection.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum ControlState {
-    /// The greeting is not sent yet.
-    New { is_sealed: bool },
-    /// Plaintext.
-    Plain,
-    /// The reply to AUTH is sent; the peer must begin TLS.
-    Sealing,
-    /// TLS.
-    Sealed,
-}
-
-/// The settings of data connections.
-#[derive(Default)]
-struct DataRules {
-    /// `PBSZ` was sent.
-    has_buffer_size: bool,
-    /// `PROT P`: they use TLS.
-    is_private: bool,
-    /// `EPSV ALL`: no other command may set one up.
-    only_extended_passive: bool,
-}
-
-/// What the client has shown about resuming TLS sessions on data connections.
-#[derive(Default)]
-struct Reuse {
-    /// It has resumed one, so it probably will again.
-    is_known: bool,
-    /// It can resume any number of times, so it must from now on. A TLS 1.3 client that uses each ticket
-    /// once may have none left.
-    is_due: bool,
-}
-
-/// Arguments that one command sets for the next.
-#[derive(Default)]
-struct PendingArguments {
-    /// `REST`: the first byte of a transfer.
-    offset: u64,
-    /// `ALLO`: the bytes of an upload.
-    length: Option<u64>,
-    /// `RNFR`: the path to rename.
-    from: Option<VPath>,
-}
-
-/// The running command.
-enum Activity {
-    Nothing,
-    /// A password is being checked.
-    CheckingPassword,
-    /// A digest is being computed for this command.
-    Hashing(Hashed, VPath),
-    /// A folder is being listed on the control connection.
-    ListingStatus(Box<List>),
-    Transfer(Box<Transfer>),
-}
-
-/// The command that made the server listen.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Passive {
-    Pasv,
-    Epsv,
-}
-
-/// The command that requested a digest.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Hashed {
-    Hash,
-    Xsha256,
+    invalid_lines: u32,
 }
 
 /// Why a command did not begin.
@@ -342,7 +271,7 @@ impl Ftp {
             is_closing: false,
             is_leaving: false,
             requests: 0,
-            mistakes: 0,
+            invalid_lines: 0,
         }
     }
 
@@ -387,121 +316,6 @@ impl Ftp {
         is_advanced
     }
 
-    /// Takes `ABOR` and `STAT` out of order, wherever they are in the queue.
-    fn take_urgent(&mut self, turn: &mut FtpContext) -> bool {
-        if matches!(self.activity, Activity::Nothing | Activity::CheckingPassword) {
-            return false;
-        }
-        // A reply must not be sent within another one.
-        let takes_status = !matches!(self.activity, Activity::ListingStatus(_));
-        match self.queue.look_ahead(&mut turn.buffers.input, takes_status) {
-            Some(LookAhead::Line) => turn.budget.spend(LOOK_COST),
-            Some(LookAhead::Status) => {
-                self.count_request(turn);
-                self.tell_status(turn);
-            }
-            None if self.queue.has_abort() && !self.session.is_stored() => self.abort_transfer(turn),
-            None => return false,
-        }
-        true
-    }
-
-    fn take_line(&mut self, turn: &mut FtpContext) -> Taken {
-        self.count_request(turn);
-        self.queue.take(&mut turn.buffers.input)
-    }
-
-    fn count_request(&mut self, turn: &mut FtpContext) {
-        self.requests += 1;
-        turn.budget.spend(REQUEST_COST);
-        self.session.count_request(turn.service, turn.now);
-    }
-
-    fn begin_next(&mut self, turn: &mut FtpContext) -> bool {
-        if self.pending.is_none() && !self.receive(turn) {
-            return false;
-        }
-        let Some((row, command)) = self.pending.take() else { return true };
-        self.end_unused_data_connection(turn.data);
-        // Only the command right after RNFR may use its path.
-        let from = self.next.from.take();
-        let begun = match self.session.account() {
-            None if row.allowed == Allowed::AfterLogin => Err(NotBegun::Refused(SessionError::LoginRequired)),
-            _ => self.begin_command(&command, from.as_ref(), turn),
-        };
-        match begun {
-            Ok(()) => {}
-            Err(NotBegun::NotCounted) => {
-                (self.pending, self.next.from) = (Some((row, command)), from);
-                return true;
-            }
-            Err(NotBegun::Refused(refusal)) => turn.refuse(refusal, None),
-        }
-        // A refused transfer also uses up `REST`, or a later one would begin in the middle.
-        if row.is_transfer {
-            self.next.offset = 0;
-            self.give_up_data_connection(turn);
-        }
-        if row.is_upload() {
-            self.next.length = None;
-        }
-        true
-    }
-
-    /// Takes the next line, and replies if it is malformed. Returns whether anything was taken.
-    fn receive(&mut self, turn: &mut FtpContext) -> bool {
-        self.held_until = self.session.held_until(turn.service, turn.now);
-        if self.held_until.is_some() {
-            return false;
-        }
-        if !self.queue.has_line(&turn.buffers.input) {
-            // The rest of a line that is too long is dropped all the same, and makes space for waiting input.
-            let before = turn.buffers.input.filled().len();
-            let is_foreign = before >= FTP_LINE_BYTES_MAX && foreign::is_foreign(turn.buffers.input.filled());
-            if self.queue.take(&mut turn.buffers.input) == Taken::TooLong {
-                // It may have been a transfer; only a path is so long.
-                self.forget_next(turn);
-                self.reject_line(is_foreign, (500, "Line too long; the command was ignored.".into()), turn);
-            }
-            return turn.buffers.input.filled().len() < before;
-        }
-        if let Taken::Line(line) = self.take_line(turn) {
-            match table::parse(&line) {
-                Ok(pending) => self.pending = Some(pending),
-                Err(wrong) => {
-                    self.next.from = None;
-                    self.reject_line(foreign::is_foreign(&line), wrong.reply(), turn);
-                    if table::is_transfer_line(&line) {
-                        self.forget_next(turn);
-                    }
-                }
-            }
-        }
-        true
-    }
-
-    /// Replies to a malformed line. A line of another protocol ends the connection, and so do many
-    /// malformed lines before login.
-    fn reject_line(&mut self, is_foreign: bool, (code, text): (u16, String), turn: &mut FtpContext) {
-        if self.session.account().is_none() {
-            self.mistakes += 1;
-        }
-        if is_foreign {
-            turn.reply(500, "This is an FTP server; the client speaks another protocol. Connection closed.");
-        } else if self.mistakes >= MISTAKES_BEFORE_LOGIN_MAX {
-            turn.reply(REPLY_CLOSING, "Too many invalid commands before login; connection closed.");
-        } else {
-            return turn.reply(code, text);
-        }
-        self.hang_up(turn.now);
-    }
-
-    /// Drops the arguments for a transfer that could not be parsed.
-    fn forget_next(&mut self, turn: &FtpContext) {
-        self.next = PendingArguments::default();
-        self.give_up_data_connection(turn);
-    }
-
     /// Returns whether the control connection uses TLS.
     fn is_sealed(&self) -> bool {
         self.control == ControlState::Sealed
@@ -523,13 +337,6 @@ pub fn too_many_sessions(bound: &str) -> Vec<u8> {
     reply::put(&mut words, REPLY_CLOSING, text);
     words
 }
-
-/// Cost of a line that is examined ahead of its turn.
-const LOOK_COST: u64 = 256;
-
-/// The number of malformed lines after which a peer without login is disconnected. Clients try a few
-/// commands that are not served here, such as `HOST` or `AUTH GSSAPI`.
-const MISTAKES_BEFORE_LOGIN_MAX: u32 = 10;
 
 /// "Service not available, closing control connection" (RFC 959, section 5.4).
 const REPLY_CLOSING: u16 = 421;

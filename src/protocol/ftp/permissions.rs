@@ -11,16 +11,16 @@ pub struct Permissions {
     pub names_special_bits: bool,
 }
 
-/// One step of a change: `operator` (`+`, `-` or `=`) applies `what` to the bits in the mask `whose`.
+/// One step of a change: `operator` (`+`, `-` or `=`) applies `value` to the bits in the mask `classes`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Clause {
-    whose: u32,
+    classes: u32,
     operator: u8,
-    what: What,
+    value: ModeBits,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum What {
+enum ModeBits {
     /// These bits. `executes_if_any` is `X`: also the execute bits, for a folder or a file that has one.
     Bits { bits: u32, executes_if_any: bool },
     /// The bits of another class, given as a shift: user 6, group 3, others 0.
@@ -36,8 +36,8 @@ impl Permissions {
     fn read_octal(digits: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(digits).ok()?;
         let mode = u32::from_str_radix(text, 8).ok().filter(|&mode| mode <= 0o7777)?;
-        let what = What::Bits { bits: mode & ALL, executes_if_any: false };
-        let clauses = vec![Clause { whose: ALL, operator: b'=', what }];
+        let value = ModeBits::Bits { bits: mode & ALL, executes_if_any: false };
+        let clauses = vec![Clause { classes: ALL, operator: b'=', value }];
         Some(Self { clauses, names_special_bits: mode > ALL })
     }
 
@@ -53,32 +53,32 @@ impl Permissions {
     fn read_part(&mut self, part: &[u8]) -> Option<()> {
         let operator_at = part.iter().position(|byte| OPERATORS.contains(byte))?;
         let (letters, mut rest) = part.split_at(operator_at);
-        let mut whose = 0;
+        let mut classes = 0;
         for letter in letters {
-            whose |= class(*letter)?;
+            classes |= class(*letter)?;
         }
         while let Some((&operator, actions)) = rest.split_first() {
             let end = actions.iter().position(|byte| OPERATORS.contains(byte)).unwrap_or(actions.len());
-            let what = self.read_actions(&actions[..end])?;
+            let value = self.read_actions(&actions[..end])?;
             // Without a class, `chmod` ignores the bits of the file mode creation mask.
-            let is_everybody = whose == 0;
-            let what = match what {
-                What::Bits { bits, executes_if_any } if is_everybody => {
-                    What::Bits { bits: bits & !UMASK, executes_if_any }
+            let is_everybody = classes == 0;
+            let value = match value {
+                ModeBits::Bits { bits, executes_if_any } if is_everybody => {
+                    ModeBits::Bits { bits: bits & !UMASK, executes_if_any }
                 }
-                what => what,
+                value => value,
             };
-            self.clauses.push(Clause { whose: if is_everybody { ALL } else { whose }, operator, what });
+            self.clauses.push(Clause { classes: if is_everybody { ALL } else { classes }, operator, value });
             rest = &actions[end..];
         }
         Some(())
     }
 
-    fn read_actions(&mut self, actions: &[u8]) -> Option<What> {
+    fn read_actions(&mut self, actions: &[u8]) -> Option<ModeBits> {
         match actions {
-            b"u" => return Some(What::CopyOf(6)),
-            b"g" => return Some(What::CopyOf(3)),
-            b"o" => return Some(What::CopyOf(0)),
+            b"u" => return Some(ModeBits::CopyOf(6)),
+            b"g" => return Some(ModeBits::CopyOf(3)),
+            b"o" => return Some(ModeBits::CopyOf(0)),
             _ => {}
         }
         let (mut bits, mut executes_if_any) = (0, false);
@@ -92,7 +92,7 @@ impl Permissions {
                 _ => return None,
             }
         }
-        Some(What::Bits { bits, executes_if_any })
+        Some(ModeBits::Bits { bits, executes_if_any })
     }
 
     /// Returns `mode` with the change applied.
@@ -103,15 +103,17 @@ impl Permissions {
 
 impl Clause {
     fn apply(&self, mode: u32, is_folder: bool) -> u32 {
-        let bits = match self.what {
-            What::Bits { bits, executes_if_any } if executes_if_any && (is_folder || mode & 0o111 != 0) => bits | 0o111,
-            What::Bits { bits, .. } => bits,
-            What::CopyOf(shift) => (mode >> shift & 7) * 0o111,
+        let bits = match self.value {
+            ModeBits::Bits { bits, executes_if_any } if executes_if_any && (is_folder || mode & 0o111 != 0) => {
+                bits | 0o111
+            }
+            ModeBits::Bits { bits, .. } => bits,
+            ModeBits::CopyOf(shift) => (mode >> shift & 7) * 0o111,
         };
         match self.operator {
-            b'+' => mode | bits & self.whose,
-            b'-' => mode & !(bits & self.whose),
-            _ => mode & !self.whose | bits & self.whose,
+            b'+' => mode | bits & self.classes,
+            b'-' => mode & !(bits & self.classes),
+            _ => mode & !self.classes | bits & self.classes,
         }
     }
 }

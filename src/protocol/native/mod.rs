@@ -8,23 +8,23 @@ mod mapping;
 pub mod pipeline;
 mod receive;
 mod requests;
+mod transfers;
 
-use super::native::pipeline::{Asked, PendingRequest, Pipeline};
 use crate::auth::scram::Binding;
 use crate::base::buffers::{Budget, IoBuffers};
-use crate::base::limits::{DATA_BYTES_MAX, ERROR_MESSAGE_BYTES_MAX_BEFORE_LOGIN, PREFIX_COMPARED_PER_SECOND_MIN};
+use crate::base::limits::ERROR_MESSAGE_BYTES_MAX_BEFORE_LOGIN;
 use crate::base::text::shortened;
 use crate::base::virtual_path::VPath;
 use crate::protocol::{Protocol, Sockets};
-use crate::session::download::{DownloadHeader, Fetched};
 use crate::session::state::StateName;
 use crate::session::{Phase, Service, Session, SessionError};
 use crate::store::syncer::Synced;
-use crate::wire::frame::{self, FrameType, HEADER_BYTES};
-use crate::wire::message::{End, ErrorReply};
+use crate::wire::frame::{self, FrameType};
+use crate::wire::message::ErrorReply;
 use crate::wire::{ErrorCode, Reply, WireError};
 use mapping::{error_reply, malformed, put};
-use std::time::{Duration, Instant};
+use pipeline::{DecodedRequest, PendingRequest, Pipeline};
+use std::time::Instant;
 
 /// One native connection.
 pub struct Native {
@@ -57,7 +57,7 @@ struct Running {
 /// The stage of the running request.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum RequestStage {
-    /// A refused login whose reply is delayed.
+    /// A login whose proof is being checked.
     Login,
     /// A listing, a digest, or many folders.
     Task,
@@ -105,9 +105,9 @@ struct Payload {
 }
 
 /// The peer violated the protocol. It gets an error, and the connection ends.
-struct Broken(String);
+struct ProtocolViolation(String);
 
-impl From<WireError> for Broken {
+impl From<WireError> for ProtocolViolation {
     fn from(error: WireError) -> Self {
         Self(error.to_string())
     }
@@ -126,7 +126,7 @@ impl Protocol for Native {
         while !self.is_closing && turn.may_go_on() {
             let received = match self.receive(&mut turn) {
                 Ok(received) => received,
-                Err(Broken(message)) => {
+                Err(ProtocolViolation(message)) => {
                     self.end(turn.buffers, message, now);
                     return true;
                 }
@@ -304,9 +304,9 @@ impl Native {
         }
         let Some(mut pending) = self.pipeline.pop() else { return false };
         let begun = match &mut pending.request {
-            Asked::Cancelled => Err(error_reply(SessionError::Cancelled, None)),
-            Asked::Invalid(error) | Asked::InvalidUpload(error) => Err(malformed(error)),
-            Asked::Request(request) => self.begin(pending.id, request, turn),
+            DecodedRequest::Cancelled => Err(error_reply(SessionError::Cancelled, None)),
+            DecodedRequest::Invalid(error) | DecodedRequest::InvalidUpload(error) => Err(malformed(error)),
+            DecodedRequest::Request(request) => self.begin(pending.id, request, turn),
         };
         if matches!(begun, Ok(false)) {
             self.pipeline.put_back(pending);
@@ -327,72 +327,6 @@ impl Native {
             }
         }
         true
-    }
-
-    // ---- Transfers ------------------------------------------------------------------------
-
-    fn prepare_upload(&mut self, id: u32, turn: &mut NativeContext) -> Result<bool, SessionError> {
-        let Some((offset, digest)) = self.session.prepare_upload(turn.service, turn.budget)? else {
-            return Ok(!self.session.waits_for_sync());
-        };
-        let patience = Duration::from_secs(offset / PREFIX_COMPARED_PER_SECOND_MIN);
-        self.compares_until = turn.now.checked_add(patience);
-        turn.reply(id, &Reply::Ready { offset, prefix_sha256: digest.ok_or(SessionError::Defect)? });
-        self.set_stage(RequestStage::Receive);
-        Ok(true)
-    }
-
-    fn advance_commit(&mut self, id: u32, turn: &mut NativeContext) -> Result<bool, SessionError> {
-        let Some(mut session) = self.session.counted(turn.budget)? else { return Ok(true) };
-        let Some(stored) = session.advance_commit(turn.service, turn.now)? else { return Ok(false) };
-        turn.reply(id, &Reply::Stored { size: stored.size, sha256: stored.digest.ok_or(SessionError::Defect)? });
-        self.running = None;
-        Ok(true)
-    }
-
-    fn prepare_download(&mut self, id: u32, turn: &mut NativeContext) -> Result<bool, SessionError> {
-        if let Some(opened) = self.session.prepare_download(turn.service, turn.budget)? {
-            let DownloadHeader { size, mtime_ns, etag, offset, mode } = opened;
-            turn.reply(id, &Reply::File { size, mtime_ns, etag, offset, mode: Some(mode) });
-            self.set_stage(RequestStage::Send);
-        }
-        Ok(true)
-    }
-
-    fn send(&mut self, id: u32, turn: &mut NativeContext) -> Result<bool, SessionError> {
-        // Ranges must leave before more is fetched, so that the check at the end of the file comes after its
-        // last byte was read.
-        if turn.buffers.output.has_ranges() {
-            return Ok(false);
-        }
-        let (max, range_max) = (turn.buffers.output.piece_bytes(), self.sends_ranges.then_some(DATA_BYTES_MAX));
-        let fetched = turn.buffers.output.append(|out| {
-            let start = out.len();
-            out.extend_from_slice(&[0; HEADER_BYTES]);
-            let fetched = self.session.fetch(turn.service, out, max, range_max, turn.budget, turn.now);
-            let length = match &fetched {
-                Ok(Fetched::Bytes(count)) => Some(*count),
-                Ok(Fetched::Range(range)) => Some(range.length as usize),
-                Ok(Fetched::Later | Fetched::End(..)) | Err(_) => None,
-            };
-            match length {
-                Some(length) => {
-                    out[start..start + HEADER_BYTES].copy_from_slice(&frame::header(FrameType::Data, id, length));
-                }
-                None => out.truncate(start),
-            }
-            fetched
-        })?;
-        match fetched {
-            Fetched::Bytes(_) | Fetched::Later => {}
-            Fetched::Range(range) => turn.buffers.output.push_range(range),
-            Fetched::End(size, digest) => {
-                let sha256 = digest.ok_or(SessionError::Defect)?;
-                put(turn.buffers, FrameType::End, id, &End { size, sha256 });
-                self.running = None;
-            }
-        }
-        Ok(true)
     }
 }
 

@@ -9,12 +9,12 @@ use std::collections::VecDeque;
 /// A request in the queue.
 pub(super) struct PendingRequest {
     pub(super) id: u32,
-    pub(super) request: Asked,
+    pub(super) request: DecodedRequest,
     bytes: usize,
 }
 
 /// A decoded request.
-pub(super) enum Asked {
+pub(super) enum DecodedRequest {
     Request(Request),
     /// A malformed request; holds the error.
     Invalid(MessageError),
@@ -24,7 +24,7 @@ pub(super) enum Asked {
     Cancelled,
 }
 
-impl Asked {
+impl DecodedRequest {
     /// Reads the body of a control frame.
     pub(super) fn decode(body: &[u8]) -> Self {
         match Request::decode(body) {
@@ -63,7 +63,7 @@ pub(super) struct Pipeline {
 
 impl Pipeline {
     /// Appends a request whose frame had `bytes` bytes.
-    pub(super) fn push(&mut self, id: u32, request: Asked, bytes: usize) {
+    pub(super) fn push(&mut self, id: u32, request: DecodedRequest, bytes: usize) {
         self.bytes += bytes;
         self.queue.push_back(PendingRequest { id, request, bytes });
     }
@@ -109,7 +109,7 @@ impl Pipeline {
     /// Cancels `id`. Its reply still comes in order.
     pub(super) fn cancel(&mut self, id: u32) {
         if let Some(pending) = self.queue.iter_mut().find(|pending| pending.id == id) {
-            pending.request = Asked::Cancelled;
+            pending.request = DecodedRequest::Cancelled;
         }
     }
 }

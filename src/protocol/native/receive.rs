@@ -1,10 +1,10 @@
 //! Receives frames and routes them.
 
 use super::mapping::{error_reply, malformed, put};
-use super::{Broken, Native, NativeContext, Payload, RequestStage, Running};
+use super::{Native, NativeContext, Payload, ProtocolViolation, RequestStage, Running};
 use crate::base::json::read_object;
 use crate::base::limits::{CONTROL_BYTES_MAX, CONTROL_BYTES_MAX_BEFORE_LOGIN, STORE_BYTES_MIN};
-use crate::protocol::native::pipeline::{Asked, Bounds};
+use crate::protocol::native::pipeline::{Bounds, DecodedRequest};
 use crate::session::SessionError;
 use crate::wire::Reply;
 use crate::wire::frame::{self, Frame, FrameType};
@@ -12,7 +12,7 @@ use crate::wire::message::{End, ErrorReply, MessageError};
 
 impl Native {
     /// Takes one frame, or the received part of a data frame. Returns whether anything was taken.
-    pub(super) fn receive(&mut self, turn: &mut NativeContext) -> Result<bool, Broken> {
+    pub(super) fn receive(&mut self, turn: &mut NativeContext) -> Result<bool, ProtocolViolation> {
         if let Some(payload) = self.payload {
             return Ok(self.take_payload(payload, turn));
         }
@@ -52,25 +52,25 @@ impl Native {
 
     /// Returns false while a request must wait for space in the queue. An error if the data of the running
     /// upload follows it, because then both would wait for ever.
-    fn waits_for_room(&self) -> Result<bool, Broken> {
+    fn waits_for_room(&self) -> Result<bool, ProtocolViolation> {
         match self.stage() {
             Some(RequestStage::Receive | RequestStage::Discard) if self.pipeline.is_full(Bounds::MAX) => {
-                Err(Broken("more requests than can wait stand before the data of an upload".into()))
+                Err(ProtocolViolation("more requests than can wait stand before the data of an upload".into()))
             }
             _ => Ok(false),
         }
     }
 
-    fn take_request(&mut self, id: u32, body: &[u8], size: usize) -> Result<bool, Broken> {
+    fn take_request(&mut self, id: u32, body: &[u8], size: usize) -> Result<bool, ProtocolViolation> {
         if id == 0 || self.running_id() == Some(id) || self.pipeline.contains(id) {
-            return Err(Broken(format!("request id {id} is 0 or in use")));
+            return Err(ProtocolViolation(format!("request id {id} is 0 or in use")));
         }
-        self.pipeline.push(id, Asked::decode(body), size);
+        self.pipeline.push(id, DecodedRequest::decode(body), size);
         self.requests += 1;
         Ok(true)
     }
 
-    fn take_data(&mut self, id: u32, length: u32) -> Result<bool, Broken> {
+    fn take_data(&mut self, id: u32, length: u32) -> Result<bool, ProtocolViolation> {
         match &self.running {
             Some(Running { id: running, stage: RequestStage::Receive | RequestStage::Discard, .. })
                 if *running == id =>
@@ -83,12 +83,12 @@ impl Native {
     }
 
     /// Returns false while the upload `id` waits for its turn. An error if there is none.
-    fn waits_for_upload(&self, id: u32, what: &str) -> Result<bool, Broken> {
+    fn waits_for_upload(&self, id: u32, part: &str) -> Result<bool, ProtocolViolation> {
         let is_next = self.running_id() == Some(id) && self.stage() == Some(RequestStage::PrepareUpload);
         if is_next || self.pipeline.is_upload(id) {
             return Ok(false);
         }
-        Err(Broken(format!("{what} for request {id}, which takes none")))
+        Err(ProtocolViolation(format!("{part} for request {id}, which takes none")))
     }
 
     fn take_payload(&mut self, payload: Payload, turn: &mut NativeContext) -> bool {
@@ -124,7 +124,12 @@ impl Native {
         taken > 0 || turn.budget.is_spent()
     }
 
-    fn take_end(&mut self, id: u32, end: Result<End, MessageError>, turn: &mut NativeContext) -> Result<bool, Broken> {
+    fn take_end(
+        &mut self,
+        id: u32,
+        end: Result<End, MessageError>,
+        turn: &mut NativeContext,
+    ) -> Result<bool, ProtocolViolation> {
         match self.stage() {
             Some(RequestStage::Discard) if self.running_id() == Some(id) => self.running = None,
             Some(RequestStage::Receive) if self.running_id() == Some(id) => match self.finish_upload(end, turn) {

@@ -7,7 +7,7 @@ use crate::base::limits::{CONTROL_BYTES_MAX, DATA_BYTES_MAX, IN_FLIGHT_MAX, PATH
 use crate::base::text::Escaped;
 use crate::base::virtual_path::VPath;
 use crate::protocol::Protocol;
-use crate::protocol::native::pipeline::Asked;
+use crate::protocol::native::pipeline::DecodedRequest;
 use crate::session::download::{DownloadPlan, DownloadStart};
 use crate::session::login::LoginProgress;
 use crate::session::task::TaskStep;
@@ -232,7 +232,7 @@ impl Native {
     }
 }
 
-impl Asked {
+impl DecodedRequest {
     /// Returns its fixed cost, besides what it moves.
     pub(super) fn cost(&self) -> u64 {
         let Self::Request(request) = self else { return REQUEST_COST };

@@ -122,11 +122,11 @@ const NONE: CapabilitySets = CapabilitySets {
 };
 
 /// Returns the entry of a system database.
-fn known<T>(what: &str, database: &str, name: &str, found: nix::Result<Option<T>>) -> Result<T, String> {
+fn known<T>(kind: &str, database: &str, name: &str, found: nix::Result<Option<T>>) -> Result<T, String> {
     match found {
         Ok(Some(found)) => Ok(found),
-        Ok(None) => Err(format!("there is no {what} '{name}' on this machine; `getent {database}` lists all")),
-        Err(error) => Err(format!("the {what} '{name}' cannot be looked up: {error}")),
+        Ok(None) => Err(format!("there is no {kind} '{name}' on this machine; `getent {database}` lists all")),
+        Err(error) => Err(format!("the {kind} '{name}' cannot be looked up: {error}")),
     }
 }
 

@@ -1,11 +1,10 @@
 //! The record of an upload, which makes it resumable after its session ends.
 
-use super::folder::remove;
 use crate::base::limits::SMALL_FILE_BYTES_MAX;
 use crate::base::upload_id::UploadId;
 use crate::store::StoreError;
 use crate::store::names::{NEW_RECORD_SUFFIX, record_name};
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{AtFlags, Mode, OFlags};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io;
@@ -73,7 +72,8 @@ pub(super) fn write_record_text(staging: &OwnedFd, id: &UploadId, text: &[u8]) -
     let written = file.write_all(text);
     let replaced = written.and_then(|()| Ok(rustix::fs::renameat(staging, &new, staging, record_name(id))?));
     if replaced.is_err() {
-        remove(staging, &new);
+        // It is overwritten by the next try otherwise.
+        let _ = rustix::fs::unlinkat(staging, &new, AtFlags::empty());
     }
     Ok(replaced?)
 }

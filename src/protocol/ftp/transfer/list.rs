@@ -1,8 +1,9 @@
 //! Listings of one folder or a whole tree, over a data connection or within a reply.
 
+use super::tree::Tree;
 use super::{Activity, Ftp, FtpContext, REPLY_FOLDER_STATUS, TransferKind, check_connection};
 use crate::base::glob::Pattern;
-use crate::base::limits::{ENTRY_COST, LISTING_BYTES_MAX, LISTING_ENTRIES_MAX, NAME_BYTES_MAX};
+use crate::base::limits::{ENTRY_COST, NAME_BYTES_MAX};
 use crate::base::memory::Charge;
 use crate::base::virtual_path::VPath;
 use crate::protocol::ftp::argument::list_options;
@@ -34,54 +35,6 @@ pub(in crate::protocol::ftp) enum Form {
     Names,
     /// `MLSD`: facts (RFC 3659).
     Facts,
-}
-
-/// The folders of a recursive listing, in the order of `ls -R`.
-#[derive(Default)]
-struct Tree {
-    /// The heading of the listed folder: its path above its entries.
-    heading: Vec<u8>,
-    /// Folders to list, the next one last: the length of the parent's heading, and the name.
-    pending: Vec<(usize, Box<[u8]>)>,
-    pending_bytes: usize,
-    charge: Charge,
-    /// The index in `pending` of the first subfolder of the listed folder.
-    own_start: usize,
-    /// Folders that could not be listed.
-    skipped: u64,
-}
-
-/// Memory of a pending folder besides its name.
-const FOLDER_COST: usize = 64;
-
-impl Tree {
-    fn add(&mut self, name: &[u8]) -> Result<(), SessionError> {
-        self.pending_bytes += name.len();
-        if self.pending.len() >= LISTING_ENTRIES_MAX || self.pending_bytes > LISTING_BYTES_MAX {
-            return Err(SessionError::TooLarge);
-        }
-        if !self.charge.resize(self.charge.bytes() + name.len() + FOLDER_COST) {
-            return Err(SessionError::Busy);
-        }
-        self.pending.push((self.heading.len(), name.into()));
-        Ok(())
-    }
-
-    /// Makes the next folder the listed one. Returns false at the end.
-    fn descend(&mut self) -> bool {
-        self.pending[self.own_start..].reverse();
-        let Some((parent_bytes, name)) = self.pending.pop() else { return false };
-        self.pending_bytes -= name.len();
-        self.charge.resize(self.charge.bytes() - name.len() - FOLDER_COST);
-        // The last listed folder is the parent of this one, or lies below it.
-        self.heading.truncate(parent_bytes);
-        if !self.heading.ends_with(b"/") {
-            self.heading.push(b'/');
-        }
-        self.heading.extend_from_slice(&name);
-        self.own_start = self.pending.len();
-        true
-    }
 }
 
 impl List {
@@ -186,7 +139,7 @@ impl Ftp {
             let heading = if list.prefix.is_empty() { b".".to_vec() } else { std::mem::take(&mut list.prefix) };
             let heading = heading.strip_suffix(b"/").filter(|rest| !rest.is_empty()).unwrap_or(&heading).to_vec();
             let charge = self.session.memory().map(Charge::to).unwrap_or_default();
-            list.tree = Some(Tree { heading, charge, ..Tree::default() });
+            list.tree = Some(Tree::new(heading, charge));
         }
         self.begin_list(path, list, turn);
     }

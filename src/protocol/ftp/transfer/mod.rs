@@ -5,22 +5,19 @@
 //!                                        └─► End ─► Commit (up) ─226─►
 //! ```
 
+mod begin;
+mod end;
 mod list;
 mod receive;
 mod send;
+mod tree;
 
 pub(super) use list::{Form, List};
 
-use super::{Activity, Ftp, FtpContext, NotBegun, REPLY_FOLDER_STATUS, reply};
-use crate::base::buffers::IoBuffers;
-use crate::base::limits::{
-    FTP_DISCARD_TIME_MAX, FTP_REFUSED_DATA_GRACE, FTP_REFUSED_TLS_DATA_GRACE, FTP_REPLIES_APART, FTP_REPLIES_APART_MIN,
-};
-use crate::base::upload_id::UploadId;
+use super::{Activity, Ftp, FtpContext, REPLY_FOLDER_STATUS};
+use crate::base::limits::{FTP_REPLIES_APART, FTP_REPLIES_APART_MIN};
 use crate::base::virtual_path::VPath;
 use crate::protocol::data_connection::{ConnectionStage, DataConnection, Failure, Security};
-use crate::session::download::{DownloadPlan, DownloadStart};
-use crate::session::upload::{Length, UploadPlan, UploadStart};
 use crate::session::{Phase, SessionError};
 use crate::tls::Resumption;
 use std::time::{Duration, Instant};
@@ -127,122 +124,6 @@ fn replies_apart(kept_open: u32) -> Duration {
 }
 
 impl Ftp {
-    // ---- Beginning ------------------------------------------------------------------------
-
-    pub(super) fn begin_download(&mut self, path: VPath, turn: &mut FtpContext) {
-        if !self.may_transfer(turn) {
-            return;
-        }
-        let plan = DownloadPlan { path: path.clone(), start: DownloadStart::At(self.next.offset), hash: false };
-        let begun = self.session.begin_download(turn.service, plan, turn.now);
-        self.begin(begun, TransferKind::Download, path, turn);
-    }
-
-    /// `STOR` and `APPE`.
-    pub(super) fn store_at(
-        &mut self,
-        text: &[u8],
-        command: UploadCommand,
-        turn: &mut FtpContext,
-    ) -> Result<(), NotBegun> {
-        match self.path(text, turn) {
-            Some(path) => self.begin_upload(path, command, turn),
-            None => Ok(()),
-        }
-    }
-
-    /// `STOU`.
-    pub(super) fn store_unique(&mut self, turn: &mut FtpContext) -> Result<(), NotBegun> {
-        let id = UploadId::random().map_err(|_| NotBegun::Refused(SessionError::Io))?;
-        self.store_at(format!("ftp-{id}").as_bytes(), UploadCommand::Unique, turn)
-    }
-
-    /// Begins an upload at the byte of `REST`, or at the end of the file.
-    fn begin_upload(&mut self, path: VPath, command: UploadCommand, turn: &mut FtpContext) -> Result<(), NotBegun> {
-        if !self.may_transfer(turn) {
-            return Ok(());
-        }
-        let start = match self.next.offset {
-            _ if command == UploadCommand::Append => UploadStart::End,
-            0 => UploadStart::Empty,
-            offset => UploadStart::At(offset),
-        };
-        let plan = UploadPlan {
-            path: path.clone(),
-            // `ALLO` before an appended or resumed upload may mean the rest or the whole.
-            length: self.next.length.map_or(Length::Unknown, Length::Reserved),
-            mtime_ns: None,
-            replace: true,
-            if_etag: None,
-            id: Some(UploadId::of_path(&path)),
-            start,
-            hash: self.settings.hashes_uploads,
-            wanted_mode: None,
-        };
-        let begins_empty = start == UploadStart::Empty && self.next.length.is_none();
-        let mut session = self.counted(turn)?;
-        let mut begun = session.begin_upload(turn.service, plan, turn.now);
-        if begun.is_ok()
-            && begins_empty
-            && let Some(refusal) = session.refusal_of_first_byte()
-        {
-            // Known before any data comes, so the client need not send it.
-            let _ = self.session.abort(refusal, turn.now);
-            begun = Err(refusal);
-        }
-        self.begin(begun, TransferKind::Upload { is_named_here: command == UploadCommand::Unique }, path, turn);
-        Ok(())
-    }
-
-    fn begin(&mut self, begun: Result<(), SessionError>, kind: TransferKind, path: VPath, turn: &mut FtpContext) {
-        match begun {
-            Ok(()) => {
-                let transfer = Transfer {
-                    kind,
-                    step: TransferStep::Prepare,
-                    path,
-                    announcement: None,
-                    announced: None,
-                    replies_apart: replies_apart(self.kept_open),
-                    was_kept_open: false,
-                    stores_at: None,
-                };
-                self.activity = Activity::Transfer(Box::new(transfer));
-            }
-            Err(refusal) => self.refuse_absent(refusal, &path, turn),
-        }
-    }
-
-    /// Closes the data connection of a refused transfer, because its client may wait for data or an end. It
-    /// is closed when the client has had time to read the reply: if curl sees the end during a TLS
-    /// handshake, it tries another way to connect.
-    pub(super) fn give_up_data_connection(&mut self, turn: &FtpContext) {
-        if !matches!(self.activity, Activity::Transfer(_)) && self.has_data_connection(turn.data) {
-            self.active = None;
-            let grace = if self.data.is_private { FTP_REFUSED_TLS_DATA_GRACE } else { FTP_REFUSED_DATA_GRACE };
-            self.unused_data_until = Some(turn.now + grace);
-        }
-    }
-
-    pub(super) fn end_unused_data_connection(&mut self, data: &mut dyn DataConnection) {
-        if self.unused_data_until.take().is_some() {
-            data.close();
-        }
-    }
-
-    fn may_transfer(&self, turn: &mut FtpContext) -> bool {
-        if !self.data.is_private && !self.settings.plaintext {
-            turn.reply(521, "Data connections must be encrypted; send PBSZ 0 and PROT P first.");
-        } else if !self.has_data_connection(turn.data) {
-            turn.reply(425, "No data connection; send EPSV or PASV first.");
-        } else {
-            return true;
-        }
-        false
-    }
-
-    // ---- Continuing -----------------------------------------------------------------------
-
     /// Continues the transfer. Returns whether anything was done.
     pub(super) fn transfer(&mut self, turn: &mut FtpContext) -> bool {
         let Activity::Transfer(transfer) = &self.activity else { return false };
@@ -273,22 +154,22 @@ impl Ftp {
         Ok(true)
     }
 
-    fn announce_opening(&mut self, what: &str, turn: &mut FtpContext) {
-        self.announce(format!("Opening data connection for {what}.").into_bytes(), turn);
+    fn announce_opening(&mut self, content: &str, turn: &mut FtpContext) {
+        self.announce(format!("Opening data connection for {content}.").into_bytes(), turn);
     }
 
     /// Sends the first reply. In active mode clients expect it only after the connection.
-    fn announce(&mut self, what: Vec<u8>, turn: &mut FtpContext) {
+    fn announce(&mut self, text: Vec<u8>, turn: &mut FtpContext) {
         let Activity::Transfer(transfer) = &mut self.activity else { return };
         transfer.step = TransferStep::Await(turn.now + self.settings.data_timeout);
         match self.active.take() {
             Some(address) => {
-                transfer.announcement = Some(what);
+                transfer.announcement = Some(text);
                 turn.data.connect(address);
             }
             None => {
                 transfer.announced = Some(turn.now);
-                turn.reply(150, what);
+                turn.reply(150, text);
             }
         }
     }
@@ -327,91 +208,6 @@ impl Ftp {
             // A client that receives data has nothing to send, so its close_notify does not matter.
             needs_close_notify: is_upload && self.settings.requires_close_notify,
         }
-    }
-
-    fn end_without_connection(&mut self, turn: &mut FtpContext) {
-        // A listing of one file is not a task of the session.
-        let _ = self.session.abort(SessionError::Cut, turn.now);
-        let why = match turn.data.stage() {
-            ConnectionStage::Failed(Failure::NoPort) => {
-                "Cannot open data connection: the server has no free port; try again later."
-            }
-            _ => {
-                "Cannot open data connection: no connection was made in time; check firewalls, and EPSV, PASV or PORT."
-            }
-        };
-        self.forget_transfer(turn.data);
-        turn.data.close();
-        turn.reply(425, why);
-    }
-
-    // ---- Ending ---------------------------------------------------------------------------
-
-    /// `ABOR`: aborts the running command (RFC 959, section 4.1.3). `ABOR` itself is answered in its turn.
-    pub(super) fn abort_transfer(&mut self, turn: &mut FtpContext) {
-        // The session may have finished while bytes are still being sent.
-        let _ = self.session.abort(SessionError::Cancelled, turn.now);
-        let given_up = self.forget_transfer(turn.data);
-        turn.data.reset();
-        // A listing on the control connection has begun its reply, and must end it.
-        let code = if let Activity::ListingStatus(_) = given_up { REPLY_FOLDER_STATUS } else { 426 };
-        turn.reply(code, "Transfer aborted.");
-        self.was_aborted = true;
-    }
-
-    /// Answers the transfer with a refusal and ends it.
-    pub(super) fn end_failed_transfer(
-        &mut self,
-        buffers: &mut IoBuffers,
-        data: &mut dyn DataConnection,
-        refusal: SessionError,
-        now: Instant,
-    ) {
-        // A failed call may have ended its state itself.
-        let _ = self.session.abort(refusal, now);
-        let failure = data.stage();
-        let given_up = self.forget_transfer(data);
-        let is_upload = matches!(&given_up, Activity::Transfer(transfer) if transfer.is_upload());
-        if is_upload && failure == ConnectionStage::Open && refusal != SessionError::Cut {
-            data.discard();
-            self.unused_data_until = Some(now + FTP_DISCARD_TIME_MAX);
-        } else {
-            data.reset();
-        }
-        let Activity::Transfer(transfer) = given_up else { return };
-        let (code, text) = match failure {
-            ConnectionStage::Failed(Failure::NotResumed) => {
-                let text = "The data connection must reuse the TLS session of the control connection.";
-                (522, text.to_string())
-            }
-            ConnectionStage::Failed(_) if refusal == SessionError::Cut => {
-                (426, self.told_of_cut(&transfer).to_string())
-            }
-            _ => reply::refusal(refusal, Some(&transfer.path)),
-        };
-        buffers.output.append(|out| reply::put(out, code, &text));
-    }
-
-    fn told_of_cut(&self, transfer: &Transfer) -> &'static str {
-        match transfer.is_upload() {
-            false => "Data connection closed; the transfer is incomplete.",
-            true if self.session.has_partial_upload(&transfer.path) => {
-                "Data connection closed; the received part is kept for a while, so the upload can be resumed."
-            }
-            true => "Data connection closed; nothing is kept, so send the file again from its beginning.",
-        }
-    }
-
-    /// Records what the data connection has shown about resumption, before it is closed.
-    fn note_reuse(&mut self, data: &dyn DataConnection) {
-        self.reuse.is_known |= data.resumption() >= Some(Resumption::Unproved);
-        self.reuse.is_due |= data.shows_reuse();
-    }
-
-    fn forget_transfer(&mut self, data: &dyn DataConnection) -> Activity {
-        self.note_reuse(data);
-        self.active = None;
-        std::mem::replace(&mut self.activity, Activity::Nothing)
     }
 
     fn set_step(&mut self, step: TransferStep) {

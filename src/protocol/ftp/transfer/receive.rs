@@ -19,8 +19,8 @@ impl Ftp {
         match &self.activity {
             // RFC 1123, section 4.1.2.9.
             Activity::Transfer(transfer) if transfer.is_named_here() => {
-                let told = [b"FILE: ", transfer.path.name().unwrap_or_default()].concat();
-                self.announce(told, turn);
+                let text = [b"FILE: ", transfer.path.name().unwrap_or_default()].concat();
+                self.announce(text, turn);
             }
             _ => self.announce_opening("the file", turn),
         }
@@ -38,7 +38,7 @@ impl Ftp {
             return match (has_failed, has_ended) {
                 (true, _) => Err(SessionError::Cut),
                 (false, true) => {
-                    self.await_sign_of_life(turn);
+                    self.begin_end_grace(turn);
                     Ok(true)
                 }
                 (false, false) => Ok(false),
@@ -81,7 +81,7 @@ impl Ftp {
     /// Waits after the end of the data whether the client is still there. A killed client closes both
     /// connections, in any order, and its upload is incomplete. The wait grows with the duration of the
     /// upload, and starts when the end arrived.
-    pub(super) fn await_sign_of_life(&mut self, turn: &FtpContext) {
+    pub(super) fn begin_end_grace(&mut self, turn: &FtpContext) {
         let transfer = self.session.transfer();
         let took = transfer.as_ref().map_or(Duration::ZERO, |transfer| turn.now - transfer.started);
         let is_large = transfer.is_some_and(|transfer| transfer.bytes >= RESUME_BYTES_MIN);

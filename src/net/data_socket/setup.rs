@@ -1,0 +1,126 @@
+//! Sets up a data connection: listens, accepts and connects.
+
+use super::{DataSocket, SocketState};
+use crate::base::limits::{DATA_ACCEPTS_PER_TURN, DATA_PORT_TRIES};
+use crate::logging::{self, STDERR};
+use crate::net::listeners::is_of_one_connection;
+use crate::protocol::data_connection::Failure;
+use crate::session::origin::Origin;
+use log::Level;
+use mio::Interest;
+use mio::net::{TcpListener, TcpStream};
+use std::io;
+use std::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::ops::RangeInclusive;
+use std::time::Instant;
+
+/// A prime, so that every port of a short range is tried.
+const DATA_PORT_STRIDE: u32 = 7919;
+
+impl DataSocket {
+    pub(super) fn try_listen(&mut self, ports: RangeInclusive<u16>) -> io::Result<SocketAddr> {
+        let mut listener = self.listen_within(&ports)?;
+        self.watch.registry.register(&mut listener, self.watch.token, Interest::READABLE)?;
+        let address = listener.local_addr()?;
+        (self.is_readable, self.is_writable) = (false, false);
+        self.state = SocketState::Listening(listener);
+        Ok(address)
+    }
+
+    /// Tries a bounded number of ports, so that a full range does not stall the loop: a random one, then
+    /// distant ones, because ports in use are often adjacent.
+    pub(super) fn listen_within(&self, ports: &RangeInclusive<u16>) -> io::Result<TcpListener> {
+        let count = u32::from(*ports.end() - *ports.start()) + 1;
+        let first = getrandom::u32()? % count;
+        let mut result = Err(io::ErrorKind::AddrInUse.into());
+        for number in 0..count.min(DATA_PORT_TRIES) {
+            let port = ports.start() + ((first + number * DATA_PORT_STRIDE) % count) as u16;
+            result = TcpListener::bind(self.on_link(self.local, port));
+            match &result {
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
+                _ => break,
+            }
+        }
+        result
+    }
+
+    pub(super) fn on_link(&self, ip: IpAddr, port: u16) -> SocketAddr {
+        match ip {
+            IpAddr::V4(ip) => SocketAddrV4::new(ip, port).into(),
+            IpAddr::V6(ip) => SocketAddrV6::new(ip, port, 0, self.scope).into(),
+        }
+    }
+
+    pub(super) fn try_connect(&mut self, address: SocketAddr) -> io::Result<()> {
+        let mut stream = TcpStream::connect(self.on_link(address.ip(), address.port()))?;
+        self.watch.registry.register(&mut stream, self.watch.token, Interest::READABLE | Interest::WRITABLE)?;
+        (self.is_readable, self.is_writable) = (false, false);
+        self.state = SocketState::Connecting(stream);
+        Ok(())
+    }
+
+    /// Accepts the first connection from the client's address and closes others.
+    pub(super) fn accept(&mut self) -> Result<usize, Failure> {
+        let SocketState::Listening(listener) = &self.state else { return Ok(0) };
+        let mut began = Instant::now();
+        for _ in 0..DATA_ACCEPTS_PER_TURN {
+            if !self.is_readable {
+                return Ok(0);
+            }
+            match listener.accept() {
+                Ok((stream, from)) if from.ip().to_canonical() == self.peer => {
+                    let stream = self.watched(stream)?;
+                    self.state = match std::mem::replace(&mut self.state, SocketState::Closed) {
+                        SocketState::Listening(listener) if self.expects_resumption => {
+                            SocketState::Connected(stream, Some(listener))
+                        }
+                        _ => SocketState::Connected(stream, None),
+                    };
+                    return Ok(1);
+                }
+                Ok((_, from)) => {
+                    self.refuse(from);
+                    let now = Instant::now();
+                    self.unauthenticated_time += now.saturating_duration_since(std::mem::replace(&mut began, now));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.is_readable = false,
+                Err(error) if is_of_one_connection(&error) => {
+                    log::debug!("a data connection of {} failed: {error}", self.peer);
+                }
+                // Without descriptors or memory a retry would fail at once, for ever.
+                Err(error) => {
+                    log::warn!("cannot accept a data connection of {}: {error}", self.peer);
+                    return Err(Failure::NoPort);
+                }
+            }
+        }
+        Ok(1)
+    }
+
+    pub(super) fn watched(&self, mut stream: TcpStream) -> Result<TcpStream, Failure> {
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        self.watch.registry.register(&mut stream, self.watch.token, interest).map_err(|_| Failure::NoPort)?;
+        Ok(stream)
+    }
+
+    /// Limited, because any peer can cause these lines.
+    pub(super) fn refuse(&self, from: SocketAddr) {
+        let origin = Origin::of(from.ip()).networks().next_back();
+        let line = format!("a data connection of {} from {from} was refused", self.peer);
+        logging::log_repeatable(STDERR, Level::Warn, (&"data connection", &origin), &line);
+    }
+
+    pub(super) fn take_connection(&mut self) -> Result<usize, Failure> {
+        if !self.is_writable {
+            return Ok(0);
+        }
+        let SocketState::Connecting(stream) = std::mem::replace(&mut self.state, SocketState::Closed) else {
+            return Ok(0);
+        };
+        if !matches!(stream.take_error(), Ok(None)) || stream.peer_addr().is_err() {
+            return Err(Failure::Unreachable);
+        }
+        self.state = SocketState::Connected(stream, None);
+        Ok(1)
+    }
+}

@@ -1,0 +1,126 @@
+//! Moves bytes between the kernel and the buffers of an open data connection.
+
+use super::{DataSocket, Open, SocketState};
+use crate::base::buffers::{ReceiveBuffer, SpliceSource};
+use crate::base::limits::{INPUT_BYTES_FIRST, STORE_BYTES_MIN};
+use crate::net::transport::Moved;
+use crate::protocol::data_connection::Failure;
+use std::io;
+use std::os::fd::AsFd;
+
+impl DataSocket {
+    pub(super) fn receive(&mut self, allowance: usize) -> Result<usize, Failure> {
+        if self.is_withheld() {
+            return Ok(usize::from(self.verify_peer(false)? || !self.is_withheld()));
+        }
+        let SocketState::Open(Open { transport, needs_close_notify, .. }) = &mut self.state else { return Ok(0) };
+        if !(self.is_readable || transport.holds_input()) || self.buffers.eof {
+            return Ok(0);
+        }
+        let capacity = self.buffers.input.capacity().min(self.buffers.input.filled().len().saturating_add(allowance));
+        let moved = match transport.fill(&mut self.buffers.input, capacity) {
+            // During the handshake no end of data can have come.
+            Err(error)
+                if error.kind() == io::ErrorKind::UnexpectedEof
+                    && !*needs_close_notify
+                    && !transport.is_handshaking() =>
+            {
+                Ok(Moved::End)
+            }
+            moved => moved,
+        };
+        if self.verify_peer(moved.is_err())? || self.is_withheld() {
+            return Ok(1);
+        }
+        self.is_busy |= self.buffers.input.filled().len() >= INPUT_BYTES_FIRST;
+        match moved {
+            Ok(Moved::Bytes(count)) => return Ok(count),
+            Ok(Moved::Blocked) => self.is_readable = false,
+            Ok(Moved::End) => {
+                self.buffers.eof = true;
+                self.ended_at = self.end_event_at;
+            }
+            Err(error) => {
+                log::debug!("a data connection of {} ended: {error}", self.peer);
+                return Err(Failure::Cut);
+            }
+        }
+        Ok(usize::from(self.buffers.eof))
+    }
+
+    /// Returns readable bytes that may be spliced into a file, at most `most`. `None` if they are few or
+    /// encrypted.
+    pub(in crate::net) fn incoming(&self, most: usize) -> Option<SpliceSource<'_>> {
+        let SocketState::Open(Open { transport, .. }) = &self.state else { return None };
+        if !self.is_busy || !self.is_readable || !transport.is_plain() {
+            return None;
+        }
+        let waiting = rustix::io::ioctl_fionread(transport).ok()?;
+        let count = usize::try_from(waiting).unwrap_or(usize::MAX).min(most);
+        (count >= STORE_BYTES_MIN).then(|| SpliceSource { socket: transport.as_fd(), count })
+    }
+
+    /// Drops input that arrives after the end of the transfer, or after its refusal.
+    pub(super) fn linger(&mut self) -> usize {
+        let SocketState::Lingering(transport) = &mut self.state else { return 0 };
+        let mut input = ReceiveBuffer::default();
+        match transport.fill(&mut input, INPUT_BYTES_FIRST) {
+            Ok(Moved::Bytes(count)) if count as u64 <= self.discards_bytes => {
+                self.discards_bytes -= count as u64;
+                return count;
+            }
+            Ok(Moved::Bytes(_)) => return self.fail(Failure::Cut),
+            Ok(Moved::Blocked) => self.is_readable = false,
+            Ok(Moved::End) | Err(_) => {
+                // The peer of a TLS upload may wait for close_notify.
+                transport.shutdown();
+                self.state = SocketState::Left;
+                return 1;
+            }
+        }
+        0
+    }
+
+    /// Sends output, about `allowance` bytes at most. Returns the number of bytes.
+    pub(in crate::net) fn flush(&mut self, allowance: usize) -> usize {
+        self.send(allowance).unwrap_or_else(|failure| self.fail(failure))
+    }
+
+    pub(super) fn send(&mut self, allowance: usize) -> Result<usize, Failure> {
+        if !self.is_writable || self.is_withheld() {
+            return Ok(0);
+        }
+        let SocketState::Open(Open { transport, .. }) = &mut self.state else { return Ok(0) };
+        let mut sent = 0;
+        if !self.buffers.output.is_empty() || transport.wants_flush() {
+            match transport.flush(&mut self.buffers.output, allowance) {
+                Ok(Moved::Bytes(count)) => sent = count,
+                Ok(Moved::Blocked | Moved::End) => self.is_writable = false,
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Err(Failure::Shorter),
+                Err(error) => {
+                    log::debug!("a data connection of {} ended: {error}", self.peer);
+                    return Err(Failure::Cut);
+                }
+            }
+        }
+        Ok(sent + self.end())
+    }
+
+    /// Closes the stream once all is sent.
+    pub(super) fn end(&mut self) -> usize {
+        let SocketState::Open(Open { transport, is_finishing: true, .. }) = &mut self.state else { return 0 };
+        if !self.buffers.output.is_empty() || transport.is_handshaking() {
+            return 0;
+        }
+        transport.shutdown();
+        if transport.wants_flush() {
+            self.is_writable = false;
+            return 0;
+        }
+        self.state = match std::mem::replace(&mut self.state, SocketState::Closed) {
+            SocketState::Open(open) => SocketState::Lingering(open.transport),
+            other => other,
+        };
+        1
+    }
+}

@@ -1,0 +1,103 @@
+//! Verifies that the peer of a data connection with TLS is the session's client: it proves that by
+//! resuming a TLS session.
+//!
+//! The TLS session may belong to another FTP session of the client that has not logged in yet. Until it
+//! has, received bytes are withheld from the protocol.
+
+use super::{DataSocket, SocketState};
+use crate::base::buffers::IoBuffers;
+use crate::base::limits::DATA_ACCEPTS_PER_TURN;
+use crate::net::transport::Transport;
+use crate::protocol::data_connection::Failure;
+use crate::tls::Resumption;
+use mio::net::TcpListener;
+use std::time::{Duration, Instant};
+
+/// How long a data connection waits for a resumed session to log in, and the interval of the checks.
+const LOGIN_WAIT_MAX: Duration = Duration::from_secs(5);
+const LOGIN_WAIT_STEP: Duration = Duration::from_millis(20);
+
+impl DataSocket {
+    /// Checks a connection when its handshake is complete or has failed. Returns true if it does not resume
+    /// the client's session and another waiting connection has replaced it. Nothing was sent over it yet.
+    pub(super) fn verify_peer(&mut self, has_failed: bool) -> Result<bool, Failure> {
+        let SocketState::Open(open) = &mut self.state else { return Ok(false) };
+        if self.resumption.is_some() {
+            return Ok(false);
+        }
+        if !has_failed && open.transport.is_handshaking() {
+            self.ftp_tls.note_handshake(&open.transport);
+            return Ok(false);
+        }
+        let resumption = match has_failed {
+            true => Resumption::None,
+            false => self.ftp_tls.resumption(&open.transport),
+        };
+        let must_be_decided = open.needs > Resumption::None || open.listener.is_some();
+        if resumption == Resumption::Undecided && must_be_decided && self.withhold() {
+            return Ok(false);
+        }
+        let SocketState::Open(open) = &mut self.state else { return Ok(false) };
+        self.resumption = Some(resumption);
+        let (listener, needs) = (open.listener.take(), open.needs);
+        if resumption >= needs.max(Resumption::Unproved) {
+            self.shows_reuse = resumption >= Resumption::Account && self.ftp_tls.shows_reuse(&open.transport);
+            self.release_withheld();
+            return Ok(false);
+        }
+        if let Some(listener) = listener
+            && self.replace(listener)?
+        {
+            return Ok(true);
+        }
+        if resumption < needs && !has_failed {
+            // Bytes that came with the handshake are dropped with it.
+            self.buffers = IoBuffers::default();
+            return Err(Failure::NotResumed);
+        }
+        self.release_withheld();
+        Ok(false)
+    }
+
+    /// Withholds received bytes from the protocol until the resumed session has logged in: a client with
+    /// several sessions may use the newest ticket of one that has not. Returns whether the wait may
+    /// continue.
+    pub(super) fn withhold(&mut self) -> bool {
+        let SocketState::Open(open) = &mut self.state else { return false };
+        let now = Instant::now();
+        let (_, since) = open.withheld.get_or_insert_with(|| (std::mem::take(&mut self.buffers.input), now));
+        self.undecided_until = Some(now + LOGIN_WAIT_STEP);
+        now.saturating_duration_since(*since) < LOGIN_WAIT_MAX
+    }
+
+    pub(super) fn release_withheld(&mut self) {
+        if let SocketState::Open(open) = &mut self.state
+            && let Some((input, _)) = open.withheld.take()
+        {
+            self.buffers.input = input;
+        }
+    }
+
+    pub(super) fn is_withheld(&self) -> bool {
+        matches!(&self.state, SocketState::Open(open) if open.withheld.is_some())
+    }
+
+    /// Replaces a connection that may be another peer's by the next waiting one. At most one of them is the
+    /// client's, which resumes a session.
+    pub(super) fn replace(&mut self, listener: TcpListener) -> Result<bool, Failure> {
+        let mut waiting = (0..DATA_ACCEPTS_PER_TURN).map_while(|_| listener.accept().ok());
+        let Some((stream, _)) = waiting.find(|(_, from)| from.ip().to_canonical() == self.peer) else {
+            return Ok(false);
+        };
+        let stream = self.watched(stream)?;
+        let SocketState::Open(open) = &mut self.state else { return Ok(false) };
+        let sealed = Transport::sealed_data(stream, &mut self.ftp_tls, open.is_upload).map_err(|_| Failure::Cut)?;
+        open.needs = open.needs.max(Resumption::Unproved);
+        (open.transport, open.withheld, open.listener) = (sealed, None, Some(listener));
+        let unread = self.buffers.input.filled().len();
+        self.buffers.input.consume(unread);
+        (self.resumption, self.ended_at) = (None, None);
+        (self.is_readable, self.is_writable, self.is_busy, self.end_event_at) = (true, true, false, None);
+        Ok(true)
+    }
+}

@@ -1,0 +1,133 @@
+//! The control connection: takes command lines, rejects malformed ones, and begins commands in order.
+
+use super::line::Taken;
+use super::queue::LookAhead;
+use super::table::{self, Allowed};
+use super::{Activity, Ftp, FtpContext, NotBegun, PendingArguments, REPLY_CLOSING, foreign};
+use crate::base::limits::{FTP_LINE_BYTES_MAX, REQUEST_COST};
+use crate::protocol::Protocol;
+use crate::session::SessionError;
+
+/// Cost of a line that is examined ahead of its turn.
+const LOOK_COST: u64 = 256;
+
+/// The number of malformed lines after which a peer without login is disconnected. Clients try a few
+/// commands that are not served here, such as `HOST` or `AUTH GSSAPI`.
+const MISTAKES_BEFORE_LOGIN_MAX: u32 = 10;
+
+impl Ftp {
+    /// Takes `ABOR` and `STAT` out of order, wherever they are in the queue.
+    pub(super) fn take_urgent(&mut self, turn: &mut FtpContext) -> bool {
+        if matches!(self.activity, Activity::Nothing | Activity::CheckingPassword) {
+            return false;
+        }
+        // A reply must not be sent within another one.
+        let takes_status = !matches!(self.activity, Activity::ListingStatus(_));
+        match self.queue.look_ahead(&mut turn.buffers.input, takes_status) {
+            Some(LookAhead::Line) => turn.budget.spend(LOOK_COST),
+            Some(LookAhead::Status) => {
+                self.count_request(turn);
+                self.reply_status(turn);
+            }
+            None if self.queue.has_abort() && !self.session.is_stored() => self.abort_transfer(turn),
+            None => return false,
+        }
+        true
+    }
+
+    pub(super) fn take_line(&mut self, turn: &mut FtpContext) -> Taken {
+        self.count_request(turn);
+        self.queue.take(&mut turn.buffers.input)
+    }
+
+    pub(super) fn count_request(&mut self, turn: &mut FtpContext) {
+        self.requests += 1;
+        turn.budget.spend(REQUEST_COST);
+        self.session.count_request(turn.service, turn.now);
+    }
+
+    pub(super) fn begin_next(&mut self, turn: &mut FtpContext) -> bool {
+        if self.pending.is_none() && !self.receive(turn) {
+            return false;
+        }
+        let Some((row, command)) = self.pending.take() else { return true };
+        self.end_unused_data_connection(turn.data);
+        // Only the command right after RNFR may use its path.
+        let from = self.next.from.take();
+        let begun = match self.session.account() {
+            None if row.allowed == Allowed::AfterLogin => Err(NotBegun::Refused(SessionError::LoginRequired)),
+            _ => self.begin_command(&command, from.as_ref(), turn),
+        };
+        match begun {
+            Ok(()) => {}
+            Err(NotBegun::NotCounted) => {
+                (self.pending, self.next.from) = (Some((row, command)), from);
+                return true;
+            }
+            Err(NotBegun::Refused(refusal)) => turn.refuse(refusal, None),
+        }
+        // A refused transfer also uses up `REST`, or a later one would begin in the middle.
+        if row.is_transfer {
+            self.next.offset = 0;
+            self.give_up_data_connection(turn);
+        }
+        if row.is_upload() {
+            self.next.length = None;
+        }
+        true
+    }
+
+    /// Takes the next line, and replies if it is malformed. Returns whether anything was taken.
+    pub(super) fn receive(&mut self, turn: &mut FtpContext) -> bool {
+        self.held_until = self.session.held_until(turn.service, turn.now);
+        if self.held_until.is_some() {
+            return false;
+        }
+        if !self.queue.has_line(&turn.buffers.input) {
+            // The rest of a line that is too long is dropped all the same, and makes space for waiting input.
+            let before = turn.buffers.input.filled().len();
+            let is_foreign = before >= FTP_LINE_BYTES_MAX && foreign::is_foreign(turn.buffers.input.filled());
+            if self.queue.take(&mut turn.buffers.input) == Taken::TooLong {
+                // It may have been a transfer; only a path is so long.
+                self.forget_next(turn);
+                self.reject_line(is_foreign, (500, "Line too long; the command was ignored.".into()), turn);
+            }
+            return turn.buffers.input.filled().len() < before;
+        }
+        if let Taken::Line(line) = self.take_line(turn) {
+            match table::parse(&line) {
+                Ok(pending) => self.pending = Some(pending),
+                Err(wrong) => {
+                    self.next.from = None;
+                    self.reject_line(foreign::is_foreign(&line), wrong.reply(), turn);
+                    if table::is_transfer_line(&line) {
+                        self.forget_next(turn);
+                    }
+                }
+            }
+        }
+        true
+    }
+
+    /// Replies to a malformed line. A line of another protocol ends the connection, and so do many
+    /// malformed lines before login.
+    pub(super) fn reject_line(&mut self, is_foreign: bool, (code, text): (u16, String), turn: &mut FtpContext) {
+        if self.session.account().is_none() {
+            self.invalid_lines += 1;
+        }
+        if is_foreign {
+            turn.reply(500, "This is an FTP server; the client speaks another protocol. Connection closed.");
+        } else if self.invalid_lines >= MISTAKES_BEFORE_LOGIN_MAX {
+            turn.reply(REPLY_CLOSING, "Too many invalid commands before login; connection closed.");
+        } else {
+            return turn.reply(code, text);
+        }
+        self.hang_up(turn.now);
+    }
+
+    /// Drops the arguments for a transfer that could not be parsed.
+    pub(super) fn forget_next(&mut self, turn: &FtpContext) {
+        self.next = PendingArguments::default();
+        self.give_up_data_connection(turn);
+    }
+}
