@@ -23,7 +23,7 @@ pub(super) fn of_path(session: &mut Session, path: &VPath, failure: Failure) -> 
         return failure;
     }
     match session.stat(path) {
-        Err(told) if told.is_refusal(ErrorCode::NotADirectory) => told,
+        Err(failure) if failure.is_refusal(ErrorCode::NotADirectory) => failure,
         _ => failure,
     }
 }
@@ -67,7 +67,7 @@ pub(super) fn of_mkdir(session: &mut Session, path: &VPath, failure: Failure) ->
     }
     match session.stat(path).map(|entry| entry.kind) {
         Ok(EntryKind::Dir) => failure.reworded(format!("directory {path} exists; mkdir -p accepts that")),
-        Err(told) if told.is_refusal(ErrorCode::NotADirectory) => told,
+        Err(failure) if failure.is_refusal(ErrorCode::NotADirectory) => failure,
         _ => failure.reworded(format!("{path} exists and is not a directory; choose another name")),
     }
 }
@@ -90,6 +90,6 @@ pub(super) fn of_rmdir(session: &mut Session, path: &VPath, failure: Failure) ->
     }
     match session.stat(path) {
         Ok(_) => failure.reworded(format!("{path} is not a directory; rm removes files")),
-        Err(told) => told,
+        Err(failure) => failure,
     }
 }

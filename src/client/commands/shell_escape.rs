@@ -26,7 +26,7 @@ pub fn outside(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
         // With `--json`, standard output carries only JSON objects.
         shell.stdout(stderr().map_err(|error| failure(&error))?);
     }
-    let status = session.link.interrupt().unheard(|| shell.status()).map_err(|error| failure(&error))?;
+    let status = session.link.interrupt().ignoring_ctrl_c(|| shell.status()).map_err(|error| failure(&error))?;
     // An interactive shell exits with the status of its last command, so only a given command is checked.
     if !line.is_empty() && !status.success() {
         return Err(Failure::Local(format!("the command {}", explained(status))));
@@ -48,7 +48,7 @@ pub fn piped<T>(
     let saved = session.output.redirect(results);
     let result = command(session).and_then(|result| session.output.flush().map(|()| result));
     session.output.restore(saved);
-    let status = session.link.interrupt().unheard(|| child.wait()).map_err(|error| failure(&error))?;
+    let status = session.link.interrupt().ignoring_ctrl_c(|| child.wait()).map_err(|error| failure(&error))?;
     match result {
         Ok(_) | Err(Failure::OutputClosed) if is_interrupted(status) => Err(Failure::Interrupted),
         Ok(_) | Err(Failure::OutputClosed) if !status.success() => {

@@ -87,16 +87,16 @@ fn measure(session: &mut Session, root: &VPath, depth: Depth) -> Result<(), Fail
         }
         files.push((found.path, Usage { bytes: found.entry.size, files: 1 }));
     }
-    let mut told: Vec<(VPath, Usage)> =
+    let mut rows: Vec<(VPath, Usage)> =
         folders.into_iter().filter(|(path, _)| depth != Depth::Total || path == root).collect();
     if depth == Depth::Files {
-        told.extend(files);
+        rows.extend(files);
     }
-    told.sort_by_cached_key(|(path, _)| innermost_first(path));
-    told.iter().try_for_each(|(path, usage)| show(session, path, *usage))?;
+    rows.sort_by_cached_key(|(path, _)| innermost_first(path));
+    rows.iter().try_for_each(|(path, usage)| show(session, path, *usage))?;
     match unlisted {
         0 => Ok(()),
-        failed => Err(Failure::Some { failed, total: told.len() }),
+        failed => Err(Failure::Some { failed, total: rows.len() }),
     }
 }
 

@@ -128,7 +128,7 @@ impl Mirror {
             Ok(()) if action == "rm" => summary.removed(),
             Ok(()) => {}
         }
-        self.tell(session, action, path, None)
+        self.report_action(session, action, path, None)
     }
 
     /// Removes parts of an interrupted mirror that this one will not resume.

@@ -35,7 +35,7 @@ use crate::client::ui::summary::Summary;
 /// `mirror [OPTION...] LOCAL REMOTE` or `mirror [OPTION...] --from REMOTE LOCAL`
 pub fn mirror(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     let mirror = Mirror::read(session, words)?;
-    let result = mirror.carry_out(session);
+    let result = mirror.run(session);
     note_interruption(session, result)
 }
 
@@ -85,9 +85,9 @@ impl Mirror {
         Ok(Self { local, remote, is_from, is_dry_run, may_empty, rules, exclusions, modes })
     }
 
-    fn carry_out(&self, session: &mut Session) -> Result<(), Failure> {
+    fn run(&self, session: &mut Session) -> Result<(), Failure> {
         let mut summary = Summary::new("mirror", false).with_removals();
-        self.tell_direction(session);
+        self.note_direction(session);
         let scan = self.scan(session, &mut summary)?;
         let (source, target) = if self.is_from { (&scan.there, &scan.here) } else { (&scan.here, &scan.there) };
         let mut plan = self.plan(session, &mut summary, source, target)?;
@@ -95,9 +95,9 @@ impl Mirror {
             plan.extra.clear();
             session.output.note("nothing is removed, because not everything could be read");
         }
-        self.tell_what_stays(session, &mut summary, &plan, source, target)?;
+        self.report_kept(session, &mut summary, &plan, source, target)?;
         if self.is_dry_run {
-            return self.tell_plan(session, summary, &plan);
+            return self.report_plan(session, summary, &plan);
         }
         self.refuse_to_empty(source, &plan)?;
         if !plan.is_empty() || self.is_from || !scan.is_there {
@@ -105,11 +105,11 @@ impl Mirror {
         }
         summary.were_there(plan.same);
         summary.plan(plan.files.len(), plan.bytes());
-        let result = self.carry_out_plan(session, &mut summary, &scan, plan);
+        let result = self.execute(session, &mut summary, &scan, plan);
         summary.conclude(session, result)
     }
 
-    fn carry_out_plan(
+    fn execute(
         &self,
         session: &mut Session,
         summary: &mut Summary,
@@ -139,7 +139,7 @@ impl Mirror {
 
     /// Tells the user the direction, because `mirror` of other programs goes the other way. In a script,
     /// standard error carries only problems, so nothing is written.
-    fn tell_direction(&self, session: &mut Session) {
+    fn note_direction(&self, session: &mut Session) {
         if !std::io::stderr().is_terminal() {
             return;
         }

@@ -39,7 +39,7 @@ impl Mirror {
                 Ok(mode) if mode == change.now => {}
                 Ok(_) => {
                     summary.mode_changed();
-                    self.tell(session, "chmod", &change.path, None)?;
+                    self.report_action(session, "chmod", &change.path, None)?;
                 }
                 // Another program has removed the entry.
                 Err(failure) if failure.is_refusal(ErrorCode::NotFound) => {}

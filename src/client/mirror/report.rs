@@ -20,7 +20,7 @@ impl Mirror {
 
     /// Reports one action that was done or is planned. For a file it includes the size, and the digest after
     /// the transfer.
-    pub(super) fn tell(
+    pub(super) fn report_action(
         &self,
         session: &mut Session,
         action: &str,
@@ -39,7 +39,7 @@ impl Mirror {
         }))
     }
 
-    pub(super) fn tell_what_stays(
+    pub(super) fn report_kept(
         &self,
         session: &mut Session,
         summary: &mut Summary,
@@ -63,7 +63,7 @@ impl Mirror {
         Ok(())
     }
 
-    pub(super) fn tell_plan(&self, session: &mut Session, mut summary: Summary, plan: &Plan) -> Result<(), Failure> {
+    pub(super) fn report_plan(&self, session: &mut Session, mut summary: Summary, plan: &Plan) -> Result<(), Failure> {
         for path in &plan.in_the_way {
             self.conclude(session, &mut summary, "rm", path, Ok(()))?;
         }
@@ -72,13 +72,13 @@ impl Mirror {
         }
         for file in &plan.files {
             summary.moved(file.size, file.size);
-            let told = self.tell(session, self.verb(), &file.path, Some((file.size, None)));
-            summary.count(session, told)?;
+            let reported = self.report_action(session, self.verb(), &file.path, Some((file.size, None)));
+            summary.count(session, reported)?;
         }
         let moved: HashSet<&VPath> = plan.files.iter().map(|file| &file.path).collect();
         for change in plan.modes.iter().filter(|change| !moved.contains(&change.path)) {
             summary.mode_changed();
-            self.tell(session, "chmod", &change.path, None)?;
+            self.report_action(session, "chmod", &change.path, None)?;
         }
         for path in &plan.extra {
             self.conclude(session, &mut summary, "rm", path, Ok(()))?;

@@ -58,7 +58,7 @@ impl Mirror {
             }
         })?;
         let plan = self.plan(session, summary, &wanted, &there)?;
-        self.tell_what_stays(session, summary, &plan, &wanted, &there)?;
+        self.report_kept(session, summary, &plan, &wanted, &there)?;
         summary.were_there(plan.same);
         for path in self.transfer_files(session, summary, &plan)? {
             let text = format!("{} is being changed by somebody else; run the command again", relative(&path));
@@ -99,7 +99,12 @@ impl Mirror {
         let result = result.and_then(|transferred| {
             let Transferred { size, sha256, resumed_from } = transferred;
             summary.moved(transferred.moved_bytes(), size);
-            self.tell(session, self.verb(), &self.below(&job.remote)?, Some((size, Some((sha256, resumed_from)))))
+            self.report_action(
+                session,
+                self.verb(),
+                &self.below(&job.remote)?,
+                Some((size, Some((sha256, resumed_from)))),
+            )
         });
         summary.count(session, result)
     }

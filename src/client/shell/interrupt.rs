@@ -40,7 +40,7 @@ impl Interrupt {
     }
 
     /// Runs `work` while Ctrl-C is meant for another program, so this program ignores it.
-    pub fn unheard<T>(&self, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    pub fn ignoring_ctrl_c<T>(&self, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
         let listeners = std::mem::take(&mut *self.listeners.lock().unwrap_or_else(PoisonError::into_inner));
         let was_listening = !listeners.is_empty();
         for listener in listeners {

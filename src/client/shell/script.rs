@@ -90,9 +90,9 @@ impl Script {
 
     /// Reports a failure. Returns whether the script continues.
     fn note(&mut self, command: &str, session: &mut Session, failure: Failure) -> Flow {
-        let told = report(session, command, &failure).and_then(|()| session.output.flush());
-        let is_told = matches!(told, Ok(()) | Err(Failure::OutputClosed));
-        let must_end = failure.ends_session() || failure == Failure::Interrupted || !is_told;
+        let reported = report(session, command, &failure).and_then(|()| session.output.flush());
+        let is_reported = matches!(reported, Ok(()) | Err(Failure::OutputClosed));
+        let must_end = failure.ends_session() || failure == Failure::Interrupted || !is_reported;
         let flow = self.remember(failure);
         if must_end { Flow::Leave } else { flow }
     }

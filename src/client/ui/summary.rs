@@ -260,7 +260,7 @@ pub fn report(session: &mut Session, command: &str, failure: &Failure) -> Result
     }
     match session.output.json(&failure_object(command, failure)) {
         Err(Failure::OutputClosed) => Ok(()),
-        told => told,
+        reported => reported,
     }
 }
 

@@ -238,22 +238,22 @@ fn without_what_is_there(
     let requests: Vec<_> = occupied.iter().map(|(job, _)| Request::Stat { path: (&job.remote).into() }).collect();
     let mut found = Vec::with_capacity(requests.len());
     session.call_each(&requests, |_, _, result| found.push(result))?;
-    let mut clashing = Vec::with_capacity(occupied.len());
+    let mut existing = Vec::with_capacity(occupied.len());
     let mut links = Vec::new();
     for ((job, refused), result) in occupied.into_iter().zip(found) {
         match (result, size_of(&job.local)) {
             (Ok(Reply::Stat { entry, .. }), Ok(size)) if entry.kind == EntryKind::File => {
-                clashing.push((job, size, entry.size));
+                existing.push((job, size, entry.size));
             }
             (Err(failure), Ok(size)) if overwrite.is_forced() && leads_nowhere(&failure) => links.push((job, size, 0)),
             (Ok(_), Ok(_)) => {
-                let told = refusal::of_upload(session, &job.remote, refused);
-                summary.count(session, Err(told))?;
+                let failure = refusal::of_upload(session, &job.remote, refused);
+                summary.count(session, Err(failure))?;
             }
             (Err(failure), _) | (_, Err(failure)) => summary.count(session, Err(failure))?,
         }
     }
-    let mut remaining = without_identical(session, summary, clashing, overwrite, |(job, size, there)| {
+    let mut remaining = without_identical(session, summary, existing, overwrite, |(job, size, there)| {
         Conflict::of_job(UPLOAD, job, *size, *there)
     })?;
     remaining.append(&mut links);
