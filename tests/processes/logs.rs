@@ -268,6 +268,7 @@ fn a_log_that_is_full_begins_again_and_no_more_than_one_old_one_is_kept() {
         fs::metadata(&old).expect("there").ino() != first
     });
     drop(peer);
+    wait_until("the end is noticed", || place.log(log).contains("verb=close"));
     stop(&mut server);
     let mut names: Vec<_> =
         fs::read_dir(place.path("logs")).expect("there").map(|entry| entry.expect("there")).collect();
