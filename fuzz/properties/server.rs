@@ -140,7 +140,7 @@ pub(super) fn control(input: &[u8]) {
             let Some(question) = control.take_query() else { break };
             let next = (question.from < 2).then_some(question.from + 1);
             let (turns, uptime) = Default::default();
-            control.answer(QueryResult { seen: Vec::new(), kicked: 1, next, turns, uptime });
+            control.answer(QueryResult { rows: Vec::new(), kicked: 1, next, turns, uptime });
         }
     }
     check_control_replies(&mut buffers, is_known);
