@@ -79,7 +79,7 @@ fn next_frame(peer: &mut Peer, server: &mut Server) -> Option<Vec<u8>> {
 /// In one session, one after the other; only the login itself is random.
 const IN_ONE_SESSION: [&str; 8] = [
     "Ping",
-    "Listing a folder",
+    "Listing a directory",
     "Uploading a small file",
     "Downloading it",
     "Resuming a download",
