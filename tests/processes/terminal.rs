@@ -1122,7 +1122,7 @@ fn a_question_is_no_time_of_the_transfer() {
         let total_s = begun.elapsed().as_secs_f64();
         assert_eq!(code, Some(0), "{rest}");
         let objects = rest.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-        let seconds = objects.filter_map(|object| object["seconds"].as_f64()).last().expect("a summary");
+        let seconds = objects.filter_map(|object| object["seconds"].as_f64()).next_back().expect("a summary");
         assert!(seconds <= total_s - open_s, "{command}: {seconds} s of {total_s} s, {open_s} s of them a question");
     }
 }
