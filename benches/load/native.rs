@@ -2,9 +2,8 @@
 
 use crate::dialect::{Dialect, Event, Outcome, Taken, closed};
 use berth::auth::scram::{Binding, ClientExchange, ClientKeys, ClientProved, Secret};
-use berth::base::limits::CONTROL_BYTES_MAX;
 use berth::tls::Sealed;
-use berth::wire::frame::{self, FrameType};
+use berth::wire::frame::{self, CONTROL_BYTES_MAX, FrameType};
 use berth::wire::message::VERSION;
 use berth::wire::{Frame, Reply, Request};
 use std::cell::OnceCell;

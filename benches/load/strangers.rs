@@ -3,9 +3,8 @@
 
 use crate::dialect::Outcome;
 use berth::auth::scram::ClientExchange;
-use berth::base::limits::CONTROL_BYTES_MAX;
 use berth::tls::{Pinning, Received, Sealed};
-use berth::wire::frame::{self, FrameType};
+use berth::wire::frame::{self, CONTROL_BYTES_MAX, FrameType};
 use berth::wire::message::VERSION;
 use berth::wire::{Frame, Reply, Request};
 use std::net::{SocketAddr, TcpStream};

@@ -4,7 +4,7 @@
 use super::assert_is_one_plain_line;
 use super::support::in_memory::{Server, disk_usage};
 use berth::account::{AccountName, Accounts};
-use berth::base::limits::{SCRAM_ROUNDS_MAX, SCRAM_ROUNDS_MIN};
+use berth::auth::scram::{SCRAM_ROUNDS_MAX, SCRAM_ROUNDS_MIN};
 use berth::base::upload_id::UploadId;
 use berth::client::cli::hosts::Hosts;
 use berth::client::connection::state::StateFolder;

@@ -2,11 +2,10 @@
 
 use super::assert_is_one_plain_line;
 use berth::base::buffers::ReceiveBuffer;
-use berth::base::limits::FTP_LINE_BYTES_MAX;
 use berth::protocol::ftp::address::{self, Numbers};
 use berth::protocol::ftp::command::Command;
 use berth::protocol::ftp::help;
-use berth::protocol::ftp::line::{Lines, Taken};
+use berth::protocol::ftp::line::{FTP_LINE_BYTES_MAX, Lines, Taken};
 use berth::protocol::ftp::listing::{Facts, end_line, put_facts, put_long};
 use berth::protocol::ftp::table::parse;
 use berth::protocol::ftp::{reply, time};

@@ -2,8 +2,10 @@
 //! this side has chosen, which no input could guess, and `$` for the salt of the account.
 
 use super::halves;
-use berth::auth::scram::{Binding, ClientExchange, ClientFirst, ClientKeys, ScramError, ServerExchange, Verifier};
-use berth::base::limits::{SCRAM_ROUNDS_MAX, SCRAM_ROUNDS_MIN};
+use berth::auth::scram::{
+    Binding, ClientExchange, ClientFirst, ClientKeys, SCRAM_ROUNDS_MAX, SCRAM_ROUNDS_MIN, ScramError, ServerExchange,
+    Verifier,
+};
 use std::sync::OnceLock;
 
 const PASSWORD: &str = "correct horse";

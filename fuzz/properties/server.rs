@@ -3,15 +3,15 @@
 use super::conversation::Sum;
 use super::script::content;
 use super::support::in_memory::{Got, Peer, Rights, Server, write};
-use berth::base::buffers::{Budget, IoBuffers, Piece};
-use berth::base::limits::{CONTROL_BYTES_MAX, CONTROL_BYTES_MAX_BEFORE_LOGIN, INPUT_BYTES, TURN_BUDGET};
+use berth::base::budget::TURN_BUDGET;
+use berth::base::buffers::{Budget, INPUT_BYTES, IoBuffers, Piece};
 use berth::config::SyncPolicy;
 use berth::protocol::admin::Control;
 use berth::protocol::admin::query::QueryResult;
 use berth::protocol::{Protocol, Sockets};
 use berth::wire::Reply;
 use berth::wire::control::{ControlReply, ControlRequest};
-use berth::wire::frame::{self, Frame, FrameType};
+use berth::wire::frame::{self, CONTROL_BYTES_MAX, CONTROL_BYTES_MAX_BEFORE_LOGIN, Frame, FrameType};
 use std::fs;
 
 /// What the account may hold.

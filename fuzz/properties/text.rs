@@ -1,13 +1,12 @@
 //! Paths, text for people, and the values that people write.
 
 use super::{assert_is_one_plain_line, halves};
-use berth::account::AccountName;
+use berth::account::{ACCOUNT_NAME_BYTES_MAX, AccountName};
 use berth::base::calendar::{timestamp, unix_ns_of_utc, utc};
 use berth::base::digest::Digest;
-use berth::base::limits::{ACCOUNT_NAME_BYTES_MAX, NAME_BYTES_MAX, PATH_BYTES_MAX};
 use berth::base::text::{Escaped, Quoted, Size};
 use berth::base::upload_id::UploadId;
-use berth::base::virtual_path::VPath;
+use berth::base::virtual_path::{NAME_BYTES_MAX, PATH_BYTES_MAX, VPath};
 use berth::client::cli::args::LoginTarget;
 use berth::client::ui::listing::mode_text;
 use berth::client::ui::local_time;

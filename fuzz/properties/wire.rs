@@ -1,11 +1,11 @@
 //! The codec: whatever decodes encodes to the same again, and cuts change nothing.
 
 use super::assert_is_one_plain_line;
-use berth::base::limits::{CONTROL_BYTES_MAX, CONTROL_BYTES_MAX_BEFORE_LOGIN, DATA_BYTES_MAX};
+use berth::base::buffers::DATA_BYTES_MAX;
 use berth::client::error::Failure;
 use berth::client::ui::listing;
 use berth::wire::control::ControlReply;
-use berth::wire::frame::{self, Frame, FrameType, WireError};
+use berth::wire::frame::{self, CONTROL_BYTES_MAX, CONTROL_BYTES_MAX_BEFORE_LOGIN, Frame, FrameType, WireError};
 use berth::wire::message::{End, ErrorReply, MessageError, Name};
 use berth::wire::{Reply, Request};
 use serde::{Serialize, de::DeserializeOwned};

@@ -2,10 +2,11 @@
 //! which names exist.
 
 use super::{Account, AccountError, AccountName, AccountRecord, home};
-use crate::auth::scram::{Verifier, fill_random, hmac_sha256};
+use crate::auth::scram::{SCRAM_RANDOM_BYTES, SCRAM_ROUNDS_DEFAULT, Verifier, fill_random, hmac_sha256};
 use crate::base::atomic_file;
+use crate::base::calendar;
 use crate::base::json::{Object, explain};
-use crate::base::{calendar, limits};
+use crate::base::refusals::WARN_INTERVAL;
 use crate::config::Config;
 use rustix::fs::OFlags;
 use std::collections::BTreeSet;
@@ -347,7 +348,7 @@ impl Accounts {
         let rounds = highest.copied().unwrap_or(self.config.scram_rounds);
         Verifier {
             rounds,
-            salt: derive(&format!("salt {rounds}"))[..limits::SCRAM_RANDOM_BYTES].to_vec(),
+            salt: derive(&format!("salt {rounds}"))[..SCRAM_RANDOM_BYTES].to_vec(),
             stored_key: derive("stored"),
             server_key: derive("server"),
         }
@@ -389,7 +390,7 @@ impl Accounts {
 
     /// Logs the damage at most once an interval, because unauthenticated peers can cause it.
     fn complain(&mut self, damage: &AccountError, now: Instant) {
-        if self.complained.is_none_or(|at| now.duration_since(at) >= limits::WARN_INTERVAL) {
+        if self.complained.is_none_or(|at| now.duration_since(at) >= WARN_INTERVAL) {
             self.complained = Some(now);
             log::error!("{damage}");
         }
@@ -409,15 +410,11 @@ type Lock = fn(&File, &Path) -> io::Result<()>;
 
 /// A verifier of random bytes. Decoys are derived from its salt.
 fn new_decoy() -> Verifier {
-    let mut secret = [0; limits::SCRAM_RANDOM_BYTES + 64];
+    let mut secret = [0; SCRAM_RANDOM_BYTES + 64];
     fill_random(&mut secret);
-    let (salt, keys) = secret.split_at(limits::SCRAM_RANDOM_BYTES);
-    let mut verifier = Verifier {
-        rounds: limits::SCRAM_ROUNDS_DEFAULT,
-        salt: salt.to_vec(),
-        stored_key: [0; 32],
-        server_key: [0; 32],
-    };
+    let (salt, keys) = secret.split_at(SCRAM_RANDOM_BYTES);
+    let mut verifier =
+        Verifier { rounds: SCRAM_ROUNDS_DEFAULT, salt: salt.to_vec(), stored_key: [0; 32], server_key: [0; 32] };
     verifier.stored_key.copy_from_slice(&keys[..32]);
     verifier.server_key.copy_from_slice(&keys[32..]);
     verifier

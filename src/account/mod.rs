@@ -15,6 +15,9 @@ use crate::auth::scram::Verifier;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
+/// An account name: it is used as file name, folder name and log field.
+pub const ACCOUNT_NAME_BYTES_MAX: usize = 64;
+
 /// One user of the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Account {

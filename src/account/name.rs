@@ -1,6 +1,6 @@
 //! The rules for account names.
 
-use crate::base::limits::ACCOUNT_NAME_BYTES_MAX;
+use crate::account::ACCOUNT_NAME_BYTES_MAX;
 use std::fmt;
 use std::str::FromStr;
 

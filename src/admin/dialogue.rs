@@ -2,12 +2,11 @@
 
 use super::AdminError;
 use crate::base::buffers::ReceiveBuffer;
-use crate::base::limits::CONTROL_BYTES_MAX;
 use crate::config::Config;
 use crate::server::control_socket;
 use crate::wire::Frame;
 use crate::wire::control::{ControlReply, ControlRequest};
-use crate::wire::frame::{self, FrameType, HEADER_BYTES};
+use crate::wire::frame::{self, CONTROL_BYTES_MAX, FrameType, HEADER_BYTES};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;

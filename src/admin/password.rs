@@ -2,8 +2,7 @@
 
 use super::AdminError;
 use crate::auth::password_prompt::HiddenInput;
-use crate::auth::scram::{check_password, fill_random};
-use crate::base::limits::PASSWORD_BYTES_MAX;
+use crate::auth::scram::{PASSWORD_BYTES_MAX, check_password, fill_random};
 use signal_hook::consts::SIGINT;
 use std::io::{self, BufRead};
 use std::sync::Arc;

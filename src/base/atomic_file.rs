@@ -2,7 +2,6 @@
 //! Knows nothing of their content.
 
 use crate::base::disk_sync::{self, Flush};
-use crate::base::limits::SMALL_FILE_BYTES_MAX;
 use crate::base::refusals;
 use rustix::fs::{Dir, FlockOperation, OFlags};
 use rustix::io::Errno;
@@ -10,6 +9,9 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::Path;
+
+/// An account or configuration file. Real ones are under 4 KiB.
+pub const SMALL_FILE_BYTES_MAX: u64 = 256 * 1024;
 
 /// The byte order mark that some editors write before UTF-8 text. It is not part of the text.
 pub const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";

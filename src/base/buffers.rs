@@ -1,12 +1,30 @@
 //! The buffers between a socket and its protocol, and the budget of a turn. Performs no network I/O.
 
-use crate::base::limits::{
-    DATA_BYTES_MAX, INPUT_BYTES, INPUT_BYTES_FIRST, OUTPUT_BYTES_FIRST, OUTPUT_BYTES_HIGH, PIECE_BYTES_FIRST,
-};
 use crate::base::memory::Charge;
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::Rc;
+
+/// Payload of one data frame. A transfer can be cancelled only between frames, so this much may still
+/// arrive after a cancel.
+pub const DATA_BYTES_MAX: usize = 1024 * 1024;
+/// Receive buffer at first: enough for a session that rarely sends requests.
+pub const INPUT_BYTES_FIRST: usize = 8 * 1024;
+/// Receive buffer once a session has filled the first one. One read, one hash and one write of it fit
+/// the L2 cache, and it is larger than the largest control frame.
+pub const INPUT_BYTES: usize = 256 * 1024;
+/// Bytes of memory in a send buffer above which no more is produced, at first.
+const OUTPUT_BYTES_FIRST: usize = 2 * 1024;
+/// The same bound once a session has produced that much and memory is available. The buffer holds at
+/// most one piece more than this.
+pub const OUTPUT_BYTES_HIGH: usize = 64 * 1024;
+/// A piece of a file that is read into a send buffer without memory for a large one.
+const PIECE_BYTES_FIRST: usize = 16 * 1024;
+/// A piece of a file that is read or hashed at once.
+pub const PIECE_BYTES: usize = 256 * 1024;
+/// Data of an upload is stored in pieces of at least this, except at the end of a data frame, so that a
+/// peer that sends single bytes does not cost a system call for each.
+pub const STORE_BYTES_MIN: usize = 32 * 1024;
 
 /// Bytes received and not yet parsed. Memory is allocated when bytes are expected and freed by
 /// [`ReceiveBuffer::release`], so an idle session holds none.

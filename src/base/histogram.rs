@@ -1,8 +1,11 @@
 //! Counts durations in steps, each twice as long as the one before. Fixed size; one addition per
 //! duration.
 
-use crate::base::limits::HISTOGRAM_STEPS;
 use std::time::Duration;
+
+/// Steps of a histogram, each twice as long as the one before: from a microsecond to half a second, and
+/// one step for longer times.
+const HISTOGRAM_STEPS: usize = 21;
 
 /// A histogram of durations.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -2,9 +2,24 @@
 //! a peer's requests is charged before it grows. A session without room waits, continues with less, or
 //! is refused; other sessions are not affected.
 
-use crate::base::limits::{MEMORY_ALWAYS_BYTES, MEMORY_MEMBERS_DEFAULT, MEMORY_SMALL_BYTES};
 use std::cell::Cell;
 use std::rc::Rc;
+use std::time::Duration;
+
+/// Default bound for listings and large buffers of all accounts' sessions: two accounts can list the
+/// largest folder at once.
+pub const MEMORY_MEMBERS_DEFAULT: usize = 96 * 1024 * 1024;
+/// Charges up to this size may use the reserve that larger ones leave: a folder of a thousand names of
+/// usual length, or of 200 of the longest.
+pub const MEMORY_SMALL_BYTES: usize = 64 * 1024;
+/// What an account may hold even when others have taken all: two short listings.
+const MEMORY_ALWAYS_BYTES: usize = 2 * MEMORY_SMALL_BYTES;
+/// How long a session without memory waits before it tries again.
+pub const MEMORY_WAIT_STEP: Duration = Duration::from_millis(250);
+/// Entries of one directory that a listing holds in memory. A larger directory is refused.
+pub const LISTING_ENTRIES_MAX: usize = 1_000_000;
+/// Bytes of names one listing holds in memory.
+pub const LISTING_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// The bound for all accounts together, and what they hold.
 pub struct Memory {

@@ -1,9 +1,10 @@
 //! What every layer uses, without network: paths, text, numbers, buffers, and files that are replaced
 //! as a whole.
 
-/// Configuration and account files: bounded reads, replacement as a whole or not at all.
 pub mod atomic_file;
 pub mod attributes;
+/// Configuration and account files: bounded reads, replacement as a whole or not at all.
+pub mod budget;
 pub mod buffers;
 pub mod calendar;
 pub mod digest;
@@ -12,7 +13,6 @@ pub mod file_system_type;
 pub mod glob;
 pub mod histogram;
 pub mod json;
-pub mod limits;
 pub mod memory;
 pub mod refusals;
 pub mod text;

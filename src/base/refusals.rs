@@ -10,6 +10,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+/// The least time between two log lines of one kind.
+pub const WARN_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Returns whether the file system does not support the operation, or not for this user. Other errors
 /// are failures.

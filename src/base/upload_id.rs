@@ -5,6 +5,10 @@ use crate::base::virtual_path::VPath;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::fmt;
 
+/// A smaller upload is sent again from the start. A larger one gets a record, so that it can be resumed
+/// even after a crash of the server.
+pub const RESUME_BYTES_MIN: u64 = 1024 * 1024;
+
 /// A 128-bit name of an upload, random or derived from its path, written as 32 lower-case hexadecimal
 /// digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -1,12 +1,16 @@
 //! Virtual paths such as `/photos/a.jpg`, parsed once, so that spelling cannot lead out of the home.
 //! This module does not access the file system; symlinks and races are the home's concern.
 
-use crate::base::limits::{NAME_BYTES_MAX, PATH_BYTES_MAX};
 use crate::base::text::Escaped;
 use std::ffi::OsStr;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+
+/// One component of a path: NAME_MAX of common file systems.
+pub const NAME_BYTES_MAX: usize = 255;
+/// A virtual path: PATH_MAX less the final NUL.
+pub const PATH_BYTES_MAX: usize = 4095;
 
 /// An absolute, normalized path inside a home: `/` or `/a/b`. No empty, `.` or `..` component and no
 /// NUL; components and the whole are no longer than the file system allows.

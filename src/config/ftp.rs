@@ -1,7 +1,7 @@
 //! The checked `ftp` object of the file. Without an address to listen on FTP is disabled.
 
 use super::raw::{CloseNotify, OneOrMore, Period, Problem, RawFtp, SessionReuse, listen_addresses, positive};
-use crate::base::limits::{
+use crate::config::defaults::{
     DATA_CONNECTION_TIMEOUT_DEFAULT, DATA_CONNECTION_TIMEOUT_MAX, DATA_PORTS, FTP_DATA_PORT_MIN,
 };
 use std::net::{Ipv4Addr, SocketAddr};

@@ -2,17 +2,18 @@
 //! file and the key. The values are final: paths are absolute, sizes are bytes, times are durations.
 //! Opens no sockets and reads no users' files.
 
+pub mod defaults;
 mod error;
 mod ftp;
 mod raw;
 pub mod schema;
 
+use crate::config::defaults::STRANGER_BYTES;
 pub use error::ConfigError;
 pub use ftp::{FTP_PORT_DEFAULT, FtpConfig};
 
 use crate::base::atomic_file;
 use crate::base::json::Object;
-use crate::base::limits::STRANGER_BYTES;
 use crate::base::token_bucket::{Directions, Rate};
 use serde::{Deserialize, Serialize};
 use std::io;

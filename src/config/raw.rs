@@ -4,10 +4,16 @@
 use super::{
     Config, ConfigError, Limits, Logs, PORT_DEFAULT, Rates, SyncPolicy, Timeouts, TlsFiles, every_address, tidy,
 };
+use crate::auth::scram::{SCRAM_ROUNDS_DEFAULT, SCRAM_ROUNDS_MAX, SCRAM_ROUNDS_MIN};
 use crate::base::json::Object;
-use crate::base::limits::*;
+use crate::base::memory::MEMORY_MEMBERS_DEFAULT;
 use crate::base::text::Size;
 use crate::base::token_bucket::{Directions, Rate};
+use crate::config::defaults::{
+    DRAIN_TIMEOUT_DEFAULT, IDLE_TIMEOUT_DEFAULT, LOGIN_TIMEOUT_DEFAULT, LOGIN_TRIES_DEFAULT, MEMORY_DEFAULT,
+    MEMORY_MEMBERS_MIN, PARTIAL_EXPIRY_DEFAULT, RATE_BYTES_MIN, SESSIONS_DEFAULT, SESSIONS_SHARE, SESSIONS_SHARE_MIN,
+    STALL_TIMEOUT_DEFAULT, STORAGE_TIMEOUT_DEFAULT, STRANGER_BYTES, STRANGERS_DEFAULT,
+};
 use serde::{Deserialize, Deserializer, de};
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};

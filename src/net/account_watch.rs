@@ -2,9 +2,14 @@
 //! account files; must not know connections.
 
 use crate::account::{AccountName, Accounts, Stamp};
-use crate::base::limits::{ACCOUNTS_CHECK_INTERVAL, ACCOUNTS_PER_ROUND};
 use std::collections::HashSet;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// How often the account folder is checked for changes. The sessions of a locked account end within two
+/// of these.
+const ACCOUNTS_CHECK_INTERVAL: Duration = Duration::from_millis(500);
+/// Accounts read again per round after the folder changed.
+const ACCOUNTS_PER_ROUND: usize = 16;
 
 /// The state of the check.
 pub(super) struct AccountWatch {

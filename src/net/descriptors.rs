@@ -1,11 +1,14 @@
 //! Reserves descriptors for the homes and files of logged-in users. The kernel assigns the lowest free
 //! number. If new sockets above a mark are refused, sockets never use more than the numbers below it.
 
-use crate::base::limits::DESCRIPTORS_FOR_SOCKETS_PERCENT;
 use mio::net::TcpStream;
 use rustix::process::{Resource, getrlimit};
 use std::io;
 use std::os::fd::AsRawFd;
+
+/// The share of all descriptors that may become sockets. The rest is reserved for homes and files of
+/// logged-in users.
+const DESCRIPTORS_FOR_SOCKETS_PERCENT: u64 = 60;
 
 /// Returns whether a new socket has a number that is reserved for files.
 pub(super) fn is_reserved(newcomer: &TcpStream) -> bool {

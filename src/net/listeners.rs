@@ -2,7 +2,6 @@
 //! of descriptors, because no new edge announces connections that already wait.
 
 use super::log_throttle::LogThrottle;
-use crate::base::limits::{ACCEPT_RETRY, ACCEPTS_PER_ROUND};
 use crate::protocol::{ftp, native};
 use mio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use mio::{Interest, Registry, Token};
@@ -10,7 +9,13 @@ use rustix::net::SendFlags;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// Connections accepted per round, so that a flood of them cannot starve running sessions.
+const ACCEPTS_PER_ROUND: usize = 64;
+/// Pause after accept failed for want of descriptors or memory. No new edge announces the connections
+/// that already wait.
+const ACCEPT_RETRY: Duration = Duration::from_millis(200);
 
 /// One listening socket.
 pub struct Listener {

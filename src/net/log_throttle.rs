@@ -1,6 +1,6 @@
 //! Limits the rate of repeated log lines.
 
-use crate::base::limits::WARN_INTERVAL;
+use crate::base::refusals::WARN_INTERVAL;
 use std::time::Instant;
 
 /// Limits one kind of log line.

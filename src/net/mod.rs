@@ -13,3 +13,6 @@ pub mod scheduler;
 mod slow_turn_log;
 pub mod timers;
 pub mod transport;
+
+/// Such pieces a second: enough that a progress bar moves smoothly.
+pub const RATE_STEPS_PER_SECOND: u64 = 20;

@@ -2,12 +2,16 @@
 //! waits for its next place in the account's order, so that the sessions of an account take turns,
 //! however many there are.
 
-use crate::base::limits::{RATE_STEP_BYTES_MIN, RATE_STEPS_PER_SECOND};
 use crate::base::token_bucket::{Directions, Rate, TokenBucket};
 use crate::config::Rates;
+use crate::net::RATE_STEPS_PER_SECOND;
 use crate::session::active_accounts::Traffic;
 use std::cell::Cell;
 use std::time::Instant;
+
+/// A rate-limited session moves pieces of at least this. Less would cost a turn and system calls for
+/// very little.
+const RATE_STEP_BYTES_MIN: usize = 4 * 1024;
 
 /// Both directions of one session.
 pub(super) type RateLimiter = Directions<Gate>;

@@ -1,12 +1,16 @@
 //! The certificate of a running server: reloaded on SIGHUP, and renewed or warned about before it ends.
 
 use crate::base::calendar::{timestamp_of_seconds, unix_ns};
-use crate::base::limits::{CERTIFICATE_CHECK_INTERVAL, CERTIFICATE_WARN_S};
 use crate::config::{Config, ConfigError};
 use crate::net::transport::TlsPolicy;
 use crate::tls::{Fingerprint, ServerIdentity, ftp_server_config, server_config};
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant, SystemTime};
+
+/// Any other certificate causes a warning when it ends within this.
+const CERTIFICATE_WARN_S: i64 = 30 * 24 * 3600;
+/// How often the certificate's end is checked.
+const CERTIFICATE_CHECK_INTERVAL: Duration = Duration::from_secs(24 * 3600);
 
 /// The certificate and the time of its next check.
 pub(super) struct Certificate {

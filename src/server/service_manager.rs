@@ -1,7 +1,6 @@
 //! Notifies the service manager (sd_notify(3)): READY, RELOADING, STOPPING, and WATCHDOG if it has one.
 //! systemd and others speak this protocol. Without a service manager nothing is sent.
 
-use crate::base::limits::SUPERVISOR_WAIT;
 use rustix::net::SendFlags;
 use rustix::time::{ClockId, clock_gettime};
 use std::env;
@@ -12,6 +11,9 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr as UnixAddr, UnixDatagram};
 use std::time::{Duration, Instant};
+
+/// How long start and shutdown wait for a service manager whose queue is full.
+const SUPERVISOR_WAIT: Duration = Duration::from_millis(100);
 
 /// The service manager, if there is one.
 #[derive(Debug, Default)]

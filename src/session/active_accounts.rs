@@ -3,12 +3,14 @@
 use super::error::SessionError;
 use super::totals::Total;
 use crate::account::AccountName;
-use crate::base::limits::SEATS_REMEMBERED;
 use crate::base::memory::{Memory, Share};
 use crate::base::token_bucket::{Directions, TokenBucket};
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::rc::Rc;
+
+/// Accounts whose session counts are kept before those without a session are dropped.
+const SEATS_REMEMBERED: usize = 4096;
 
 /// Shared by the sessions of an account; its reference count is their number. It outlives them for a
 /// while, so that a new login does not refill the rate limits.

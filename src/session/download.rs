@@ -3,9 +3,8 @@
 use super::error::SessionError;
 use super::read_ahead::ReadAhead;
 use super::task::{SecondReading, hash_range};
-use crate::base::buffers::{Budget, FileRange};
+use crate::base::buffers::{Budget, FileRange, PIECE_BYTES};
 use crate::base::digest::Digest;
-use crate::base::limits::PIECE_BYTES;
 use crate::base::virtual_path::VPath;
 use crate::store::home::Home;
 use crate::store::meta::{Identity, Meta, meta_of};

@@ -3,8 +3,8 @@
 
 use super::Service;
 use crate::account::{Account, AccountError, AccountName};
+use crate::base::budget::REQUEST_COST;
 use crate::base::buffers::Budget;
-use crate::base::limits::REQUEST_COST;
 use crate::base::text::Escaped;
 use crate::store::StoreError;
 use crate::store::count::Unseen;

@@ -7,15 +7,27 @@ use super::origin::Origin;
 use crate::account::{Account, AccountName, Candidate};
 use crate::auth::scram::{Derivation, Verifier, fill_random, hmac_sha256};
 use crate::base::buffers::Budget;
-use crate::base::limits::{
-    LOGIN_MEMORY, LOGINS_REMEMBERED, PASSWORD_CHECKS_AT_ONCE, PASSWORD_ROUND_COST, PASSWORD_WAIT_MAX,
-    PASSWORD_WAIT_STEP,
-};
 use std::collections::{HashMap, VecDeque};
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
+
+/// Cost of a PBKDF2 round: two blocks of SHA-256 and the code around them take as long as hashing this
+/// many bytes.
+pub const PASSWORD_ROUND_COST: u64 = 256;
+/// Passwords that are hashed at the same time. More would delay all of them and take more turns from
+/// logged-in users.
+const PASSWORD_CHECKS_AT_ONCE: usize = 2;
+/// How long a queued password waits before it tries again, for each pair ahead of it.
+const PASSWORD_WAIT_STEP: Duration = Duration::from_millis(10);
+/// The longest such wait, because the logins ahead may end early.
+pub const PASSWORD_WAIT_MAX: Duration = Duration::from_millis(500);
+/// How long a correct password is remembered: clients open several connections, and new ones for each
+/// batch of files.
+pub const LOGIN_MEMORY: Duration = Duration::from_secs(5 * 60);
+/// Accounts whose last password is remembered. The oldest is dropped first.
+const LOGINS_REMEMBERED: usize = 1024;
 
 /// A password that is being checked.
 pub struct PasswordCheck {

@@ -1,9 +1,11 @@
 //! Prefetches a file's bytes, so that a cold disk rarely blocks the loop.
 
-use crate::base::limits::PREFETCH_BYTES;
 use std::fs::File;
 use std::io::IoSliceMut;
 use std::num::NonZeroU64;
+
+/// How far ahead of a download the kernel is asked to read, so that a cold disk rarely blocks.
+const PREFETCH_BYTES: u64 = 2 * 1024 * 1024;
 
 /// How far a file has been prefetched.
 #[derive(Default)]

@@ -2,10 +2,10 @@
 //! folders. A session has at most one such task.
 
 use super::error::SessionError;
-use crate::base::buffers::Budget;
+use crate::base::buffers::{Budget, PIECE_BYTES};
 use crate::base::digest::Digest;
-use crate::base::limits::{LISTING_WAIT_MAX, MEMORY_WAIT_STEP, PAGE_BYTES_TARGET, PAGE_ENTRIES_MAX, PIECE_BYTES};
-use crate::store::listing::{Listed, Listing, ListingStep};
+use crate::base::memory::MEMORY_WAIT_STEP;
+use crate::store::listing::{Listed, Listing, ListingStep, PAGE_BYTES_TARGET};
 use crate::store::meta::{Meta, meta_of};
 use crate::store::new_folders::NewFolders;
 use crate::store::staging::{KeptListing, KeptStep, KeptUpload};
@@ -13,7 +13,12 @@ use crate::store::{OpenFile, Store, StoreError};
 use rustix::buffer::spare_capacity;
 use sha2::{Digest as _, Sha256};
 use std::fs::File;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// Entries in one page of a listing. The page also ends at `PAGE_BYTES_TARGET`.
+pub const PAGE_ENTRIES_MAX: usize = 256;
+/// A listing without memory for this long is refused: its client can decide better what to do.
+const LISTING_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// A task of a session.
 pub enum Task {

@@ -5,16 +5,22 @@
 use super::StoreError;
 use super::names::{PART_SUFFIX, STAGING};
 use super::usage::Usage;
+use crate::base::budget::{ENTRY_COST, PATH_COMPONENT_COST};
 use crate::base::buffers::Budget;
-use crate::base::limits::{
-    COUNT_DEPTH_MAX, COUNT_RESTARTS_MAX, ENTRY_COST, PATH_BYTES_MAX, PATH_COMPONENT_COST, UNSEEN_NAMED_MAX,
-};
+use crate::base::virtual_path::PATH_BYTES_MAX;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use std::collections::HashSet;
 use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+
+/// Levels of folders that a count descends. The kernel accepts about 2,000 in one path.
+const COUNT_DEPTH_MAX: usize = 100_000;
+/// How often a count starts again because its folders were moved.
+const COUNT_RESTARTS_MAX: u32 = 8;
+/// Unreadable entries that the log and `berthd usage` name. The others are only counted.
+const UNSEEN_NAMED_MAX: usize = 8;
 
 /// A running count of a home.
 pub struct Count {
@@ -345,7 +351,6 @@ impl Folder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::limits::TURN_BUDGET;
     use std::fs;
 
     fn begin(path: &std::path::Path) -> Count {

@@ -3,8 +3,14 @@
 
 use super::meta::Identity;
 use crate::base::digest::Digest;
-use crate::base::limits::{DIGEST_SETTLE, DIGESTS_REMEMBERED};
 use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+/// Files whose digest is remembered (about 130 bytes each).
+const DIGESTS_REMEMBERED: usize = 65_536;
+/// A file changed less than this long ago may change again within the same clock tick, so its digest is
+/// not remembered.
+pub const DIGEST_SETTLE: Duration = Duration::from_secs(2);
 
 /// Digests by identity, bounded. The oldest entry is dropped first.
 #[derive(Default)]

@@ -10,8 +10,9 @@ use super::home::{Home, hold_large};
 use super::meta::Meta;
 use super::names::{FULL_DISK_MTIME_NS, part_name};
 use super::staging::{remove, staged_names};
-use crate::base::limits::{EXPIRY_STEADY_CLOCK, PARTIALS_PER_HOME_MAX};
 use crate::base::upload_id::UploadId;
+use crate::store::EXPIRY_STEADY_CLOCK;
+use crate::store::staging::PARTIALS_PER_HOME_MAX;
 use rustix::fs::{AtFlags, Timespec, Timestamps, UTIME_NOW};
 
 impl Home {

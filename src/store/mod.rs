@@ -21,7 +21,6 @@ pub mod syncer;
 pub mod usage;
 pub mod watch;
 
-use crate::base::limits::LEDGERS_REMEMBERED;
 use clock::WallClock;
 use digest_cache::DigestCache;
 use file_systems::{FileSystems, is_refusal};
@@ -41,6 +40,15 @@ use std::rc::{Rc, Weak};
 use std::time::Duration;
 use syncer::{Disk, Syncer};
 use watch::Watcher;
+
+/// Homes whose ledger is kept after their last session, so that the next session need not count again.
+const LEDGERS_REMEMBERED: usize = 4096;
+/// A removed or replaced file of at least this size is closed by the file system's worker: the last
+/// close frees its pages, and a gigabyte of them would stall the loop for 0.1 s.
+pub const SLOW_CLOSE_BYTES: u64 = 16 * 1024 * 1024;
+/// Partial uploads expire only by a clock that has not jumped for this long, or for the expiry time if
+/// that is shorter: a clock that was wrong at boot is usually correct by then.
+pub const EXPIRY_STEADY_CLOCK: Duration = Duration::from_secs(3600);
 
 /// Why the store refused or failed.
 #[derive(Debug, thiserror::Error)]

@@ -4,8 +4,8 @@
 use super::StoreError;
 use super::home::Home;
 use crate::base::attributes::{FOLDER_BITS_MIN, NEW_FOLDER, PERMISSIONS};
+use crate::base::budget::{FOLDER_COST, PATH_COMPONENT_COST};
 use crate::base::buffers::Budget;
-use crate::base::limits::{FOLDER_COST, PATH_COMPONENT_COST};
 use crate::base::virtual_path::VPath;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;

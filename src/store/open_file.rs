@@ -5,7 +5,7 @@ use super::ledger::Ledger;
 use super::meta::{Meta, meta_of};
 use super::syncer::Closer;
 use super::usage::{InodeId, Usage};
-use crate::base::limits::SLOW_CLOSE_BYTES;
+use crate::store::SLOW_CLOSE_BYTES;
 use std::cell::Cell;
 use std::fs::File;
 use std::ops::Deref;

@@ -2,8 +2,8 @@
 //! program. One pipe serves all sessions, because it is empty after each use.
 
 use super::meta::meta_of;
-use crate::base::buffers::SpliceSource;
-use crate::base::limits::{FLUSH_BUDGET, PIECE_BYTES};
+use crate::base::budget::FLUSH_BUDGET;
+use crate::base::buffers::{PIECE_BYTES, SpliceSource};
 use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};

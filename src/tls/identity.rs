@@ -5,7 +5,6 @@
 use super::certificate::{new_key, not_after, self_signed};
 use super::{Fingerprint, server_config};
 use crate::base::atomic_file;
-use crate::base::limits::{CERTIFICATE_LIFE_S, CERTIFICATE_RENEW_S};
 use crate::config::{Config, ConfigError, TlsFiles};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -13,6 +12,11 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 use zeroize::Zeroizing;
+
+/// A self-signed certificate ends after ten years. Its key, which clients pin, does not.
+const CERTIFICATE_LIFE_S: i64 = 3650 * 24 * 3600;
+/// A self-signed certificate is renewed when it ends within this.
+const CERTIFICATE_RENEW_S: i64 = 60 * 24 * 3600;
 
 /// A server's certificate and key.
 pub struct ServerIdentity {

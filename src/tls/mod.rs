@@ -32,6 +32,12 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+/// Encrypted bytes received at once by a session with much to receive: four records of the maximum
+/// size.
+pub const SEALED_BYTES: usize = 64 * 1024;
+/// Bytes encrypted ahead of the socket: four records.
+pub const SEALED_OUT_BYTES: usize = 64 * 1024;
+
 /// Identifies a server's key: the SHA-256 of its public key (SubjectPublicKeyInfo, RFC 5280). Written
 /// as `SHA256:` and base64 without padding, like ssh.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

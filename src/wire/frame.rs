@@ -1,7 +1,12 @@
 //! Frames: a 12-byte header, big-endian, and a body of the length in the header. The length is checked
 //! as soon as the header is complete, before anything is allocated.
 
-use crate::base::limits::DATA_BYTES_MAX;
+use crate::base::buffers::DATA_BYTES_MAX;
+
+/// Body of a control frame before login. A hello or a SCRAM message needs a few hundred bytes.
+pub const CONTROL_BYTES_MAX_BEFORE_LOGIN: usize = 4 * 1024;
+/// Body of a control frame after login. Two escaped paths of `PATH_BYTES_MAX` fit.
+pub const CONTROL_BYTES_MAX: usize = 64 * 1024;
 
 /// Bytes of a header: `u32 length | u32 id | u8 type | u8 flags (0) | u16 reserved (0)`.
 pub const HEADER_BYTES: usize = 12;

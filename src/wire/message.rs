@@ -7,6 +7,14 @@ use crate::base::upload_id::UploadId;
 pub use crate::wire::name::Name;
 use serde::{Deserialize, Serialize};
 
+/// Text of an error: a path and what is wrong with it. Even with each byte escaped, the frame stays
+/// under `CONTROL_BYTES_MAX`.
+pub const ERROR_MESSAGE_BYTES_MAX: usize = 8 * 1024;
+/// Text of an error before login.
+pub const ERROR_MESSAGE_BYTES_MAX_BEFORE_LOGIN: usize = 512;
+/// Requests that a client may have sent without their replies.
+pub const IN_FLIGHT_MAX: usize = 64;
+
 /// The only version of the protocol so far.
 pub const VERSION: u32 = 1;
 

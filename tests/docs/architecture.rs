@@ -168,7 +168,8 @@ fn the_server_asks_no_name_service() {
 #[test]
 fn no_deadline_depends_on_the_clock_on_the_wall() {
     // Names and ages of what is on disk, the ends of certificates, lines of logs.
-    let may = ["base/calendar.rs", "store/clock.rs", "account/folder.rs", "server/certificate.rs", "admin/fingerprint.rs"];
+    let may =
+        ["base/calendar.rs", "store/clock.rs", "account/folder.rs", "server/certificate.rs", "admin/fingerprint.rs"];
     for source in sources().iter().filter(|source| source.module != "client") {
         let uses = source.code.contains("SystemTime") || source.code.contains("UNIX_EPOCH");
         assert!(!uses || may.iter().any(|may| source.path.ends_with(may)), "{}", source.path.display());

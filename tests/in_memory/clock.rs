@@ -5,15 +5,15 @@ use crate::support::in_memory::ftp_peer::FtpPeer;
 use crate::support::in_memory::*;
 use berth::auth::scram::{Binding, ClientExchange};
 use berth::base::digest::Digest;
-use berth::base::limits::{
-    DATA_CONNECTION_TIMEOUT_DEFAULT, DIGEST_SETTLE, EXPIRY_STEADY_CLOCK, PARTIAL_EXPIRY_DEFAULT, RECOUNT_AFTER,
-    RESUME_BYTES_MIN,
-};
-use berth::base::upload_id::UploadId;
+use berth::base::upload_id::{RESUME_BYTES_MIN, UploadId};
+use berth::config::defaults::{DATA_CONNECTION_TIMEOUT_DEFAULT, PARTIAL_EXPIRY_DEFAULT};
 use berth::protocol::Protocol;
 use berth::session::Phase;
 use berth::session::login_guard::LOGIN_DELAY_FIRST;
+use berth::store::EXPIRY_STEADY_CLOCK;
 use berth::store::clock::WallClock;
+use berth::store::digest_cache::DIGEST_SETTLE;
+use berth::store::ledger::RECOUNT_AFTER;
 use berth::tls::ServerIdentity;
 use berth::wire::message::VERSION;
 use berth::wire::{ErrorCode, Reply, Request};

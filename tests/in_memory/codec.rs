@@ -1,12 +1,13 @@
 //! The codec of the native protocol: every frame and message, cut at any byte, too long, or malformed.
 
+use berth::base::buffers::DATA_BYTES_MAX;
 use berth::base::digest::Digest;
-use berth::base::limits::{CONTROL_BYTES_MAX, DATA_BYTES_MAX};
 use berth::base::upload_id::UploadId;
+use berth::base::virtual_path::PATH_BYTES_MAX;
 use berth::wire::control::{
     AccountUsage, AuditMode, ControlReply, ControlRequest, ServerReport, SessionReport, TurnTimes, UserReport, Whom,
 };
-use berth::wire::frame::{self, Frame, FrameType, HEADER_BYTES, PING_BYTES_MAX, WireError};
+use berth::wire::frame::{self, CONTROL_BYTES_MAX, Frame, FrameType, HEADER_BYTES, PING_BYTES_MAX, WireError};
 use berth::wire::message::{
     End, Entry, EntryKind, ErrorReply, MessageError, Name, Partial, PutMode, QuotaReport, WireLimits,
 };
@@ -565,7 +566,7 @@ fn a_name_that_is_neither_is_an_error() {
 #[test]
 fn the_largest_path_fits_a_control_frame_however_it_is_written() {
     for byte in [b'a', 1, 0xff] {
-        let path = Name(vec![byte; berth::base::limits::PATH_BYTES_MAX]);
+        let path = Name(vec![byte; PATH_BYTES_MAX]);
         let body =
             serde_json::to_vec(&Request::Mv { from: path.clone(), to: path, replace: true }).expect("serializes");
         assert!(body.len() <= CONTROL_BYTES_MAX, "{} bytes", body.len());

@@ -4,13 +4,13 @@
 use crate::support::in_memory::ftp_peer::FtpPeer;
 use crate::support::in_memory::pair::Pair;
 use crate::support::in_memory::*;
-use berth::base::limits::{CONTROL_BYTES_MAX, FLUSH_BUDGET_MIN, MEMORY_SMALL_BYTES, MEMORY_WAIT_STEP};
-use berth::base::memory::{Charge, Share};
+use berth::base::budget::FLUSH_BUDGET_MIN;
+use berth::base::memory::{Charge, MEMORY_SMALL_BYTES, MEMORY_WAIT_STEP, Share};
 use berth::base::upload_id::UploadId;
 use berth::net::connection::AfterTurn;
 use berth::net::scheduler::{Owner, Scheduler};
 use berth::session::origin::Origin;
-use berth::wire::frame::{self, Frame, FrameType};
+use berth::wire::frame::{self, CONTROL_BYTES_MAX, Frame, FrameType};
 use berth::wire::message::Name;
 use berth::wire::{ErrorCode, Reply, Request};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};

@@ -4,13 +4,13 @@
 
 use crate::support::in_memory::ftp_peer::FtpPeer;
 use crate::support::in_memory::*;
-use berth::base::limits::{
-    FTP_END_GRACE_LARGE, FTP_END_GRACE_MAX, FTP_END_GRACE_SHARE, FTP_REPLIES_APART, FTP_REPLIES_APART_MIN,
-    RESUME_BYTES_MIN,
-};
+use berth::base::upload_id::RESUME_BYTES_MIN;
 use berth::config::SyncPolicy;
 use berth::protocol::Protocol;
 use berth::protocol::data_connection::ConnectionStage;
+use berth::protocol::ftp::{
+    FTP_END_GRACE_LARGE, FTP_END_GRACE_MAX, FTP_END_GRACE_SHARE, FTP_REPLIES_APART, FTP_REPLIES_APART_MIN,
+};
 use std::time::Duration;
 
 const LARGE: usize = RESUME_BYTES_MIN as usize;

@@ -3,13 +3,11 @@
 
 use crate::support::effort::tries;
 use crate::support::in_memory::*;
-use berth::base::buffers::Budget;
+use berth::base::budget::REQUEST_COST;
+use berth::base::buffers::{Budget, INPUT_BYTES, OUTPUT_BYTES_HIGH, PIECE_BYTES};
 use berth::base::digest::Digest;
-use berth::base::limits::{
-    CONTROL_BYTES_MAX, CONTROL_BYTES_MAX_BEFORE_LOGIN, INPUT_BYTES, OUTPUT_BYTES_HIGH, PIECE_BYTES,
-};
 use berth::protocol::{Protocol, Sockets};
-use berth::wire::frame::{self, Frame, FrameType, HEADER_BYTES};
+use berth::wire::frame::{self, CONTROL_BYTES_MAX, CONTROL_BYTES_MAX_BEFORE_LOGIN, Frame, FrameType, HEADER_BYTES};
 use berth::wire::message::{ErrorReply, PutMode};
 use berth::wire::{ErrorCode, Reply, Request};
 
@@ -898,7 +896,7 @@ fn a_turn_ends_when_its_budget_is_spent() {
         peer.request(&stat("/"));
     }
     peer.deliver(usize::MAX);
-    let mut budget = Budget::new(10 * berth::base::limits::REQUEST_COST);
+    let mut budget = Budget::new(10 * REQUEST_COST);
     peer.protocol.step(Sockets::single(&mut peer.buffers), &mut server.service, &mut budget, server.now);
     assert!(budget.is_spent());
     peer.drain(usize::MAX);

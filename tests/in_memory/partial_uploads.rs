@@ -2,10 +2,10 @@
 //! can be resumed, appending writes a copy, and a file appears only when it is complete.
 
 use crate::support::in_memory::{MIB, PASSWORD, Random, Rights, Server, USER, content, counted, vpath, write};
-use berth::base::buffers::Budget;
+use berth::base::budget::TURN_BUDGET;
+use berth::base::buffers::{Budget, PIECE_BYTES};
 use berth::base::digest::Digest;
-use berth::base::limits::{CUT_BYTES_PER_TURN, PIECE_BYTES, RESUME_BYTES_MIN, TURN_BUDGET, UNSYNCED_BYTES_MAX};
-use berth::base::upload_id::UploadId;
+use berth::base::upload_id::{RESUME_BYTES_MIN, UploadId};
 use berth::config::SyncPolicy;
 use berth::session::download::{DownloadPlan, DownloadStart, Fetched};
 use berth::session::login::LoginProgress;
@@ -13,7 +13,8 @@ use berth::session::state::StateName;
 use berth::session::upload::{Length, Stored, UploadPlan, UploadStart};
 use berth::session::{Phase, Session, SessionError};
 use berth::store::ledger::{QuotaState, Shortage};
-use berth::store::syncer::Synced;
+use berth::store::staging::CUT_BYTES_PER_TURN;
+use berth::store::syncer::{Synced, UNSYNCED_BYTES_MAX};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};

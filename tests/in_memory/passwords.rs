@@ -4,11 +4,12 @@
 use crate::support::in_memory::{PASSWORD, Rights, Server, USER};
 use berth::account::AccountName;
 use berth::auth::scram::Verifier;
+use berth::base::budget::TURN_BUDGET;
 use berth::base::buffers::Budget;
-use berth::base::limits::{LOGIN_MEMORY, PASSWORD_ROUND_COST, PASSWORD_WAIT_MAX, TURN_BUDGET};
 use berth::session::login::LoginProgress;
 use berth::session::login::LoginProgress::{Later, Waiting, Welcome};
 use berth::session::login_guard::{LOGIN_DELAY_FIRST, LOGIN_DELAY_MAX};
+use berth::session::password::{LOGIN_MEMORY, PASSWORD_ROUND_COST, PASSWORD_WAIT_MAX};
 use berth::session::state::StateName;
 use berth::session::{Session, SessionError};
 use std::time::Duration;

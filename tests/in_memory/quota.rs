@@ -2,7 +2,9 @@
 //! compete, and is the same after a restart.
 
 use crate::support::in_memory::*;
+use berth::base::budget::ENTRY_COST;
 use berth::base::buffers::Budget;
+use berth::base::memory::LISTING_BYTES_MAX;
 use berth::base::upload_id::UploadId;
 use berth::config::SyncPolicy;
 use berth::protocol::{Protocol, Sockets};
@@ -393,7 +395,7 @@ fn changes_wait_for_the_first_count_and_reading_does_not() {
     let (mut reader, mut writer) = (server.log_in(), server.log_in());
     let id = writer.request(&mkdir("/new"));
     writer.deliver(usize::MAX);
-    let mut budget = Budget::new(50 * berth::base::limits::ENTRY_COST);
+    let mut budget = Budget::new(50 * ENTRY_COST);
     assert!(writer.protocol.step(Sockets::single(&mut writer.buffers), &mut server.service, &mut budget, server.now));
     assert!(budget.is_spent() && !server.at("new").exists(), "still counting");
     assert!(matches!(reader.ask(&mut server, &stat("/f1")), Reply::Stat { .. }));
@@ -416,7 +418,7 @@ fn cancelling_an_upload_during_a_recount_keeps_the_usage_exact() {
     let home = server.capability();
     home.ledger().begin_recount();
     for slice in 0..150 {
-        home.settle(&mut Budget::new(2 * berth::base::limits::ENTRY_COST)).expect("counts");
+        home.settle(&mut Budget::new(2 * ENTRY_COST)).expect("counts");
         if slice == 80 {
             uploader.cancel(id);
             uploader.pump(&mut server);
@@ -502,7 +504,7 @@ fn crowd(server: &Server, folder: &str, count: usize) {
 
 #[test]
 fn a_folder_of_too_many_names_is_not_listed_but_counted_and_emptied() {
-    let count = berth::base::limits::LISTING_BYTES_MAX / 255 + 2;
+    let count = LISTING_BYTES_MAX / 255 + 2;
     let mut server = Server::new();
     crowd(&server, "crowd", count);
     let mut peer = server.log_in();

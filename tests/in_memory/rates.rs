@@ -4,11 +4,11 @@
 use crate::support::in_memory::pair::Pair;
 use crate::support::in_memory::*;
 use berth::base::digest::Digest;
-use berth::base::limits::{LINGER, RATE_STEPS_PER_SECOND};
 use berth::base::token_bucket::Directions;
 use berth::base::upload_id::UploadId;
 use berth::config::{Rates, Timeouts};
-use berth::net::connection::AfterTurn;
+use berth::net::RATE_STEPS_PER_SECOND;
+use berth::net::connection::{AfterTurn, LINGER};
 use berth::session::SessionError;
 use berth::wire::Request;
 use berth::wire::frame::{self, FrameType};

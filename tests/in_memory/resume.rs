@@ -2,9 +2,10 @@
 //! or fails with a reason.
 
 use crate::support::in_memory::*;
+use berth::base::buffers::{DATA_BYTES_MAX, PIECE_BYTES};
 use berth::base::digest::Digest;
-use berth::base::limits::{DATA_BYTES_MAX, PARTIALS_PER_HOME_MAX, PIECE_BYTES, RESUME_BYTES_MIN};
-use berth::base::upload_id::UploadId;
+use berth::base::upload_id::{RESUME_BYTES_MIN, UploadId};
+use berth::store::staging::PARTIALS_PER_HOME_MAX;
 use berth::wire::message::{Partial, PutMode};
 use berth::wire::{ErrorCode, Reply, Request};
 use std::fs::OpenOptions;

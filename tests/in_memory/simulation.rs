@@ -3,11 +3,11 @@
 
 use crate::support::in_memory::*;
 use berth::base::digest::Digest;
-use berth::base::limits::PARTIALS_PER_HOME_MAX;
 use berth::base::upload_id::UploadId;
 use berth::config::{Rates, SyncPolicy};
 use berth::protocol::Protocol;
 use berth::store::ledger::Ledger;
+use berth::store::staging::PARTIALS_PER_HOME_MAX;
 use berth::wire::message::PutMode;
 use berth::wire::{ErrorCode, Reply, Request};
 use std::collections::{HashSet, VecDeque};

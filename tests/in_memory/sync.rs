@@ -2,12 +2,12 @@
 //! own uploads, and a disk that fails leaves the old file.
 
 use crate::support::in_memory::*;
-use berth::base::limits::{INPUT_BYTES, PIECE_BYTES, UNSYNCED_BYTES_MAX};
+use berth::base::buffers::{INPUT_BYTES, PIECE_BYTES};
 use berth::config::SyncPolicy;
 use berth::protocol::{Protocol, Sockets};
 use berth::session::Phase;
 use berth::session::state::StateName;
-use berth::store::syncer::Synced;
+use berth::store::syncer::{Synced, UNSYNCED_BYTES_MAX};
 use berth::wire::{ErrorCode, Reply, Request};
 use std::io;
 

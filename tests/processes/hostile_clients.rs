@@ -4,8 +4,7 @@
 use crate::support::effort::tries;
 use crate::support::peer::{Incoming, Peer, put};
 use crate::support::{PASSWORD, Place, Server, disk_usage, pattern, wait_until};
-use berth::base::limits::CONTROL_BYTES_MAX_BEFORE_LOGIN;
-use berth::wire::frame::{self, FrameType};
+use berth::wire::frame::{self, CONTROL_BYTES_MAX_BEFORE_LOGIN, FrameType};
 use berth::wire::message::{End, Name, PutMode};
 use berth::wire::{ErrorCode, Reply, Request};
 use serde_json::json;

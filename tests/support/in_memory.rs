@@ -14,9 +14,9 @@ pub use super::random::Random;
 use super::unlinked_files;
 use berth::account::{Account, AccountName, Accounts};
 use berth::auth::scram::{Binding, ClientExchange, ClientKeys, Verifier};
-use berth::base::buffers::{Budget, IoBuffers, Piece};
+use berth::base::budget::TURN_BUDGET;
+use berth::base::buffers::{Budget, DATA_BYTES_MAX, INPUT_BYTES, IoBuffers, Piece};
 use berth::base::digest::Digest;
-use berth::base::limits::{INPUT_BYTES, TURN_BUDGET};
 use berth::base::token_bucket::Rate;
 use berth::base::upload_id::UploadId;
 use berth::base::virtual_path::VPath;
@@ -403,7 +403,7 @@ impl Peer {
 
     /// Sends `bytes` in data frames as large as they may be.
     pub fn all_data(&mut self, id: u32, bytes: &[u8]) {
-        bytes.chunks(berth::base::limits::DATA_BYTES_MAX).for_each(|chunk| self.data(id, chunk));
+        bytes.chunks(DATA_BYTES_MAX).for_each(|chunk| self.data(id, chunk));
     }
 
     /// Says that `content` is what was sent.

@@ -3,8 +3,7 @@
 use super::{PASSWORD, PATIENCE};
 use berth::auth::scram::{Binding, ClientExchange};
 use berth::base::digest::Digest;
-use berth::base::limits::CONTROL_BYTES_MAX;
-use berth::wire::frame::{self, Frame, FrameType};
+use berth::wire::frame::{self, CONTROL_BYTES_MAX, Frame, FrameType};
 use berth::wire::message::{End, ErrorReply, Name, PutMode, VERSION};
 use berth::wire::{Reply, Request};
 use socket2::{Domain, SockRef, Socket, Type};

@@ -4,7 +4,6 @@ mod report;
 
 use super::dialogue::{self, Dialogue};
 use super::{AdminError, StatusArgs, print_json};
-use crate::base::limits::WATCH_INTERVAL;
 use crate::config::Config;
 use crate::wire::control::{ControlReply, ControlRequest};
 use report::{StatusReport, TerminalSize};
@@ -14,7 +13,10 @@ use signal_hook::consts::{SIGINT, SIGWINCH};
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// The refresh interval of `berthd status --watch`.
+const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
 pub(super) fn run(args: &StatusArgs, config: &Config) -> Result<(), AdminError> {
     let mut dialogue = Dialogue::demand(config)?;

@@ -3,9 +3,9 @@
 
 mod suspension;
 
+use crate::auth::scram::PASSWORD_BYTES_MAX;
 pub use suspension::Suspension;
 
-use crate::base::limits::PASSWORD_BYTES_MAX;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
 use rustix::io::Errno;

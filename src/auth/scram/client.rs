@@ -4,7 +4,7 @@ use super::{
     BASE64, Binding, ClientKeys, MessageAttributes, SALT_BYTES, ScramError, check_nonce, check_password, decode_key,
     hmac_sha256, random_nonce, xor,
 };
-use crate::base::limits::{SCRAM_ROUNDS_MAX, SCRAM_ROUNDS_MIN};
+use crate::auth::scram::{SCRAM_ROUNDS_MAX, SCRAM_ROUNDS_MIN};
 use base64::Engine;
 use sha2::{Digest, Sha256};
 use std::fmt;

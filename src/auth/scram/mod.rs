@@ -22,7 +22,6 @@ pub use client::{ClientExchange, ClientProved, Secret};
 pub use derivation::Derivation;
 pub use server::{ClientFirst, ServerExchange};
 
-use crate::base::limits::{PASSWORD_BYTES_MAX, SCRAM_RANDOM_BYTES, SCRAM_ROUNDS_MAX, SCRAM_ROUNDS_MIN};
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Serialize};
@@ -30,6 +29,18 @@ use sha2::{Digest, Sha256};
 use std::fmt;
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+/// A password as typed. A longer one is probably a file piped into the prompt.
+pub const PASSWORD_BYTES_MAX: usize = 1024;
+/// PBKDF2 rounds for new accounts (RFC 7677 asks for at least 4,096).
+pub const SCRAM_ROUNDS_DEFAULT: u32 = 100_000;
+/// The fewest rounds that the client accepts from a server and an account may have (RFC 7677, section
+/// 4).
+pub const SCRAM_ROUNDS_MIN: u32 = 4_096;
+/// The most rounds that the client computes: a few seconds on a small core.
+pub const SCRAM_ROUNDS_MAX: u32 = 5_000_000;
+/// Bytes of the salt and of each nonce.
+pub const SCRAM_RANDOM_BYTES: usize = 18;
 
 /// The channel binding of a login, so that it cannot be relayed.
 #[derive(Clone, Copy, PartialEq, Eq)]

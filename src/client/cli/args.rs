@@ -5,10 +5,15 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-use crate::base::limits::{RETRIES_DEFAULT, RETRIES_MAX};
 use crate::base::text::Escaped;
 use crate::config::PORT_DEFAULT;
 use crate::tls::Fingerprint;
+
+/// How often a client reconnects before something is transferred again. With the pauses below this
+/// takes about a minute and a half, in which a machine can reboot.
+const RETRIES_DEFAULT: u32 = 7;
+/// The largest number of retries that can be configured: more than a day.
+const RETRIES_MAX: u32 = 10_000;
 
 /// The word that stands in place of the server to manage named hosts.
 pub const HOST: &str = "host";

@@ -3,6 +3,7 @@
 //!
 //! A host may name a program to run (`password_command`), so a file that other users can write to is refused.
 
+use crate::base::virtual_path::NAME_BYTES_MAX;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
@@ -14,7 +15,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::atomic_file::{self, SECRET_FOLDER};
 use crate::base::json::Object;
-use crate::base::limits::NAME_BYTES_MAX;
 use crate::base::text::Escaped;
 use crate::client::cli::args::{HOST, LoginTarget};
 use crate::client::connection::state::{folder_of_user, lock_folder, replace};

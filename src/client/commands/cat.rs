@@ -3,7 +3,6 @@
 use serde_json::json;
 
 use super::{paths, refusal};
-use crate::base::limits::JSON_CONTENT_BYTES_MAX;
 use crate::base::text::{Escaped, Size, is_unprintable};
 use crate::base::virtual_path::VPath;
 use crate::client::connection::link::Link;
@@ -17,6 +16,10 @@ use crate::client::ui::output::Output;
 use crate::client::ui::progress::{Progress, Style};
 use crate::client::ui::summary::Summary;
 use crate::wire::message::Name;
+
+/// Content of a file that `cat --json` puts into one object, because readers hold an object in memory
+/// as a whole.
+const JSON_CONTENT_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 /// `cat PATH...`
 pub fn cat(session: &mut Session, words: &[Word]) -> Result<(), Failure> {

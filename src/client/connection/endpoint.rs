@@ -6,7 +6,6 @@ use std::time::Duration;
 use rustix::event::{Timespec, poll};
 
 use crate::auth::scram::{Binding, ClientKeys};
-use crate::base::limits::{RETRY_WAIT_FIRST, RETRY_WAIT_GROWTH, RETRY_WAIT_MAX, RETRY_WAIT_SECOND};
 use crate::base::text::Escaped;
 use crate::client::connection::link::Link;
 use crate::client::connection::login;
@@ -20,6 +19,16 @@ use crate::client::ui::output::Output;
 use crate::config::PORT_DEFAULT;
 use crate::wire::message::ErrorCode;
 use zeroize::Zeroizing;
+
+/// The longest pause before the first retry after a connection that transferred something. The network
+/// is up, and each round trip spent waiting is lost.
+const RETRY_WAIT_FIRST: Duration = Duration::from_millis(20);
+/// The longest pause before the second retry.
+const RETRY_WAIT_SECOND: Duration = Duration::from_millis(400);
+/// The factor for each further pause.
+const RETRY_WAIT_GROWTH: u32 = 4;
+/// The longest pause.
+const RETRY_WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// A server, an account and the keys to log in again. A clone makes a second connection to the same server.
 #[derive(Clone)]

@@ -1,6 +1,7 @@
 //! The source of the password: a file, the environment, a command or a prompt. It is never the command line,
 //! which other users can read. This module knows no server.
 
+use crate::auth::scram::PASSWORD_BYTES_MAX;
 use std::fs::{File, Metadata};
 use std::io::{IsTerminal, Read};
 use std::os::unix::fs::MetadataExt;
@@ -11,7 +12,6 @@ use std::process::{Child, Command, Stdio};
 use zeroize::Zeroizing;
 
 use crate::auth::password_prompt::HiddenInput;
-use crate::base::limits::{PASSWORD_BYTES_MAX, PASSWORD_OUTPUT_BYTES_MAX};
 use crate::base::text::Escaped;
 use crate::client::cli::args::Args;
 use crate::client::cli::destination::Destination;
@@ -19,6 +19,9 @@ use crate::client::error::{Failure, plain};
 use crate::client::files::local::shown;
 use crate::client::shell::advice;
 use crate::client::shell::interrupt::Interrupt;
+
+/// Output of a password command: the password, then notes that are kept with it.
+const PASSWORD_OUTPUT_BYTES_MAX: usize = 64 * 1024;
 
 /// Where the password comes from.
 #[derive(Clone)]

@@ -10,8 +10,11 @@ use rustix::io::Errno;
 use rustix::net::sockopt;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::base::limits::SILENCE_MAX;
 use crate::client::shell::interrupt::Stopped;
+
+/// A client that waits for a server and hears nothing for this long, not even a pong, treats the
+/// connection as lost. Half of the server's stall timeout.
+pub const SILENCE_MAX: Duration = Duration::from_secs(60);
 
 /// One connection. `send` and `recv` fail with `WouldBlock` instead of waiting.
 pub trait Stream {

@@ -4,14 +4,16 @@ use std::io::{self, IoSlice, Read, Write};
 use std::time::{Duration, Instant};
 
 use crate::auth::scram::Binding;
-use crate::base::limits::{CONTROL_BYTES_MAX_BEFORE_LOGIN, HANDSHAKE_TIMEOUT};
 use crate::base::text::Escaped;
 use crate::client::connection::stream::Stream;
 use crate::client::error::LinkError;
 use crate::client::shell::interrupt::{Interrupt, POLL_MAX};
 use crate::tls::{Pinning, Received, Sealed};
 use crate::wire::Reply;
-use crate::wire::frame::{self, Frame};
+use crate::wire::frame::{self, CONTROL_BYTES_MAX_BEFORE_LOGIN, Frame};
+
+/// How long a client waits for the server's part of the handshake.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A TLS client connection over the stream `P`.
 pub struct TlsStream<P: Stream> {

@@ -1,6 +1,7 @@
 //! Local files: the sources of uploads, and existing files at the destination of a download. This module knows
 //! no server.
 
+use crate::base::buffers::PIECE_BYTES;
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
@@ -12,7 +13,6 @@ use rustix::fs::OFlags;
 use sha2::{Digest as _, Sha256};
 
 use crate::base::digest::Digest;
-use crate::base::limits::PIECE_BYTES;
 use crate::base::text::Escaped;
 use crate::client::connection::state::FileStamp;
 use crate::client::error::Failure;

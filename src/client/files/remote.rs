@@ -1,12 +1,12 @@
 //! Remote listings and trees. The client accepts only single names from a server, and limits the
 //! memory for a listing, however long it is.
 
+use crate::base::memory::{LISTING_BYTES_MAX, LISTING_ENTRIES_MAX};
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use crate::base::limits::{LISTING_BYTES_MAX, LISTING_ENTRIES_MAX, NAME_BYTES_MAX, PATH_BYTES_MAX, TREE_BYTES_MAX};
 use crate::base::text::{Escaped, Size, shortened};
-use crate::base::virtual_path::VPath;
+use crate::base::virtual_path::{NAME_BYTES_MAX, PATH_BYTES_MAX, VPath};
 use crate::client::connection::incoming::Event;
 use crate::client::connection::link::Link;
 use crate::client::connection::session::Session;
@@ -14,6 +14,10 @@ use crate::client::error::{Failure, LinkError};
 use crate::client::files::spellings::Names;
 use crate::wire::message::{Entry, EntryKind, Name};
 use crate::wire::{Reply, Request};
+
+/// Bytes of paths that a client keeps of one tree or pattern. A million entries then take a few hundred
+/// megabytes, whatever the server lists.
+const TREE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// An entry of a remote tree.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,7 +6,6 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::base::limits::PART_BYTES_MIN;
 use crate::base::text::Size;
 use crate::client::connection::incoming::Event;
 use crate::client::connection::session::Session;
@@ -21,6 +20,9 @@ use crate::client::ui::hashing::Hashing;
 use crate::client::ui::progress::Progress;
 use crate::wire::message::ErrorCode;
 use crate::wire::{Reply, Request};
+
+/// A smaller download is fetched again from the start: looking for its partial file would take longer.
+const PART_BYTES_MIN: u64 = 8 * 1024;
 
 /// The downloads of one connection, in order.
 #[derive(Default)]

@@ -17,7 +17,6 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
-use crate::base::limits::SECOND_CONNECTION_BYTES;
 use crate::client::connection::endpoint::Endpoint;
 use crate::client::connection::link::Link;
 use crate::client::connection::session::Session;
@@ -30,6 +29,10 @@ use crate::client::transfer::pipeline::{Pipeline, Queue};
 use crate::client::transfer::upload::Uploader;
 use crate::client::ui::output::Output;
 use crate::client::ui::progress::{Progress, SharedProgress, Style};
+
+/// With two files of at least this size a second connection transfers in parallel. They take longer
+/// than the round trips of a login, on any link where those matter.
+const SECOND_CONNECTION_BYTES: u64 = 4 * 1024 * 1024;
 
 /// A callback that gets the result of each file. An error from it ends the transfers.
 type OnResult<'a> = &'a mut dyn FnMut(&mut Session, TransferResult) -> Result<(), Failure>;

@@ -1,5 +1,6 @@
 //! Standard output and its reader, which may be slow or may exit. This module knows no result formats.
 
+use crate::base::buffers::PIECE_BYTES;
 use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -9,7 +10,6 @@ use std::path::Path;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, OFlags};
 
-use crate::base::limits::PIECE_BYTES;
 use crate::client::error::Failure;
 use crate::client::shell::interrupt::Stopped;
 

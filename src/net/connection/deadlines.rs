@@ -1,10 +1,14 @@
 //! When a connection needs a turn without an event, and when its peer is too slow.
 
 use super::Connection;
-use crate::base::limits::{HALF_CLOSED_STALL, LINGER};
 use crate::config::Timeouts;
+use crate::net::connection::LINGER;
 use crate::session::Phase;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// How long a client that has closed its control connection may read nothing of a download: it may be
+/// gone without a notice on its data connection.
+const HALF_CLOSED_STALL: Duration = Duration::from_secs(10);
 
 impl Connection {
     /// Returns when the connection needs a turn even without an event.

@@ -8,7 +8,9 @@
 //! | `hang_up` | none | closed by the caller |
 
 use super::{AfterTurn, Connection};
-use crate::base::limits::{FLUSH_BUDGET_MIN, INPUT_BYTES_FIRST, LINGER};
+use crate::base::budget::FLUSH_BUDGET_MIN;
+use crate::base::buffers::INPUT_BYTES_FIRST;
+use crate::net::connection::LINGER;
 use crate::net::transport::Moved;
 use crate::protocol::data_connection::DataConnection;
 use crate::session::{Service, SessionError};

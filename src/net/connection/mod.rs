@@ -12,8 +12,8 @@ use super::data_socket::DataSocket;
 use super::rate_limits::RateLimiter;
 use super::scheduler::Priority;
 use super::transport::Transport;
+use crate::base::budget::{FLUSH_BUDGET_MIN, TURN_BUDGET};
 use crate::base::buffers::{Budget, IoBuffers};
-use crate::base::limits::{FLUSH_BUDGET_MIN, ROUNDS_PER_TURN, TURN_BUDGET};
 use crate::base::memory::SmallBuffers;
 use crate::protocol::admin::query::{Query, QueryResult};
 use crate::protocol::data_connection::DataConnection;
@@ -24,7 +24,13 @@ use crate::store::syncer::Synced;
 use std::io;
 use std::net::IpAddr;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// How often one turn of a session with a data connection may fill, step and send on both sockets while
+/// little moves there. A small file takes this many from connection to end.
+const ROUNDS_PER_TURN: usize = 5;
+/// How long a closed session may take to read its last reply.
+pub const LINGER: Duration = Duration::from_secs(5);
 
 /// What a connection needs after a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

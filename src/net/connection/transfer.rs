@@ -1,8 +1,7 @@
 //! Moves bytes between the socket and the buffers, within the rate limits.
 
 use super::Connection;
-use crate::base::buffers::SendBuffer;
-use crate::base::limits::INPUT_BYTES_FIRST;
+use crate::base::buffers::{INPUT_BYTES_FIRST, SendBuffer};
 use crate::net::transport::{Channel, Moved};
 use crate::session::{Service, SessionError};
 use std::io;

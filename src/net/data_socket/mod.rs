@@ -6,7 +6,6 @@ mod transfer;
 mod verify;
 
 use crate::base::buffers::{IoBuffers, ReceiveBuffer};
-use crate::base::limits::{DATA_ACCEPTS_PER_TURN, FTP_DISCARDED_BYTES_MAX};
 use crate::net::transport::{FtpTlsSettings, Transport};
 use crate::protocol::data_connection::{ConnectionStage, DataConnection, Failure, Security};
 use crate::tls::Resumption;
@@ -17,6 +16,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
+
+/// Connections to one passive port that one turn examines.
+pub(super) const DATA_ACCEPTS_PER_TURN: usize = 8;
+/// How many bytes of a refused upload are dropped, so that the client reads the reply: curl and ftplib read it after
+/// their last byte. Other servers reset the connection at once.
+const FTP_DISCARDED_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
 /// The state machine of a data connection.
 pub(super) struct DataSocket {

@@ -1,8 +1,8 @@
 //! Sets up a data connection: listens, accepts and connects.
 
 use super::{DataSocket, SocketState};
-use crate::base::limits::{DATA_ACCEPTS_PER_TURN, DATA_PORT_TRIES};
 use crate::logging::{self, STDERR};
+use crate::net::data_socket::DATA_ACCEPTS_PER_TURN;
 use crate::net::listeners::is_of_one_connection;
 use crate::protocol::data_connection::Failure;
 use crate::session::origin::Origin;
@@ -13,6 +13,9 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::ops::RangeInclusive;
 use std::time::Instant;
+
+/// Ports of a range that one turn tries.
+const DATA_PORT_TRIES: u32 = 64;
 
 /// A prime, so that every port of a short range is tried.
 const DATA_PORT_STRIDE: u32 = 7919;

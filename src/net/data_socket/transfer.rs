@@ -1,8 +1,7 @@
 //! Moves bytes between the kernel and the buffers of an open data connection.
 
 use super::{DataSocket, Open, SocketState};
-use crate::base::buffers::{ReceiveBuffer, SpliceSource};
-use crate::base::limits::{INPUT_BYTES_FIRST, STORE_BYTES_MIN};
+use crate::base::buffers::{INPUT_BYTES_FIRST, ReceiveBuffer, STORE_BYTES_MIN, SpliceSource};
 use crate::net::transport::Moved;
 use crate::protocol::data_connection::Failure;
 use std::io;

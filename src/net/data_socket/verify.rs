@@ -6,7 +6,7 @@
 
 use super::{DataSocket, SocketState};
 use crate::base::buffers::IoBuffers;
-use crate::base::limits::DATA_ACCEPTS_PER_TURN;
+use crate::net::data_socket::DATA_ACCEPTS_PER_TURN;
 use crate::net::transport::Transport;
 use crate::protocol::data_connection::Failure;
 use crate::tls::Resumption;

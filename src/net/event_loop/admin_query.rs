@@ -1,7 +1,7 @@
 //! Answers admin queries about all connections of the network.
 
 use super::{EventLoop, Slot};
-use crate::base::limits::SURVEY_SLOTS_PER_TURN;
+use crate::protocol::admin::SURVEY_SLOTS_PER_TURN;
 use crate::protocol::admin::query::{Query, QueryJob, QueryResult, Selector, SessionRow};
 use crate::session::{Session, SessionError};
 use std::time::Instant;

@@ -30,7 +30,6 @@ use super::slow_turn_log::SlowTurnLog;
 use super::timers::Timers;
 use super::transport::TlsPolicy;
 use crate::base::histogram::Histogram;
-use crate::base::limits::EVENTS_PER_POLL;
 use crate::config::{FtpConfig, Limits, Timeouts};
 use crate::session::origin::Origin;
 use crate::session::{Service, SessionError};
@@ -43,6 +42,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use turns::guarded;
+
+/// Readiness events taken from one poll.
+const EVENTS_PER_POLL: usize = 1024;
 
 /// The waker of the sync workers.
 pub const WAKER: Token = Token(0);

@@ -12,10 +12,22 @@ mod sharing;
 #[cfg(test)]
 mod tests;
 
-use crate::base::limits::{ASKING_PER_ROUND, ROUND_TIME, STRANGERS_PER_ROUND, TURNS_PER_ROUND};
 pub use sharing::Owner;
 use sharing::Sharing;
 use std::time::Duration;
+
+/// Turns of busy connections between two polls. A small request that arrives meanwhile waits for no
+/// more than these: 0.5 ms if each hashes a whole piece.
+const TURNS_PER_ROUND: usize = 2;
+/// Turns of woken connections between two polls. Busy connections get as many, so woken ones take at
+/// most half of the turns.
+pub const ASKING_PER_ROUND: usize = 16;
+/// No turn of a user begins later than this after a poll, because another connection may have become
+/// ready.
+pub const ROUND_TIME: Duration = Duration::from_micros(500);
+/// Turns of unauthenticated connections between two polls if no other connection wants one; otherwise
+/// one.
+pub const STRANGERS_PER_ROUND: usize = 4;
 
 /// Why a connection wants a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,12 +6,15 @@
 //! The connections of an owner are a linked list through their slots, so a turn allocates nothing.
 
 use super::{PRIORITIES, Priority};
-use crate::base::limits::OWNER_DEBT_MAX;
 use crate::session::origin::Origin;
 use slab::Slab;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::time::Duration;
+
+/// A user whose turns took far longer than others' is held back until the others have caught up, but
+/// for at most this for each of them: a user that met a slow disk once is not shut out.
+pub(super) const OWNER_DEBT_MAX: Duration = Duration::from_millis(100);
 
 /// The owner of connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]

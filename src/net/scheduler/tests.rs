@@ -1,7 +1,8 @@
 //! Scheduler counted and timed by a clock that the tests set.
 
 use super::*;
-use crate::base::limits::{OWNER_DEBT_MAX, ROUND_TIME};
+use crate::net::scheduler::sharing::OWNER_DEBT_MAX;
+use crate::net::scheduler::{ASKING_PER_ROUND, ROUND_TIME, STRANGERS_PER_ROUND};
 use crate::session::origin::Origin;
 
 const SHORT: Duration = Duration::from_micros(10);

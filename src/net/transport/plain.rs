@@ -3,8 +3,7 @@
 use super::Moved;
 use super::moved;
 use super::socket::Socket;
-use crate::base::buffers::{FileRange, Piece, SendBuffer};
-use crate::base::limits::PIECE_BYTES;
+use crate::base::buffers::{FileRange, PIECE_BYTES, Piece, SendBuffer};
 use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
 use std::io::{self, Write};

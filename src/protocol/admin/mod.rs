@@ -6,9 +6,9 @@ pub mod query;
 mod status;
 
 use crate::account::AccountName;
+use crate::base::budget::ENTRY_COST;
 use crate::base::buffers::{Budget, IoBuffers};
 use crate::base::json::read_object;
-use crate::base::limits::{CONTROL_BYTES_MAX, ENTRY_COST};
 use crate::base::text::{Escaped, shortened};
 use crate::protocol::{Protocol, Sockets};
 use crate::session::home_check::{HomeCheck, HomeCheckMode, HomeCheckStep};
@@ -18,11 +18,14 @@ use crate::store::ledger::{QuotaLimits, QuotaState};
 use crate::store::usage::Usage;
 use crate::wire::Frame;
 use crate::wire::control::{AccountUsage, AuditMode, ControlReply, ControlRequest, UnexaminedEntry};
-use crate::wire::frame::{self, FrameType};
+use crate::wire::frame::{self, CONTROL_BYTES_MAX, FrameType};
 use kick::Kick;
 use query::{Query, QueryResult};
 use status::Status;
 use std::time::Instant;
+
+/// Connections that the loop examines in one turn for an admin query: about ten microseconds.
+pub const SURVEY_SLOTS_PER_TURN: usize = 128;
 
 /// One connection of an administrator.
 #[derive(Default)]
@@ -227,7 +230,6 @@ fn reply(buffers: &mut IoBuffers, id: u32, reply: &ControlReply) {
 mod tests {
     use super::*;
     use crate::account::Accounts;
-    use crate::base::limits::{OUTPUT_BYTES_HIGH, PATH_BYTES_MAX, SURVEY_SLOTS_PER_TURN, TURN_BUDGET};
     use crate::base::virtual_path::VPath;
     use crate::config::Config;
     use crate::protocol::admin::query::{QueryJob, SessionRow};

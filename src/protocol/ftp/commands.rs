@@ -6,7 +6,7 @@ use super::command::{Command, Epsv, Opts};
 use super::parse_error::ParseError;
 use super::transfer::{Form, UploadCommand};
 use super::{Ftp, FtpContext, Hashed, NotBegun, Passive, reply};
-use crate::base::limits::PATH_COMPONENT_COST;
+use crate::base::budget::PATH_COMPONENT_COST;
 use crate::base::virtual_path::VPath;
 use crate::protocol::Protocol;
 use crate::session::{CountedSession, SessionError};

@@ -4,8 +4,9 @@ use super::line::Taken;
 use super::queue::LookAhead;
 use super::table::{self, Allowed};
 use super::{Activity, Ftp, FtpContext, NotBegun, PendingArguments, REPLY_CLOSING, foreign};
-use crate::base::limits::{FTP_LINE_BYTES_MAX, REQUEST_COST};
+use crate::base::budget::REQUEST_COST;
 use crate::protocol::Protocol;
+use crate::protocol::ftp::line::FTP_LINE_BYTES_MAX;
 use crate::session::SessionError;
 
 /// Cost of a line that is examined ahead of its turn.

@@ -2,7 +2,7 @@
 
 use super::command::Epsv;
 use super::{Ftp, FtpContext, Passive, address};
-use crate::base::limits::FTP_DATA_PORT_MIN;
+use crate::config::defaults::FTP_DATA_PORT_MIN;
 use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 
 impl Ftp {

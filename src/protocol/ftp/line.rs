@@ -3,7 +3,11 @@
 //! hold: one that was sent, or a Telnet command within the argument.
 
 use crate::base::buffers::ReceiveBuffer;
-use crate::base::limits::FTP_LINE_BYTES_MAX;
+use crate::base::virtual_path::PATH_BYTES_MAX;
+
+/// A command line with its end: a command, its arguments and the longest path, with space for a name in
+/// which Telnet doubles some bytes. It fits the first receive buffer.
+pub const FTP_LINE_BYTES_MAX: usize = PATH_BYTES_MAX + 1024;
 
 /// The result of looking for a line.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -42,8 +42,26 @@ use queue::CommandQueue;
 use state::{Activity, ControlState, DataRules, Hashed, Passive, PendingArguments, Reuse};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use table::Row;
+
+/// After the end of data, the control connection must stay open for 1/N of the upload's duration.
+/// Otherwise the part that a killed client sent would be taken for the whole file.
+pub const FTP_END_GRACE_SHARE: u32 = 64;
+/// The least grace period for an upload of `RESUME_BYTES_MIN` or more. When a client is killed, the
+/// kernel often closes its data connection first and, on a busy machine, the control connection some
+/// time later.
+pub const FTP_END_GRACE_LARGE: Duration = Duration::from_millis(20);
+/// The least time between the first and the last reply to a download, unless the client closes its side
+/// of the data connection before. aria2 closes that first, slowly on a busy machine; if it finds both
+/// replies at once, it waits for the second for ever.
+pub const FTP_REPLIES_APART: Duration = Duration::from_millis(500);
+/// A client that keeps its side open until it has the last reply would wait that long for each small
+/// file. After two such downloads in a row, each further one waits half as long, down to this.
+pub const FTP_REPLIES_APART_MIN: Duration = Duration::from_millis(20);
+/// The longest grace period: users do not notice it, and even a busy machine has closed both
+/// connections by then.
+pub const FTP_END_GRACE_MAX: Duration = Duration::from_millis(50);
 
 /// One FTP session.
 pub struct Ftp {

@@ -1,7 +1,9 @@
 //! The errors of a malformed line, and the replies to them.
 
-use crate::base::limits::FTP_VERB_BYTES_MAX;
 use crate::base::text::{Escaped, shortened};
+
+/// How much of an unknown command a reply repeats.
+const FTP_VERB_BYTES_MAX: usize = 32;
 
 /// Why a line is malformed.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use super::listing::Facts;
 use super::parse_error::ParseError;
 use super::permissions::Permissions;
 use super::time;
-use crate::base::limits::PASSWORD_BYTES_MAX;
+use crate::auth::scram::PASSWORD_BYTES_MAX;
 use zeroize::Zeroizing;
 
 /// A space without text is the current folder; no space is an error.

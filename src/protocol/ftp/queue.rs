@@ -157,7 +157,7 @@ mod tests {
     fn a_word_within_a_line_that_is_too_long_is_no_command() {
         let (mut input, mut queue) = (ReceiveBuffer::default(), CommandQueue::default());
         put(&mut input, b"NOOP\r\n");
-        put(&mut input, &vec![b'a'; crate::base::limits::FTP_LINE_BYTES_MAX + 3]);
+        put(&mut input, &vec![b'a'; FTP_LINE_BYTES_MAX + 3]);
         while queue.look_ahead(&mut input, true).is_some() {}
         put(&mut input, b"ABOR\r\nQUIT\r\n");
         while queue.look_ahead(&mut input, true).is_some() {}

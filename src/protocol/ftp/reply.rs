@@ -1,10 +1,12 @@
 //! Replies in the form of RFC 959 section 4.2: a code and text on one line or several, whatever bytes a
 //! name holds. The only mapping from session errors to FTP codes.
 
-use crate::base::limits::FTP_SUBJECT_BYTES_MAX;
 use crate::base::text::shortened;
 use crate::base::virtual_path::VPath;
 use crate::session::SessionError;
+
+/// How much of a path a reply repeats: some clients fail at a line of 2 KiB.
+const FTP_SUBJECT_BYTES_MAX: usize = 1024;
 
 /// Appends a reply on one line.
 pub fn put(out: &mut Vec<u8>, code: u16, text: impl AsRef<[u8]>) {

@@ -1,7 +1,6 @@
 //! Maps session types to wire types: entries, paths, errors.
 
 use crate::base::buffers::IoBuffers;
-use crate::base::limits::ERROR_MESSAGE_BYTES_MAX;
 use crate::base::text::{Escaped, shortened};
 use crate::base::virtual_path::VPath;
 use crate::session::SessionError;
@@ -10,7 +9,7 @@ use crate::store::meta::{Kind, Meta, Seen};
 use crate::store::staging::KeptUpload;
 use crate::wire::ErrorCode;
 use crate::wire::frame::{self, FrameType};
-use crate::wire::message::{Entry, EntryKind, ErrorReply, MessageError, Name, Partial};
+use crate::wire::message::{ERROR_MESSAGE_BYTES_MAX, Entry, EntryKind, ErrorReply, MessageError, Name, Partial};
 
 pub(super) fn vpath(name: &Name) -> Result<VPath, ErrorReply> {
     name.to_vpath().map_err(|error| ErrorReply {

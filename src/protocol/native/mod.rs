@@ -12,7 +12,6 @@ mod transfers;
 
 use crate::auth::scram::Binding;
 use crate::base::buffers::{Budget, IoBuffers};
-use crate::base::limits::ERROR_MESSAGE_BYTES_MAX_BEFORE_LOGIN;
 use crate::base::text::shortened;
 use crate::base::virtual_path::VPath;
 use crate::protocol::{Protocol, Sockets};
@@ -20,7 +19,7 @@ use crate::session::state::StateName;
 use crate::session::{Phase, Service, Session, SessionError};
 use crate::store::syncer::Synced;
 use crate::wire::frame::{self, FrameType};
-use crate::wire::message::ErrorReply;
+use crate::wire::message::{ERROR_MESSAGE_BYTES_MAX_BEFORE_LOGIN, ErrorReply};
 use crate::wire::{ErrorCode, Reply, WireError};
 use mapping::{error_reply, malformed, put};
 use pipeline::{DecodedRequest, PendingRequest, Pipeline};

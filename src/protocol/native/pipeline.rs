@@ -1,10 +1,18 @@
 //! Decoded requests that wait for their turn. Looking ahead lets a cancel overtake them; the bounds
 //! limit the memory of a peer's queue.
 
-use crate::base::limits::{IN_FLIGHT_BEFORE_LOGIN, IN_FLIGHT_MAX, PIPELINE_BYTES_FIRST, PIPELINE_BYTES_MAX};
+use crate::base::buffers::INPUT_BYTES_FIRST;
 use crate::wire::Request;
-use crate::wire::message::MessageError;
+use crate::wire::message::{IN_FLIGHT_MAX, MessageError};
 use std::collections::VecDeque;
+
+/// Requests decoded ahead of the running one, in bytes of their frames. Bounds what a peer can queue in
+/// a session beyond its input.
+pub const PIPELINE_BYTES_MAX: usize = 128 * 1024;
+/// Requests in flight before login: a login sends one at a time.
+pub const IN_FLIGHT_BEFORE_LOGIN: usize = 2;
+/// Requests decoded ahead by a session without memory for a large input, in bytes.
+const PIPELINE_BYTES_FIRST: usize = INPUT_BYTES_FIRST;
 
 /// A request in the queue.
 pub(super) struct PendingRequest {

@@ -2,12 +2,12 @@
 
 use super::mapping::{error_reply, malformed, put};
 use super::{Native, NativeContext, Payload, ProtocolViolation, RequestStage, Running};
+use crate::base::buffers::STORE_BYTES_MIN;
 use crate::base::json::read_object;
-use crate::base::limits::{CONTROL_BYTES_MAX, CONTROL_BYTES_MAX_BEFORE_LOGIN, STORE_BYTES_MIN};
 use crate::protocol::native::pipeline::{Bounds, DecodedRequest};
 use crate::session::SessionError;
 use crate::wire::Reply;
-use crate::wire::frame::{self, Frame, FrameType};
+use crate::wire::frame::{self, CONTROL_BYTES_MAX, CONTROL_BYTES_MAX_BEFORE_LOGIN, Frame, FrameType};
 use crate::wire::message::{End, ErrorReply, MessageError};
 
 impl Native {

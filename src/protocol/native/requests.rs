@@ -3,7 +3,8 @@
 use super::mapping::{at, entry, error_reply, listed_entry, malformed, partial, vpath};
 use super::{Native, NativeContext, RequestStage, Running};
 use crate::base::attributes::WantedMode;
-use crate::base::limits::{CONTROL_BYTES_MAX, DATA_BYTES_MAX, IN_FLIGHT_MAX, PATH_COMPONENT_COST, REQUEST_COST};
+use crate::base::budget::{PATH_COMPONENT_COST, REQUEST_COST};
+use crate::base::buffers::DATA_BYTES_MAX;
 use crate::base::text::Escaped;
 use crate::base::virtual_path::VPath;
 use crate::protocol::Protocol;
@@ -13,8 +14,9 @@ use crate::session::login::LoginProgress;
 use crate::session::task::TaskStep;
 use crate::session::upload::{Length, UploadPlan, UploadStart};
 use crate::session::{CountedSession, SessionError};
+use crate::wire::frame::CONTROL_BYTES_MAX;
 use crate::wire::message::{
-    ErrorReply, MessageError, Name, PERMISSIONS_FEATURE, PutMode, QuotaReport, VERSION, WireLimits,
+    ErrorReply, IN_FLIGHT_MAX, MessageError, Name, PERMISSIONS_FEATURE, PutMode, QuotaReport, VERSION, WireLimits,
 };
 use crate::wire::{ErrorCode, Reply, Request};
 

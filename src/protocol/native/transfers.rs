@@ -2,13 +2,17 @@
 
 use super::mapping::put;
 use super::{Native, NativeContext, RequestStage};
-use crate::base::limits::{DATA_BYTES_MAX, PREFIX_COMPARED_PER_SECOND_MIN};
+use crate::base::buffers::DATA_BYTES_MAX;
 use crate::session::SessionError;
 use crate::session::download::{DownloadHeader, Fetched};
 use crate::wire::Reply;
 use crate::wire::frame::{self, FrameType, HEADER_BYTES};
 use crate::wire::message::End;
 use std::time::Duration;
+
+/// The slowest rate at which a client reads and hashes the stored part of a resumed upload, in bytes a
+/// second. During that time its pings extend the stall timeout.
+const PREFIX_COMPARED_PER_SECOND_MIN: u64 = 8 * 1024 * 1024;
 
 impl Native {
     pub(super) fn prepare_upload(&mut self, id: u32, turn: &mut NativeContext) -> Result<bool, SessionError> {

@@ -4,14 +4,14 @@ mod append_base;
 mod commit;
 mod plan;
 
+use crate::base::upload_id::RESUME_BYTES_MIN;
 pub use commit::Commit;
 pub use plan::{Length, Stored, UploadPlan, UploadStart};
 
 use super::error::SessionError;
 use super::task::hash_range;
-use crate::base::buffers::{Budget, SpliceSource};
+use crate::base::buffers::{Budget, PIECE_BYTES, SpliceSource};
 use crate::base::digest::Digest;
-use crate::base::limits::{PIECE_BYTES, RESUME_BYTES_MIN, UNCOUNTED_BYTES_MAX};
 use crate::config::SyncPolicy;
 use crate::store::home::Home;
 use crate::store::staging::Staged;
@@ -22,6 +22,9 @@ use commit::CommitStep;
 use sha2::{Digest as _, Sha256};
 use std::rc::Rc;
 use std::time::Instant;
+
+/// An upload that has written less is not counted: it is synced at its end, which comes soon.
+const UNCOUNTED_BYTES_MAX: u64 = 64 * 1024;
 
 /// An upload that is being received.
 pub struct Upload {

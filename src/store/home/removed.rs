@@ -1,10 +1,9 @@
 //! Files that lose their last name: a worker closes them, because the last close frees their space.
 
 use super::{Home, folder_id};
-use crate::base::limits::SLOW_CLOSE_BYTES;
-use crate::store::StoreError;
 use crate::store::meta::{Kind, Meta};
 use crate::store::syncer::Disk;
+use crate::store::{SLOW_CLOSE_BYTES, StoreError};
 use rustix::fs::{Mode, OFlags};
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};

@@ -17,7 +17,6 @@ use super::StoreError;
 use super::count::{Count, Counted, Unseen};
 use super::usage::{InodeId, Usage};
 use crate::base::buffers::Budget;
-use crate::base::limits::RECOUNT_AFTER;
 use crate::base::text::Size;
 use nameless::OpenFiles;
 use std::cell::{Cell, RefCell};
@@ -25,6 +24,10 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+/// A home without sessions is counted again once its last count is this old.
+pub const RECOUNT_AFTER: Duration = Duration::from_secs(5 * 60);
 
 /// The limits of an account; `None` is no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

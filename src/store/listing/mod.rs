@@ -4,20 +4,25 @@
 
 mod order;
 
+use crate::base::budget::ENTRY_COST;
+use crate::store::listing::order::LISTING_RUN_ENTRIES;
 pub use order::{Order, SortBy};
 
 use super::StoreError;
 use super::meta::{Kind, Seen};
 use super::names::STAGING;
 use crate::base::buffers::Budget;
-use crate::base::limits::{ENTRY_COST, LISTING_BYTES_MAX, LISTING_ENTRIES_MAX, LISTING_RUN_ENTRIES};
-use crate::base::memory::Charge;
+use crate::base::memory::{Charge, LISTING_BYTES_MAX, LISTING_ENTRIES_MAX};
 use order::RunHead;
 use rustix::fs::{AtFlags, Dir, FileType};
 use std::collections::BinaryHeap;
 use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
+
+/// A page ends once its names exceed this, so that its frame stays under `CONTROL_BYTES_MAX` even
+/// when each byte of a name is escaped.
+pub const PAGE_BYTES_TARGET: usize = 6 * 1024;
 
 /// A running listing.
 pub struct Listing {

@@ -1,13 +1,16 @@
 //! The order of a listing, and the metadata it needs.
 
 use super::{Listing, Run, StoreError};
+use crate::base::budget::ENTRY_COST;
 use crate::base::buffers::Budget;
-use crate::base::limits::ENTRY_COST;
 use crate::store::meta::Meta;
 use rustix::fs::AtFlags;
 use std::cmp::Ordering;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
+
+/// Entries read and sorted together. The sorted runs are merged as pages are produced.
+pub(super) const LISTING_RUN_ENTRIES: usize = 1024;
 
 /// The order of the entries of a folder.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -156,7 +159,6 @@ fn stays_inside(depth: usize, target: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::limits::LISTING_RUN_ENTRIES;
     use crate::base::memory::Charge;
     use crate::store::listing::ListingStep;
     use std::fs::File;

@@ -5,17 +5,22 @@
 //! through a crash of the server; others get a record when they are interrupted.
 
 use super::record::{KeptUpload, Record, read_record};
+use crate::base::budget::ENTRY_COST;
 use crate::base::buffers::Budget;
-use crate::base::limits::{ENTRY_COST, PAGE_BYTES_TARGET, PARTIALS_PER_HOME_MAX, RECORD_COST};
 use crate::base::memory::Charge;
 use crate::base::upload_id::UploadId;
 use crate::store::StoreError;
 use crate::store::home::Home;
+use crate::store::listing::PAGE_BYTES_TARGET;
 use crate::store::meta::Meta;
 use crate::store::names::{RECORD_SUFFIX, part_name};
+use crate::store::staging::PARTIALS_PER_HOME_MAX;
 use rustix::fs::{AtFlags, Dir};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
+
+/// Cost of reading the record of a partial upload: open, read, parse and close a small file.
+const RECORD_COST: u64 = 32 * 1024;
 
 impl Home {
     /// Records that an upload was interrupted, whose part has this change time. Above the maximum the

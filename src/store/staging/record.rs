@@ -1,6 +1,6 @@
 //! The record of an upload, which makes it resumable after its session ends.
 
-use crate::base::limits::SMALL_FILE_BYTES_MAX;
+use crate::base::atomic_file::SMALL_FILE_BYTES_MAX;
 use crate::base::upload_id::UploadId;
 use crate::store::StoreError;
 use crate::store::names::{NEW_RECORD_SUFFIX, record_name};

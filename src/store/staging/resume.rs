@@ -5,8 +5,8 @@ use super::Staged;
 use super::inode::{InodeLocation, check_target};
 use super::record::{KeptRecord, Record, read_record};
 use crate::base::attributes::set_mtime;
-use crate::base::limits::{CUT_BYTES_PER_TURN, RESUME_BYTES_MIN};
-use crate::base::upload_id::UploadId;
+use crate::base::buffers::PIECE_BYTES;
+use crate::base::upload_id::{RESUME_BYTES_MIN, UploadId};
 use crate::base::virtual_path::VPath;
 use crate::store::StoreError;
 use crate::store::file_systems::is_refusal;
@@ -14,6 +14,7 @@ use crate::store::home::Home;
 use crate::store::meta::{Kind, Meta, meta_of};
 use crate::store::names::{FULL_DISK_MTIME_NS, part_name};
 use crate::store::open_file::OpenFile;
+use crate::store::staging::CUT_BYTES_PER_TURN;
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 use std::fs::File;
@@ -214,7 +215,7 @@ fn copy_through_memory(source: &File, to: &File, at: u64, most: usize) -> Result
 }
 
 /// Bytes that are copied through memory at once.
-const MEMORY_PIECE_BYTES: usize = crate::base::limits::PIECE_BYTES;
+const MEMORY_PIECE_BYTES: usize = PIECE_BYTES;
 
 impl Home {
     /// Returns whether the upload `id` is running.

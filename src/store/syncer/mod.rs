@@ -29,6 +29,14 @@ use std::time::{Duration, Instant};
 use unsynced::{Holder, Holders};
 use workers::Workers;
 
+/// Written and unsynced bytes of one upload, above which its input is not read.
+pub const UNSYNCED_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Unsynced bytes of all uploads to one file system. An account below its share is not held back by
+/// accounts above theirs.
+pub const UNSYNCED_BYTES_MAX_TOTAL: u64 = 64 * 1024 * 1024;
+/// A sync is started whenever this much has been written since the last one.
+pub const SYNC_STEP_BYTES: u64 = 8 * 1024 * 1024;
+
 /// Names one job, so that the result for an upload that has ended is not taken for another's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(u64);
@@ -276,7 +284,6 @@ impl Syncer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::limits::{SYNC_STEP_BYTES, UNSYNCED_BYTES_MAX_TOTAL};
     use std::sync::Mutex;
 
     const PATIENCE: Duration = Duration::from_secs(30);

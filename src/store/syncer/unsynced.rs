@@ -3,7 +3,7 @@
 
 use super::Ticket;
 use super::workers::Disk;
-use crate::base::limits::{SYNC_STEP_BYTES, UNSYNCED_BYTES_MAX, UNSYNCED_BYTES_MAX_TOTAL};
+use crate::store::syncer::{SYNC_STEP_BYTES, UNSYNCED_BYTES_MAX, UNSYNCED_BYTES_MAX_TOTAL};
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::fs::File;

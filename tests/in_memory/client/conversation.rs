@@ -3,10 +3,9 @@
 
 use super::scripted_server::{Answers, Seen, Stage, link_to};
 use berth::auth::scram::Binding;
-use berth::base::limits::IN_FLIGHT_MAX;
 use berth::client::connection::login;
 use berth::client::error::Failure;
-use berth::wire::message::{Entry, EntryKind, ErrorCode, WireLimits};
+use berth::wire::message::{Entry, EntryKind, ErrorCode, IN_FLIGHT_MAX, WireLimits};
 use berth::wire::{Reply, Request};
 
 fn hello() -> Reply {

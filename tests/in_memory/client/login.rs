@@ -6,15 +6,14 @@ use std::rc::Rc;
 use std::sync::OnceLock;
 
 use super::scripted_server::{Answers, Seen, link_to};
-use berth::auth::scram::{Binding, ClientFirst, ServerExchange, Verifier};
+use berth::auth::scram::{Binding, ClientFirst, SCRAM_ROUNDS_MAX, SCRAM_ROUNDS_MIN, ServerExchange, Verifier};
 use berth::base::digest::Digest;
-use berth::base::limits::{IN_FLIGHT_MAX, SCRAM_ROUNDS_MAX, SCRAM_ROUNDS_MIN};
 use berth::base::virtual_path::VPath;
 use berth::client::connection::incoming::Event;
 use berth::client::connection::link::Link;
 use berth::client::connection::login;
 use berth::client::error::Failure;
-use berth::wire::message::{ErrorCode, WireLimits};
+use berth::wire::message::{ErrorCode, IN_FLIGHT_MAX, WireLimits};
 use berth::wire::{Reply, Request};
 
 const PASSWORD: &str = "correct horse";

@@ -3,16 +3,31 @@
 use crate::support::protocol_document::{Sender, Shown, TEXT, example, examples, headings, section, table, unhex};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use berth::account::AccountName;
-use berth::auth::scram::{Binding, ClientExchange, ClientFirst, check_password, hmac_sha256};
+use berth::account::{ACCOUNT_NAME_BYTES_MAX, AccountName};
+use berth::auth::scram::{
+    Binding, ClientExchange, ClientFirst, PASSWORD_BYTES_MAX, SCRAM_ROUNDS_MAX, SCRAM_ROUNDS_MIN, check_password,
+    hmac_sha256,
+};
+use berth::base::buffers::DATA_BYTES_MAX;
 use berth::base::digest::Digest;
-use berth::base::limits::*;
-use berth::base::upload_id::UploadId;
-use berth::base::virtual_path::VPath;
+use berth::base::memory::{LISTING_BYTES_MAX, LISTING_ENTRIES_MAX};
+use berth::base::upload_id::{RESUME_BYTES_MIN, UploadId};
+use berth::base::virtual_path::{NAME_BYTES_MAX, PATH_BYTES_MAX, VPath};
+use berth::config::defaults::{
+    DRAIN_TIMEOUT_DEFAULT, IDLE_TIMEOUT_DEFAULT, LOGIN_TIMEOUT_DEFAULT, LOGIN_TRIES_DEFAULT, PARTIAL_EXPIRY_DEFAULT,
+    STALL_TIMEOUT_DEFAULT,
+};
+use berth::net::connection::LINGER;
+use berth::protocol::native::pipeline::{IN_FLIGHT_BEFORE_LOGIN, PIPELINE_BYTES_MAX};
 use berth::session::login_guard::{LOGIN_DELAY_FIRST, LOGIN_DELAY_MAX, LOGIN_FAILURE_MEMORY};
-use berth::wire::frame::{self, Frame, FrameType, HEADER_BYTES, PING_BYTES_MAX};
+use berth::session::task::PAGE_ENTRIES_MAX;
+use berth::store::staging::PARTIALS_PER_HOME_MAX;
+use berth::wire::frame::{
+    self, CONTROL_BYTES_MAX, CONTROL_BYTES_MAX_BEFORE_LOGIN, Frame, FrameType, HEADER_BYTES, PING_BYTES_MAX,
+};
 use berth::wire::message::{
-    End, Entry, EntryKind, ErrorCode, ErrorReply, Partial, PutMode, QuotaReport, VERSION, WireLimits,
+    ERROR_MESSAGE_BYTES_MAX, End, Entry, EntryKind, ErrorCode, ErrorReply, IN_FLIGHT_MAX, Partial, PutMode,
+    QuotaReport, VERSION, WireLimits,
 };
 use berth::wire::{Reply, Request};
 use serde::Serialize;

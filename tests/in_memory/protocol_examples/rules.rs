@@ -1,18 +1,17 @@
 //! Rules of the document that the server once broke.
 
 use crate::support::in_memory::{Peer, Server};
+use berth::base::budget::FLUSH_BUDGET_MIN;
 use berth::base::digest::Digest;
-use berth::base::limits::{
-    CONTROL_BYTES_MAX, ERROR_MESSAGE_BYTES_MAX, FLUSH_BUDGET_MIN, NAME_BYTES_MAX, PATH_BYTES_MAX, RESUME_BYTES_MIN,
-};
-use berth::base::upload_id::UploadId;
+use berth::base::upload_id::{RESUME_BYTES_MIN, UploadId};
+use berth::base::virtual_path::{NAME_BYTES_MAX, PATH_BYTES_MAX};
 use berth::config::Timeouts;
 use berth::net::connection::Connection;
 use berth::net::transport::Transport;
 use berth::protocol::Protocol;
 use berth::session::Phase;
-use berth::wire::frame::{self, Frame};
-use berth::wire::message::{ErrorCode, Name, PutMode};
+use berth::wire::frame::{self, CONTROL_BYTES_MAX, Frame};
+use berth::wire::message::{ERROR_MESSAGE_BYTES_MAX, ErrorCode, Name, PutMode};
 use berth::wire::{Reply, Request};
 use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};

@@ -5,7 +5,7 @@ use crate::support::ftp_client::{configuration, listening};
 use crate::support::needs::{CURL, STRACE, TRACING, tests};
 use crate::support::peer::{Peer, put};
 use crate::support::{PASSWORD, Place, pattern, wait_until};
-use berth::base::limits::SLOW_CLOSE_BYTES;
+use berth::store::SLOW_CLOSE_BYTES;
 use berth::wire::frame::{self, FrameType};
 use berth::wire::message::PutMode;
 use berth::wire::{Reply, Request};

@@ -5,7 +5,7 @@ use super::client::{Client, stream_to};
 use super::tls::{Wire, config};
 use super::uploads::PART;
 use crate::support::{pattern, wait_until};
-use berth::base::limits::FTP_REPLIES_APART;
+use berth::protocol::ftp::FTP_REPLIES_APART;
 use serde_json::json;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};

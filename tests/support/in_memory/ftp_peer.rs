@@ -2,11 +2,12 @@
 //! both connections. Time stands still unless the server's clock moves.
 
 use super::{PASSWORD, Server, USER};
-use berth::base::buffers::{Budget, IoBuffers, Piece};
-use berth::base::limits::{DATA_CONNECTION_TIMEOUT_DEFAULT, DATA_PORTS, FTP_END_GRACE_MAX, INPUT_BYTES, TURN_BUDGET};
+use berth::base::budget::TURN_BUDGET;
+use berth::base::buffers::{Budget, INPUT_BYTES, IoBuffers, Piece};
 use berth::config;
+use berth::config::defaults::{DATA_CONNECTION_TIMEOUT_DEFAULT, DATA_PORTS};
 use berth::protocol::data_connection::{ConnectionStage, DataConnection, Failure, Security};
-use berth::protocol::ftp::Ftp;
+use berth::protocol::ftp::{FTP_END_GRACE_MAX, Ftp};
 use berth::protocol::{Protocol, Sockets};
 use berth::tls::Resumption;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

@@ -2,11 +2,11 @@
 
 use super::{Server, USER, keys};
 use berth::auth::scram::{Binding, ClientExchange};
-use berth::base::limits::{CONTROL_BYTES_MAX, FLUSH_BUDGET};
+use berth::base::budget::FLUSH_BUDGET;
 use berth::net::connection::{AfterTurn, Connection};
 use berth::net::transport::Transport;
 use berth::protocol::native::Native;
-use berth::wire::frame::{self, FrameType};
+use berth::wire::frame::{self, CONTROL_BYTES_MAX, FrameType};
 use berth::wire::message::VERSION;
 use berth::wire::{Frame, Reply, Request};
 use std::io::{ErrorKind, Read, Write};

@@ -5,12 +5,15 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use crate::base::buffers::ReceiveBuffer;
-use crate::base::limits::{PING_INTERVAL, SILENCE_MAX};
 use crate::client::connection::send_buffer::SendBuffer;
-use crate::client::connection::stream::Stream;
+use crate::client::connection::stream::{SILENCE_MAX, Stream};
 use crate::client::error::LinkError;
 use crate::client::shell::interrupt::Interrupt;
 use crate::wire::frame::{self, FrameType, HEADER_BYTES};
+
+/// The interval of a client's pings while it works for long without a request, so that the stall
+/// timeout does not end its session.
+const PING_INTERVAL: Duration = Duration::from_secs(20);
 
 /// A stream that sends and receives at once.
 pub(super) struct DuplexStream {

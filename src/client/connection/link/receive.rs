@@ -11,12 +11,20 @@
 use std::time::{Duration, Instant};
 
 use super::Link;
-use crate::base::limits::{CONTROL_BYTES_MAX, PING_QUEUE_MAX, UNWANTED_BYTES_MAX, UNWANTED_FRAME_COST};
 use crate::client::connection::incoming::{Decoded, Event, Incoming};
 use crate::client::error::LinkError;
 use crate::client::shell::interrupt::POLL_MAX;
 use crate::wire::Reply;
-use crate::wire::frame::{self, FrameType};
+use crate::wire::frame::{self, CONTROL_BYTES_MAX, FrameType};
+
+/// What a client reads, frame by frame, without a reply that it waits for: pings, and the rest of
+/// cancelled transfers, which can be large on a fast line with high latency.
+const UNWANTED_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Extra bytes that each unwanted frame counts for, for the work it causes.
+const UNWANTED_FRAME_COST: usize = 1024;
+/// A client with more than this queued answers no ping: a server that does not read its replies gets no
+/// more of them.
+const PING_QUEUE_MAX: usize = 8 * 1024 * 1024;
 
 impl Link {
     /// Checks without waiting whether the connection has ended. Called before a request is sent.

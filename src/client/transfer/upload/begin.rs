@@ -3,9 +3,8 @@
 
 use super::{Pending, Uploader};
 use crate::base::digest::Digest;
-use crate::base::limits::RESUME_BYTES_MIN;
 use crate::base::text::Size;
-use crate::base::upload_id::UploadId;
+use crate::base::upload_id::{RESUME_BYTES_MIN, UploadId};
 use crate::client::connection::incoming::{Event, Incoming};
 use crate::client::connection::session::Session;
 use crate::client::connection::state::UploadRecord;

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! The server may still process bytes of an earlier run of this client that was killed. Then it reports `superseded`,
-//! and the upload is resumed again, at most [`RECLAIMS_MAX`](crate::base::limits::RECLAIMS_MAX) times.
+//! and the upload is resumed again, at most `RECLAIMS_MAX`(RECLAIMS_MAX) times.
 //!
 //! `begin` starts an upload, `reply` takes the replies, and `resume` handles uploads whose connection was lost.
 
@@ -17,10 +17,10 @@ mod begin;
 mod reply;
 mod resume;
 
+use crate::base::buffers::PIECE_BYTES;
 use std::collections::VecDeque;
 use std::io;
 
-use crate::base::limits::PIECE_BYTES;
 use crate::base::upload_id::UploadId;
 use crate::client::connection::session::Session;
 use crate::client::error::{Failure, LinkError};

@@ -1,7 +1,7 @@
 //! Replies to uploads. They arrive in the order of the uploads.
 
 use super::{Pending, QUEUED_BYTES_MAX, QueuedUpload, Uploader};
-use crate::base::limits::{RECLAIMS_MAX, RESUME_BYTES_MIN};
+use crate::base::upload_id::RESUME_BYTES_MIN;
 use crate::client::connection::incoming::{Event, Incoming};
 use crate::client::connection::session::Session;
 use crate::client::error::{Failure, LinkError};
@@ -9,6 +9,11 @@ use crate::client::transfer::job::{TransferJob, Transferred};
 use crate::client::ui::progress::{Progress, note_dropped};
 use crate::wire::Reply;
 use crate::wire::message::{End, ErrorCode, ErrorReply};
+
+/// How often a client reclaims an upload that another session has taken over. Data of an earlier,
+/// interrupted run may reach the server late, and does so once. Of two running clients the later one
+/// keeps it.
+pub(super) const RECLAIMS_MAX: u32 = 3;
 
 impl Uploader {
     /// Sends queued bytes and takes the responses that have arrived. Does not wait for a response.

@@ -4,6 +4,7 @@ use super::super::argument::ExactOr;
 use super::super::parse_error::ParseError;
 use super::super::table::{COMMANDS, parse};
 use super::*;
+use crate::auth::scram::PASSWORD_BYTES_MAX;
 
 fn path(text: &str) -> Vec<u8> {
     text.as_bytes().to_vec()
@@ -167,7 +168,7 @@ fn replies_to_wrong_lines_are_plain_and_short() {
 #[test]
 fn a_password_is_utf_8_within_its_bound_and_never_shown() {
     assert_eq!(parse_bytes(b"PASS \xff").expect_err("no UTF-8").reply().0, 501);
-    let longest = format!("PASS {}", "p".repeat(crate::base::limits::PASSWORD_BYTES_MAX));
+    let longest = format!("PASS {}", "p".repeat(PASSWORD_BYTES_MAX));
     assert!(read(&longest).is_ok());
     assert_eq!(code(&format!("{longest}p")), 501);
     assert_eq!(format!("{:?}", read("PASS secret")), "Ok(Pass(Password))");

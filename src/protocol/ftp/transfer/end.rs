@@ -2,12 +2,18 @@
 
 use super::Transfer;
 use crate::base::buffers::IoBuffers;
-use crate::base::limits::{FTP_DISCARD_TIME_MAX, FTP_REFUSED_DATA_GRACE, FTP_REFUSED_TLS_DATA_GRACE};
 use crate::protocol::data_connection::{ConnectionStage, DataConnection, Failure};
 use crate::protocol::ftp::{Activity, Ftp, FtpContext, REPLY_FOLDER_STATUS, reply};
 use crate::session::SessionError;
 use crate::tls::Resumption;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// The same as a time.
+const FTP_DISCARD_TIME_MAX: Duration = Duration::from_secs(60);
+/// How long the data connection of a refused transfer outlives the reply, if no command arrives before.
+const FTP_REFUSED_DATA_GRACE: Duration = Duration::from_millis(200);
+/// The same over TLS: during a handshake curl looks for replies only once a second.
+const FTP_REFUSED_TLS_DATA_GRACE: Duration = Duration::from_millis(1500);
 
 impl Ftp {
     /// Closes the data connection of a refused transfer, because its client may wait for data or an end. It

@@ -2,10 +2,10 @@
 
 use super::tree::Tree;
 use super::{Activity, Ftp, FtpContext, REPLY_FOLDER_STATUS, TransferKind, check_connection};
+use crate::base::budget::ENTRY_COST;
 use crate::base::glob::Pattern;
-use crate::base::limits::{ENTRY_COST, NAME_BYTES_MAX};
 use crate::base::memory::Charge;
-use crate::base::virtual_path::VPath;
+use crate::base::virtual_path::{NAME_BYTES_MAX, VPath};
 use crate::protocol::ftp::argument::list_options;
 use crate::protocol::ftp::listing::{self, Facts, OPTIONS, Options, split_pattern};
 use crate::protocol::ftp::parse_error::ParseError;

@@ -15,9 +15,9 @@ mod tree;
 pub(super) use list::{Form, List};
 
 use super::{Activity, Ftp, FtpContext, REPLY_FOLDER_STATUS};
-use crate::base::limits::{FTP_REPLIES_APART, FTP_REPLIES_APART_MIN};
 use crate::base::virtual_path::VPath;
 use crate::protocol::data_connection::{ConnectionStage, DataConnection, Failure, Security};
+use crate::protocol::ftp::{FTP_REPLIES_APART, FTP_REPLIES_APART_MIN};
 use crate::session::{Phase, SessionError};
 use crate::tls::Resumption;
 use std::time::{Duration, Instant};

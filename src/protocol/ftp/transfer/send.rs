@@ -1,7 +1,7 @@
 //! Downloads and listings over a data connection, and their end.
 
 use super::{Activity, Ftp, FtpContext, TransferKind, TransferStep, check_connection};
-use crate::base::limits::DATA_BYTES_MAX;
+use crate::base::buffers::DATA_BYTES_MAX;
 use crate::protocol::data_connection::{ConnectionStage, DataConnection};
 use crate::session::SessionError;
 use crate::session::download::Fetched;

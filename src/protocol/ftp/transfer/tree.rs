@@ -1,7 +1,6 @@
 //! The folders that a recursive listing still has to list.
 
-use crate::base::limits::{LISTING_BYTES_MAX, LISTING_ENTRIES_MAX};
-use crate::base::memory::Charge;
+use crate::base::memory::{Charge, LISTING_BYTES_MAX, LISTING_ENTRIES_MAX};
 use crate::session::SessionError;
 
 /// Memory of a pending folder besides its name.

@@ -5,7 +5,7 @@ use super::scene::{Outcome, Scene};
 use crate::support::ftp_client::listening;
 use crate::support::{Server, pattern};
 use Run::{Admin, Berth, Question, Session};
-use berth::base::limits::RESUME_BYTES_MIN;
+use berth::base::upload_id::RESUME_BYTES_MIN;
 use std::fs;
 use std::io;
 use std::process::Command;
