@@ -15,13 +15,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use support::protocol_document::{Sender, Shown, examples};
 
-fn folder_of(target: &str) -> PathBuf {
+fn directory_of(target: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(target)
 }
 
 /// The seeds of a target by their names.
 fn seeds_of(target: &str) -> BTreeMap<String, Vec<u8>> {
-    let entries = fs::read_dir(folder_of(target)).unwrap_or_else(|error| panic!("seeds of {target}: {error}"));
+    let entries = fs::read_dir(directory_of(target)).unwrap_or_else(|error| panic!("seeds of {target}: {error}"));
     let seed = |path: PathBuf| {
         let name = path.file_name().expect("a name").to_string_lossy().into_owned();
         (name, fs::read(&path).expect("readable"))
@@ -47,7 +47,7 @@ fn every_target_has_seeds_that_keep_its_promises() {
 
 #[test]
 fn no_seeds_belong_to_a_target_that_is_gone() {
-    for entry in fs::read_dir(folder_of("")).expect("readable") {
+    for entry in fs::read_dir(directory_of("")).expect("readable") {
         let name = entry.expect("an entry").file_name();
         assert!(TARGETS.iter().any(|target| name == target.name), "{name:?}");
     }
@@ -59,8 +59,8 @@ fn no_seeds_belong_to_a_target_that_is_gone() {
 fn seeds_of_the_wire_are_the_examples_of_the_document() {
     for (target, seeds) in examples_as_seeds() {
         if std::env::var_os("BERTH_WRITE_SEEDS").is_some() {
-            fs::create_dir_all(folder_of(target)).expect("writable");
-            seeds.iter().for_each(|(name, seed)| fs::write(folder_of(target).join(name), seed).expect("writable"));
+            fs::create_dir_all(directory_of(target)).expect("writable");
+            seeds.iter().for_each(|(name, seed)| fs::write(directory_of(target).join(name), seed).expect("writable"));
         }
         let written = seeds_of(target);
         for (name, seed) in &seeds {

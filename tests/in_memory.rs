@@ -1,4 +1,4 @@
-//! The protocols, the session, the store and the client in memory: homes are real folders, but there are no
+//! The protocols, the session, the store and the client in memory: homes are real directories, but there are no
 //! sockets, no processes, and no clock but the one that a test moves.
 
 mod support;

@@ -1,4 +1,4 @@
-//! What tests share: folders with a server and its users, the two programs as processes that end with the
+//! What tests share: directories with a server and its users, the two programs as processes that end with the
 //! test, peers that do what the programs would not, a server in memory, and waiting for a condition.
 //!
 //! Most tests of the programs begin with [`visit::Visit`]; those of a session with [`in_memory::Server`].
@@ -57,10 +57,10 @@ pub(crate) fn holds_within(time: Duration, mut condition: impl FnMut() -> bool) 
     true
 }
 
-/// A folder with everything of one server and of the people who use it: `conf`, `homes`, `logs`,
+/// A directory with everything of one server and of the people who use it: `conf`, `homes`, `logs`,
 /// and `here`, where clients run.
 pub(crate) struct Place {
-    folder: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 impl Place {
@@ -71,9 +71,9 @@ impl Place {
 
     /// The same with other keys in its configuration.
     pub(crate) fn with(changes: Value) -> Self {
-        let place = Self { folder: tempfile::tempdir().expect("a temporary folder") };
-        for folder in ["conf", "here", "user", "io"] {
-            fs::create_dir(place.path(folder)).expect("writable");
+        let place = Self { directory: tempfile::tempdir().expect("a temporary folder") };
+        for directory in ["conf", "here", "user", "io"] {
+            fs::create_dir(place.path(directory)).expect("writable");
         }
         place.configure(changes);
         place
@@ -89,12 +89,12 @@ impl Place {
         fs::write(self.path("conf/berthd.json"), configuration.to_string()).expect("writable");
     }
 
-    /// A path in the folder.
+    /// A path in the directory.
     pub(crate) fn path(&self, path: impl AsRef<Path>) -> PathBuf {
-        self.folder.path().join(path)
+        self.directory.path().join(path)
     }
 
-    /// A path in the folder where clients run.
+    /// A path in the directory where clients run.
     pub(crate) fn here(&self, path: impl AsRef<Path>) -> PathBuf {
         self.path("here").join(path)
     }
@@ -115,7 +115,7 @@ impl Place {
     pub(crate) fn berthd(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_berthd"));
         self.isolate_environment(&mut command);
-        command.args(arguments).current_dir(self.folder.path());
+        command.args(arguments).current_dir(self.directory.path());
         command
     }
 
@@ -137,8 +137,9 @@ impl Place {
     fn isolate_environment(&self, command: &mut Command) {
         let user = self.path("user");
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("HOME", &user);
-        for (name, folder) in [("XDG_CONFIG_HOME", "config"), ("XDG_STATE_HOME", "state"), ("XDG_DATA_HOME", "data")] {
-            command.env(name, user.join(folder));
+        for (name, directory) in [("XDG_CONFIG_HOME", "config"), ("XDG_STATE_HOME", "state"), ("XDG_DATA_HOME", "data")]
+        {
+            command.env(name, user.join(directory));
         }
     }
 

@@ -51,17 +51,17 @@ pub(crate) fn receive(file: &Path, hashes: bool) -> Outcome<()> {
     }
 }
 
-/// Creates `count` files of 4 KiB in `folder`, a hundred in each folder below it: write, perhaps
+/// Creates `count` files of 4 KiB in `directory`, a hundred in each directory below it: write, perhaps
 /// fdatasync, rename. The seconds.
-pub(crate) fn files(folder: &Path, count: usize, syncs: bool) -> Outcome<f64> {
+pub(crate) fn files(directory: &Path, count: usize, syncs: bool) -> Outcome<f64> {
     let content = [7; 4096];
     let started = Instant::now();
     for number in 0..count {
-        let below = folder.join(format!("d{:03}", number / FILES_PER_FOLDER));
-        if number % FILES_PER_FOLDER == 0 {
+        let below = directory.join(format!("d{:03}", number / FILES_PER_DIRECTORY));
+        if number % FILES_PER_DIRECTORY == 0 {
             std::fs::create_dir(&below)?;
         }
-        let staged = folder.join(".staged");
+        let staged = directory.join(".staged");
         let mut file = OpenOptions::new().write(true).create_new(true).open(&staged)?;
         file.write_all(&content)?;
         if syncs {
@@ -79,4 +79,4 @@ fn listen() -> Outcome<TcpListener> {
 }
 
 const PIECE_BYTES: usize = 256 * 1024;
-const FILES_PER_FOLDER: usize = 100;
+const FILES_PER_DIRECTORY: usize = 100;

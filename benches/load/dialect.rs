@@ -1,7 +1,7 @@
 //! What the bytes of a session mean, whatever its protocol. A dialect sees no socket: bytes in,
 //! bytes out, and what they amounted to.
 
-use berth::tls::Sealed;
+use berth::tls::TlsSession;
 use std::error::Error;
 
 /// A failure ends the measurement; its text is for people.
@@ -42,7 +42,7 @@ pub(crate) trait Dialect {
     fn begin_login(&mut self, out: &mut Vec<u8>) -> Outcome<Option<Event>>;
 
     /// The connection is encrypted now, as [`Event::Seal`] asked for.
-    fn begin_sealed(&mut self, sealed: &Sealed, out: &mut Vec<u8>) -> Outcome<Option<Event>>;
+    fn begin_sealed(&mut self, sealed: &TlsSession, out: &mut Vec<u8>) -> Outcome<Option<Event>>;
 
     /// Downloads `path`.
     fn begin_get(&mut self, path: &str, out: &mut Vec<u8>);

@@ -1,7 +1,7 @@
 //! FTP as its clients speak it today: binary, with EPSV; encrypted, both connections are.
 
 use crate::dialect::{Dialect, Event, Outcome, Taken, closed};
-use berth::tls::Sealed;
+use berth::tls::TlsSession;
 
 /// One control connection.
 pub(crate) struct Ftp {
@@ -100,7 +100,7 @@ impl Dialect for Ftp {
         Ok(None)
     }
 
-    fn begin_sealed(&mut self, _sealed: &Sealed, out: &mut Vec<u8>) -> Outcome<Option<Event>> {
+    fn begin_sealed(&mut self, _sealed: &TlsSession, out: &mut Vec<u8>) -> Outcome<Option<Event>> {
         self.step = self.say_user(out);
         Ok(None)
     }

@@ -1,7 +1,7 @@
 //! Two protocols without a login: HTTP with connections kept alive, and no protocol at all.
 
 use crate::dialect::{Dialect, Event, Outcome, Taken, closed};
-use berth::tls::Sealed;
+use berth::tls::TlsSession;
 
 /// One connection to a web server.
 #[derive(Default)]
@@ -43,7 +43,7 @@ impl Dialect for Http {
         Ok(Some(if self.is_sealed { Event::Seal } else { Event::LoggedIn }))
     }
 
-    fn begin_sealed(&mut self, _sealed: &Sealed, _out: &mut Vec<u8>) -> Outcome<Option<Event>> {
+    fn begin_sealed(&mut self, _sealed: &TlsSession, _out: &mut Vec<u8>) -> Outcome<Option<Event>> {
         Ok(Some(Event::LoggedIn))
     }
 
@@ -90,7 +90,7 @@ impl Dialect for Raw {
         Ok(Some(Event::LoggedIn))
     }
 
-    fn begin_sealed(&mut self, _sealed: &Sealed, _out: &mut Vec<u8>) -> Outcome<Option<Event>> {
+    fn begin_sealed(&mut self, _sealed: &TlsSession, _out: &mut Vec<u8>) -> Outcome<Option<Event>> {
         Err("there is no TLS without a protocol".into())
     }
 

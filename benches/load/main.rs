@@ -116,7 +116,7 @@ enum Mode {
     },
     /// Creates, writes, renames files of 4 KiB
     BareFiles {
-        folder: PathBuf,
+        directory: PathBuf,
         #[arg(short, default_value_t = 10_000)]
         n: usize,
         #[arg(long)]
@@ -181,8 +181,8 @@ fn run(mode: Mode) -> Outcome<Value> {
         }
         Mode::BareSend { file, sha256 } => bare::send(&file, sha256).map(|()| Value::Null),
         Mode::BareReceive { file, sha256 } => bare::receive(&file, sha256).map(|()| Value::Null),
-        Mode::BareFiles { folder, n, fdatasync } => {
-            Ok(json!({ "n": n, "elapsed_s": bare::files(&folder, n, fdatasync)? }))
+        Mode::BareFiles { directory, n, fdatasync } => {
+            Ok(json!({ "n": n, "elapsed_s": bare::files(&directory, n, fdatasync)? }))
         }
     }
 }

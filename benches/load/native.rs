@@ -2,7 +2,7 @@
 
 use crate::dialect::{Dialect, Event, Outcome, Taken, closed};
 use berth::auth::scram::{Binding, ClientExchange, ClientKeys, ClientProved, Secret};
-use berth::tls::Sealed;
+use berth::tls::TlsSession;
 use berth::wire::frame::{self, CONTROL_BYTES_MAX, FrameType};
 use berth::wire::message::VERSION;
 use berth::wire::{Frame, Reply, Request};
@@ -95,7 +95,7 @@ impl Dialect for Native {
         Ok(None)
     }
 
-    fn begin_sealed(&mut self, sealed: &Sealed, out: &mut Vec<u8>) -> Outcome<Option<Event>> {
+    fn begin_sealed(&mut self, sealed: &TlsSession, out: &mut Vec<u8>) -> Outcome<Option<Event>> {
         self.binding = sealed.binding()?;
         self.greet(out);
         Ok(None)

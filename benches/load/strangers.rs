@@ -3,7 +3,7 @@
 
 use crate::dialect::Outcome;
 use berth::auth::scram::ClientExchange;
-use berth::tls::{Pinning, Received, Sealed};
+use berth::tls::{Pinning, Received, TlsSession};
 use berth::wire::frame::{self, CONTROL_BYTES_MAX, FrameType};
 use berth::wire::message::VERSION;
 use berth::wire::{Frame, Reply, Request};
@@ -25,13 +25,13 @@ pub(crate) fn molest(target: SocketAddr, user: &str, silent: usize, per_second: 
 /// One connection, over a blocking socket.
 struct Attempt {
     stream: TcpStream,
-    sealed: Sealed,
+    sealed: TlsSession,
     received: Vec<u8>,
 }
 
 impl Attempt {
     fn connect(target: SocketAddr) -> Outcome<Self> {
-        let (stream, sealed) = (TcpStream::connect(target)?, Sealed::client(Pinning::new(None).client_config()?)?);
+        let (stream, sealed) = (TcpStream::connect(target)?, TlsSession::client(Pinning::new(None).client_config()?)?);
         stream.set_nodelay(true)?;
         let mut attempt = Self { stream, sealed, received: Vec::new() };
         while attempt.sealed.is_handshaking() {

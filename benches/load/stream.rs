@@ -1,7 +1,7 @@
 //! A connection, encrypted or not. It blocks, so it is read only when something has come.
 
 use crate::dialect::Outcome;
-use berth::tls::{Received, Sealed};
+use berth::tls::{Received, TlsSession};
 use rustls::ClientConfig;
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -12,7 +12,7 @@ use std::sync::Arc;
 /// See the module.
 pub(crate) struct Stream {
     socket: TcpStream,
-    sealed: Option<Box<Sealed>>,
+    sealed: Option<Box<TlsSession>>,
     has_ended: bool,
 }
 
@@ -38,14 +38,14 @@ impl Stream {
 
     /// Begins to encrypt; [`Arrival::Keys`] tells when it does.
     pub(crate) fn seal(&mut self, config: &Arc<ClientConfig>) -> Outcome<()> {
-        let mut sealed = Box::new(Sealed::client(Arc::clone(config))?);
+        let mut sealed = Box::new(TlsSession::client(Arc::clone(config))?);
         sealed.flush(&mut self.socket)?;
         self.sealed = Some(sealed);
         Ok(())
     }
 
     /// The encryption, if there is any.
-    pub(crate) fn sealed(&self) -> Option<&Sealed> {
+    pub(crate) fn sealed(&self) -> Option<&TlsSession> {
         self.sealed.as_deref()
     }
 

@@ -5,7 +5,7 @@ import ftplib, grp, io, os, pwd, shutil, stat, struct, subprocess, sys, time
 from trying import PASSWORD, expect, run
 from unit import HOMES, PATIENCE_S, WORK, berth, configure, ftp, journal, port_of, restart, uploaded, wait_until
 
-FOLDER = HOMES / "ann/attributes"
+DIRECTORY = HOMES / "ann/attributes"
 SMALL, LARGE = os.urandom(10_000), os.urandom(6 << 20)
 CUT = 2_000_000
 ACCESS, DEFAULT = "system.posix_acl_access", "system.posix_acl_default"
@@ -43,8 +43,8 @@ def make(path, mode, group="team", extended=None):
     path.chmod(mode)
 
 
-def make_folder(name, group="berth", mode=0o755):
-    path = FOLDER / name
+def make_directory(name, group="berth", mode=0o755):
+    path = DIRECTORY / name
     path.mkdir()
     shutil.chown(path, "berth", group)
     path.chmod(mode)
@@ -92,15 +92,15 @@ def replaced():
         ("mode and group", 0o640, {}), ("permissions for all", 0o666, {}), ("access control list", 0o660, {ACCESS: readable_by_other_user()}),
         ("extended attributes", 0o604, {"user.note": b"kept", "user.empty": b""}),
     ]):
-        folder = make_folder(f"replaced{number}")
+        directory = make_directory(f"replaced{number}")
         for way in UPLOAD_METHODS:
-            path = folder / way
+            path = directory / way
             make(path, mode, extended=extended)
             before = attributes_of(path)
             content = put(way, path, LARGE)
             expect(f"a replaced file keeps {what}: {way}", (attributes_of(path), path.read_bytes()) == (before, content))
             berth("ann", "rm", virtual_path(path))
-        path = folder / "appended"
+        path = directory / "appended"
         make(path, mode, extended=extended)
         before = attributes_of(path)
         with ftp() as session:
@@ -110,30 +110,30 @@ def replaced():
 
 def new():
     default = acl((1, 7, NOBODY), (2, 7, OTHER_USER), (4, 5, NOBODY), (16, 7, NOBODY), (32, 0, NOBODY))
-    shared, listed = make_folder("shared", "team", 0o2775), make_folder("listed")
+    shared, listed = make_directory("shared", "team", 0o2775), make_directory("listed")
     os.setxattr(listed, DEFAULT, default)
-    for folder in [make_folder("plain"), shared, listed]:
-        script = "umask 022; cd $0; : > file; mkdir folder"
-        run("setpriv", "--reuid", "berth", "--regid", "berth", "--groups", "team", "sh", "-c", script, folder)
+    for directory in [make_directory("plain"), shared, listed]:
+        script = "umask 022; cd $0; : > file; mkdir directory"
+        run("setpriv", "--reuid", "berth", "--regid", "berth", "--groups", "team", "sh", "-c", script, directory)
         for way in UPLOAD_METHODS:
-            path = folder / way
+            path = directory / way
             content = put(way, path, LARGE)
-            expect(f"a new file in {folder.name} has the attributes of one that the kernel creates: {way}", attributes_of(path) == attributes_of(folder / "file"))
+            expect(f"a new file in {directory.name} has the attributes of one that the kernel creates: {way}", attributes_of(path) == attributes_of(directory / "file"))
             expect("its content is complete", path.read_bytes() == content)
             berth("ann", "rm", virtual_path(path))
         with ftp() as session:
-            session.storbinary(f"APPE attributes/{folder.name}/appended", io.BytesIO(SMALL))
-            session.mkd(f"attributes/{folder.name}/by-ftp")
-        berth("ann", "mkdir", f"/attributes/{folder.name}/natively")
-        expect("a new file by APPE has them, too", attributes_of(folder / "appended") == attributes_of(folder / "file"))
+            session.storbinary(f"APPE attributes/{directory.name}/appended", io.BytesIO(SMALL))
+            session.mkd(f"attributes/{directory.name}/by-ftp")
+        berth("ann", "mkdir", f"/attributes/{directory.name}/natively")
+        expect("a new file by APPE has them, too", attributes_of(directory / "appended") == attributes_of(directory / "file"))
         for name in ["by-ftp", "natively"]:
-            expect(f"a new directory {name} has them, too", attributes_of(folder / name) == attributes_of(folder / "folder"))
+            expect(f"a new directory {name} has them, too", attributes_of(directory / name) == attributes_of(directory / "directory"))
     expect("the group is that of the directory", attributes_of(shared / "file")[1] == "team")
     expect("the access control list is that of the directory", ACCESS in attributes_of(listed / "file")[3])
 
 
 def foreign_group_is_not_exposed():
-    path = FOLDER / "foreign-group"
+    path = DIRECTORY / "foreign-group"
     for way in ["small-ftp", "small-native"]:
         make(path, 0o660, group="daemon")
         put(way, path, SMALL)
@@ -145,12 +145,12 @@ def refused():
     """Tests uploads that must be refused. The rate is so low that their data would take longer than the test waits."""
     configure(rates={"session_up": "64K"})
     run("systemctl", "reload", "berthd")
-    closed = make_folder("closed")
+    closed = make_directory("closed")
     make(closed / "file", 0o644)
     shutil.chown(closed, "root", "root")
-    make(FOLDER / "readonly", 0o444)
-    make(FOLDER / "foreign", 0o644)
-    shutil.chown(FOLDER / "foreign", "root", "root")
+    make(DIRECTORY / "readonly", 0o444)
+    make(DIRECTORY / "foreign", 0o644)
+    shutil.chown(DIRECTORY / "foreign", "root", "root")
     (WORK / "large").write_bytes(LARGE)
     before = run("berthd", "usage", "--json").stdout
     for name in ["readonly", "foreign", "closed/file", "closed/new"]:
@@ -171,7 +171,7 @@ def refused():
 def touched():
     """Sets the times of a file during its download, as a backup program does. The server learns from inotify that
     nothing was written."""
-    path = FOLDER / "touched"
+    path = DIRECTORY / "touched"
     content = LARGE * 2
     path.write_bytes(content)
     shutil.chown(path, "berth", "berth")
@@ -209,10 +209,10 @@ def attributes():
     print("Attributes of files")
     configure(rates={"session_up": "4M", "session_down": "8M"})
     restart()
-    FOLDER.mkdir()
-    shutil.chown(FOLDER, "berth", "berth")
+    DIRECTORY.mkdir()
+    shutil.chown(DIRECTORY, "berth", "berth")
     for step in [replaced, new, foreign_group_is_not_exposed, touched, refused]:
         step()
-    shutil.rmtree(FOLDER)
+    shutil.rmtree(DIRECTORY)
     restart()
     print("\n".join(line for line in journal().splitlines() if " WARN " in line)[-2000:])

@@ -14,21 +14,21 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 fn main() -> io::Result<()> {
-    let Some(folder) = std::env::args_os().nth(1).map(PathBuf::from) else {
+    let Some(directory) = std::env::args_os().nth(1).map(PathBuf::from) else {
         return Err(io::Error::other("usage: cargo run --example generate -- DIR"));
     };
-    fs::create_dir_all(&folder)?;
-    generate(&folder)
+    fs::create_dir_all(&directory)?;
+    generate(&directory)
 }
 
 /// Writes all files into a directory that exists.
-pub(crate) fn generate(folder: &Path) -> io::Result<()> {
+pub(crate) fn generate(directory: &Path) -> io::Result<()> {
     for (name, page) in [("berth.1", berth_1()?), ("berthd.8", berthd_8()?), ("berthd.json.5", berthd_json_5())] {
-        fs::write(folder.join(name), page)?;
+        fs::write(directory.join(name), page)?;
     }
     for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
-        complete_berth(folder, shell)?;
-        complete_berthd(folder, shell)?;
+        complete_berth(directory, shell)?;
+        complete_berthd(directory, shell)?;
     }
     Ok(())
 }
@@ -36,7 +36,7 @@ pub(crate) fn generate(folder: &Path) -> io::Result<()> {
 // ---- Completion ---------------------------------------------------------------------------
 
 /// Completes options from the definitions in clap, and hosts, commands and files with a function of the shell.
-fn complete_berth(folder: &Path, shell: Shell) -> io::Result<()> {
+fn complete_berth(directory: &Path, shell: Shell) -> io::Result<()> {
     // For the shell, `host` is a subcommand.
     let mut program = Args::command().disable_help_subcommand(true).subcommand(HostArgs::command().name(HOST));
     let more = match shell {
@@ -51,22 +51,22 @@ fn complete_berth(folder: &Path, shell: Shell) -> io::Result<()> {
         .replace("@NAMES@", &names.join(separator))
         .replace("@COMMANDS@", commands.trim_end())
         .replace("@VALUES@", &with_value(&Args::command(), shell));
-    add(folder, shell, &mut program, "berth", &more)
+    add(directory, shell, &mut program, "berth", &more)
 }
 
-fn complete_berthd(folder: &Path, shell: Shell) -> io::Result<()> {
+fn complete_berthd(directory: &Path, shell: Shell) -> io::Result<()> {
     let more = match shell {
         Shell::Bash => include_str!("completions/berthd.bash"),
         Shell::Zsh => include_str!("completions/berthd.zsh"),
         _ => include_str!("completions/berthd.fish"),
     };
     let options = with_value(&CommandLine::command(), shell);
-    add(folder, shell, &mut CommandLine::command(), "berthd", &more.replace("@VALUES@", &options))
+    add(directory, shell, &mut CommandLine::command(), "berthd", &more.replace("@VALUES@", &options))
 }
 
 /// Writes the completion of a program. A zsh file calls one function, and that is the one in `more`.
-fn add(folder: &Path, shell: Shell, program: &mut Command, name: &str, more: &str) -> io::Result<()> {
-    let file = clap_complete::generate_to(shell, program, name, folder)?;
+fn add(directory: &Path, shell: Shell, program: &mut Command, name: &str, more: &str) -> io::Result<()> {
+    let file = clap_complete::generate_to(shell, program, name, directory)?;
     let text = fs::read_to_string(&file)?;
     let text = match shell {
         Shell::Zsh => {
@@ -101,10 +101,10 @@ fn with_value(program: &Command, shell: Shell) -> String {
 fn case(command: &client::shell::command::Command, shell: Shell) -> String {
     let kind = match command.operands {
         Operands::None => "none",
-        Operands::Remote | Operands::RemoteFolders => "remote",
+        Operands::Remote | Operands::RemoteDirectories => "remote",
         Operands::RemoteThenLocal => "remote-local",
         Operands::Local => "local",
-        Operands::LocalFolders => "local-folders",
+        Operands::LocalDirectories => "local-folders",
         Operands::LocalThenRemote => "local-remote",
         Operands::Commands => "commands",
     };

@@ -6,7 +6,7 @@ from pathlib import Path
 
 LAYERS = ["usr", "etc", "var"]
 LINKS = ["bin", "sbin", "lib", "lib64"]
-FOLDERS = ["proc", "sys", "dev", "run", "tmp", "srv", "root", "home", "try"]
+DIRECTORIES = ["proc", "sys", "dev", "run", "tmp", "srv", "root", "home", "try"]
 TIMEOUT_S = 1200
 # System calls that containers may not make by default.
 LANDLOCK = "landlock_create_ruleset landlock_add_rule landlock_restrict_self"
@@ -45,8 +45,8 @@ def run(script, files):
         mount("-t", "tmpfs", "-o", "mode=755", "tmpfs", scratch)
         return boot(build(scratch, script, files), scratch)
     finally:
-        for folder in [scratch / "root" / layer for layer in LAYERS] + [scratch]:
-            subprocess.run(["umount", "--lazy", folder], capture_output=True)
+        for directory in [scratch / "root" / layer for layer in LAYERS] + [scratch]:
+            subprocess.run(["umount", "--lazy", directory], capture_output=True)
         scratch.rmdir()
 
 
@@ -60,14 +60,14 @@ def build(scratch, script, files):
     root = scratch / "root"
     for layer in LAYERS:
         upper, work = scratch / "upper" / layer, scratch / "work" / layer
-        for folder in [upper, work, root / layer]:
-            folder.mkdir(parents=True)
+        for directory in [upper, work, root / layer]:
+            directory.mkdir(parents=True)
         mount("-t", "overlay", "-o", f"lowerdir=/{layer},upperdir={upper},workdir={work}", "overlay", root / layer)
     for link in LINKS:
         if Path("/", link).exists():
             (root / link).symlink_to(f"usr/{link}")
-    for folder in FOLDERS:
-        (root / folder).mkdir()
+    for directory in DIRECTORIES:
+        (root / directory).mkdir()
     (root / "tmp").chmod(0o1777)
     (root / "etc/machine-id").unlink(missing_ok=True)
     (root / "etc/machine-id").write_text(f"{uuid.uuid4().hex}\n")

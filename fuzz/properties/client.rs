@@ -7,11 +7,11 @@ use super::support::in_memory::output::Shared;
 use super::{assert_is_one_plain_line, halves};
 use berth::auth::scram::Binding;
 use berth::base::digest::Digest;
-use berth::base::virtual_path::VPath;
+use berth::base::virtual_path::VirtualPath;
 use berth::client::connection::link::Link;
 use berth::client::connection::login;
 use berth::client::connection::session::Session;
-use berth::client::connection::state::StateFolder;
+use berth::client::connection::state::StateDirectory;
 use berth::client::connection::stream::Stream;
 use berth::client::shell::command;
 use berth::client::shell::interrupt::Interrupt;
@@ -30,7 +30,7 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// The commands from `a` on. `@` is a folder for what is fetched, `%` one with files to send. With
+/// The commands from `a` on. `@` is a directory for what is fetched, `%` one with files to send. With
 /// `~` among the letters the two greet first, with `!` results are JSON.
 const COMMANDS: &[&str] = &[
     "ls -l",
@@ -73,16 +73,16 @@ pub(super) fn hostile_server(input: &[u8]) {
     }
     let mut session = Session {
         link,
-        folder: VPath::root(),
+        directory: VirtualPath::root(),
         output: Output::to(Box::new(results.clone()), Box::new(remarks.clone()), is_json, false),
-        state: StateFolder::at(Some(place.folder.path().join("state"))),
+        state: StateDirectory::at(Some(place.directory.path().join("state"))),
         progress: Style::Silent,
         peer: "user@hostile:1".into(),
         endpoint: None,
         may_ask: false,
         stdin_is_script: false,
         was_lost: false,
-        previous_folder: None,
+        previous_directory: None,
     };
     for letter in choice.iter().take(COMMANDS_MAX).filter(|letter| letter.is_ascii_lowercase()) {
         place.run(&mut session, COMMANDS[usize::from(letter - b'a') % COMMANDS.len()]);
@@ -102,15 +102,15 @@ pub(super) fn hostile_server(input: &[u8]) {
 
 const COMMANDS_MAX: usize = 4;
 
-/// Folders that the client may use, and one that it must not touch.
+/// Directories that the client may use, and one that it must not touch.
 struct Place {
-    folder: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 impl Place {
     fn new() -> Self {
-        let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a temporary folder");
-        let at = |path: &str| folder.path().join(path);
+        let directory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a temporary folder");
+        let at = |path: &str| directory.path().join(path);
         for path in ["here", "source/folder", "outside"] {
             fs::create_dir_all(at(path)).expect("a new folder");
         }
@@ -120,11 +120,11 @@ impl Place {
         fs::write(at("here/old"), content(0, 100)).expect("writable");
         symlink("../outside", at("here/link")).expect("a new name");
         symlink("../outside/secret", at("here/linked")).expect("a new name");
-        Self { folder }
+        Self { directory }
     }
 
     fn run(&self, session: &mut Session, line: &str) {
-        let at = |path: &str| self.folder.path().join(path).display().to_string();
+        let at = |path: &str| self.directory.path().join(path).display().to_string();
         let line = line.replace('@', &at("here")).replace('%', &at("source"));
         for words in split(line.as_bytes()).expect("a good line") {
             if let Err(failure) = command::run(session, &words) {
@@ -137,26 +137,26 @@ impl Place {
     }
 
     fn check(&self, proved: &HashSet<Digest>) {
-        let at = |path: &str| self.folder.path().join(path);
+        let at = |path: &str| self.directory.path().join(path);
         let names = |path: &Path| -> Vec<String> {
             let entries = fs::read_dir(path).expect("readable").map(|entry| entry.expect("an entry").file_name());
             let mut names: Vec<String> = entries.map(|name| name.to_string_lossy().into_owned()).collect();
             names.sort();
             names
         };
-        assert_eq!(names(self.folder.path()), ["here", "outside", "source", "state"]);
+        assert_eq!(names(self.directory.path()), ["here", "outside", "source", "state"]);
         assert_eq!(names(&at("outside")), ["secret"], "something was made outside");
         assert_eq!(fs::read(at("outside/secret")).expect("readable"), b"secret");
         assert_eq!(fs::read(at("source/file")).expect("readable"), content(0, 3000));
         assert!(at("here/link").is_symlink() && at("here/linked").is_symlink(), "a link was replaced");
-        let mut folders = vec![at("here")];
-        while let Some(folder) = folders.pop() {
-            for name in fs::read_dir(folder).expect("readable") {
+        let mut directories = vec![at("here")];
+        while let Some(directory) = directories.pop() {
+            for name in fs::read_dir(directory).expect("readable") {
                 let entry = name.expect("an entry");
                 let kind = entry.file_type().expect("a kind");
                 let is_part = entry.file_name().to_string_lossy().ends_with(".berth-part");
                 if kind.is_dir() {
-                    folders.push(entry.path());
+                    directories.push(entry.path());
                 } else if kind.is_file() && !is_part {
                     let digest = Digest::of(&fs::read(entry.path()).expect("readable"));
                     let is_old = digest == Digest::of(&content(0, 100));

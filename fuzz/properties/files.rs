@@ -7,7 +7,7 @@ use berth::account::{AccountName, Accounts};
 use berth::auth::scram::{SCRAM_ROUNDS_MAX, SCRAM_ROUNDS_MIN};
 use berth::base::upload_id::UploadId;
 use berth::client::cli::hosts::Hosts;
-use berth::client::connection::state::StateFolder;
+use berth::client::connection::state::StateDirectory;
 use berth::client::connection::trust::Trust;
 use berth::config::{Config, TlsFiles};
 use berth::store::staging::Staged;
@@ -19,16 +19,16 @@ use std::sync::OnceLock;
 use std::time::Duration;
 use tempfile::TempDir;
 
-fn temporary_folder() -> TempDir {
+fn temporary_directory() -> TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a temporary folder")
 }
 
 /// A configuration that is taken keeps every range; one that is not is refused in one line that
 /// begins with the file's name.
 pub(super) fn config(input: &[u8]) {
-    let folder = temporary_folder();
-    let path = folder.path().join("conf/berthd.json");
-    fs::create_dir(folder.path().join("conf")).expect("a new folder");
+    let directory = temporary_directory();
+    let path = directory.path().join("conf/berthd.json");
+    fs::create_dir(directory.path().join("conf")).expect("a new folder");
     fs::write(&path, input).expect("writable");
     match Config::load(&path) {
         Ok(config) => assert_is_complete(&config),
@@ -62,8 +62,8 @@ fn assert_is_complete(config: &Config) {
 
 /// An account is read as it would be written; a damaged one lets nobody in and says why.
 pub(super) fn account(input: &[u8]) {
-    let folder = temporary_folder();
-    let config = Config::default_for(&folder.path().join("conf/berthd.json")).expect("defaults are valid");
+    let directory = temporary_directory();
+    let config = Config::default_for(&directory.path().join("conf/berthd.json")).expect("defaults are valid");
     let mut accounts = Accounts::open(&config).expect("a new folder");
     let name: AccountName = "ann".parse().expect("a good name");
     fs::write(accounts.path(&name), input).expect("writable");
@@ -90,8 +90,8 @@ pub(super) fn account(input: &[u8]) {
 fn identity() -> &'static (String, String) {
     static PAIR: OnceLock<(String, String)> = OnceLock::new();
     PAIR.get_or_init(|| {
-        let folder = temporary_folder();
-        let config = Config::default_for(&folder.path().join("conf/berthd.json")).expect("defaults are valid");
+        let directory = temporary_directory();
+        let config = Config::default_for(&directory.path().join("conf/berthd.json")).expect("defaults are valid");
         ServerIdentity::establish(&config, 1_800_000_000).expect("a new one");
         let read = |path: &Path| fs::read_to_string(path).expect("just made");
         (read(&config.tls.certificate), read(&config.tls.key))
@@ -106,12 +106,12 @@ pub(super) fn certificate(input: &[u8]) {
         assert_eq!(fingerprint.to_string().parse(), Ok(fingerprint));
     }
     let pem = ["-----BEGIN CERTIFICATE-----\n", &base64(input), "\n-----END CERTIFICATE-----\n"].concat();
-    let folder = temporary_folder();
+    let directory = temporary_directory();
     for (certificate, key) in
         [(pem.as_bytes(), key.as_bytes()), (input, key.as_bytes()), (certificate.as_bytes(), input)]
     {
-        let mut config = Config::default_for(&folder.path().join("conf/berthd.json")).expect("defaults are valid");
-        let files = [folder.path().join("cert.pem"), folder.path().join("key.pem")];
+        let mut config = Config::default_for(&directory.path().join("conf/berthd.json")).expect("defaults are valid");
+        let files = [directory.path().join("cert.pem"), directory.path().join("key.pem")];
         fs::write(&files[0], certificate).and_then(|()| fs::write(&files[1], key)).expect("writable");
         let [certificate, key] = files;
         config.tls = TlsFiles { certificate, key, is_own: false };
@@ -146,7 +146,7 @@ pub(super) fn staging_record(input: &[u8]) {
     fs::write(staging.join(format!("{ID}.json")), input).expect("writable");
     let home = server.capability();
     assert_eq!(server.usage_in_ledger(), server.usage_on_disk());
-    for kept in home.kept_uploads().expect("readable") {
+    for kept in home.partial_uploads().expect("readable") {
         assert_eq!((kept.id, kept.length), (ID, 5000));
         if let Ok(Some(mut staged)) = Staged::resume(Rc::clone(&home), ID, &kept.record) {
             assert!(staged.length() <= kept.length && kept.record.size.is_none_or(|size| staged.length() <= size));
@@ -169,8 +169,8 @@ pub(super) fn staging_record(input: &[u8]) {
 
 /// Remembered keys that cannot be read trust nobody, and say so in one line.
 pub(super) fn known_hosts(input: &[u8]) {
-    let folder = temporary_folder();
-    let state = StateFolder::at(Some(folder.path().join("berth")));
+    let directory = temporary_directory();
+    let state = StateDirectory::at(Some(directory.path().join("berth")));
     fs::write(state.known_hosts().expect("a folder"), input).expect("writable");
     let is_json = serde_json::from_slice::<serde_json::Value>(input).is_ok();
     match Trust::of(&state, "host", 1, None) {
@@ -184,14 +184,14 @@ pub(super) fn known_hosts(input: &[u8]) {
 
 /// A record is read as it would be written, or there is none.
 pub(super) fn upload_record(input: &[u8]) {
-    let folder = temporary_folder();
-    let state = StateFolder::at(Some(folder.path().to_path_buf()));
+    let directory = temporary_directory();
+    let state = StateDirectory::at(Some(directory.path().to_path_buf()));
     let record = berth::client::connection::state::UploadRecord {
         upload_id: UploadId([1; 16]),
         source: berth::client::connection::state::FileStamp { device: 1, inode: 2, size: 3, mtime_ns: 4 },
     };
     assert!(state.keep_upload("key", &record) && state.find_upload("key") == Some(record));
-    let path = fs::read_dir(folder.path()).expect("readable").next().expect("a record").expect("an entry").path();
+    let path = fs::read_dir(directory.path()).expect("readable").next().expect("a record").expect("an entry").path();
     fs::write(path, input).expect("writable");
     let Some(record) = state.find_upload("key") else { return };
     assert!(state.keep_upload("key", &record));
@@ -201,8 +201,8 @@ pub(super) fn upload_record(input: &[u8]) {
 /// Named hosts that are taken can be reached and stay what they are when they are written; those
 /// that are not are refused in one line that begins with the file's name.
 pub(super) fn hosts(input: &[u8]) {
-    let folder = temporary_folder();
-    let path = folder.path().join("berth.json");
+    let directory = temporary_directory();
+    let path = directory.path().join("berth.json");
     fs::write(&path, input).expect("writable");
     match Hosts::read(&path) {
         Ok(Hosts(hosts)) => {

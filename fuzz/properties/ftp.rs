@@ -146,7 +146,7 @@ fn assert_is_line(line: &[u8]) {
 fn check_entry(sent: &[u8]) {
     let number = |at: usize| sent.iter().skip(at).take(8).fold(0u64, |n, &byte| n << 8 | u64::from(byte));
     let (mtime_ns, now_ns) = (number(0).cast_signed(), number(8).cast_signed());
-    let kind = [Kind::File, Kind::Folder, Kind::Link, Kind::Other][number(0) as usize % 4];
+    let kind = [Kind::File, Kind::Directory, Kind::Link, Kind::Other][number(0) as usize % 4];
     let identity = Identity { dev: number(3), ino: number(4), size: number(5), mtime_ns, ctime_ns: 0 };
     let meta = Meta { kind, size: number(5), mtime_ns, mode: number(6) as u32, links: number(7), identity };
     let seen =

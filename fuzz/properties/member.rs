@@ -78,7 +78,7 @@ impl Meeting {
             Line::Act(b't', seconds) => server.advance(Duration::from_secs(u64::from(seconds % 1_000_000))),
             Line::Act(b'h', _) => seat.peer.half_close(),
             Line::Act(b'o', _) => *current = 1 - *current,
-            Line::Act(b'v', _) => self.ledger.begin_verify(),
+            Line::Act(b'v', _) => self.ledger.begin_check(),
             Line::Act(b'c', _) => self.ledger.begin_recount(),
             Line::Act(b'x', _) => {
                 let fresh = FuzzSession::new(server);

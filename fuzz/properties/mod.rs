@@ -27,7 +27,7 @@ mod support {
 
 /// One decoder, or one side of a conversation.
 pub(crate) struct Target {
-    /// What `fuzz/run` and the folder of its seeds call it.
+    /// What `fuzz/run` and the directory of its seeds call it.
     pub(crate) name: &'static str,
     /// Panics if the input breaks a promise.
     pub(crate) check: fn(&[u8]),

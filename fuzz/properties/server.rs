@@ -16,10 +16,10 @@ use std::fs;
 
 /// What the account may hold.
 pub(super) const QUOTA_BYTES: u64 = 3 << 20;
-/// The same in files and folders.
+/// The same in files and directories.
 pub(super) const QUOTA_FILES: u64 = 8;
 
-/// A home with a file and two folders in it; uploads are synced.
+/// A home with a file and two directories in it; uploads are synced.
 pub(super) fn new_server() -> Server {
     let mut server = Server::with(Rights { bytes: Some(QUOTA_BYTES), files: Some(QUOTA_FILES), read_only: false });
     fs::create_dir_all(server.at("a/b")).expect("a new home");

@@ -6,7 +6,7 @@ use berth::base::calendar::{timestamp, unix_ns_of_utc, utc};
 use berth::base::digest::Digest;
 use berth::base::text::{Escaped, Quoted, Size};
 use berth::base::upload_id::UploadId;
-use berth::base::virtual_path::{NAME_BYTES_MAX, PATH_BYTES_MAX, VPath};
+use berth::base::virtual_path::{NAME_BYTES_MAX, PATH_BYTES_MAX, VirtualPath};
 use berth::client::cli::args::LoginTarget;
 use berth::client::ui::listing::mode_text;
 use berth::client::ui::local_time;
@@ -18,16 +18,16 @@ use std::str::FromStr;
 
 /// No spelling leads out of the home, from wherever it starts.
 pub(super) fn vpath(input: &[u8]) {
-    let (folder, text) = halves(input);
-    let folder = VPath::parse(folder).unwrap_or_else(|_| VPath::root());
-    assert_stays_inside(&folder);
-    let Ok(path) = folder.join(text) else { return };
+    let (directory, text) = halves(input);
+    let directory = VirtualPath::parse(directory).unwrap_or_else(|_| VirtualPath::root());
+    assert_stays_inside(&directory);
+    let Ok(path) = directory.join(text) else { return };
     assert_stays_inside(&path);
-    let spelled = if text.starts_with(b"/") { text.to_vec() } else { [folder.as_bytes(), b"/", text].concat() };
-    assert_eq!(VPath::parse(&spelled), Ok(path), "joining is parsing the two together");
+    let spelled = if text.starts_with(b"/") { text.to_vec() } else { [directory.as_bytes(), b"/", text].concat() };
+    assert_eq!(VirtualPath::parse(&spelled), Ok(path), "joining is parsing the two together");
 }
 
-fn assert_stays_inside(path: &VPath) {
+fn assert_stays_inside(path: &VirtualPath) {
     let bytes = path.as_bytes();
     assert!(bytes.starts_with(b"/") && bytes.len() <= PATH_BYTES_MAX);
     for name in path.components() {
@@ -36,7 +36,7 @@ fn assert_stays_inside(path: &VPath) {
     }
     let is_below = |component| matches!(component, Component::Normal(_) | Component::CurDir);
     assert!(path.relative().components().all(is_below), "{path} leads out");
-    assert_eq!(VPath::parse(bytes).as_ref(), Ok(path));
+    assert_eq!(VirtualPath::parse(bytes).as_ref(), Ok(path));
     assert_is_one_plain_line(&path.to_string());
     assert_eq!(path.is_root(), path.split().is_none());
     if let Some((parent, name)) = path.split() {

@@ -2,7 +2,7 @@
 
 use super::script::content;
 use berth::config::Config;
-use berth::tls::{Pinning, Received, Sealed, ServerIdentity, server_config};
+use berth::tls::{Pinning, Received, ServerIdentity, TlsSession, server_config};
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::sync::{Arc, OnceLock};
@@ -37,24 +37,24 @@ impl Write for Wire {
 }
 
 struct End {
-    sealed: Sealed,
+    sealed: TlsSession,
     wire: Wire,
     received: Vec<u8>,
 }
 
 impl End {
-    fn new(sealed: Sealed, step: usize) -> Self {
+    fn new(sealed: TlsSession, step: usize) -> Self {
         Self { sealed, wire: Wire { step: step.max(1), ..Wire::default() }, received: Vec::new() }
     }
 
     fn server(step: usize) -> Self {
-        let mut sealed = Sealed::server(Arc::clone(&configs().0)).expect("usable");
+        let mut sealed = TlsSession::server(Arc::clone(&configs().0)).expect("usable");
         sealed.allow_large_records();
         Self::new(sealed, step)
     }
 
     fn client(step: usize) -> Self {
-        Self::new(Sealed::client(Arc::clone(&configs().1)).expect("usable"), step)
+        Self::new(TlsSession::client(Arc::clone(&configs().1)).expect("usable"), step)
     }
 
     /// Takes all there is; false once it has failed.
@@ -81,8 +81,8 @@ impl End {
 fn configs() -> &'static (Arc<rustls::ServerConfig>, Arc<rustls::ClientConfig>) {
     static CONFIGS: OnceLock<(Arc<rustls::ServerConfig>, Arc<rustls::ClientConfig>)> = OnceLock::new();
     CONFIGS.get_or_init(|| {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let config = Config::default_for(&folder.path().join("conf/berthd.json")).expect("defaults are valid");
+        let directory = tempfile::tempdir().expect("a temporary folder");
+        let config = Config::default_for(&directory.path().join("conf/berthd.json")).expect("defaults are valid");
         let identity = ServerIdentity::establish(&config, 1_800_000_000).expect("a new one");
         let pinning = Pinning::new(Some(identity.fingerprint));
         (server_config(&identity).expect("usable"), pinning.client_config().expect("usable"))

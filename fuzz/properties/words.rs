@@ -98,9 +98,9 @@ pub(super) fn words(input: &[u8]) {
 fn check_word(word: &Word) {
     let components: Vec<Vec<u8>> = word.pattern_components().into_iter().map(|component| component.text).collect();
     assert_eq!(components.join(&b'/'), word.text);
-    let (folder, name) = word.split_name();
-    assert_eq!([&folder.text[..], name].concat(), word.text);
-    assert!(!name.contains(&b'/') && folder.text.last().is_none_or(|&last| last == b'/'));
+    let (directory, name) = word.split_name();
+    assert_eq!([&directory.text[..], name].concat(), word.text);
+    assert!(!name.contains(&b'/') && directory.text.last().is_none_or(|&last| last == b'/'));
 }
 
 /// Written in any of the three ways they are read again.
@@ -131,17 +131,17 @@ pub(super) fn completion(input: &[u8]) {
     let names: Vec<Named> = names
         .split(|&byte| byte == b'\n')
         .map(|name| match name.strip_suffix(b"/") {
-            Some(name) => Named { name: name.to_vec(), is_folder: true },
-            None => Named { name: name.to_vec(), is_folder: false },
+            Some(name) => Named { name: name.to_vec(), is_directory: true },
+            None => Named { name: name.to_vec(), is_directory: false },
         })
         .filter(|named| !named.name.is_empty() && !named.name.contains(&b'/'))
         .collect();
     let (start, pairs) = complete(line, |_, _| names.clone());
-    let folder = typed.word.split_name().0.text;
-    let of_name = |named: &Named| [&folder[..], &named.name, if named.is_folder { b"/" } else { b"" }].concat();
+    let directory = typed.word.split_name().0.text;
+    let of_name = |named: &Named| [&directory[..], &named.name, if named.is_directory { b"/" } else { b"" }].concat();
     let mut expected: Vec<Vec<u8>> = names.iter().map(of_name).collect();
     expected.extend(command::COMMANDS.iter().map(|command| command.name.as_bytes().to_vec()));
-    expected.push([&folder[..], b"../"].concat());
+    expected.push([&directory[..], b"../"].concat());
     for pair in pairs {
         assert_is_one_plain_line(&pair.display);
         assert_is_one_plain_line(&pair.replacement);

@@ -1,4 +1,4 @@
-//! Errors of accounts. Each message names the account, file or folder.
+//! Errors of accounts. Each message names the account, file or directory.
 
 use super::AccountName;
 use crate::base::text::Escaped;
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 /// An account that cannot be read or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum AccountError {
-    /// The file or folder cannot be read or written.
+    /// The file or directory cannot be read or written.
     #[error("{}: {source}", shown(path))]
     Io {
         /// The path.
@@ -18,9 +18,9 @@ pub enum AccountError {
         /// The system's error.
         source: io::Error,
     },
-    /// The folder of the accounts does not exist and cannot be made.
+    /// The directory of the accounts does not exist and cannot be made.
     #[error("{} cannot be made: {source}; {remedy}", shown(path))]
-    NoFolder {
+    NoDirectory {
         /// The path.
         path: PathBuf,
         /// The system's error.
@@ -46,7 +46,7 @@ pub enum AccountError {
     /// The account does not exist.
     #[error("there is no account {0}; `berthd user list` shows all")]
     Unknown(AccountName),
-    /// The folder cannot be this account's home.
+    /// The directory cannot be this account's home.
     #[error("{} cannot be the home of {name}: {problem}", shown(home))]
     Home {
         /// The account.
@@ -68,7 +68,7 @@ impl AccountError {
     }
 }
 
-/// Why a folder cannot be a home.
+/// Why a directory cannot be a home.
 #[derive(Debug, thiserror::Error)]
 pub enum HomeError {
     /// It lies outside of the home roots.
@@ -87,7 +87,7 @@ pub enum HomeError {
     HoldsConfiguration(PathBuf),
     /// A file has this name.
     #[error("something that is not a directory is there")]
-    NotAFolder,
+    NotADirectory,
     /// It does not exist, though the account was added before.
     #[error("there is no such directory; create it, or name another with `berthd user set {0} --home`")]
     Missing(AccountName),

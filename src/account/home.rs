@@ -2,7 +2,7 @@
 //! Checked on resolved paths, so that a symlink above a home cannot lead elsewhere.
 
 use super::{Account, AccountError, Accounts, HomeError};
-use crate::base::atomic_file::{self, GROUP_FOLDER};
+use crate::base::atomic_file::{self, GROUP_DIRECTORY};
 use rustix::fs::Access;
 use rustix::io::Errno;
 use std::io;
@@ -42,7 +42,7 @@ fn check_rules(accounts: &Accounts, account: &Account, others: &[Account]) -> Re
             return Err(HomeError::Overlaps(other.name.clone()));
         }
     }
-    if home.exists() && !home.is_dir() { Err(HomeError::NotAFolder) } else { Ok(()) }
+    if home.exists() && !home.is_dir() { Err(HomeError::NotADirectory) } else { Ok(()) }
 }
 
 /// Checks that it lies below a root and is not a root itself, which holds other homes.
@@ -59,7 +59,8 @@ fn check_place(accounts: &Accounts, home: &Path) -> Result<(), HomeError> {
 
 /// Makes the home if it does not exist. Returns true if it was made.
 pub(super) fn make(account: &Account) -> Result<bool, AccountError> {
-    atomic_file::make_folder(&account.home, GROUP_FOLDER).map_err(|error| refuse(account, HomeError::NotMade(error)))
+    atomic_file::make_directory(&account.home, GROUP_DIRECTORY)
+        .map_err(|error| refuse(account, HomeError::NotMade(error)))
 }
 
 fn overlap(a: &Path, b: &Path) -> bool {
@@ -70,7 +71,7 @@ fn overlap(a: &Path, b: &Path) -> bool {
 fn real_path(path: &Path) -> io::Result<PathBuf> {
     match path.canonicalize() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => match (path.parent(), path.file_name()) {
-            // A dangling symlink cannot become a folder.
+            // A dangling symlink cannot become a directory.
             _ if path.is_symlink() => Err(error),
             (Some(parent), Some(name)) => Ok(real_path(parent)?.join(name)),
             _ => Err(error),

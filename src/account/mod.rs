@@ -2,20 +2,20 @@
 //! configuration file, read at every login, so that changes need no restart. Knows no sessions, no
 //! sockets and no content of homes.
 
+mod directory;
 mod error;
-mod folder;
 mod home;
 mod name;
 
+pub use directory::{Accounts, Candidate, Stamp};
 pub use error::{AccountError, HomeError};
-pub use folder::{Accounts, Candidate, Stamp};
 pub use name::{AccountName, AccountNameError};
 
 use crate::auth::scram::Verifier;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
-/// An account name: it is used as file name, folder name and log field.
+/// An account name: it is used as file name, directory name and log field.
 pub const ACCOUNT_NAME_BYTES_MAX: usize = 64;
 
 /// One user of the server.
@@ -27,9 +27,9 @@ pub struct Account {
     pub verifier: Verifier,
     /// The quota of bytes; `None` is no limit.
     pub quota_bytes: Option<u64>,
-    /// The quota of files and folders; `None` is no limit.
+    /// The quota of files and directories; `None` is no limit.
     pub quota_files: Option<u64>,
-    /// The folder that the user sees as `/`; absolute.
+    /// The directory that the user sees as `/`; absolute.
     pub home: PathBuf,
     /// Whether changes to the home are refused.
     pub read_only: bool,

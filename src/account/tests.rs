@@ -1,4 +1,4 @@
-//! Accounts on a real folder.
+//! Accounts on a real directory.
 
 use super::*;
 use crate::config::Config;
@@ -8,32 +8,32 @@ use std::sync::OnceLock;
 use std::time::Instant;
 
 struct Place {
-    folder: tempfile::TempDir,
+    directory: tempfile::TempDir,
     accounts: Accounts,
 }
 
 fn place() -> Place {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let config = Config::default_for(&folder.path().join("conf/berthd.json")).expect("the defaults are valid");
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let config = Config::default_for(&directory.path().join("conf/berthd.json")).expect("the defaults are valid");
     let accounts = Accounts::open(&config).expect("writable");
-    Place { folder, accounts }
+    Place { directory, accounts }
 }
 
 #[test]
 fn accounts_are_opened_at_once_while_an_administrator_holds_the_lock() {
     let place = place();
-    let folder = place.folder.path().join("conf/users");
-    let held = fs::File::open(folder.join(".lock")).expect("there");
-    crate::base::atomic_file::lock(&held, &folder).expect("free");
-    fs::remove_file(folder.join(".decoy")).expect("there");
+    let directory = place.directory.path().join("conf/users");
+    let held = fs::File::open(directory.join(".lock")).expect("there");
+    crate::base::atomic_file::lock(&held, &directory).expect("free");
+    fs::remove_file(directory.join(".decoy")).expect("there");
     Accounts::open_at_once(&place.accounts.config).expect("it does without");
-    assert!(!folder.join(".decoy").exists());
+    assert!(!directory.join(".decoy").exists());
     drop(held);
     Accounts::open_at_once(&place.accounts.config).expect("writable");
-    assert!(folder.join(".decoy").exists());
-    fs::remove_file(folder.join(".decoy")).expect("there");
-    fs::remove_file(folder.join(".lock")).expect("there");
-    rustix::fs::mknodat(rustix::fs::CWD, folder.join(".lock"), rustix::fs::FileType::Fifo, 0o600.into(), 0)
+    assert!(directory.join(".decoy").exists());
+    fs::remove_file(directory.join(".decoy")).expect("there");
+    fs::remove_file(directory.join(".lock")).expect("there");
+    rustix::fs::mknodat(rustix::fs::CWD, directory.join(".lock"), rustix::fs::FileType::Fifo, 0o600.into(), 0)
         .expect("writable");
     Accounts::open(&place.accounts.config).expect("a FIFO is no lock, and is not waited for");
 }
@@ -58,7 +58,7 @@ impl Place {
     }
 
     fn home_refusal(&self, name: &str, home: &str) -> HomeError {
-        let account = Account { home: self.folder.path().join(home), ..self.account(name) };
+        let account = Account { home: self.directory.path().join(home), ..self.account(name) };
         match self.accounts.add(&account) {
             Err(AccountError::Home { problem, .. }) => problem,
             other => panic!("{home}: {other:?}"),
@@ -78,8 +78,8 @@ fn an_account_is_kept_and_its_files_are_private() {
     assert_eq!(place.accounts.list().expect("readable"), std::slice::from_ref(&account));
     let mode = |path: &std::path::Path| fs::metadata(path).expect("there").mode() & 0o777;
     assert_eq!(mode(&place.accounts.path(&account.name)), 0o600);
-    assert_eq!(mode(&place.folder.path().join("conf/users")), 0o700);
-    assert_eq!(mode(&place.folder.path().join("conf/users/.decoy")), 0o600);
+    assert_eq!(mode(&place.directory.path().join("conf/users")), 0o700);
+    assert_eq!(mode(&place.directory.path().join("conf/users/.decoy")), 0o600);
     assert_eq!(mode(&account.home), 0o750);
     let text = fs::read_to_string(place.accounts.path(&account.name)).expect("readable");
     assert!(text.contains(r#""home": "homes/bob""#), "a server can be moved: {text}");
@@ -107,14 +107,14 @@ fn equal_nested_and_outside_homes_are_refused() {
     assert!(matches!(place.home_refusal("eve", "elsewhere"), HomeError::OutsideRoots { .. }));
     assert!(matches!(place.home_refusal("eve", "homes2/eve"), HomeError::OutsideRoots { .. }));
     place.add("bob2");
-    assert!(!place.folder.path().join("homes/bob/x").exists(), "nothing is made for a refused home");
+    assert!(!place.directory.path().join("homes/bob/x").exists(), "nothing is made for a refused home");
 }
 
 #[test]
 fn a_link_above_a_home_does_not_lead_it_elsewhere() {
     let place = place();
     let bob = place.add("bob");
-    let homes = place.folder.path().join("homes");
+    let homes = place.directory.path().join("homes");
     symlink("/etc", homes.join("out")).expect("writable");
     symlink(&bob.home, homes.join("alias")).expect("writable");
     symlink("nowhere", homes.join("dangling")).expect("writable");
@@ -122,7 +122,7 @@ fn a_link_above_a_home_does_not_lead_it_elsewhere() {
     assert!(matches!(place.home_refusal("eve", "homes/out/eve"), HomeError::OutsideRoots { .. }));
     assert!(matches!(place.home_refusal("eve", "homes/alias"), HomeError::Overlaps(_)));
     assert!(matches!(place.home_refusal("eve", "homes/dangling"), HomeError::Io(_)));
-    assert!(matches!(place.home_refusal("eve", "homes/file"), HomeError::NotAFolder));
+    assert!(matches!(place.home_refusal("eve", "homes/file"), HomeError::NotADirectory));
 }
 
 #[test]
@@ -138,12 +138,12 @@ fn a_home_moved_out_of_the_roots_by_hand_is_refused_after_login() {
 
 #[test]
 fn a_home_that_holds_the_configuration_is_refused() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let file = folder.path().join("conf/berthd.json");
-    fs::create_dir(folder.path().join("conf")).expect("writable");
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let file = directory.path().join("conf/berthd.json");
+    fs::create_dir(directory.path().join("conf")).expect("writable");
     fs::write(&file, r#"{"home_roots": ["."]}"#).expect("writable");
     let accounts = Accounts::open(&Config::load(&file).expect("valid")).expect("writable");
-    let place = Place { folder, accounts };
+    let place = Place { directory, accounts };
     assert!(matches!(place.home_refusal("eve", "conf"), HomeError::HoldsConfiguration(_)));
     assert!(matches!(place.home_refusal("eve", "conf/users"), HomeError::HoldsConfiguration(_)));
 }
@@ -194,7 +194,7 @@ fn errors_show_what_stands_in_a_file_escaped() {
 #[test]
 fn until_there_is_a_decoy_on_disk_one_in_memory_answers_and_then_that_on_disk_at_once() {
     let mut place = place();
-    let decoy = place.folder.path().join("conf/users/.decoy");
+    let decoy = place.directory.path().join("conf/users/.decoy");
     let mut later = Accounts::open(&place.accounts.config).expect("readable");
     let salt = |accounts: &mut Accounts| {
         accounts.candidate("eve", Instant::now()).expect("no error for strangers").verifier.salt.clone()

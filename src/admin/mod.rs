@@ -267,9 +267,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-/// The configuration when none is named: that of this folder, or where packages install it.
+/// The configuration when none is named: that of this directory, or where packages install it.
 const CONFIG_DEFAULT: &str = if cfg!(feature = "system") { "/etc/berth/berthd.json" } else { "conf/berthd.json" };
-/// The default folder of a quickstart.
+/// The default directory of a quickstart.
 const QUICKSTART_DIR: &str = "demo";
 const EXIT_FAILED: u8 = 1;
 const EXIT_USAGE: u8 = 2;
@@ -292,10 +292,10 @@ fn execute(command_line: CommandLine) -> Result<(), AdminError> {
     }
 }
 
-/// Reads a configuration whose folders exist.
+/// Reads a configuration whose directories exist.
 fn read(file: &Path) -> Result<Config, AdminError> {
     let config = Config::load(file)?;
-    config.check_folders()?;
+    config.check_directories()?;
     Ok(config)
 }
 
@@ -303,7 +303,7 @@ fn read(file: &Path) -> Result<Config, AdminError> {
 fn load(file: &Path) -> Result<Config, AdminError> {
     let config = Config::load(file)?;
     if config.user.is_none() {
-        config.check_folders()?;
+        config.check_directories()?;
     }
     become_user(&config)?;
     Ok(config)
@@ -312,7 +312,7 @@ fn load(file: &Path) -> Result<Config, AdminError> {
 /// Switches to the server's user, so that new files belong to it.
 fn become_user(config: &Config) -> Result<(), AdminError> {
     if let Some(user) = ServiceUser::find(config)? {
-        user.make_folders(config)?;
+        user.make_directories(config)?;
         user.assume(config)?;
     }
     Ok(())
@@ -377,7 +377,7 @@ fn check(config: &Config) -> Result<(), AdminError> {
     for problem in &problems {
         let _ = writeln!(io::stderr(), "berthd: {problem}");
     }
-    usage::warn_of_unseen(config, &accounts);
+    usage::warn_of_unreadable(config, &accounts);
     match problems.len() {
         0 => {
             let count = accounts.names()?.len();
@@ -425,9 +425,9 @@ mod tests {
 
     #[test]
     fn a_written_configuration_is_the_shipped_one_but_for_the_addresses() {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let file = folder.path().join("conf/berthd.json");
-        std::fs::create_dir(folder.path().join("conf")).expect("writable");
+        let directory = tempfile::tempdir().expect("a temporary folder");
+        let file = directory.path().join("conf/berthd.json");
+        std::fs::create_dir(directory.path().join("conf")).expect("writable");
         for (listen, ftp, plaintext) in [
             ("127.0.0.1:4321", "127.0.0.1:4320", true),
             ("127.0.0.1:0", "127.0.0.1:0", true),

@@ -15,7 +15,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use zeroize::Zeroizing;
 
-/// Sets the folder up if it is new, then serves it.
+/// Sets the directory up if it is new, then serves it.
 pub(super) fn run(args: &QuickstartArgs) -> Result<(), AdminError> {
     let file = args.dir.join("conf/berthd.json");
     let made = if file.exists() {
@@ -56,22 +56,22 @@ pub(super) fn run(args: &QuickstartArgs) -> Result<(), AdminError> {
 /// What a first start has made.
 struct SetUp {
     password: Zeroizing<String>,
-    made_folder: bool,
+    made_directory: bool,
 }
 
 impl SetUp {
     /// Removes it, and what the server has added.
     fn undo(self, dir: &Path) {
-        remove(dir, self.made_folder);
+        remove(dir, self.made_directory);
     }
 }
 
-/// Empties a folder that was empty before, and removes it if it was made.
-fn remove(dir: &Path, made_folder: bool) {
+/// Empties a directory that was empty before, and removes it if it was made.
+fn remove(dir: &Path, made_directory: bool) {
     for name in ["conf", "homes", "logs"] {
         let _ = fs::remove_dir_all(dir.join(name));
     }
-    if made_folder {
+    if made_directory {
         let _ = fs::remove_dir(dir);
     }
 }
@@ -79,7 +79,7 @@ fn remove(dir: &Path, made_folder: bool) {
 /// Makes everything, the configuration last: if that exists, the rest is complete.
 fn set_up(dir: &Path, file: &Path, listen: SocketAddr) -> Result<SetUp, AdminError> {
     let failed = |error: io::Error| AdminError::Failed(format!("cannot set up {}: {error}", dir.display()));
-    let made_folder = atomic_file::make_folder(dir, 0o755).map_err(failed)?;
+    let made_directory = atomic_file::make_directory(dir, 0o755).map_err(failed)?;
     if fs::read_dir(dir).map_err(failed)?.next().is_some() {
         let dir = dir.display();
         return Err(AdminError::Failed(format!(
@@ -87,9 +87,9 @@ fn set_up(dir: &Path, file: &Path, listen: SocketAddr) -> Result<SetUp, AdminErr
         )));
     }
     match fill(dir, file, listen) {
-        Ok(password) => Ok(SetUp { password, made_folder }),
+        Ok(password) => Ok(SetUp { password, made_directory }),
         Err(error) => {
-            remove(dir, made_folder);
+            remove(dir, made_directory);
             Err(error)
         }
     }
@@ -97,7 +97,7 @@ fn set_up(dir: &Path, file: &Path, listen: SocketAddr) -> Result<SetUp, AdminErr
 
 fn fill(dir: &Path, file: &Path, listen: SocketAddr) -> Result<Zeroizing<String>, AdminError> {
     let failed = |error: io::Error| AdminError::Failed(format!("cannot set up {}: {error}", dir.display()));
-    atomic_file::make_folder(&dir.join("conf"), 0o755).map_err(failed)?;
+    atomic_file::make_directory(&dir.join("conf"), 0o755).map_err(failed)?;
     let config = Config::default_for(file)?;
     let accounts = Accounts::open(&config)?;
     let name: AccountName = ACCOUNT.parse().map_err(|error| AdminError::Failed(format!("{ACCOUNT}: {error}")))?;
@@ -150,7 +150,7 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, address.port())
 }
 
-/// Returns the command for `berth` in the current folder.
+/// Returns the command for `berth` in the current directory.
 fn client_command() -> String {
     if let Some(profile) = started_by_cargo() {
         return format!("cargo run {profile}--bin berth --");
@@ -162,7 +162,7 @@ fn client_command() -> String {
     }
 }
 
-/// Returns the profile's flag, if `cargo run` started this in the folder of its package.
+/// Returns the profile's flag, if `cargo run` started this in the directory of its package.
 fn started_by_cargo() -> Option<&'static str> {
     let package = env::var_os("CARGO_MANIFEST_DIR").filter(|_| env::var_os("CARGO").is_some())?;
     let here = env::current_dir().ok().filter(|here| here.starts_with(&package));
@@ -171,8 +171,8 @@ fn started_by_cargo() -> Option<&'static str> {
 }
 
 fn is_in_path(program: &Path) -> bool {
-    let folder = program.parent();
-    env::var_os("PATH").is_some_and(|path| env::split_paths(&path).any(|entry| Some(entry.as_path()) == folder))
+    let directory = program.parent();
+    env::var_os("PATH").is_some_and(|path| env::split_paths(&path).any(|entry| Some(entry.as_path()) == directory))
 }
 
 /// Quotes a word for the shell where necessary.

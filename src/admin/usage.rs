@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::protocol::admin;
 use crate::session::home_check::HomeCheckStep;
 use crate::session::{Policy, Service};
-use crate::store::count::{Count, Counted, Unseen};
+use crate::store::count::{Count, Counted, UnreadableEntries};
 use crate::store::home::open_root;
 use crate::store::ledger::QuotaState;
 use crate::store::syncer::Syncer;
@@ -62,7 +62,7 @@ fn count(
             HomeCheckStep::Account(name, state, found, unseen) => take(admin::usage(&name, &state, found, &unseen))?,
             HomeCheckStep::Failed(name, error) => {
                 let nothing = QuotaState::default();
-                let nothing = admin::usage(&name, &nothing, None, &Unseen::default());
+                let nothing = admin::usage(&name, &nothing, None, &UnreadableEntries::default());
                 take(AccountUsage { error: Some(error), ..nothing })?;
             }
             HomeCheckStep::End => return Ok(()),
@@ -127,7 +127,7 @@ impl UsageTable {
 }
 
 /// Warns about unreadable entries of homes. The server serves all others, so this is no error.
-pub(super) fn warn_of_unseen(config: &Config, accounts: &Accounts) {
+pub(super) fn warn_of_unreadable(config: &Config, accounts: &Accounts) {
     let homes = accounts.names().unwrap_or_default().into_iter().filter_map(|name| accounts.load(&name).ok()?);
     for home in homes.map(|account| account.home) {
         // A home that cannot be opened was already reported.

@@ -17,12 +17,12 @@ pub const SMALL_FILE_BYTES_MAX: u64 = 256 * 1024;
 pub const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 /// Mode of files with secrets.
 pub const SECRET_FILE: u32 = 0o600;
-/// Mode of folders with secrets.
-pub const SECRET_FOLDER: u32 = 0o700;
-/// Mode of folders that everybody may enter.
-pub const PUBLIC_FOLDER: u32 = 0o755;
-/// Mode of folders for logs and homes: the server's group may read them.
-pub const GROUP_FOLDER: u32 = 0o750;
+/// Mode of directories with secrets.
+pub const SECRET_DIRECTORY: u32 = 0o700;
+/// Mode of directories that everybody may enter.
+pub const PUBLIC_DIRECTORY: u32 = 0o755;
+/// Mode of directories for logs and homes: the server's group may read them.
+pub const GROUP_DIRECTORY: u32 = 0o750;
 
 /// Returns the content of a regular file of at most [`SMALL_FILE_BYTES_MAX`] bytes. A FIFO or device is
 /// an error and does not block.
@@ -57,13 +57,13 @@ pub fn read_at_most(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
 /// the same path must exclude each other, because they share the temporary name. Owner, mode and sync
 /// are optional: a file system that refuses them is no error.
 pub fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
-    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+    let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not the path of a file"));
     };
     let mut temporary = std::ffi::OsString::from(".");
     temporary.push(name);
     temporary.push(".tmp");
-    let temporary = folder.join(temporary);
+    let temporary = directory.join(temporary);
     // A crash may have left a temporary file with another mode.
     match fs::remove_file(&temporary) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -74,12 +74,12 @@ pub fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
         let _ = fs::remove_file(&temporary);
         return result;
     }
-    sync_folder(folder)
+    sync_directory(directory)
 }
 
-/// Syncs `folder`, so that renames and removals in it survive a power loss.
-pub fn sync_folder(folder: &Path) -> io::Result<()> {
-    disk_sync::flush(&File::open(folder)?, Flush::Folder)
+/// Syncs `directory`, so that renames and removals in it survive a power loss.
+pub fn sync_directory(directory: &Path) -> io::Result<()> {
+    disk_sync::flush(&File::open(directory)?, Flush::Directory)
 }
 
 /// Waits for an exclusive lock on `file`, which is at `path`. Closing the file releases the lock.
@@ -96,43 +96,43 @@ pub fn try_lock(file: &File, path: &Path) -> io::Result<()> {
     }
 }
 
-/// Makes `path` and its missing parents with `mode`, and syncs them. A folder that exists stays as it
+/// Makes `path` and its missing parents with `mode`, and syncs them. A directory that exists stays as it
 /// is. Returns true if `path` itself was made.
-pub fn make_folder(path: &Path, mode: u32) -> io::Result<bool> {
-    make_folder_for(None, path, mode)
+pub fn make_directory(path: &Path, mode: u32) -> io::Result<bool> {
+    make_directory_for(None, path, mode)
 }
 
-/// Like [`make_folder`], but gives new folders to `owner`, a user and a group, if it is set.
-pub fn make_folder_for(owner: Option<(u32, u32)>, path: &Path, mode: u32) -> io::Result<bool> {
+/// Like [`make_directory`], but gives new directories to `owner`, a user and a group, if it is set.
+pub fn make_directory_for(owner: Option<(u32, u32)>, path: &Path, mode: u32) -> io::Result<bool> {
     if path.is_dir() {
         return Ok(false);
     }
     if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        make_folder_for(owner, parent, mode)?;
+        make_directory_for(owner, parent, mode)?;
     }
     match fs::create_dir(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => return Ok(false),
         result => result?,
     }
-    // A user with write access to the parent could have put a symlink here, or another folder of root,
+    // A user with write access to the parent could have put a symlink here, or another directory of root,
     // which must not be given away.
     let flags = (OFlags::DIRECTORY | OFlags::NOFOLLOW).bits().cast_signed();
-    let folder = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
-    if rustix::process::geteuid().is_root() && fs::metadata(folder_of(path))?.uid() != 0 && !is_empty(&folder)? {
+    let directory = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    if rustix::process::geteuid().is_root() && fs::metadata(directory_of(path))?.uid() != 0 && !is_empty(&directory)? {
         return Err(io::Error::other("another program put another directory in its place"));
     }
     // The mode must not depend on the umask.
-    set_mode(path, &folder, mode)?;
+    set_mode(path, &directory, mode)?;
     match owner {
-        Some((user, group)) => give(path, &folder, user, group)?,
-        None => give_to_owner_of_folder(path, &folder)?,
+        Some((user, group)) => give(path, &directory, user, group)?,
+        None => give_to_owner_of_directory(path, &directory)?,
     }
-    sync_folder(folder_of(path))?;
+    sync_directory(directory_of(path))?;
     Ok(true)
 }
 
-fn is_empty(folder: &File) -> io::Result<bool> {
-    for entry in Dir::read_from(folder)? {
+fn is_empty(directory: &File) -> io::Result<bool> {
+    for entry in Dir::read_from(directory)? {
         if !matches!(entry?.file_name().to_bytes(), b"." | b"..") {
             return Ok(false);
         }
@@ -144,7 +144,7 @@ fn write_new(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
     // The file has no more than `mode` already; the umask may have removed bits.
     set_mode(path, &file, mode)?;
-    give_to_owner_of_folder(path, &file)?;
+    give_to_owner_of_directory(path, &file)?;
     file.write_all(content)?;
     sync_file(&file)
 }
@@ -162,19 +162,19 @@ fn give(path: &Path, file: &File, user: u32, group: u32) -> io::Result<()> {
     refusals::allow("owners (fchown)", path, fchown(file, Some(user), Some(group)))
 }
 
-/// Files that root makes must be readable by the user the server runs as, the owner of the folder.
-fn give_to_owner_of_folder(path: &Path, file: &File) -> io::Result<()> {
+/// Files that root makes must be readable by the user the server runs as, the owner of the directory.
+fn give_to_owner_of_directory(path: &Path, file: &File) -> io::Result<()> {
     if !rustix::process::geteuid().is_root() {
         return Ok(());
     }
-    let (owner, own) = (fs::metadata(folder_of(path))?, file.metadata()?);
+    let (owner, own) = (fs::metadata(directory_of(path))?, file.metadata()?);
     // On a file system with one owner for all files, nothing can or need be given away.
     let is_given = owner.uid() == 0 || (owner.uid(), owner.gid()) == (own.uid(), own.gid());
     if is_given { Ok(()) } else { give(path, file, owner.uid(), owner.gid()) }
 }
 
-fn folder_of(path: &Path) -> &Path {
-    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 fn too_large(bytes_max: u64) -> io::Error {
@@ -187,35 +187,35 @@ mod tests {
 
     #[test]
     fn a_file_is_replaced_whole_and_with_its_mode() {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let path = folder.path().join("a.json");
-        fs::write(folder.path().join(".a.json.tmp"), "left by a crash").expect("writable");
+        let directory = tempfile::tempdir().expect("a temporary folder");
+        let path = directory.path().join("a.json");
+        fs::write(directory.path().join(".a.json.tmp"), "left by a crash").expect("writable");
         replace(&path, b"one", 0o600).expect("writable");
         replace(&path, b"two", 0o600).expect("writable");
         assert_eq!(read(&path).expect("readable"), b"two");
         assert_eq!(fs::metadata(&path).expect("there").mode() & 0o7777, 0o600);
-        assert_eq!(fs::read_dir(folder.path()).expect("readable").count(), 1);
+        assert_eq!(fs::read_dir(directory.path()).expect("readable").count(), 1);
     }
 
     #[test]
-    fn devices_folders_and_large_files_are_refused() {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        assert!(read(folder.path()).is_err());
+    fn devices_directories_and_large_files_are_refused() {
+        let directory = tempfile::tempdir().expect("a temporary folder");
+        assert!(read(directory.path()).is_err());
         assert!(read(Path::new("/dev/zero")).is_err());
-        let fifo = folder.path().join("fifo");
+        let fifo = directory.path().join("fifo");
         rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).expect("a fifo");
         assert!(read(&fifo).is_err(), "and it does not block");
-        let large = folder.path().join("large");
+        let large = directory.path().join("large");
         File::create(&large).and_then(|file| file.set_len(SMALL_FILE_BYTES_MAX + 1)).expect("sparse");
         assert_eq!(read(&large).map_err(|e| e.kind()), Err(io::ErrorKind::FileTooLarge));
     }
 
     #[test]
     fn a_failed_write_leaves_no_temporary_file() {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let occupied = folder.path().join("folder");
+        let directory = tempfile::tempdir().expect("a temporary folder");
+        let occupied = directory.path().join("folder");
         fs::create_dir_all(occupied.join("full")).expect("writable");
         assert!(replace(&occupied, b"x", 0o600).is_err());
-        assert_eq!(fs::read_dir(folder.path()).expect("readable").count(), 1);
+        assert_eq!(fs::read_dir(directory.path()).expect("readable").count(), 1);
     }
 }

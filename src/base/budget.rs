@@ -18,8 +18,8 @@ pub const REQUEST_COST: u64 = 8 * 1024;
 /// Cost of a component of a path. The kernel looks each one up, and again at each parent when it checks
 /// Landlock rules. A path of the greatest length has two thousand components and takes a whole turn.
 pub const PATH_COMPONENT_COST: u64 = 128;
-/// Cost of making or finding a folder besides its path: a journalling file system takes as long as
+/// Cost of making or finding a directory besides its path: a journalling file system takes as long as
 /// hashing this many bytes.
-pub const FOLDER_COST: u64 = 32 * 1024;
+pub const DIRECTORY_COST: u64 = 32 * 1024;
 /// Cost of reading, stating and sorting one directory entry.
 pub const ENTRY_COST: u64 = 2048;

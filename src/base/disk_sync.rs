@@ -1,4 +1,4 @@
-//! Syncs files and folders to disk. If a file system refuses one kind of sync, the next larger one is
+//! Syncs files and directories to disk. If a file system refuses one kind of sync, the next larger one is
 //! tried. If it refuses all of them, that is not an error: `refusals` reports it, and a power loss may
 //! cost the newest data. Errors of the disk are always returned.
 
@@ -16,8 +16,8 @@ pub enum Flush {
     Data,
     /// A file with its metadata: fsync.
     File,
-    /// A folder's entries: fsync.
-    Folder,
+    /// A directory's entries: fsync.
+    Directory,
 }
 
 type Way = fn(&File) -> Result<(), Errno>;
@@ -26,7 +26,7 @@ type Way = fn(&File) -> Result<(), Errno>;
 pub fn flush(file: &File, flush: Flush) -> io::Result<()> {
     let ways: &[Way] = match flush {
         Flush::Data => &[|file| fdatasync(file), |file| fsync(file), |file| syncfs(file)],
-        Flush::File | Flush::Folder => &[|file| fsync(file), |file| syncfs(file)],
+        Flush::File | Flush::Directory => &[|file| fsync(file), |file| syncfs(file)],
     };
     match ways.iter().map(|way| retrying(|| way(file))).find(|result| !is_refused(*result, flush)) {
         Some(result) => Ok(result?),
@@ -46,24 +46,24 @@ fn retrying(way: impl Fn() -> Result<(), Errno>) -> Result<(), Errno> {
     }
 }
 
-/// Returns whether the file system does not support this kind of sync. Some refuse it for folders,
+/// Returns whether the file system does not support this kind of sync. Some refuse it for directories,
 /// which are open for reading only.
 fn is_refused(result: Result<(), Errno>, flush: Flush) -> bool {
     match result {
         Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::NOTTY) => true,
-        Err(Errno::BADF) => flush == Flush::Folder,
+        Err(Errno::BADF) => flush == Flush::Directory,
         _ => false,
     }
 }
 
-/// Reports the refusal with the path of the folder, which lies on the same file system.
+/// Reports the refusal with the path of the directory, which lies on the same file system.
 fn note_refusal(file: &File, flush: Flush) {
     let path = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).unwrap_or_default();
-    let (what, folder) = match flush {
-        Flush::Folder => ("syncs of directories (fsync)", path.as_path()),
+    let (what, directory) = match flush {
+        Flush::Directory => ("syncs of directories (fsync)", path.as_path()),
         Flush::Data | Flush::File => ("syncs of files (fsync)", path.parent().unwrap_or(&path)),
     };
-    refusals::note(what, folder, &Errno::OPNOTSUPP.into());
+    refusals::note(what, directory, &Errno::OPNOTSUPP.into());
 }
 
 #[cfg(test)]
@@ -73,20 +73,20 @@ mod tests {
     #[test]
     fn only_what_a_file_system_does_not_know_is_left_out() {
         for errno in [Errno::INVAL, Errno::NOSYS, Errno::OPNOTSUPP, Errno::NOTTY] {
-            assert!(is_refused(Err(errno), Flush::Data) && is_refused(Err(errno), Flush::Folder), "{errno:?}");
+            assert!(is_refused(Err(errno), Flush::Data) && is_refused(Err(errno), Flush::Directory), "{errno:?}");
         }
-        assert!(is_refused(Err(Errno::BADF), Flush::Folder) && !is_refused(Err(Errno::BADF), Flush::Data));
+        assert!(is_refused(Err(Errno::BADF), Flush::Directory) && !is_refused(Err(Errno::BADF), Flush::Data));
         for errno in [Errno::IO, Errno::NOSPC, Errno::DQUOT, Errno::STALE, Errno::PERM] {
-            assert!(!is_refused(Err(errno), Flush::Data) && !is_refused(Err(errno), Flush::Folder), "{errno:?}");
+            assert!(!is_refused(Err(errno), Flush::Data) && !is_refused(Err(errno), Flush::Directory), "{errno:?}");
         }
         assert!(!is_refused(Ok(()), Flush::Data));
     }
 
     #[test]
-    fn an_ordinary_file_and_folder_are_flushed() {
-        let folder = tempfile::tempdir().expect("folder");
-        let file = File::create(folder.path().join("file")).expect("created");
+    fn an_ordinary_file_and_directory_are_flushed() {
+        let directory = tempfile::tempdir().expect("folder");
+        let file = File::create(directory.path().join("file")).expect("created");
         assert!(flush(&file, Flush::Data).is_ok() && flush(&file, Flush::File).is_ok());
-        assert!(flush(&File::open(folder.path()).expect("opened"), Flush::Folder).is_ok());
+        assert!(flush(&File::open(directory.path()).expect("opened"), Flush::Directory).is_ok());
     }
 }

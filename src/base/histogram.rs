@@ -5,23 +5,23 @@ use std::time::Duration;
 
 /// Steps of a histogram, each twice as long as the one before: from a microsecond to half a second, and
 /// one step for longer times.
-const HISTOGRAM_STEPS: usize = 21;
+const HISTOGRAM_BUCKETS: usize = 21;
 
 /// A histogram of durations.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Histogram([u64; HISTOGRAM_STEPS]);
+pub struct Histogram([u64; HISTOGRAM_BUCKETS]);
 
 impl Histogram {
     /// Counts one duration.
     pub fn note(&mut self, took: Duration) {
         let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         let step = (u64::BITS - us.leading_zeros()) as usize;
-        self.0[step.min(HISTOGRAM_STEPS - 1)] += 1;
+        self.0[step.min(HISTOGRAM_BUCKETS - 1)] += 1;
     }
 
     /// Returns each step as its upper bound in microseconds and its count. The last step has no bound.
     pub fn steps(&self) -> impl Iterator<Item = (Option<u64>, u64)> {
-        let below_us = |step| (step + 1 < HISTOGRAM_STEPS).then(|| 1_u64 << step);
+        let below_us = |step| (step + 1 < HISTOGRAM_BUCKETS).then(|| 1_u64 << step);
         self.0.iter().enumerate().map(move |(step, &count)| (below_us(step), count))
     }
 }

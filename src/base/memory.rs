@@ -7,9 +7,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 /// Default bound for listings and large buffers of all accounts' sessions: two accounts can list the
-/// largest folder at once.
-pub const MEMORY_MEMBERS_DEFAULT: usize = 96 * 1024 * 1024;
-/// Charges up to this size may use the reserve that larger ones leave: a folder of a thousand names of
+/// largest directory at once.
+pub const SESSION_MEMORY_DEFAULT: usize = 96 * 1024 * 1024;
+/// Charges up to this size may use the reserve that larger ones leave: a directory of a thousand names of
 /// usual length, or of 200 of the longest.
 pub const MEMORY_SMALL_BYTES: usize = 64 * 1024;
 /// What an account may hold even when others have taken all: two short listings.
@@ -50,7 +50,7 @@ impl Memory {
 
 impl Default for Memory {
     fn default() -> Self {
-        Self::new(MEMORY_MEMBERS_DEFAULT)
+        Self::new(SESSION_MEMORY_DEFAULT)
     }
 }
 

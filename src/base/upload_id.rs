@@ -1,7 +1,7 @@
 //! The name under which an interrupted upload can be resumed.
 
 use crate::base::digest::{Digest, hex_decode, hex_encode};
-use crate::base::virtual_path::VPath;
+use crate::base::virtual_path::VirtualPath;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::fmt;
 
@@ -59,7 +59,7 @@ impl UploadId {
     }
 
     /// Returns the common name of all uploads to `path` by clients that send no names.
-    pub fn of_path(path: &VPath) -> Self {
+    pub fn of_path(path: &VirtualPath) -> Self {
         let Digest(digest) = Digest::of(&[b"upload to ", path.as_bytes()].concat());
         let mut bytes = [0; 16];
         bytes.copy_from_slice(&digest[..16]);

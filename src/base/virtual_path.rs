@@ -15,7 +15,7 @@ pub const PATH_BYTES_MAX: usize = 4095;
 /// An absolute, normalized path inside a home: `/` or `/a/b`. No empty, `.` or `..` component and no
 /// NUL; components and the whole are no longer than the file system allows.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct VPath(Vec<u8>);
+pub struct VirtualPath(Vec<u8>);
 
 /// Why text is not a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -34,7 +34,7 @@ pub enum PathError {
     TooLong,
 }
 
-impl VPath {
+impl VirtualPath {
     /// Returns the home itself.
     pub fn root() -> Self {
         Self(b"/".to_vec())
@@ -94,7 +94,7 @@ impl VPath {
     }
 
     /// Returns the parent and the name; `None` for the home itself.
-    pub fn split(&self) -> Option<(VPath, &[u8])> {
+    pub fn split(&self) -> Option<(VirtualPath, &[u8])> {
         let name = self.name()?;
         let mut parent = self.clone();
         parent.ascend();
@@ -102,7 +102,7 @@ impl VPath {
     }
 
     /// Returns the parent; `None` for the home itself.
-    pub fn parent(&self) -> Option<VPath> {
+    pub fn parent(&self) -> Option<VirtualPath> {
         self.split().map(|(parent, _)| parent)
     }
 
@@ -135,7 +135,7 @@ impl VPath {
     }
 
     /// Returns whether `other` is this path or lies below it.
-    pub fn contains(&self, other: &VPath) -> bool {
+    pub fn contains(&self, other: &VirtualPath) -> bool {
         self.is_root() || other.0.strip_prefix(&self.0[..]).is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
     }
 
@@ -152,13 +152,13 @@ impl VPath {
     }
 }
 
-impl fmt::Display for VPath {
+impl fmt::Display for VirtualPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         Escaped(&self.0).fmt(f)
     }
 }
 
-impl fmt::Debug for VPath {
+impl fmt::Debug for VirtualPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "VPath({self})")
     }
@@ -169,7 +169,7 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> String {
-        VPath::parse(text.as_bytes()).map_or_else(|e| format!("{e:?}"), |p| p.to_string())
+        VirtualPath::parse(text.as_bytes()).map_or_else(|e| format!("{e:?}"), |p| p.to_string())
     }
 
     #[test]
@@ -195,7 +195,7 @@ mod tests {
 
     #[test]
     fn joining_follows_cd() {
-        let at = VPath::parse(b"/a/b").expect("valid");
+        let at = VirtualPath::parse(b"/a/b").expect("valid");
         let join = |text: &[u8]| at.join(text).map(|p| p.to_string());
         assert_eq!(join(b"c"), Ok("/a/b/c".into()));
         assert_eq!(join(b".."), Ok("/a".into()));
@@ -205,7 +205,7 @@ mod tests {
 
     #[test]
     fn containment_respects_component_borders() {
-        let path = |text: &str| VPath::parse(text.as_bytes()).expect("valid");
+        let path = |text: &str| VirtualPath::parse(text.as_bytes()).expect("valid");
         assert!(path("/bob").contains(&path("/bob/x")));
         assert!(path("/bob").contains(&path("/bob")));
         assert!(!path("/bob").contains(&path("/bob2")));
@@ -213,12 +213,12 @@ mod tests {
     }
 
     #[test]
-    fn splitting_gives_folder_and_name() {
-        assert_eq!(VPath::root().parent(), None);
-        let path = VPath::parse(b"/a/b").expect("valid");
-        assert_eq!(path.split(), Some((VPath::parse(b"/a").expect("valid"), &b"b"[..])));
-        assert_eq!(VPath::root().split(), None);
+    fn splitting_gives_directory_and_name() {
+        assert_eq!(VirtualPath::root().parent(), None);
+        let path = VirtualPath::parse(b"/a/b").expect("valid");
+        assert_eq!(path.split(), Some((VirtualPath::parse(b"/a").expect("valid"), &b"b"[..])));
+        assert_eq!(VirtualPath::root().split(), None);
         assert_eq!(path.relative(), Path::new("a/b"));
-        assert_eq!(VPath::root().relative(), Path::new("."));
+        assert_eq!(VirtualPath::root().relative(), Path::new("."));
     }
 }

@@ -100,7 +100,7 @@ impl Failure {
     }
 
     /// Creates the same failure for a local directory.
-    pub fn missing_folder_here(path: &std::path::Path, error: &std::io::Error) -> Self {
+    pub fn missing_directory_here(path: &std::path::Path, error: &std::io::Error) -> Self {
         Self::missing("directory", path, error)
     }
 
@@ -113,18 +113,18 @@ impl Failure {
 
     fn missing(kind: &str, path: &std::path::Path, error: &std::io::Error) -> Self {
         use std::os::unix::ffi::OsStrExt;
-        let folder = std::env::current_dir().ok().filter(|_| path.is_relative());
+        let directory = std::env::current_dir().ok().filter(|_| path.is_relative());
         if error.kind() != std::io::ErrorKind::NotFound {
             return Self::local(path, error);
         }
         if path.as_os_str().is_empty() {
             return Self::Usage("'': the path is empty".into());
         }
-        let folder = folder.map(|folder| format!(" (in {})", Escaped(folder.as_os_str().as_bytes())));
+        let directory = directory.map(|directory| format!(" (in {})", Escaped(directory.as_os_str().as_bytes())));
         Self::Local(format!(
             "{}: no such local {kind}{}",
             Escaped(path.as_os_str().as_bytes()),
-            folder.unwrap_or_default()
+            directory.unwrap_or_default()
         ))
     }
 

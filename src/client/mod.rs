@@ -28,11 +28,11 @@ use std::path::Path;
 use cli::args::Args;
 use cli::command_line::HelpArgs;
 use cli::destination::Destination;
-use commands::folders;
+use commands::directories;
 use connection::endpoint::{Endpoint, FirstConnection};
 use connection::link::Link;
 use connection::session::Session;
-use connection::state::StateFolder;
+use connection::state::StateDirectory;
 use connection::trust::Trust;
 use error::{EXIT_DONE, Failure};
 use shell::interrupt::Interrupt;
@@ -44,7 +44,7 @@ use ui::progress::Style;
 use ui::summary::failure_object;
 
 use crate::base::text::Escaped;
-use crate::base::virtual_path::VPath;
+use crate::base::virtual_path::VirtualPath;
 use crate::wire::message::ErrorCode;
 
 /// Runs the command line and returns the exit code.
@@ -142,10 +142,10 @@ impl Work {
     /// on the command line are relative to the user's current directory.
     /// `server` is the user's name for the server.
     fn begin(&self, session: &mut Session, destination: &Destination, server: &str) -> Result<(), Failure> {
-        if let Some(folder) = destination.local_directory.as_ref().filter(|_| matches!(self, Self::Shell)) {
-            let folder = commands::local::at_home(folder);
-            if let Err(error) = std::env::set_current_dir(&folder) {
-                let failure = Failure::missing_folder_here(&folder, &error);
+        if let Some(directory) = destination.local_directory.as_ref().filter(|_| matches!(self, Self::Shell)) {
+            let directory = commands::local::at_home(directory);
+            if let Err(error) = std::env::set_current_dir(&directory) {
+                let failure = Failure::missing_directory_here(&directory, &error);
                 let file = cli::hosts::setting(server, "local_directory");
                 session.output.complain(format_args!(
                     "berth: the `local_directory` of this host cannot be opened: {failure}; create it, or change {file}"
@@ -153,14 +153,14 @@ impl Work {
             }
         }
         match &destination.directory {
-            Some(folder) => {
-                let path = session.path(&Word::plain(folder.as_bytes()))?;
-                let entered = folders::enter(session, path.clone());
+            Some(directory) => {
+                let path = session.path(&Word::plain(directory.as_bytes()))?;
+                let entered = directories::enter(session, path.clone());
                 match entered {
                     Err(failure) if !failure.ends_session() => {
                         let remedy = directory_remedy(&path, &failure, server);
                         let text = format!("the `directory` of this host cannot be opened: {failure}; {remedy}");
-                        if !self.needs_no_folder() {
+                        if !self.needs_no_directory() {
                             return Err(Failure::Local(text));
                         }
                         session.output.complain(format_args!("berth: {text}"));
@@ -175,7 +175,7 @@ impl Work {
 
     /// Returns whether a missing start directory is harmless. A user at the prompt notices it. Other commands
     /// are safe only if all their paths are absolute.
-    fn needs_no_folder(&self) -> bool {
+    fn needs_no_directory(&self) -> bool {
         match self {
             Self::Shell => true,
             Self::Commands(commands) => commands.iter().all(|words| shell::command::names_only_absolute_paths(words)),
@@ -204,7 +204,7 @@ impl Work {
 }
 
 /// Tells how the user can repair the `directory` of the host `server`.
-fn directory_remedy(path: &VPath, failure: &Failure, server: &str) -> String {
+fn directory_remedy(path: &VirtualPath, failure: &Failure, server: &str) -> String {
     let change = format!("change {}", cli::hosts::setting(server, "directory"));
     match failure.is_refusal(ErrorCode::NotFound) {
         true => format!("create it with 'berth {server} {}', or {change}", shell::advice::remote("mkdir -p", path)),
@@ -214,7 +214,7 @@ fn directory_remedy(path: &VPath, failure: &Failure, server: &str) -> String {
 
 fn session(args: &Args, output: Output, link: Link, endpoint: Endpoint) -> Session {
     let progress = Style::choose(args.quiet, args.no_progress);
-    let session = Session::new(link, endpoint, output, StateFolder::of_user(), progress);
+    let session = Session::new(link, endpoint, output, StateDirectory::of_user(), progress);
     Session { may_ask: terminal_can_answer(), ..session }
 }
 
@@ -235,7 +235,7 @@ fn connect(args: &Args, destination: &Destination, output: &mut Output) -> Resul
     interrupt.listen().map_err(|error| Failure::Local(format!("cannot listen to signals: {error}")))?;
     let trust = match destination.plaintext {
         true => None,
-        false => Some(Trust::of(&StateFolder::of_user(), &host, port, destination.fingerprint)?),
+        false => Some(Trust::of(&StateDirectory::of_user(), &host, port, destination.fingerprint)?),
     };
     let remark = if destination.plaintext { "this connection is not encrypted\n" } else { "" };
     let source = connection::password::PasswordSource::choose(args, destination);

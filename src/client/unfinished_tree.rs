@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use crate::base::virtual_path::VPath;
+use crate::base::virtual_path::VirtualPath;
 use crate::client::connection::session::Session;
 use crate::client::connection::state::TreeRecord;
 use crate::client::files::local::shown;
@@ -16,20 +16,20 @@ pub struct UnfinishedTree(String);
 
 impl UnfinishedTree {
     /// Identifies a transfer. `command` is `get` or `put`.
-    pub fn new(session: &Session, command: &str, local: &Path, remote: &VPath) -> Self {
+    pub fn new(session: &Session, command: &str, local: &Path, remote: &VirtualPath) -> Self {
         let local = std::path::absolute(local).unwrap_or_else(|_| local.to_path_buf());
         Self(format!("{command} -r\n{}\n{remote}\n{}", session.peer, shown(&local)))
     }
 
-    /// Returns whether the transfer was started and not finished. A local `folder` must be the directory that
+    /// Returns whether the transfer was started and not finished. A local `directory` must be the directory that
     /// it created.
-    pub fn is_begun(&self, session: &Session, folder: Option<&Path>) -> bool {
-        session.state.find_tree(&self.0) == Some(record(folder))
+    pub fn is_begun(&self, session: &Session, directory: Option<&Path>) -> bool {
+        session.state.find_tree(&self.0) == Some(record(directory))
     }
 
-    /// Stores the record. `folder` exists.
-    pub fn begin(&self, session: &Session, folder: Option<&Path>) {
-        session.state.keep_tree(&self.0, &record(folder));
+    /// Stores the record. `directory` exists.
+    pub fn begin(&self, session: &Session, directory: Option<&Path>) {
+        session.state.keep_tree(&self.0, &record(directory));
     }
 
     /// Removes the record.
@@ -38,7 +38,7 @@ impl UnfinishedTree {
     }
 }
 
-fn record(folder: Option<&Path>) -> TreeRecord {
-    let metadata = folder.and_then(|folder| fs::metadata(folder).ok());
-    TreeRecord { folder: metadata.map(|metadata| (metadata.dev(), metadata.ino())) }
+fn record(directory: Option<&Path>) -> TreeRecord {
+    let metadata = directory.and_then(|directory| fs::metadata(directory).ok());
+    TreeRecord { directory: metadata.map(|metadata| (metadata.dev(), metadata.ino())) }
 }

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 /// What one connection may hold before login: half of a ClientHello; or the first input, half of a
 /// record and a few replies. This much is reserved for each of `limits.strangers`.
-pub const STRANGER_BYTES: usize = 40 * 1024;
-/// Default bound for all connections and requests: the reserve for [`STRANGERS_DEFAULT`], and
-/// `MEMORY_MEMBERS_DEFAULT`.
+pub const UNAUTHENTICATED_BYTES: usize = 40 * 1024;
+/// Default bound for all connections and requests: the reserve for [`UNAUTHENTICATED_DEFAULT`], and
+/// `SESSION_MEMORY_DEFAULT`.
 pub const MEMORY_DEFAULT: usize = 136 * 1024 * 1024;
 /// The least useful bound: the large buffers of a few transfers and a listing of 10,000 long names.
-pub const MEMORY_MEMBERS_MIN: usize = 8 * 1024 * 1024;
+pub const SESSION_MEMORY_MIN: usize = 8 * 1024 * 1024;
 /// The default passive ports: the dynamic ports (RFC 6335, section 6) above those that Linux uses for
 /// outgoing connections, so that the two do not compete. With port 0 the kernel would skip every port
 /// of the last minute's connections, which after ten thousand transfers takes it longer than the
@@ -28,8 +28,8 @@ pub const LOGIN_TRIES_DEFAULT: u32 = 3;
 /// All sessions at once.
 pub const SESSIONS_DEFAULT: usize = 10_000;
 /// Unauthenticated connections at once. A login takes a few round trips, so this admits hundreds a
-/// second even over a slow line. Each holds at most [`STRANGER_BYTES`].
-pub const STRANGERS_DEFAULT: usize = 1_000;
+/// second even over a slow line. Each holds at most [`UNAUTHENTICATED_BYTES`].
+pub const UNAUTHENTICATED_DEFAULT: usize = 1_000;
 /// One account, and one address, may have one in this many of all sessions unless configured otherwise,
 /// so that it cannot keep all others out.
 pub const SESSIONS_SHARE: usize = 10;

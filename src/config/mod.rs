@@ -8,7 +8,7 @@ mod ftp;
 mod raw;
 pub mod schema;
 
-use crate::config::defaults::STRANGER_BYTES;
+use crate::config::defaults::UNAUTHENTICATED_BYTES;
 pub use error::ConfigError;
 pub use ftp::{FTP_PORT_DEFAULT, FtpConfig};
 
@@ -26,7 +26,7 @@ use std::time::Duration;
 pub struct Config {
     /// The file it was read from.
     pub file: PathBuf,
-    /// The base of relative paths: by default the parent of the folder that holds the file.
+    /// The base of relative paths: by default the parent of the directory that holds the file.
     pub root: PathBuf,
     /// The user that a server started by root becomes. The name is not looked up here.
     pub user: Option<String>,
@@ -40,7 +40,7 @@ pub struct Config {
     pub tls: TlsFiles,
     /// The FTP configuration, if FTP is enabled.
     pub ftp: Option<FtpConfig>,
-    /// Folders that contain homes; at least one. New homes go to the first.
+    /// Directories that contain homes; at least one. New homes go to the first.
     pub home_roots: Vec<PathBuf>,
     /// The quota of bytes for accounts that are added without one.
     pub default_quota: Option<u64>,
@@ -58,7 +58,7 @@ pub struct Config {
     pub scram_rounds: u32,
     /// The log files.
     pub logs: Logs,
-    /// The folder of the control socket.
+    /// The directory of the control socket.
     pub control_folder: PathBuf,
 }
 
@@ -92,8 +92,8 @@ pub struct Limits {
 
 impl Limits {
     /// Returns the memory that is left for logged-in sessions.
-    pub fn memory_of_members(&self) -> usize {
-        self.memory.saturating_sub(self.strangers * STRANGER_BYTES)
+    pub fn session_memory_bytes(&self) -> usize {
+        self.memory.saturating_sub(self.strangers * UNAUTHENTICATED_BYTES)
     }
 }
 
@@ -180,40 +180,40 @@ impl Config {
         native.into_iter().chain(ftp).collect()
     }
 
-    /// Checks that the root exists, and folders that are configured outside of it: a server makes missing
-    /// folders only below its root, because others may be misspelt or on a disk that is not mounted.
-    pub fn check_folders(&self) -> Result<(), ConfigError> {
-        let missing = |key: String, folder: &Path| {
-            let problem = if folder.exists() { "is no directory" } else { "does not exist" };
-            ConfigError::new(&self.file, key, format!("{} {problem}; {}", folder.display(), self.folder_remedy()))
+    /// Checks that the root exists, and directories that are configured outside of it: a server makes missing
+    /// directories only below its root, because others may be misspelt or on a disk that is not mounted.
+    pub fn check_directories(&self) -> Result<(), ConfigError> {
+        let missing = |key: String, directory: &Path| {
+            let problem = if directory.exists() { "is no directory" } else { "does not exist" };
+            ConfigError::new(&self.file, key, format!("{} {problem}; {}", directory.display(), self.directory_remedy()))
         };
-        let is_missing = |folder: &Path| {
-            folder.metadata().map_or_else(|error| error.kind() == io::ErrorKind::NotFound, |found| !found.is_dir())
+        let is_missing = |directory: &Path| {
+            directory.metadata().map_or_else(|error| error.kind() == io::ErrorKind::NotFound, |found| !found.is_dir())
         };
         if is_missing(&self.root) {
             return Err(missing("root".into(), &self.root));
         }
         let logs = [("logs.access", &self.logs.access), ("logs.transactions", &self.logs.transactions)];
         let logs = logs.into_iter().filter_map(|(key, file)| Some((key.to_string(), file.parent()?)));
-        let homes = self.home_roots.iter().map(|folder| ("home_roots".to_string(), folder.as_path()));
-        match logs.chain(homes).find(|(_, folder)| !folder.starts_with(&self.root) && is_missing(folder)) {
-            Some((key, folder)) => Err(missing(key, folder)),
+        let homes = self.home_roots.iter().map(|directory| ("home_roots".to_string(), directory.as_path()));
+        match logs.chain(homes).find(|(_, directory)| !directory.starts_with(&self.root) && is_missing(directory)) {
+            Some((key, directory)) => Err(missing(key, directory)),
             None => Ok(()),
         }
     }
 
-    /// Returns the folder of the accounts: `users/` beside the configuration file.
+    /// Returns the directory of the accounts: `users/` beside the configuration file.
     pub fn accounts_dir(&self) -> PathBuf {
-        self.folder().join("users")
+        self.directory().join("users")
     }
 
-    /// Returns the folder of the configuration file, its accounts and its keys.
-    pub fn folder(&self) -> &Path {
+    /// Returns the directory of the configuration file, its accounts and its keys.
+    pub fn directory(&self) -> &Path {
         self.file.parent().unwrap_or(Path::new("/"))
     }
 
-    /// Returns advice about a missing or unwritable folder of the server.
-    pub fn folder_remedy(&self) -> String {
+    /// Returns advice about a missing or unwritable directory of the server.
+    pub fn directory_remedy(&self) -> String {
         match &self.user {
             Some(user) => format!("run `berthd user list` as root, which makes what is missing for the user '{user}'"),
             None => "make it, and give it to the user the server runs as".into(),

@@ -6,13 +6,13 @@ use super::{
 };
 use crate::auth::scram::{SCRAM_ROUNDS_DEFAULT, SCRAM_ROUNDS_MAX, SCRAM_ROUNDS_MIN};
 use crate::base::json::Object;
-use crate::base::memory::MEMORY_MEMBERS_DEFAULT;
+use crate::base::memory::SESSION_MEMORY_DEFAULT;
 use crate::base::text::Size;
 use crate::base::token_bucket::{Directions, Rate};
 use crate::config::defaults::{
     DRAIN_TIMEOUT_DEFAULT, IDLE_TIMEOUT_DEFAULT, LOGIN_TIMEOUT_DEFAULT, LOGIN_TRIES_DEFAULT, MEMORY_DEFAULT,
-    MEMORY_MEMBERS_MIN, PARTIAL_EXPIRY_DEFAULT, RATE_BYTES_MIN, SESSIONS_DEFAULT, SESSIONS_SHARE, SESSIONS_SHARE_MIN,
-    STALL_TIMEOUT_DEFAULT, STORAGE_TIMEOUT_DEFAULT, STRANGER_BYTES, STRANGERS_DEFAULT,
+    PARTIAL_EXPIRY_DEFAULT, RATE_BYTES_MIN, SESSION_MEMORY_MIN, SESSIONS_DEFAULT, SESSIONS_SHARE, SESSIONS_SHARE_MIN,
+    STALL_TIMEOUT_DEFAULT, STORAGE_TIMEOUT_DEFAULT, UNAUTHENTICATED_BYTES, UNAUTHENTICATED_DEFAULT,
 };
 use serde::{Deserialize, Deserializer, de};
 use std::fmt;
@@ -155,7 +155,7 @@ impl RawConfig {
             scram_rounds,
             logs: self.logs.0.check(&root).map_err(|(key, problem)| error(key, problem))?,
             control_folder: match self.control_folder {
-                Some(folder) => tidy(&root.join(folder)),
+                Some(directory) => tidy(&root.join(directory)),
                 None => file.parent().unwrap_or(Path::new("/")).to_path_buf(),
             },
             root,
@@ -217,8 +217,8 @@ impl RawTls {
                 Ok(TlsFiles { certificate: tidy(&root.join(certificate)), key: tidy(&root.join(key)), is_own: false })
             }
             (None, None) => {
-                let folder = file.parent().unwrap_or(Path::new("/")).join("tls");
-                Ok(TlsFiles { certificate: folder.join("cert.pem"), key: folder.join("key.pem"), is_own: true })
+                let directory = file.parent().unwrap_or(Path::new("/")).join("tls");
+                Ok(TlsFiles { certificate: directory.join("cert.pem"), key: directory.join("key.pem"), is_own: true })
             }
             (Some(_), None) => missing("tls.key", "tls.certificate"),
             (None, Some(_)) => missing("tls.certificate", "tls.key"),
@@ -242,7 +242,7 @@ impl RawLimits {
         if login_tries == 0 {
             return Err(("limits.login_tries", "0 would let nobody in".into()));
         }
-        let strangers = share("limits.strangers", self.strangers, STRANGERS_DEFAULT)?;
+        let strangers = share("limits.strangers", self.strangers, UNAUTHENTICATED_DEFAULT)?;
         Ok(Limits {
             sessions,
             strangers,
@@ -256,12 +256,12 @@ impl RawLimits {
 
 /// Unauthenticated connections have a reserve, so that they cannot use the memory of others.
 fn memory(memory: Option<RawSize>, strangers: usize) -> Result<usize, String> {
-    let for_strangers = strangers.saturating_mul(STRANGER_BYTES);
-    let least = for_strangers.saturating_add(MEMORY_MEMBERS_MIN);
+    let for_strangers = strangers.saturating_mul(UNAUTHENTICATED_BYTES);
+    let least = for_strangers.saturating_add(SESSION_MEMORY_MIN);
     match memory.map(|RawSize(bytes)| usize::try_from(bytes).unwrap_or(usize::MAX)) {
-        None => Ok(for_strangers.saturating_add(MEMORY_MEMBERS_DEFAULT).max(MEMORY_DEFAULT)),
+        None => Ok(for_strangers.saturating_add(SESSION_MEMORY_DEFAULT).max(MEMORY_DEFAULT)),
         Some(bytes) if bytes < least => Err(format!(
-            "{bytes} bytes are too few; with limits.strangers {strangers}, of which each may hold {STRANGER_BYTES}, \
+            "{bytes} bytes are too few; with limits.strangers {strangers}, of which each may hold {UNAUTHENTICATED_BYTES}, \
              give at least {least}, or lower that"
         )),
         Some(bytes) => Ok(bytes),

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use std::num::NonZeroU64;
 
 fn load(text: &str) -> Result<Config, String> {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let file = folder.path().join("conf/berthd.json");
-    std::fs::create_dir_all(folder.path().join("conf")).expect("writable");
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let file = directory.path().join("conf/berthd.json");
+    std::fs::create_dir_all(directory.path().join("conf")).expect("writable");
     std::fs::write(&file, text).expect("writable");
     Config::load(&file).map_err(|error| {
         let text = error.to_string();

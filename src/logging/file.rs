@@ -28,7 +28,7 @@ pub(super) struct LogFile {
 }
 
 impl LogFile {
-    /// Opens for appending. Makes the file and its folder if necessary. Its size stays at about
+    /// Opens for appending. Makes the file and its directory if necessary. Its size stays at about
     /// `bytes_max`.
     pub(super) fn open(path: PathBuf, bytes_max: u64) -> io::Result<Self> {
         let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
@@ -40,7 +40,7 @@ impl LogFile {
     /// Writes whole lines, after which `lost` others are missing. Lines that the disk does not take are
     /// dropped: a log must not grow in memory. Returns a message for stderr.
     fn put(&mut self, lines: &[u8], lost: u64) -> Option<String> {
-        let (count, result) = match self.close_gap() {
+        let (count, result) = match self.report_lost_lines() {
             Ok(recovery) => {
                 let (count, result) = self.write_lines(lines);
                 (count, result.map(|()| recovery))
@@ -50,7 +50,7 @@ impl LogFile {
         self.lost += count_lines(&lines[count..]);
         if lost > 0 {
             self.lost += lost;
-            let result = result.and_then(|_| self.close_gap());
+            let result = result.and_then(|_| self.report_lost_lines());
             return result.unwrap_or_else(|error| self.complain(&error));
         }
         result.unwrap_or_else(|error| self.complain(&error))
@@ -110,7 +110,7 @@ impl LogFile {
     }
 
     /// Ends a torn line, and reports lost ones before the next is written.
-    fn close_gap(&mut self) -> io::Result<Option<String>> {
+    fn report_lost_lines(&mut self) -> io::Result<Option<String>> {
         if self.torn {
             self.write(b"\n").1?;
         }
@@ -158,7 +158,7 @@ impl LogFile {
 }
 
 impl Sink for LogFile {
-    fn is_quick(&self) -> bool {
+    fn writes_fast(&self) -> bool {
         self.is_local
     }
 
@@ -172,8 +172,8 @@ impl Sink for LogFile {
 }
 
 fn open(path: &Path) -> io::Result<File> {
-    if let Some(folder) = path.parent() {
-        atomic_file::make_folder(folder, atomic_file::GROUP_FOLDER)?;
+    if let Some(directory) = path.parent() {
+        atomic_file::make_directory(directory, atomic_file::GROUP_DIRECTORY)?;
     }
     // O_NONBLOCK, so that a FIFO in its place fails instead of stopping the program.
     let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
@@ -234,8 +234,8 @@ mod tests {
 
     #[test]
     fn a_rotated_log_goes_on_under_its_name() {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let (path, old) = (folder.path().join("logs/access.log"), folder.path().join("logs/access.log.1"));
+        let directory = tempfile::tempdir().expect("a temporary folder");
+        let (path, old) = (directory.path().join("logs/access.log"), directory.path().join("logs/access.log.1"));
         let mut log = open_log(&path, LARGE);
         assert_eq!(log.put(b"one\n", 0), None);
         fs::rename(&path, &old).expect("writable");
@@ -250,8 +250,8 @@ mod tests {
 
     #[test]
     fn a_full_log_begins_again_and_one_old_one_is_kept() {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let (path, old) = (folder.path().join("access.log"), folder.path().join("access.log.old"));
+        let directory = tempfile::tempdir().expect("a temporary folder");
+        let (path, old) = (directory.path().join("access.log"), directory.path().join("access.log.old"));
         let mut log = open_log(&path, 10);
         for number in 0..9 {
             assert_eq!(log.put(format!("{number}23\n").as_bytes(), 0), None);
@@ -264,27 +264,27 @@ mod tests {
 
     #[test]
     fn a_full_log_that_was_moved_already_moves_nothing() {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let (path, moved) = (folder.path().join("access.log"), folder.path().join("access.log.1"));
+        let directory = tempfile::tempdir().expect("a temporary folder");
+        let (path, moved) = (directory.path().join("access.log"), directory.path().join("access.log.1"));
         let mut log = open_log(&path, 10);
         log.put(b"12345678\n", 0);
         fs::rename(&path, &moved).expect("writable");
         fs::write(&path, "x\n").expect("writable");
         assert_eq!(log.put(b"abc\n", 0), None);
         assert_eq!((text(&moved).as_str(), text(&path).as_str()), ("12345678\n", "x\nabc\n"));
-        assert!(!folder.path().join("access.log.old").exists());
+        assert!(!directory.path().join("access.log.old").exists());
     }
 
     #[test]
     fn a_full_log_that_cannot_be_renamed_grows_no_further() {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let path = folder.path().join("access.log");
-        fs::create_dir(folder.path().join("access.log.old")).expect("writable");
+        let directory = tempfile::tempdir().expect("a temporary folder");
+        let path = directory.path().join("access.log");
+        fs::create_dir(directory.path().join("access.log.old")).expect("writable");
         let mut log = open_log(&path, 10);
         assert_eq!(log.put(b"12345678\n", 0), None);
         let trouble = log.put(b"abc\ndef\n", 0).expect("it is full");
         assert!(trouble.contains(": 2 lines lost so far: it is full, and cannot become "), "{trouble}");
-        fs::remove_dir(folder.path().join("access.log.old")).expect("writable");
+        fs::remove_dir(directory.path().join("access.log.old")).expect("writable");
         log.bytes_max = 100;
         assert!(log.put(b"ghi\n", 0).is_some_and(|trouble| trouble.ends_with(": goes on; 2 lines are missing")));
         assert!(text(&path).ends_with(" lines_lost=2\nghi\n"));
@@ -292,13 +292,16 @@ mod tests {
 
     #[test]
     fn a_link_to_a_log_stays_a_link() {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let (path, link) = (folder.path().join("real.log"), folder.path().join("access.log"));
+        let directory = tempfile::tempdir().expect("a temporary folder");
+        let (path, link) = (directory.path().join("real.log"), directory.path().join("access.log"));
         std::os::unix::fs::symlink(&path, &link).expect("writable");
         let mut log = open_log(&link, 10);
         log.put(b"12345678\nabc\n", 0);
         assert!(link.is_symlink());
-        assert_eq!((text(&folder.path().join("real.log.old")).as_str(), text(&path).as_str()), ("12345678\n", "abc\n"));
+        assert_eq!(
+            (text(&directory.path().join("real.log.old")).as_str(), text(&path).as_str()),
+            ("12345678\n", "abc\n")
+        );
     }
 
     #[test]
@@ -315,8 +318,8 @@ mod tests {
 
     #[test]
     fn once_there_is_room_again_the_log_and_stderr_tell_what_is_missing_and_where() {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let path = folder.path().join("access.log");
+        let directory = tempfile::tempdir().expect("a temporary folder");
+        let path = directory.path().join("access.log");
         let mut log = open_log(&path, LARGE);
         assert_eq!(log.put(b"one\n", 0), None);
         let file = std::mem::replace(&mut log.file, OpenOptions::new().append(true).open("/dev/full").expect("there"));

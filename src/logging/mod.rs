@@ -76,7 +76,7 @@ pub fn start() -> io::Result<()> {
 pub fn flush() {
     let Some(logger) = LOGGER.get() else { return };
     if due().is_some_and(|due| due <= Instant::now()) {
-        tell_repeats(false);
+        write_summaries(false);
     }
     logger.writers().for_each(Writer::flush);
 }
@@ -84,7 +84,7 @@ pub fn flush() {
 /// Writes all lines before the program ends. Bounded by a timeout.
 pub fn finish() {
     let Some(logger) = LOGGER.get() else { return };
-    tell_repeats(true);
+    write_summaries(true);
     let deadline = Instant::now() + END_PATIENCE;
     logger.writers().for_each(|writer| writer.finish(deadline));
 }
@@ -106,7 +106,7 @@ pub fn is_reopened() -> bool {
 /// Logs a line of a kind that a peer can cause any number of times. The first few of the kind are
 /// written, unless too many kinds of its group are new. Later ones are counted, and an occasional line
 /// that ends in ` repeated=N` stands for `N` of them. Returns whether this one was written.
-pub fn log_repeatable(
+pub fn log_rate_limited(
     target: &'static str,
     level: Level,
     (group, kind): (&impl Hash, &impl Hash),
@@ -119,7 +119,7 @@ pub fn log_repeatable(
     is_listed
 }
 
-/// Takes back a line of [`log_repeatable`] that turned out to be of another kind.
+/// Takes back a line of [`log_rate_limited`] that turned out to be of another kind.
 pub fn take_back(target: &'static str, (group, kind): (&impl Hash, &impl Hash), was_listed: bool) {
     repeats().take_back(target, group, kind, was_listed);
 }
@@ -129,7 +129,7 @@ pub fn due() -> Option<Instant> {
     repeats().due()
 }
 
-fn tell_repeats(all: bool) {
+fn write_summaries(all: bool) {
     let told = repeats().tell(Instant::now(), all);
     told.iter().for_each(repeats::Told::log);
 }

@@ -56,7 +56,7 @@ impl Stderr {
 }
 
 impl Sink for Stderr {
-    fn is_quick(&self) -> bool {
+    fn writes_fast(&self) -> bool {
         self.is_local
     }
 

@@ -23,7 +23,7 @@ pub(super) trait Sink: Send {
     fn reopen(&mut self) {}
 
     /// Returns whether a write does not block, such as one to a file of a local disk.
-    fn is_quick(&self) -> bool;
+    fn writes_fast(&self) -> bool;
 }
 
 /// The lines of one sink.
@@ -146,7 +146,7 @@ impl Writer {
         let began = Instant::now();
         let may = !waiting.wants_reopen && waiting.is_slow_until.is_none_or(|until| began >= until);
         // While the thread sleeps, only another thread in this function writes.
-        let sink = if may { self.sink.try_lock().ok().filter(|sink| sink.is_quick()) } else { None };
+        let sink = if may { self.sink.try_lock().ok().filter(|sink| sink.writes_fast()) } else { None };
         let Some(mut sink) = sink else { return self.wanted.notify_one() };
         let (mut lines, rest) = (std::mem::take(&mut waiting.lines), waiting.take_rest());
         drop(waiting);
@@ -301,7 +301,7 @@ mod tests {
             let _ = self.written.send((String::from_utf8_lossy(lines).into_owned(), lost));
         }
 
-        fn is_quick(&self) -> bool {
+        fn writes_fast(&self) -> bool {
             false
         }
     }

@@ -5,10 +5,10 @@ use crate::account::{AccountName, Accounts, Stamp};
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-/// How often the account folder is checked for changes. The sessions of a locked account end within two
+/// How often the account directory is checked for changes. The sessions of a locked account end within two
 /// of these.
 const ACCOUNTS_CHECK_INTERVAL: Duration = Duration::from_millis(500);
-/// Accounts read again per round after the folder changed.
+/// Accounts read again per round after the directory changed.
 const ACCOUNTS_PER_ROUND: usize = 16;
 
 /// The state of the check.
@@ -63,7 +63,7 @@ impl AccountWatch {
         !self.unchecked.is_empty()
     }
 
-    /// Returns when it checks the folder again.
+    /// Returns when it checks the directory again.
     pub(super) fn next_at(&self) -> Instant {
         self.next_at
     }

@@ -101,7 +101,7 @@ pub enum Security {
     /// Plaintext.
     Plain,
     /// Within TLS.
-    Sealed {
+    TlsSession {
         /// The peer only sends.
         is_upload: bool,
         /// What it must prove by resuming a session.

@@ -30,7 +30,7 @@ impl Certificate {
     /// Like [`Certificate::load`], without waiting: `None` while another program holds the lock of the
     /// files.
     pub(super) fn load_at_once(config: &Config, now: Instant) -> Result<Option<Self>, ConfigError> {
-        ServerIdentity::establish_at_once(config, now_s())?.map(|identity| Self::of(identity, config, now)).transpose()
+        ServerIdentity::try_establish(config, now_s())?.map(|identity| Self::of(identity, config, now)).transpose()
     }
 
     /// Makes it from an identity that was already read.

@@ -1,4 +1,4 @@
-//! The admin socket of a running server, in a folder of the configuration, accessible to the server's
+//! The admin socket of a running server, in a directory of the configuration, accessible to the server's
 //! user and root only.
 
 use crate::base::atomic_file::SECRET_FILE;
@@ -13,9 +13,9 @@ use std::path::{Path, PathBuf};
 
 const NAME: &str = "control.sock";
 
-/// Connects to the server whose socket is in `folder`. Returns `None` if there is none.
-pub fn connect(folder: &Path) -> io::Result<Option<UnixStream>> {
-    let (_handle, path) = match short_path(folder) {
+/// Connects to the server whose socket is in `directory`. Returns `None` if there is none.
+pub fn connect(directory: &Path) -> io::Result<Option<UnixStream>> {
+    let (_handle, path) = match short_path(directory) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         result => result?,
     };
@@ -26,16 +26,16 @@ pub fn connect(folder: &Path) -> io::Result<Option<UnixStream>> {
     }
 }
 
-/// Listens on the socket in `folder`. Fails with `AddrInUse` if another server does; the leftover of a
+/// Listens on the socket in `directory`. Fails with `AddrInUse` if another server does; the leftover of a
 /// killed server is removed. `give` may give the new socket to the user the server will run as. Call
 /// this while the process has one thread, because the mode comes from the umask.
-pub fn listen(folder: &Path, give: impl FnOnce(&File) -> io::Result<()>) -> io::Result<UnixListener> {
-    if connect(folder)?.is_some() {
+pub fn listen(directory: &Path, give: impl FnOnce(&File) -> io::Result<()>) -> io::Result<UnixListener> {
+    if connect(directory)?.is_some() {
         return Err(io::ErrorKind::AddrInUse.into());
     }
-    remove(folder);
-    let (_handle, path) = short_path(folder)?;
-    // A user with write access to the folder could replace the file before a mode is set by name.
+    remove(directory);
+    let (_handle, path) = short_path(directory)?;
+    // A user with write access to the directory could replace the file before a mode is set by name.
     let umask = rustix::process::umask(!Mode::from(SECRET_FILE) & Mode::from(0o777));
     let bound = UnixListener::bind(&path);
     rustix::process::umask(umask);
@@ -54,15 +54,15 @@ fn open_own_socket(path: &Path) -> io::Result<File> {
 }
 
 /// Removes the socket when the server ends, if it may.
-pub fn remove(folder: &Path) {
+pub fn remove(directory: &Path) {
     // A leftover does no harm: the next server removes it.
-    let _ = std::fs::remove_file(folder.join(NAME));
+    let _ = std::fs::remove_file(directory.join(NAME));
 }
 
-/// Returns a short path by way of the folder's descriptor: a socket's path is limited to 107 bytes, a
-/// folder's is not.
-fn short_path(folder: &Path) -> io::Result<(File, PathBuf)> {
-    let handle = File::open(folder)?;
+/// Returns a short path by way of the directory's descriptor: a socket's path is limited to 107 bytes, a
+/// directory's is not.
+fn short_path(directory: &Path) -> io::Result<(File, PathBuf)> {
+    let handle = File::open(directory)?;
     let path = PathBuf::from(format!("/proc/self/fd/{}/{NAME}", handle.as_raw_fd()));
     Ok((handle, path))
 }
@@ -96,14 +96,14 @@ mod tests {
     #[test]
     fn one_server_at_a_time_and_what_a_killed_one_left_is_no_obstacle() {
         let place = tempfile::tempdir().expect("temporary folder");
-        let folder = place.path().join("x".repeat(200));
-        std::fs::create_dir(&folder).expect("mkdir");
-        assert!(connect(&folder).expect("no server is no error").is_none());
-        let first = listen(&folder, |_| Ok(())).expect("listen");
-        assert!(connect(&folder).expect("connect").is_some());
-        assert_eq!(listen(&folder, |_| Ok(())).expect_err("taken").kind(), io::ErrorKind::AddrInUse);
+        let directory = place.path().join("x".repeat(200));
+        std::fs::create_dir(&directory).expect("mkdir");
+        assert!(connect(&directory).expect("no server is no error").is_none());
+        let first = listen(&directory, |_| Ok(())).expect("listen");
+        assert!(connect(&directory).expect("connect").is_some());
+        assert_eq!(listen(&directory, |_| Ok(())).expect_err("taken").kind(), io::ErrorKind::AddrInUse);
         drop(first);
-        assert!(connect(&folder).expect("no server is no error").is_none());
-        listen(&folder, |_| Ok(())).expect("listen again");
+        assert!(connect(&directory).expect("no server is no error").is_none());
+        listen(&directory, |_| Ok(())).expect("listen again");
     }
 }

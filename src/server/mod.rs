@@ -11,7 +11,7 @@ use crate::config::{Config, ConfigError, FtpConfig};
 use crate::logging;
 use crate::net::event_loop::EventLoop;
 use crate::net::listeners::ProtocolKind;
-use crate::server::service_manager::Supervisor;
+use crate::server::service_manager::ServiceManager;
 use crate::session::Policy;
 use crate::tls::Fingerprint;
 use certificate::Certificate;
@@ -52,10 +52,10 @@ pub enum ServerError {
         source: io::Error,
     },
     /// Another server is running: two would keep two ledgers of the same homes.
-    #[error("a server with the configuration in {} is running already; stop it first", folder.display())]
+    #[error("a server with the configuration in {} is running already; stop it first", directory.display())]
     Running {
-        /// The folder of the configuration.
-        folder: PathBuf,
+        /// The directory of the configuration.
+        directory: PathBuf,
     },
     /// Any other error of the system.
     #[error("cannot {operation}: {source}")]
@@ -77,12 +77,12 @@ pub fn run(
     config: Config,
     on_ready: impl FnOnce(&[(SocketAddr, ProtocolKind)], Fingerprint),
 ) -> Result<(), ServerError> {
-    let folder = config.control_folder.clone();
+    let directory = config.control_folder.clone();
     let Started { event_loop, certificate, signals, addresses, supervisor } = start::start(&config)?;
     on_ready(&addresses, certificate.fingerprint());
     supervisor.ready(addresses.iter().map(|(address, _)| *address));
     let result = serve(config, certificate, event_loop, signals, supervisor);
-    control_socket::remove(&folder);
+    control_socket::remove(&directory);
     result
 }
 
@@ -91,7 +91,7 @@ fn serve(
     mut certificate: Certificate,
     mut event_loop: EventLoop,
     mut signals: Signals,
-    mut supervisor: Supervisor,
+    mut supervisor: ServiceManager,
 ) -> Result<(), ServerError> {
     let mut events = EventLoop::events();
     let mut is_draining = false;

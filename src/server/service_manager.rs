@@ -13,11 +13,11 @@ use std::os::unix::net::{SocketAddr as UnixAddr, UnixDatagram};
 use std::time::{Duration, Instant};
 
 /// How long start and shutdown wait for a service manager whose queue is full.
-const SUPERVISOR_WAIT: Duration = Duration::from_millis(100);
+const SERVICE_MANAGER_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// The service manager, if there is one.
 #[derive(Debug, Default)]
-pub struct Supervisor {
+pub struct ServiceManager {
     socket: Option<UnixDatagram>,
     watchdog: Option<Watchdog>,
     is_stopping: bool,
@@ -31,7 +31,7 @@ struct Watchdog {
     next_at: Option<Instant>,
 }
 
-impl Supervisor {
+impl ServiceManager {
     /// Connects to the service manager of `$NOTIFY_SOCKET`. The socket is connected now, because a confined
     /// process can no longer reach an abstract one.
     pub fn of_environment() -> io::Result<Self> {
@@ -50,7 +50,7 @@ impl Supervisor {
         };
         let socket = UnixDatagram::unbound()?;
         socket.connect_addr(&address)?;
-        socket.set_write_timeout(Some(SUPERVISOR_WAIT))?;
+        socket.set_write_timeout(Some(SERVICE_MANAGER_TIMEOUT))?;
         Ok(socket)
     }
 
@@ -71,7 +71,7 @@ impl Supervisor {
         self.watchdog.and_then(|watchdog| watchdog.next_at)
     }
 
-    /// Reports that the configuration is being read again; [`Supervisor::reloaded`] must follow.
+    /// Reports that the configuration is being read again; [`ServiceManager::reloaded`] must follow.
     pub fn reloading(&self) {
         if self.is_stopping {
             return;
@@ -132,13 +132,13 @@ mod tests {
     #[test]
     fn addresses_that_cannot_be_reached_are_errors() {
         for address in ["", "relative", "vsock:2:1", "/nowhere/notify", "@berth-nobody-listens-here"] {
-            assert!(Supervisor::at(OsStr::new(address)).is_err(), "{address}");
+            assert!(ServiceManager::at(OsStr::new(address)).is_err(), "{address}");
         }
     }
 
     #[test]
     fn where_nobody_asked_nothing_is_said() {
-        let mut supervisor = Supervisor::default();
+        let mut supervisor = ServiceManager::default();
         supervisor.ready(std::iter::empty());
         supervisor.stopping(Duration::MAX);
         supervisor.reloading();

@@ -5,15 +5,15 @@
 use super::certificate::Certificate;
 use super::{ServerError, system};
 use crate::account::Accounts;
-use crate::base::atomic_file::{self, GROUP_FOLDER, PUBLIC_FOLDER};
+use crate::base::atomic_file::{self, GROUP_DIRECTORY, PUBLIC_DIRECTORY};
 use crate::base::refusals;
 use crate::config::{Config, ConfigError};
 use crate::logging;
 use crate::net::event_loop::{EventLoop, SIGNALS, WAKER};
 use crate::net::listeners::ProtocolKind;
 use crate::server::control_socket;
-use crate::server::privileges::{self, Access, AllowedFolder, Confinement, ServiceUser};
-use crate::server::service_manager::Supervisor;
+use crate::server::privileges::{self, Access, AllowedDirectory, Confinement, ServiceUser};
+use crate::server::service_manager::ServiceManager;
 use crate::session::{Policy, Service};
 use crate::store::Store;
 use crate::store::syncer::Syncer;
@@ -37,7 +37,7 @@ pub(super) struct Started {
     pub(super) certificate: Certificate,
     pub(super) signals: Signals,
     pub(super) addresses: Vec<(SocketAddr, ProtocolKind)>,
-    pub(super) supervisor: Supervisor,
+    pub(super) supervisor: ServiceManager,
 }
 
 /// Starts the server.
@@ -75,7 +75,7 @@ pub(super) fn start(config: &Config) -> Result<Started, ServerError> {
     }
     let supervisor = openings.supervisor.unwrap_or_else(|error| {
         log::warn!("the supervisor at $NOTIFY_SOCKET cannot be reached: {error}");
-        Supervisor::default()
+        ServiceManager::default()
     });
     for refusal in refusals::take() {
         log::warn!("{refusal}");
@@ -83,13 +83,13 @@ pub(super) fn start(config: &Config) -> Result<Started, ServerError> {
     Ok(Started { event_loop, certificate, signals, addresses, supervisor })
 }
 
-/// What may need root: ports below 1024, a key that only root can read, a socket in root's folder, and
+/// What may need root: ports below 1024, a key that only root can read, a socket in root's directory, and
 /// the service manager's socket.
 struct Openings {
     sockets: Vec<(TcpListener, ProtocolKind)>,
     identity: Option<ServerIdentity>,
     control: io::Result<UnixListener>,
-    supervisor: io::Result<Supervisor>,
+    supervisor: io::Result<ServiceManager>,
 }
 
 impl Openings {
@@ -107,18 +107,18 @@ impl Openings {
         };
         let sockets = listening(config).map(bind).collect::<Result<_, _>>()?;
         let identity = if config.tls.is_own { None } else { ServerIdentity::read(config)? };
-        let folder = &config.control_folder;
-        if folder != config.folder() {
-            // A folder in /run, for example, is lost at a reboot. If it cannot be made, there is no socket.
-            let _ = atomic_file::make_folder(folder, PUBLIC_FOLDER);
+        let directory = &config.control_folder;
+        if directory != config.directory() {
+            // A directory in /run, for example, is lost at a reboot. If it cannot be made, there is no socket.
+            let _ = atomic_file::make_directory(directory, PUBLIC_DIRECTORY);
         }
-        let control = control_socket::listen(folder, |made| user.as_ref().map_or(Ok(()), |user| user.give(made)));
+        let control = control_socket::listen(directory, |made| user.as_ref().map_or(Ok(()), |user| user.give(made)));
         if control.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse) {
-            return Err(ServerError::Running { folder: config.folder().to_path_buf() });
+            return Err(ServerError::Running { directory: config.directory().to_path_buf() });
         }
-        let supervisor = Supervisor::of_environment();
+        let supervisor = ServiceManager::of_environment();
         if let Some(user) = user {
-            user.make_folders(config)?;
+            user.make_directories(config)?;
             user.assume(config)?;
         }
         Ok(Self { sockets, identity, control, supervisor })
@@ -143,8 +143,8 @@ fn confined_service(config: &Config, poll: &Poll) -> Result<Service, ServerError
         .map_err(system("get random numbers"))?;
     let mut service = Service::new(Accounts::open(config)?, store, Policy::from(config));
     for root in &config.home_roots {
-        if let Err(error) = atomic_file::make_folder(root, GROUP_FOLDER) {
-            let remedy = config.folder_remedy();
+        if let Err(error) = atomic_file::make_directory(root, GROUP_DIRECTORY) {
+            let remedy = config.directory_remedy();
             log::warn!("homes cannot lie in {}: {error}; {remedy}, and restart", root.display());
         } else if rustix::fs::access(root, FileAccess::WRITE_OK) == Err(Errno::ROFS) {
             let root = root.display();
@@ -164,30 +164,31 @@ fn confined_service(config: &Config, poll: &Poll) -> Result<Service, ServerError
     Ok(service)
 }
 
-/// Returns all folders in which a running server opens files by name. Folders and not files, because
+/// Returns all directories in which a running server opens files by name. Directories and not files, because
 /// files are replaced: logs by rotation, certificates by renewal.
-fn places(config: &Config) -> Vec<AllowedFolder> {
+fn places(config: &Config) -> Vec<AllowedDirectory> {
     let mut places = Vec::new();
-    let mut add = |folders: Vec<PathBuf>, access| {
-        places.extend(folders.into_iter().map(|folder| AllowedFolder { folder, access }));
+    let mut add = |directories: Vec<PathBuf>, access| {
+        places.extend(directories.into_iter().map(|directory| AllowedDirectory { directory, access }));
     };
     add(config.home_roots.clone(), Access::Own);
-    add(vec![config.folder().to_path_buf(), config.accounts_dir()], Access::Read);
-    add(folders_of(&config.file), Access::Read);
+    add(vec![config.directory().to_path_buf(), config.accounts_dir()], Access::Read);
+    add(directories_of(&config.file), Access::Read);
     let tls = if config.tls.is_own { Access::Replace } else { Access::Read };
-    add(folders_of(&config.tls.certificate), tls);
-    add(folders_of(&config.tls.key), tls);
-    add(folders_of(&config.logs.access), Access::Append);
-    add(folders_of(&config.logs.transactions), Access::Append);
+    add(directories_of(&config.tls.certificate), tls);
+    add(directories_of(&config.tls.key), tls);
+    add(directories_of(&config.logs.access), Access::Append);
+    add(directories_of(&config.logs.transactions), Access::Append);
     places
 }
 
-/// Returns the folder of a file, and of the file it may be a symlink to.
-fn folders_of(file: &Path) -> Vec<PathBuf> {
+/// Returns the directory of a file, and of the file it may be a symlink to.
+fn directories_of(file: &Path) -> Vec<PathBuf> {
     let real = file.canonicalize().ok();
-    let mut folders: Vec<_> = [Some(file), real.as_deref()].into_iter().flatten().filter_map(Path::parent).collect();
-    folders.dedup();
-    folders.into_iter().map(Path::to_path_buf).collect()
+    let mut directories: Vec<_> =
+        [Some(file), real.as_deref()].into_iter().flatten().filter_map(Path::parent).collect();
+    directories.dedup();
+    directories.into_iter().map(Path::to_path_buf).collect()
 }
 
 /// Warns about rights of this server that an administrator should change.
@@ -197,7 +198,7 @@ fn warn_of_rights(config: &Config, began_as_root: bool) {
         return log::warn!("running as root; name a user with fewer rights as `user` in {file}");
     }
     let can = |path: &Path, access| rustix::fs::access(path, access).is_ok();
-    if began_as_root && (can(&config.file, FileAccess::WRITE_OK) || can(config.folder(), FileAccess::WRITE_OK)) {
+    if began_as_root && (can(&config.file, FileAccess::WRITE_OK) || can(config.directory(), FileAccess::WRITE_OK)) {
         log::warn!(
             "the user of this server can change {file}, and with it the user of the next start; make root its owner"
         );

@@ -9,7 +9,7 @@ use super::state::State;
 use super::task::Task;
 use crate::account::AccountName;
 use crate::base::digest::Digest;
-use crate::base::virtual_path::VPath;
+use crate::base::virtual_path::VirtualPath;
 use crate::logging::{self, ACCESS, TRANSACTIONS, Value};
 use log::Level;
 use std::fmt::{self, Display, Formatter};
@@ -36,7 +36,7 @@ impl Session {
         }
     }
 
-    pub(super) fn log_path<T>(&self, verb: &'static str, path: &VPath, result: &Result<T, SessionError>) {
+    pub(super) fn log_path<T>(&self, verb: &'static str, path: &VirtualPath, result: &Result<T, SessionError>) {
         self.log_access(verb, &[("path", Value::path(path.as_bytes()))], result);
     }
 
@@ -86,8 +86,8 @@ impl Session {
         if let Some(record) = self.transfer() {
             self.log_transfer(&record, now, Err(why));
         }
-        if let State::Command(_, Some(Task::Folders(folders))) = &self.state {
-            self.log_path::<()>("mkdir", folders.path(), &Err(why));
+        if let State::Command(_, Some(Task::Directories(directories))) = &self.state {
+            self.log_path::<()>("mkdir", directories.path(), &Err(why));
         }
     }
 
@@ -146,7 +146,7 @@ impl<'a> Line<'a> {
 
     /// Logs the line within the limit. Returns whether it was written.
     fn log_as_repeatable(&self) -> bool {
-        logging::log_repeatable(ACCESS, Level::Info, (&self.group(), &self.kind()), self)
+        logging::log_rate_limited(ACCESS, Level::Info, (&self.group(), &self.kind()), self)
     }
 
     /// Lines of unauthenticated peers are one group for each outcome; refusals of an account are another.

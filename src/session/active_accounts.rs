@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 /// Accounts whose session counts are kept before those without a session are dropped.
-const SEATS_REMEMBERED: usize = 4096;
+const ACTIVE_ACCOUNTS_MAX: usize = 4096;
 
 /// Shared by the sessions of an account; its reference count is their number. It outlives them for a
 /// while, so that a new login does not refill the rate limits.
@@ -50,7 +50,7 @@ impl ActiveAccounts {
 
     /// Adds a session of `account`, unless it has `most` already.
     pub(super) fn take(&mut self, account: &AccountName, most: usize) -> Result<Rc<ActiveAccount>, SessionError> {
-        if self.active_accounts.len() >= SEATS_REMEMBERED {
+        if self.active_accounts.len() >= ACTIVE_ACCOUNTS_MAX {
             self.active_accounts.retain(|_, active_account| sessions(active_account) > 0);
         }
         let new = || {
@@ -115,10 +115,10 @@ mod tests {
     fn memory_for_seats_without_sessions_is_bounded() {
         let mut active_accounts = ActiveAccounts::new(0);
         let held = active_accounts.take(&name(0), 1).expect("free");
-        for number in 1..SEATS_REMEMBERED * 2 {
+        for number in 1..ACTIVE_ACCOUNTS_MAX * 2 {
             assert!(active_accounts.take(&name(number), 1).is_ok());
         }
-        assert!(active_accounts.active_accounts.len() <= SEATS_REMEMBERED);
+        assert!(active_accounts.active_accounts.len() <= ACTIVE_ACCOUNTS_MAX);
         assert_eq!(active_accounts.take(&name(0), 1).err(), Some(SessionError::TooManySessions));
         drop(held);
     }

@@ -7,10 +7,10 @@ use super::task::Task;
 use super::verb::Verb;
 use crate::base::buffers::Budget;
 use crate::base::upload_id::UploadId;
-use crate::base::virtual_path::VPath;
+use crate::base::virtual_path::VirtualPath;
 use crate::logging::Value;
 use crate::store::ledger::QuotaState;
-use crate::store::new_folders::NewFolders;
+use crate::store::new_directories::NewDirectories;
 use std::ops::Deref;
 use std::rc::Rc;
 
@@ -58,69 +58,69 @@ impl Session {
 impl CountedSession<'_> {
     // ---- Changes --------------------------------------------------------------------------
 
-    /// Makes a folder, with the permission bits of its source if there is one.
-    pub fn make_folder(&self, path: &VPath, bits: Option<u32>) -> Result<(), SessionError> {
-        let result = self.member(Verb::MakeFolder)?.home.make_folder(path, bits).map_err(SessionError::from);
+    /// Makes a directory, with the permission bits of its source if there is one.
+    pub fn make_directory(&self, path: &VirtualPath, bits: Option<u32>) -> Result<(), SessionError> {
+        let result = self.member(Verb::MakeDirectory)?.home.make_directory(path, bits).map_err(SessionError::from);
         self.log_path("mkdir", path, &result);
         result
     }
 
     /// Removes a file or symlink.
-    pub fn remove_file(&self, path: &VPath) -> Result<(), SessionError> {
+    pub fn remove_file(&self, path: &VirtualPath) -> Result<(), SessionError> {
         let result = self.member(Verb::RemoveFile)?.home.remove_file(path).map_err(SessionError::from);
         self.log_path("rm", path, &result);
         result
     }
 
-    /// Removes an empty folder.
-    pub fn remove_folder(&self, path: &VPath) -> Result<(), SessionError> {
-        let result = self.member(Verb::RemoveFolder)?.home.remove_folder(path).map_err(SessionError::from);
+    /// Removes an empty directory.
+    pub fn remove_directory(&self, path: &VirtualPath) -> Result<(), SessionError> {
+        let result = self.member(Verb::RemoveDirectory)?.home.remove_directory(path).map_err(SessionError::from);
         self.log_path("rmdir", path, &result);
         result
     }
 
     /// Renames an entry.
-    pub fn rename(&self, from: &VPath, to: &VPath, replace: bool) -> Result<(), SessionError> {
+    pub fn rename(&self, from: &VirtualPath, to: &VirtualPath, replace: bool) -> Result<(), SessionError> {
         let result = self.member(Verb::Rename)?.home.rename(from, to, replace).map_err(SessionError::from);
         self.log_access("mv", &[("path", Value::path(from.as_bytes())), ("to", Value::path(to.as_bytes()))], &result);
         result
     }
 
-    /// Sets the modification time of a file or folder, nanoseconds since the epoch.
-    pub fn set_mtime(&self, path: &VPath, mtime_ns: i64) -> Result<(), SessionError> {
+    /// Sets the modification time of a file or directory, nanoseconds since the epoch.
+    pub fn set_mtime(&self, path: &VirtualPath, mtime_ns: i64) -> Result<(), SessionError> {
         let result = self.member(Verb::SetMtime)?.home.set_mtime(path, mtime_ns).map_err(SessionError::from);
         self.log_path("mtime", path, &result);
         result
     }
 
-    /// Sets the permission bits of a file or folder; see [`crate::store::home::Home::set_mode`].
-    pub fn set_mode(&self, path: &VPath, mode: u32) -> Result<(), SessionError> {
+    /// Sets the permission bits of a file or directory; see [`crate::store::home::Home::set_mode`].
+    pub fn set_mode(&self, path: &VirtualPath, mode: u32) -> Result<(), SessionError> {
         let result = self.member(Verb::SetMode)?.home.set_mode(path, mode).map_err(SessionError::from);
         self.log_path("chmod", path, &result);
         result
     }
 
-    /// Gives a file or folder the permission bits of its source; see
-    /// [`crate::store::home::Home::take_mode_of_source`].
-    pub fn take_mode_of_source(&self, path: &VPath, bits: u32) -> Result<u32, SessionError> {
+    /// Gives a file or directory the permission bits of its source; see
+    /// [`crate::store::home::Home::apply_mode_of_source`].
+    pub fn apply_mode_of_source(&self, path: &VirtualPath, bits: u32) -> Result<u32, SessionError> {
         let home = &self.member(Verb::SetMode)?.home;
-        let result = home.take_mode_of_source(path, bits).map_err(SessionError::from);
+        let result = home.apply_mode_of_source(path, bits).map_err(SessionError::from);
         self.log_path("chmod", path, &result);
         result
     }
 
     /// Drops a partial upload.
     pub fn drop_partial_upload(&self, id: &UploadId) -> Result<(), SessionError> {
-        let dropped = self.member(Verb::DropPartialUpload)?.home.drop_kept(id).map_err(SessionError::from);
+        let dropped = self.member(Verb::DropPartialUpload)?.home.drop_partial_upload(id).map_err(SessionError::from);
         let result = dropped.and_then(|was_there| if was_there { Ok(()) } else { Err(SessionError::NotFound) });
         self.log_access("drop_partial", &[("upload", Value::name(id.to_string().as_bytes()))], &result);
         result
     }
 
-    /// Begins to make a folder and those above it, of which none need be missing.
-    pub fn begin_folders(&mut self, path: &VPath, bits: Option<u32>) -> Result<(), SessionError> {
-        let folders = NewFolders::begin(Rc::clone(&self.member(Verb::MakeFolder)?.home), path, bits)?;
-        self.session.begin_task(Task::Folders(Box::new(folders)))
+    /// Begins to make a directory and those above it, of which none need be missing.
+    pub fn begin_directories(&mut self, path: &VirtualPath, bits: Option<u32>) -> Result<(), SessionError> {
+        let directories = NewDirectories::begin(Rc::clone(&self.member(Verb::MakeDirectory)?.home), path, bits)?;
+        self.session.begin_task(Task::Directories(Box::new(directories)))
     }
 
     // ---- Queries --------------------------------------------------------------------------

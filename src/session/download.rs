@@ -5,7 +5,7 @@ use super::read_ahead::ReadAhead;
 use super::task::{SecondReading, hash_range};
 use crate::base::buffers::{Budget, FileRange, PIECE_BYTES};
 use crate::base::digest::Digest;
-use crate::base::virtual_path::VPath;
+use crate::base::virtual_path::VirtualPath;
 use crate::store::home::Home;
 use crate::store::meta::{Identity, Meta, meta_of};
 use crate::store::watch::Watch;
@@ -37,7 +37,7 @@ pub enum DownloadStart {
 #[derive(Debug, Clone)]
 pub struct DownloadPlan {
     /// The path of the file.
-    pub path: VPath,
+    pub path: VirtualPath,
     /// Where it starts.
     pub start: DownloadStart,
     /// Whether the client gets the digest. If not, the file need not be hashed.
@@ -99,7 +99,7 @@ enum Steadiness {
     /// The file was read in one system call, so no write can come in between.
     ReadAtOnce,
     /// By inotify, if available, and by samples of the bytes that were sent.
-    Watched(Option<Watch>, Vec<Sample>),
+    WatchState(Option<Watch>, Vec<Sample>),
 }
 
 /// Some sent bytes and their position in the file.
@@ -229,7 +229,7 @@ impl Download {
             return Err(SessionError::Changed);
         }
         if count < want && matches!(self.steadiness, Steadiness::ReadAtOnce) {
-            self.steadiness = Steadiness::Watched(None, Vec::new());
+            self.steadiness = Steadiness::WatchState(None, Vec::new());
         }
         if self.hashes()
             && let Some(hash) = &mut self.hash
@@ -250,10 +250,10 @@ impl Download {
                     // The watch does not report a write between the opening and now.
                     meta_of(&*self.file).is_ok_and(|meta| meta.identity.has_content_of(&self.meta.identity))
                 });
-                self.steadiness = Steadiness::Watched(watch, Vec::new());
+                self.steadiness = Steadiness::WatchState(watch, Vec::new());
             }
             // Their distance doubles, so that even the largest file has few samples.
-            Steadiness::Watched(_, samples)
+            Steadiness::WatchState(_, samples)
                 if samples.last().is_none_or(|last| self.next - self.offset >= 2 * (last.offset - self.offset)) =>
             {
                 samples.extend(Sample::before(&self.file, self.next).filter(|sample| sample.offset >= self.offset));
@@ -294,7 +294,7 @@ impl Download {
         let has_grown = now.size > self.meta.size;
         match &self.steadiness {
             Steadiness::Unknown | Steadiness::ReadAtOnce => false,
-            Steadiness::Watched(watch, samples) => {
+            Steadiness::WatchState(watch, samples) => {
                 let is_as_sent = || samples.iter().all(|sample| sample.is_in(&self.file));
                 let was_written = || watch.as_ref().is_none_or(|watch| watch.may_be_written(now));
                 !is_as_sent() || (!has_grown && was_written())

@@ -43,7 +43,7 @@ pub enum SessionError {
     /// Not a regular file.
     #[error("not a regular file")]
     NotAFile,
-    /// Not a folder.
+    /// Not a directory.
     #[error("not a directory")]
     NotADirectory,
     /// Something is in it.
@@ -61,7 +61,7 @@ pub enum SessionError {
     /// From one file system to another.
     #[error("source and target are on different file systems of the server; copy the file, or ask the administrator")]
     OtherFileSystem,
-    /// A folder into itself.
+    /// A directory into itself.
     #[error("a directory cannot be moved into itself")]
     IntoItself,
     /// File permissions on the server.

@@ -7,7 +7,7 @@ use crate::base::budget::REQUEST_COST;
 use crate::base::buffers::Budget;
 use crate::base::text::Escaped;
 use crate::store::StoreError;
-use crate::store::count::Unseen;
+use crate::store::count::UnreadableEntries;
 use crate::store::home::Home;
 use crate::store::ledger::{QuotaLimits, QuotaState};
 use crate::store::usage::Usage;
@@ -39,7 +39,7 @@ pub enum HomeCheckStep {
     /// The budget is spent.
     Later,
     /// One account: the ledger before the count, the result of the count, and what could not be read.
-    Account(AccountName, QuotaState, Option<Usage>, Unseen),
+    Account(AccountName, QuotaState, Option<Usage>, UnreadableEntries),
     /// An account that cannot be checked.
     Failed(AccountName, String),
     /// All accounts are checked.
@@ -98,7 +98,7 @@ impl HomeCheck {
         let before = home.ledger().state();
         match self.look {
             HomeCheckMode::Ledger => {}
-            HomeCheckMode::Verify => home.ledger().begin_verify(),
+            HomeCheckMode::Verify => home.ledger().begin_check(),
             HomeCheckMode::Repair => home.ledger().begin_recount(),
         }
         Ok(Some((account.name, home, before)))

@@ -197,6 +197,6 @@ fn candidate(service: &mut Service, user: &str, now: Instant) -> Result<Candidat
 /// The system could not read any account, so the password may be right. The error names the file of the
 /// account, if there is one.
 fn trouble(error: AccountError) -> SessionError {
-    logging::log_repeatable(STDERR, Level::Error, (&"login", &()), &format_args!("login: {error}"));
+    logging::log_rate_limited(STDERR, Level::Error, (&"login", &()), &format_args!("login: {error}"));
     SessionError::Io
 }

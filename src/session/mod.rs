@@ -10,7 +10,7 @@
 //! | Begun by | Driven by |
 //! |---|---|
 //! | `finish_login`, `begin_password_login` | `advance_login` |
-//! | `begin_list`, `begin_digest`, `begin_folders`, `begin_partial_uploads` | `run_task` |
+//! | `begin_list`, `begin_digest`, `begin_directories`, `begin_partial_uploads` | `run_task` |
 //! | `begin_upload` | `prepare_upload`, `store`, `finish_upload` or `complete_upload`, `advance_commit` |
 //! | `begin_download` | `prepare_download`, `fetch` |
 

@@ -25,9 +25,9 @@ const PASSWORD_WAIT_STEP: Duration = Duration::from_millis(10);
 pub const PASSWORD_WAIT_MAX: Duration = Duration::from_millis(500);
 /// How long a correct password is remembered: clients open several connections, and new ones for each
 /// batch of files.
-pub const LOGIN_MEMORY: Duration = Duration::from_secs(5 * 60);
+pub const PASSWORD_CACHE_LIFETIME: Duration = Duration::from_secs(5 * 60);
 /// Accounts whose last password is remembered. The oldest is dropped first.
-const LOGINS_REMEMBERED: usize = 1024;
+const PASSWORD_CACHE_MAX: usize = 1024;
 
 /// A password that is being checked.
 pub struct PasswordCheck {
@@ -36,7 +36,7 @@ pub struct PasswordCheck {
     account: Option<Account>,
     derivation: Derivation,
     /// A keyed digest of this account, password and verifier.
-    memo: [u8; 32],
+    remembered_password: [u8; 32],
     origin: Origin,
     /// Taken when its origin may try.
     place: Option<Rc<QueuePlace>>,
@@ -67,7 +67,7 @@ pub(super) struct Passwords {
 }
 
 struct KnownPassword {
-    memo: [u8; 32],
+    remembered_password: [u8; 32],
     since: Instant,
 }
 
@@ -85,8 +85,8 @@ impl PasswordCheck {
     pub(super) fn new(passwords: &Passwords, origin: Origin, user: &str, candidate: Candidate, password: &str) -> Self {
         let Candidate { name: claimed, verifier, account } = candidate;
         let derivation = Derivation::new(password, &verifier.salt, verifier.rounds);
-        let memo = passwords.memo(user, &verifier, password);
-        Self { claimed, verifier, account, derivation, memo, origin, place: None }
+        let remembered_password = passwords.remembered_password(user, &verifier, password);
+        Self { claimed, verifier, account, derivation, remembered_password, origin, place: None }
     }
 
     /// The name that was given, if an account has it.
@@ -102,7 +102,7 @@ impl PasswordCheck {
         budget: &mut Budget,
         now: Instant,
     ) -> Checked {
-        if passwords.knows(self.account.as_ref(), &self.memo, now) {
+        if passwords.knows(self.account.as_ref(), &self.remembered_password, now) {
             return Checked::Done(self.account.take());
         }
         if !self.has_begun()
@@ -130,7 +130,7 @@ impl PasswordCheck {
     /// Remembers the password. Use does not extend that time, so the rounds are computed now and then.
     pub(super) fn remember(&self, passwords: &mut Passwords, account: &AccountName, now: Instant) {
         if self.derivation.rounds_left() == 0 {
-            passwords.remember(account, self.memo, now);
+            passwords.remember(account, self.remembered_password, now);
         }
     }
 }
@@ -174,7 +174,7 @@ impl Passwords {
         (rows > 0).then(|| PASSWORD_WAIT_STEP.saturating_mul(rows).min(PASSWORD_WAIT_MAX))
     }
 
-    fn memo(&self, user: &str, verifier: &Verifier, password: &str) -> [u8; 32] {
+    fn remembered_password(&self, user: &str, verifier: &Verifier, password: &str) -> [u8; 32] {
         // Each part but the last has a fixed length or a length prefix.
         let mut parts = Zeroizing::new(Vec::with_capacity(MEMO_BYTES_USUAL + user.len() + password.len()));
         for part in [user.as_bytes(), &verifier.salt] {
@@ -187,25 +187,25 @@ impl Passwords {
         hmac_sha256(&self.key[..], &parts)
     }
 
-    fn knows(&self, account: Option<&Account>, memo: &[u8; 32], now: Instant) -> bool {
+    fn knows(&self, account: Option<&Account>, remembered_password: &[u8; 32], now: Instant) -> bool {
         let known = account.and_then(|account| self.known.get(&account.name));
-        let fresh = known.filter(|known| now.saturating_duration_since(known.since) < LOGIN_MEMORY);
+        let fresh = known.filter(|known| now.saturating_duration_since(known.since) < PASSWORD_CACHE_LIFETIME);
         // An unknown account is compared as well, for constant time.
-        let is_equal = fresh.map_or(&[0; 32], |known| &known.memo).ct_eq(memo);
+        let is_equal = fresh.map_or(&[0; 32], |known| &known.remembered_password).ct_eq(remembered_password);
         fresh.is_some() && bool::from(is_equal)
     }
 
-    fn remember(&mut self, account: &AccountName, memo: [u8; 32], now: Instant) {
-        if self.known.len() >= LOGINS_REMEMBERED && !self.known.contains_key(account) {
-            self.known.retain(|_, known| now.saturating_duration_since(known.since) < LOGIN_MEMORY);
-            if self.known.len() >= LOGINS_REMEMBERED
+    fn remember(&mut self, account: &AccountName, remembered_password: [u8; 32], now: Instant) {
+        if self.known.len() >= PASSWORD_CACHE_MAX && !self.known.contains_key(account) {
+            self.known.retain(|_, known| now.saturating_duration_since(known.since) < PASSWORD_CACHE_LIFETIME);
+            if self.known.len() >= PASSWORD_CACHE_MAX
                 && let Some(oldest) = self.known.iter().min_by_key(|(_, known)| known.since)
             {
                 let oldest = oldest.0.clone();
                 self.known.remove(&oldest);
             }
         }
-        self.known.insert(account.clone(), KnownPassword { memo, since: now });
+        self.known.insert(account.clone(), KnownPassword { remembered_password, since: now });
     }
 }
 
@@ -227,12 +227,12 @@ mod tests {
     #[test]
     fn memory_for_passwords_is_bounded_and_the_oldest_goes_first() {
         let (mut passwords, now) = (Passwords::default(), Instant::now());
-        for number in 0..=LOGINS_REMEMBERED {
+        for number in 0..=PASSWORD_CACHE_MAX {
             passwords.remember(&name(number), [1; 32], now + Duration::from_nanos(number as u64));
         }
-        assert_eq!(passwords.known.len(), LOGINS_REMEMBERED);
+        assert_eq!(passwords.known.len(), PASSWORD_CACHE_MAX);
         assert!(!passwords.known.contains_key(&name(0)) && passwords.known.contains_key(&name(1)));
-        passwords.remember(&name(0), [1; 32], now + 2 * LOGIN_MEMORY);
+        passwords.remember(&name(0), [1; 32], now + 2 * PASSWORD_CACHE_LIFETIME);
         assert_eq!(passwords.known.len(), 1, "what is over went");
     }
 
@@ -277,8 +277,8 @@ mod tests {
     fn a_memo_is_of_one_name_one_password_and_one_verifier() {
         let passwords = Passwords::default();
         let verifier = Verifier { rounds: 4096, salt: vec![1; 8], stored_key: [2; 32], server_key: [3; 32] };
-        let memo = passwords.memo("ab", &verifier, "secret");
-        assert_eq!(memo, passwords.memo("ab", &verifier, "secret"));
+        let remembered_password = passwords.remembered_password("ab", &verifier, "secret");
+        assert_eq!(remembered_password, passwords.remembered_password("ab", &verifier, "secret"));
         for (user, salt, rounds, stored_key, password) in [
             ("a", vec![1; 8], 4096, [2; 32], "secret"),
             ("ab", vec![1; 9], 4096, [2; 32], "secret"),
@@ -287,8 +287,12 @@ mod tests {
             ("ab", vec![1; 8], 4096, [2; 32], "Secret"),
         ] {
             let other = Verifier { rounds, salt, stored_key, server_key: [3; 32] };
-            assert_ne!(memo, passwords.memo(user, &other, password));
+            assert_ne!(remembered_password, passwords.remembered_password(user, &other, password));
         }
-        assert_ne!(memo, Passwords::default().memo("ab", &verifier, "secret"), "the key is random");
+        assert_ne!(
+            remembered_password,
+            Passwords::default().remembered_password("ab", &verifier, "secret"),
+            "the key is random"
+        );
     }
 }

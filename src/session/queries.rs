@@ -6,7 +6,7 @@ use super::service::Service;
 use super::state::Member;
 use super::verb::Verb;
 use crate::base::upload_id::UploadId;
-use crate::base::virtual_path::VPath;
+use crate::base::virtual_path::VirtualPath;
 use crate::store::StoreError;
 use crate::store::meta::{Kind, Meta};
 
@@ -21,7 +21,7 @@ pub enum Unfinished {
 
 impl Session {
     /// Returns the metadata of `path`, and the etag of a file.
-    pub fn stat(&self, service: &Service, path: &VPath) -> Result<(Meta, Option<String>), SessionError> {
+    pub fn stat(&self, service: &Service, path: &VirtualPath) -> Result<(Meta, Option<String>), SessionError> {
         let found = self.member(Verb::Stat)?.home.stat(path).map_err(SessionError::from);
         self.log_path("stat", path, &found);
         let meta = found?;
@@ -31,7 +31,7 @@ impl Session {
 
     /// Returns the metadata of `path`. If nothing is there, returns the size and times of its partial
     /// upload, so that a client can resume it.
-    pub fn stat_resumable(&self, path: &VPath) -> Result<Meta, SessionError> {
+    pub fn stat_resumable(&self, path: &VirtualPath) -> Result<Meta, SessionError> {
         let home = &self.member(Verb::Stat)?.home;
         let found = match home.stat(path) {
             Err(StoreError::NotFound) => home.held(path).and_then(|held| held.ok_or(StoreError::NotFound)),
@@ -43,19 +43,19 @@ impl Session {
     }
 
     /// Returns whether a partial upload to `path` is kept.
-    pub fn has_partial_upload(&self, path: &VPath) -> bool {
+    pub fn has_partial_upload(&self, path: &VirtualPath) -> bool {
         self.state.member().is_some_and(|member| matches!(member.home.held(path), Ok(Some(_))))
     }
 
     /// Returns the metadata of the dangling symlink at `path`.
-    pub fn link_itself(&self, path: &VPath) -> Option<Meta> {
+    pub fn link_itself(&self, path: &VirtualPath) -> Option<Meta> {
         let entry = self.state.member()?.home.entry(path).ok()??;
         (entry.kind == Kind::Link).then_some(entry)
     }
 
     /// Returns the running or interrupted upload to `path`, if no file is there. `None` if there is no such
     /// upload or it cannot be read.
-    pub fn unfinished_upload(&self, path: &VPath) -> Option<Unfinished> {
+    pub fn unfinished_upload(&self, path: &VirtualPath) -> Option<Unfinished> {
         let home = &self.state.member()?.home;
         if !matches!(home.stat(path), Err(StoreError::NotFound)) {
             return None;
@@ -67,7 +67,7 @@ impl Session {
     }
 
     /// Returns the metadata of `path`; a symlink is not followed.
-    pub fn entry(&self, path: &VPath) -> Result<Meta, SessionError> {
+    pub fn entry(&self, path: &VirtualPath) -> Result<Meta, SessionError> {
         let home = &self.member(Verb::Stat)?.home;
         let found = home.entry(path).and_then(|entry| entry.ok_or(StoreError::NotFound)).map_err(SessionError::from);
         self.log_path("stat", path, &found);
@@ -75,7 +75,7 @@ impl Session {
     }
 
     /// Returns whether something is at `path` itself. Used to interpret an argument, and not logged.
-    pub fn has_entry(&self, path: &VPath) -> bool {
+    pub fn has_entry(&self, path: &VirtualPath) -> bool {
         let home = self.state.member().map(|member| &member.home);
         path.is_root() || home.is_some_and(|home| matches!(home.entry(path), Ok(Some(_))))
     }

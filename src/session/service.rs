@@ -45,7 +45,7 @@ impl From<&Config> for Policy {
             sync: config.sync,
             login_tries: config.limits.login_tries,
             sessions_per_account: config.limits.sessions_per_account,
-            memory: config.limits.memory_of_members(),
+            memory: config.limits.session_memory_bytes(),
             rates: config.rates,
         }
     }

@@ -6,7 +6,7 @@ use super::download::Download;
 use super::state::{State, StateName};
 use super::upload::{Commit, Upload};
 use crate::account::AccountName;
-use crate::base::virtual_path::VPath;
+use crate::base::virtual_path::VirtualPath;
 use crate::store::ledger::QuotaState;
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -32,7 +32,7 @@ pub struct TransferInfo {
     /// Whether it is an upload.
     pub is_upload: bool,
     /// The path of the file.
-    pub path: VPath,
+    pub path: VirtualPath,
     /// Bytes moved in this session.
     pub bytes: u64,
     /// The first byte that this session moved.

@@ -1,5 +1,5 @@
-//! Work that takes many turns: listing a folder or partial uploads, hashing a file, making many
-//! folders. A session has at most one such task.
+//! Work that takes many turns: listing a directory or partial uploads, hashing a file, making many
+//! directories. A session has at most one such task.
 
 use super::error::SessionError;
 use crate::base::buffers::{Budget, PIECE_BYTES};
@@ -7,8 +7,8 @@ use crate::base::digest::Digest;
 use crate::base::memory::MEMORY_WAIT_STEP;
 use crate::store::listing::{Listed, Listing, ListingStep, PAGE_BYTES_TARGET};
 use crate::store::meta::{Meta, meta_of};
-use crate::store::new_folders::NewFolders;
-use crate::store::staging::{KeptListing, KeptStep, KeptUpload};
+use crate::store::new_directories::NewDirectories;
+use crate::store::staging::{PartialUpload, PartialUploadListing, PartialUploadPage};
 use crate::store::{OpenFile, Store, StoreError};
 use rustix::buffer::spare_capacity;
 use sha2::{Digest as _, Sha256};
@@ -22,12 +22,12 @@ const LISTING_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// A task of a session.
 pub enum Task {
-    /// Listing a folder.
-    List(Box<FolderList>),
+    /// Listing a directory.
+    List(Box<DirectoryList>),
     /// Hashing a whole file.
     Digest(Box<FileHash>),
-    /// Making a folder and its parents.
-    Folders(Box<NewFolders>),
+    /// Making a directory and its parents.
+    Directories(Box<NewDirectories>),
     /// Listing partial uploads.
     PartialUploads(Box<PartialUploadList>),
 }
@@ -43,10 +43,10 @@ pub enum TaskStep {
     Page(Vec<Listed>, bool),
     /// The digest and size of a file.
     Digest(Digest, u64),
-    /// The folders exist.
-    FoldersMade,
+    /// The directories exist.
+    DirectoriesMade,
     /// Partial uploads, and whether they are the last.
-    PartialUploads(Vec<KeptUpload>, bool),
+    PartialUploads(Vec<PartialUpload>, bool),
 }
 
 impl Task {
@@ -55,7 +55,7 @@ impl Task {
         match self {
             Self::List(list) => list.wait.wakes_at,
             Self::PartialUploads(list) => list.wait.wakes_at,
-            Self::Digest(_) | Self::Folders(_) => None,
+            Self::Digest(_) | Self::Directories(_) => None,
         }
     }
 
@@ -66,16 +66,16 @@ impl Task {
             Self::Digest(hash) => {
                 Ok(hash.finish(store, budget)?.map_or(TaskStep::Later, |(digest, size)| TaskStep::Digest(digest, size)))
             }
-            Self::Folders(folders) => {
-                Ok(if folders.advance(budget)? { TaskStep::FoldersMade } else { TaskStep::Later })
+            Self::Directories(directories) => {
+                Ok(if directories.advance(budget)? { TaskStep::DirectoriesMade } else { TaskStep::Later })
             }
             Self::PartialUploads(list) => list.next_page(budget, now),
         }
     }
 }
 
-/// A listing of a folder, page by page.
-pub struct FolderList {
+/// A listing of a directory, page by page.
+pub struct DirectoryList {
     listing: Listing,
     page: Vec<Listed>,
     wait: MemoryWait,
@@ -83,7 +83,7 @@ pub struct FolderList {
 
 /// A listing of partial uploads, page by page.
 pub struct PartialUploadList {
-    listing: KeptListing,
+    listing: PartialUploadListing,
     wait: MemoryWait,
 }
 
@@ -115,7 +115,7 @@ impl MemoryWait {
 
 impl PartialUploadList {
     /// Lists what `listing` finds.
-    pub fn new(listing: KeptListing) -> Self {
+    pub fn new(listing: PartialUploadListing) -> Self {
         Self { listing, wait: MemoryWait::default() }
     }
 
@@ -124,14 +124,14 @@ impl PartialUploadList {
             return Ok(TaskStep::Waits);
         }
         match self.listing.next(budget)? {
-            KeptStep::Page(page, is_last) => Ok(TaskStep::PartialUploads(page, is_last)),
-            KeptStep::Later => Ok(TaskStep::Later),
-            KeptStep::NoRoom => self.wait.begin(now),
+            PartialUploadPage::Page(page, is_last) => Ok(TaskStep::PartialUploads(page, is_last)),
+            PartialUploadPage::Later => Ok(TaskStep::Later),
+            PartialUploadPage::NoRoom => self.wait.begin(now),
         }
     }
 }
 
-impl FolderList {
+impl DirectoryList {
     /// Lists what `listing` finds.
     pub fn new(listing: Listing) -> Self {
         Self { listing, page: Vec::new(), wait: MemoryWait::default() }

@@ -4,13 +4,13 @@ use super::Session;
 use super::error::SessionError;
 use super::service::Service;
 use super::state::State;
-use super::task::{FileHash, FolderList, PartialUploadList, Task, TaskStep};
+use super::task::{DirectoryList, FileHash, PartialUploadList, Task, TaskStep};
 use super::verb::Verb;
 use crate::base::buffers::Budget;
 use crate::base::memory::Charge;
-use crate::base::virtual_path::VPath;
+use crate::base::virtual_path::VirtualPath;
 use crate::store::listing::Listing;
-use crate::store::staging::KeptListing;
+use crate::store::staging::PartialUploadListing;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -18,27 +18,31 @@ impl Session {
     /// Begins to list the partial uploads of the account.
     pub fn begin_partial_uploads(&mut self) -> Result<(), SessionError> {
         let member = self.member(Verb::PartialUploads)?;
-        let listing = KeptListing::begin(Rc::clone(&member.home), Charge::to(&member.active_account.memory))
+        let listing = PartialUploadListing::begin(Rc::clone(&member.home), Charge::to(&member.active_account.memory))
             .map_err(SessionError::from);
         self.log_access("partials", &[], &listing);
         self.begin_task(Task::PartialUploads(Box::new(PartialUploadList::new(listing?))))
     }
 
-    /// Begins to list a folder by name.
-    pub fn begin_list(&mut self, path: &VPath) -> Result<(), SessionError> {
+    /// Begins to list a directory by name.
+    pub fn begin_list(&mut self, path: &VirtualPath) -> Result<(), SessionError> {
         self.begin_list_as(path, |listing| listing)
     }
 
-    /// Begins to list a folder. `choose` sets the order of the listing and what it contains.
-    pub fn begin_list_as(&mut self, path: &VPath, choose: impl FnOnce(Listing) -> Listing) -> Result<(), SessionError> {
+    /// Begins to list a directory. `choose` sets the order of the listing and what it contains.
+    pub fn begin_list_as(
+        &mut self,
+        path: &VirtualPath,
+        choose: impl FnOnce(Listing) -> Listing,
+    ) -> Result<(), SessionError> {
         let member = self.member(Verb::List)?;
         let listing = member.home.list(path, Charge::to(&member.active_account.memory)).map_err(SessionError::from);
         self.log_path("list", path, &listing);
-        self.begin_task(Task::List(Box::new(FolderList::new(choose(listing?)))))
+        self.begin_task(Task::List(Box::new(DirectoryList::new(choose(listing?)))))
     }
 
     /// Begins to hash a file.
-    pub fn begin_digest(&mut self, path: &VPath) -> Result<(), SessionError> {
+    pub fn begin_digest(&mut self, path: &VirtualPath) -> Result<(), SessionError> {
         let opened = self.member(Verb::Digest)?.home.open(path).map_err(SessionError::from);
         self.log_path("sha256", path, &opened);
         let (file, meta) = opened?;
@@ -73,8 +77,8 @@ impl Session {
         ) {
             return step;
         }
-        if let Some(Task::Folders(folders)) = current.take() {
-            self.log_path("mkdir", folders.path(), &step);
+        if let Some(Task::Directories(directories)) = current.take() {
+            self.log_path("mkdir", directories.path(), &step);
         }
         step
     }

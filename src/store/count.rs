@@ -1,5 +1,5 @@
-//! Counts the content of a home in slices, without recursion and with two open folders at a time: it
-//! descends by name and ascends by `..`, which must be the folder it came from. An entry that cannot be
+//! Counts the content of a home in slices, without recursion and with two open directories at a time: it
+//! descends by name and ascends by `..`, which must be the directory it came from. An entry that cannot be
 //! read counts as one and is reported; it never ends the count.
 
 use super::StoreError;
@@ -15,26 +15,26 @@ use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-/// Levels of folders that a count descends. The kernel accepts about 2,000 in one path.
+/// Levels of directories that a count descends. The kernel accepts about 2,000 in one path.
 const COUNT_DEPTH_MAX: usize = 100_000;
-/// How often a count starts again because its folders were moved.
+/// How often a count starts again because its directories were moved.
 const COUNT_RESTARTS_MAX: u32 = 8;
 /// Unreadable entries that the log and `berthd usage` name. The others are only counted.
-const UNSEEN_NAMED_MAX: usize = 8;
+const UNREADABLE_NAMED_MAX: usize = 8;
 
 /// A running count of a home.
 pub struct Count {
     root: OwnedFd,
-    at: Folder,
+    at: Directory,
     /// The parents of `at`, outermost first. Only the last may be open.
     above: Vec<Level>,
     usage: Usage,
-    unseen: Unseen,
+    unseen: UnreadableEntries,
     /// Files with several names, so that each is counted once.
     linked: HashSet<(u64, u64)>,
     restarts: u32,
     depth_max: usize,
-    /// A folder had moved, so the sum may be wrong.
+    /// A directory had moved, so the sum may be wrong.
     has_moved: bool,
     /// The disk failed once. It may not fail in the next walk.
     has_failed: bool,
@@ -47,28 +47,28 @@ pub struct Counted {
     /// Usage on disk.
     pub usage: Usage,
     /// Entries that could not be read. Each counts as one, whatever is in it.
-    pub unseen: Unseen,
+    pub unseen: UnreadableEntries,
 }
 
 /// Entries that could not be read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Unseen {
-    /// Their number. A folder whose entries are all unreadable counts once.
+pub struct UnreadableEntries {
+    /// Their number. A directory whose entries are all unreadable counts once.
     pub count: u64,
-    /// The first ones, at most [`UNSEEN_NAMED_MAX`].
-    pub named: Vec<UnseenEntry>,
+    /// The first ones, at most [`UNREADABLE_NAMED_MAX`].
+    pub named: Vec<UnreadableEntry>,
 }
 
 /// An entry that could not be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UnseenEntry {
+pub struct UnreadableEntry {
     /// Its path in the home, without a leading slash; empty for the home itself.
     pub path: Vec<u8>,
     /// The system's error text.
     pub problem: String,
 }
 
-struct Folder {
+struct Directory {
     dir: Dir,
     id: (u64, u64),
     name: CString,
@@ -82,12 +82,12 @@ struct Folder {
 struct Level {
     id: (u64, u64),
     name: CString,
-    /// Open until a deeper folder is entered: a folder that cannot be searched has no `..` to ascend by.
+    /// Open until a deeper directory is entered: a directory that cannot be searched has no `..` to ascend by.
     dir: Option<Dir>,
     pending: Vec<CString>,
 }
 
-/// The way down from the root after a folder has moved.
+/// The way down from the root after a directory has moved.
 struct WayBack {
     at: OwnedFd,
     /// The parent, unless this is the root.
@@ -97,18 +97,18 @@ struct WayBack {
 
 /// An O_PATH handle. Opening it does not check the parents.
 const HANDLE: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
-const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 impl Count {
     /// Begins to count everything below `root`, which does not count itself.
     pub fn new(root: OwnedFd) -> Result<Self, StoreError> {
-        let at = Folder::open(root.as_fd(), c".")?;
+        let at = Directory::open(root.as_fd(), c".")?;
         Ok(Self {
             root,
             at,
             above: Vec::new(),
             usage: Usage::default(),
-            unseen: Unseen::default(),
+            unseen: UnreadableEntries::default(),
             linked: HashSet::new(),
             restarts: 0,
             depth_max: COUNT_DEPTH_MAX,
@@ -142,7 +142,7 @@ impl Count {
             Some(Ok(entry)) => entry,
             end => {
                 self.at.is_read = true;
-                return end.map_or(Ok(()), |error| self.note_folder(error.err().unwrap_or(Errno::IO)));
+                return end.map_or(Ok(()), |error| self.note_directory(error.err().unwrap_or(Errno::IO)));
             }
         };
         let name = entry.file_name();
@@ -171,8 +171,8 @@ impl Count {
             Err(errno) => {
                 self.usage.files += 1;
                 match errno {
-                    // The folder may not be searched, so none of its entries can be read.
-                    Errno::ACCESS => self.note_folder(errno)?,
+                    // The directory may not be searched, so none of its entries can be read.
+                    Errno::ACCESS => self.note_directory(errno)?,
                     _ => self.note(Some(name), errno)?,
                 }
             }
@@ -200,8 +200,8 @@ impl Count {
         if self.above.len() >= self.depth_max {
             return self.note(Some(name), Errno::NAMETOOLONG);
         }
-        let mut below = match Folder::open(self.at.dir.fd()?, name) {
-            Ok(folder) => folder,
+        let mut below = match Directory::open(self.at.dir.fd()?, name) {
+            Ok(directory) => directory,
             // Removed or replaced meanwhile.
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(()),
             Err(errno) => return self.note(Some(name), errno),
@@ -210,12 +210,12 @@ impl Count {
         if let Some(level) = self.above.last_mut() {
             level.dir = None;
         }
-        let Folder { dir, id, name, pending, .. } = std::mem::replace(&mut self.at, below);
+        let Directory { dir, id, name, pending, .. } = std::mem::replace(&mut self.at, below);
         self.above.push(Level { id, name, dir: Some(dir), pending });
         Ok(())
     }
 
-    /// Opening a folder takes longer the deeper it lies, because the kernel checks all its parents.
+    /// Opening a directory takes longer the deeper it lies, because the kernel checks all its parents.
     fn charge_for_depth(&self, budget: &mut Budget) {
         budget.spend(self.above.len() as u64 * PATH_COMPONENT_COST);
     }
@@ -226,7 +226,7 @@ impl Count {
         let Some(Level { id, name, dir, pending }) = self.above.pop() else { return Ok(false) };
         match self.open_above(id, dir)? {
             Some(dir) => {
-                self.at = Folder { dir, id, name, is_read: true, is_staging: false, is_unseen: false, pending }
+                self.at = Directory { dir, id, name, is_read: true, is_staging: false, is_unseen: false, pending }
             }
             None => {
                 self.above.push(Level { id, name, dir: None, pending });
@@ -237,21 +237,21 @@ impl Count {
         Ok(true)
     }
 
-    /// Opens the parent, if it is still the folder that was left.
+    /// Opens the parent, if it is still the directory that was left.
     fn open_above(&self, id: (u64, u64), left: Option<Dir>) -> Result<Option<Dir>, StoreError> {
         let at = self.at.dir.fd()?;
         let Some(left) = left else {
-            return Ok(Folder::open(at, c"..").ok().filter(|above| above.id == id).map(|above| above.dir));
+            return Ok(Directory::open(at, c"..").ok().filter(|above| above.id == id).map(|above| above.dir));
         };
         let is_there = match rustix::fs::statat(at, c"..", AtFlags::SYMLINK_NOFOLLOW) {
             Ok(above) => (above.st_dev, above.st_ino) == id,
-            // The folder cannot be searched, or is on a dead mount.
+            // The directory cannot be searched, or is on a dead mount.
             Err(errno) => errno != Errno::NOENT,
         };
         Ok(is_there.then_some(left))
     }
 
-    /// Another program moved or removed folders: descends one step towards the deepest one that has not
+    /// Another program moved or removed directories: descends one step towards the deepest one that has not
     /// moved, and continues there.
     fn find_way_back(&mut self) -> Result<(), StoreError> {
         let Some(WayBack { at, parent, depth }) = self.way_back.take() else { return Ok(()) };
@@ -264,24 +264,24 @@ impl Count {
         }
         let found = match (parent, self.above.get(depth)) {
             (Some(parent), Some(level)) => {
-                Folder::open(&parent, &level.name).ok().filter(|folder| folder.id == level.id)
+                Directory::open(&parent, &level.name).ok().filter(|directory| directory.id == level.id)
             }
             _ => None,
         };
-        // A folder that has become unreadable is counted again from the top.
+        // A directory that has become unreadable is counted again from the top.
         let (at, depth) = match found {
-            Some(folder) => (folder, depth),
-            None => (Folder::open(self.root.as_fd(), c".")?, 0),
+            Some(directory) => (directory, depth),
+            None => (Directory::open(self.root.as_fd(), c".")?, 0),
         };
         self.above.truncate(depth + 1);
         if let Some(Level { name, pending, .. }) = self.above.pop() {
-            self.at = Folder { name, pending, is_read: true, ..at };
+            self.at = Directory { name, pending, is_read: true, ..at };
         }
         Ok(())
     }
 
-    /// Starts again if folders were moved, or the disk failed the first time. Returns false at the end of
-    /// the walk. If folders keep moving, the last walk counts.
+    /// Starts again if directories were moved, or the disk failed the first time. Returns false at the end of
+    /// the walk. If directories keep moving, the last walk counts.
     fn restart(&mut self) -> Result<bool, StoreError> {
         let is_in_vain = !self.has_moved && (!self.has_failed || self.restarts > 0);
         if is_in_vain || self.restarts >= COUNT_RESTARTS_MAX {
@@ -294,11 +294,11 @@ impl Count {
 
     // ---- Unreadable entries ---------------------------------------------------------------
 
-    fn note_folder(&mut self, errno: Errno) -> Result<(), StoreError> {
+    fn note_directory(&mut self, errno: Errno) -> Result<(), StoreError> {
         if std::mem::replace(&mut self.at.is_unseen, true) { Ok(()) } else { self.note(None, errno) }
     }
 
-    /// Records that `name`, or the folder itself, could not be read. It is an error if the system was out
+    /// Records that `name`, or the directory itself, could not be read. It is an error if the system was out
     /// of descriptors or memory, which says nothing about the entry.
     fn note(&mut self, name: Option<&CStr>, errno: Errno) -> Result<(), StoreError> {
         if matches!(errno, Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOBUFS) {
@@ -306,18 +306,18 @@ impl Count {
         }
         self.has_failed |= !matches!(errno, Errno::ACCESS | Errno::PERM | Errno::NAMETOOLONG);
         self.unseen.count += 1;
-        if self.unseen.named.len() < UNSEEN_NAMED_MAX {
+        if self.unseen.named.len() < UNREADABLE_NAMED_MAX {
             let problem = io::Error::from(errno).to_string();
-            self.unseen.named.push(UnseenEntry { path: self.path_of(name), problem });
+            self.unseen.named.push(UnreadableEntry { path: self.path_of(name), problem });
         }
         Ok(())
     }
 
     /// Returns the path of the entry in the home, cut to the maximum length of a path.
     fn path_of(&self, name: Option<&CStr>) -> Vec<u8> {
-        let folders = self.above.iter().map(|level| &*level.name).chain([&*self.at.name]);
+        let directories = self.above.iter().map(|level| &*level.name).chain([&*self.at.name]);
         let mut path = Vec::new();
-        for name in folders.chain(name).map(CStr::to_bytes).filter(|name| !name.is_empty()) {
+        for name in directories.chain(name).map(CStr::to_bytes).filter(|name| !name.is_empty()) {
             if path.len() + name.len() > PATH_BYTES_MAX {
                 path.extend_from_slice(b"/...");
                 break;
@@ -331,9 +331,9 @@ impl Count {
     }
 }
 
-impl Folder {
+impl Directory {
     fn open(at: impl AsFd, name: &CStr) -> Result<Self, Errno> {
-        let fd = rustix::fs::openat(at, name, FOLDER, Mode::empty())?;
+        let fd = rustix::fs::openat(at, name, DIRECTORY, Mode::empty())?;
         let stat = rustix::fs::fstat(&fd)?;
         let is_named = !matches!(name.to_bytes(), b"." | b"..");
         Ok(Self {
@@ -351,6 +351,7 @@ impl Folder {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::budget::TURN_BUDGET;
     use std::fs;
 
     fn begin(path: &std::path::Path) -> Count {
@@ -367,12 +368,12 @@ mod tests {
 
     fn count(path: &std::path::Path, slice: u64) -> Usage {
         let Counted { usage, unseen } = finish(begin(path), slice);
-        assert_eq!(unseen, Unseen::default());
+        assert_eq!(unseen, UnreadableEntries::default());
         usage
     }
 
     #[test]
-    fn each_inode_counts_once_and_folders_count_as_entries() {
+    fn each_inode_counts_once_and_directories_count_as_entries() {
         let home = tempfile::tempdir().expect("temporary folder");
         let at = |name: &str| home.path().join(name);
         fs::create_dir_all(at("a/b/c")).expect("mkdir");
@@ -402,13 +403,13 @@ mod tests {
         let mut at: OwnedFd = fs::File::open(home.path()).expect("open").into();
         for _ in 0..1000 {
             rustix::fs::mkdirat(&at, &name, Mode::RWXU).expect("mkdir");
-            at = rustix::fs::openat(&at, &name, FOLDER, Mode::empty()).expect("open");
+            at = rustix::fs::openat(&at, &name, DIRECTORY, Mode::empty()).expect("open");
         }
         assert_eq!(count(home.path(), u64::MAX), Usage { bytes: 0, files: 1000 });
     }
 
     #[test]
-    fn a_folder_that_vanishes_or_moves_while_it_is_counted_ends_no_count() {
+    fn a_directory_that_vanishes_or_moves_while_it_is_counted_ends_no_count() {
         for change in ["moves", "vanishes"] {
             let home = tempfile::tempdir().expect("temporary folder");
             let at = |name: &str| home.path().join(name);
@@ -428,12 +429,12 @@ mod tests {
             };
             let Counted { usage, unseen } = finish(running, 1);
             assert!(usage.bytes == 100 && files.contains(&usage.files), "{change}: {usage:?}");
-            assert_eq!(unseen, Unseen::default(), "{change}");
+            assert_eq!(unseen, UnreadableEntries::default(), "{change}");
         }
     }
 
     #[test]
-    fn folders_that_never_rest_are_counted_all_the_same() {
+    fn directories_that_never_rest_are_counted_all_the_same() {
         let home = tempfile::tempdir().expect("temporary folder");
         fs::create_dir_all(home.path().join("a/b/c/d")).expect("mkdir");
         let mut running = begin(home.path());
@@ -465,13 +466,13 @@ mod tests {
     }
 
     #[test]
-    fn a_deep_tree_is_counted_a_few_levels_at_a_time_also_where_its_folders_move() {
+    fn a_deep_tree_is_counted_a_few_levels_at_a_time_also_where_its_directories_move() {
         const DEPTH: usize = 1000;
         let home = tempfile::tempdir().expect("temporary folder");
         let mut at: OwnedFd = fs::File::open(home.path()).expect("open").into();
         for _ in 0..DEPTH {
             rustix::fs::mkdirat(&at, "d", Mode::RWXU).expect("mkdir");
-            at = rustix::fs::openat(&at, "d", FOLDER, Mode::empty()).expect("open");
+            at = rustix::fs::openat(&at, "d", DIRECTORY, Mode::empty()).expect("open");
         }
         let (mut running, mut turns, mut name) = (begin(home.path()), 0, "d");
         let usage = loop {

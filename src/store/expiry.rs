@@ -1,12 +1,12 @@
 //! Removes partial uploads that were not resumed in time, and leftovers of a killed server in the
-//! staging folder.
+//! staging directory.
 //!
 //! The age of a part is measured by the wall clock, which may be years off after a boot: the machine
 //! may have no clock battery, or no time server may have answered yet. So nothing expires before the
 //! wall clock has run without a jump for [`EXPIRY_STEADY_CLOCK`].
 
 use super::StoreError;
-use super::home::{Home, hold_large};
+use super::home::{Home, open_large_for_deferred_close};
 use super::meta::Meta;
 use super::names::{FULL_DISK_MTIME_NS, part_name};
 use super::staging::{remove, staged_names};
@@ -51,12 +51,12 @@ impl Home {
         }
         // The sweep before the next count retries what cannot be read or removed now.
         self.next_expiry_ns.set(i64::MAX);
-        for upload in self.recorded_uploads().unwrap_or_default() {
+        for upload in self.recorded_partial_uploads().unwrap_or_default() {
             match upload.expires_ns {
                 // Once it is interrupted, it expires later than this.
                 _ if self.claims.is_running(&upload.id) => {}
                 at if at > now_ns => self.note_expiry(self.restart_lifetime_if_in_future(&upload.id, at, now_ns)),
-                _ => drop(self.drop_kept(&upload.id)),
+                _ => drop(self.drop_partial_upload(&upload.id)),
             }
         }
     }
@@ -81,7 +81,7 @@ impl Home {
     /// part. The ledger is not changed, because a count follows.
     pub(super) fn sweep_staging(&self) -> Result<(), StoreError> {
         let Some(staging) = self.staging(false)? else { return Ok(()) };
-        let kept = self.kept_uploads()?;
+        let kept = self.partial_uploads()?;
         // The next call of `drop_expired` examines each upload again.
         self.next_expiry_ns.set(i64::MIN);
         let (running, idle): (Vec<_>, Vec<_>) = kept.iter().partition(|upload| self.claims.is_running(&upload.id));
@@ -93,9 +93,10 @@ impl Home {
             if !live.contains(&id) && !self.claims.is_running(&id) {
                 let name = format!("{id}{suffix}");
                 let found = rustix::fs::statat(&*staging, &name, AtFlags::SYMLINK_NOFOLLOW).ok();
-                let held = found.and_then(|stat| hold_large(&*staging, name.as_bytes(), &stat.into()));
+                let held =
+                    found.and_then(|stat| open_large_for_deferred_close(&*staging, name.as_bytes(), &stat.into()));
                 remove(&staging, &name);
-                self.let_go(found.map_or(0, |stat| stat.st_dev), held);
+                self.close_deferred(found.map_or(0, |stat| stat.st_dev), held);
             }
         }
         Ok(())

@@ -52,7 +52,7 @@ impl FileSystems {
 
     /// Returns whether freeing a file on `device` writes to the disk, by the type of the file system; `on`
     /// is a descriptor there. Network file systems are not among these: there an open file that loses its
-    /// name gets another one, and its folder cannot be removed.
+    /// name gets another one, and its directory cannot be removed.
     pub(super) fn frees_slowly(&self, device: u64, on: impl AsFd) -> bool {
         if let Some(known) = self.0.borrow().get(&device).and_then(|known| known.frees_slowly) {
             return known;

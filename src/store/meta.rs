@@ -9,8 +9,8 @@ use std::os::fd::AsFd;
 pub enum Kind {
     /// A regular file.
     File,
-    /// A folder.
-    Folder,
+    /// A directory.
+    Directory,
     /// A symbolic link.
     Link,
     /// Anything else.
@@ -85,7 +85,7 @@ impl From<FileType> for Kind {
     fn from(kind: FileType) -> Self {
         match kind {
             FileType::RegularFile => Self::File,
-            FileType::Directory => Self::Folder,
+            FileType::Directory => Self::Directory,
             FileType::Symlink => Self::Link,
             _ => Self::Other,
         }

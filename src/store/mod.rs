@@ -13,7 +13,7 @@ pub mod ledger;
 pub mod listing;
 pub mod meta;
 pub mod names;
-pub mod new_folders;
+pub mod new_directories;
 mod open_file;
 pub mod splice;
 pub mod staging;
@@ -25,7 +25,7 @@ use clock::WallClock;
 use digest_cache::DigestCache;
 use file_systems::{FileSystems, is_refusal};
 use hmac::{Hmac, KeyInit, Mac};
-use home::{FolderId, Home, Shared};
+use home::{DirectoryId, Home, Shared};
 use ledger::{Ledger, QuotaLimits, Shortage};
 use meta::Identity;
 pub use open_file::OpenFile;
@@ -62,10 +62,10 @@ pub enum StoreError {
     /// Not a regular file.
     #[error("not a regular file")]
     NotAFile,
-    /// Not a folder.
+    /// Not a directory.
     #[error("not a directory")]
     NotADirectory,
-    /// The folder is not empty.
+    /// The directory is not empty.
     #[error("directory not empty")]
     NotEmpty,
     /// The name cannot be used here.
@@ -77,7 +77,7 @@ pub enum StoreError {
     /// The paths are on different file systems or under different project quotas.
     #[error("on another file system")]
     OtherFileSystem,
-    /// A folder cannot be moved into itself.
+    /// A directory cannot be moved into itself.
     #[error("a directory cannot be moved into itself")]
     IntoItself,
     /// The file's permissions forbid it, or the file system is read-only.
@@ -159,8 +159,8 @@ impl From<rustix::io::Errno> for StoreError {
 /// State shared by all homes.
 pub struct Store {
     roots: Vec<PathBuf>,
-    /// By the identity of their folders, because a path may lead to another folder while a session is open.
-    homes: HashMap<FolderId, Weak<Home>>,
+    /// By the identity of their directories, because a path may lead to another directory while a session is open.
+    homes: HashMap<DirectoryId, Weak<Home>>,
     ledgers: HashMap<Birth, Rc<Ledger>>,
     systems: Rc<FileSystems>,
     partial_expiry: Duration,
@@ -201,10 +201,10 @@ impl Store {
         })
     }
 
-    /// Returns the home at `path`, shared by all sessions of that folder, and sets its limits.
+    /// Returns the home at `path`, shared by all sessions of that directory, and sets its limits.
     pub fn home(&mut self, path: &Path, limits: QuotaLimits) -> Result<Rc<Home>, StoreError> {
         let root = home::open_root(&self.roots, path)?;
-        let id = home::folder_id(&root)?;
+        let id = home::directory_id(&root)?;
         if let Some(home) = self.homes.get(&id).and_then(Weak::upgrade) {
             home.ledger().set_limits(limits);
             return Ok(home);
@@ -236,12 +236,12 @@ impl Store {
         root.map_or_else(|| Rc::clone(home), |root| root.as_path().into())
     }
 
-    fn ledger(&mut self, folder: Birth) -> Rc<Ledger> {
+    fn ledger(&mut self, directory: Birth) -> Rc<Ledger> {
         if self.ledgers.len() > LEDGERS_REMEMBERED {
             self.ledgers.retain(|_, ledger| Rc::strong_count(ledger) > 1);
             self.homes.retain(|_, home| home.strong_count() > 0);
         }
-        Rc::clone(self.ledgers.entry(folder).or_default())
+        Rc::clone(self.ledgers.entry(directory).or_default())
     }
 
     /// Returns an opaque name for the file's present content.
@@ -256,21 +256,21 @@ impl Store {
     }
 }
 
-/// A folder and its birth time, if the file system has one: the inode of a removed folder is soon
+/// A directory and its birth time, if the file system has one: the inode of a removed directory is soon
 /// reused.
 #[derive(PartialEq, Eq, Hash)]
 struct Birth {
-    folder: FolderId,
+    directory: DirectoryId,
     time: Option<(i64, u32)>,
 }
 
 impl Birth {
-    /// A failing disk is an error and not an unknown time: otherwise one folder could have two ledgers.
-    fn of(root: impl AsFd, folder: FolderId) -> Result<Self, StoreError> {
+    /// A failing disk is an error and not an unknown time: otherwise one directory could have two ledgers.
+    fn of(root: impl AsFd, directory: DirectoryId) -> Result<Self, StoreError> {
         let told = match rustix::fs::statx(root, c"", AtFlags::EMPTY_PATH, StatxFlags::BTIME) {
             Err(errno) if !is_refusal(errno) => return Err(errno.into()),
             told => told.ok().filter(|told| told.stx_mask & StatxFlags::BTIME.bits() != 0),
         };
-        Ok(Self { folder, time: told.map(|told| (told.stx_btime.tv_sec, told.stx_btime.tv_nsec)) })
+        Ok(Self { directory, time: told.map(|told| (told.stx_btime.tv_sec, told.stx_btime.tv_nsec)) })
     }
 }

@@ -1,8 +1,8 @@
-//! Names and marks in the staging folder of a home.
+//! Names and marks in the staging directory of a home.
 
 use crate::base::upload_id::UploadId;
 
-/// The folder at the top of a home that holds partial uploads. No command reaches it, no listing shows
+/// The directory at the top of a home that holds partial uploads. No command reaches it, no listing shows
 /// it.
 pub const STAGING: &str = ".berth";
 /// The suffix of a file with an upload's bytes.

@@ -116,14 +116,14 @@ mod tests {
         let (go, wait) = channel::<()>();
         let wait = Mutex::new(wait);
         let mut syncer = Syncer::start(move || wait.lock().map(|wait| wait.recv()).map(drop).unwrap_or_default());
-        let folder = tempfile::tempdir().expect("folder");
-        let device = fs::metadata(folder.path()).expect("there").dev();
-        let path: Rc<Path> = folder.path().into();
+        let directory = tempfile::tempdir().expect("folder");
+        let device = fs::metadata(directory.path()).expect("there").dev();
+        let path: Rc<Path> = directory.path().into();
         let disk = Disk { device, account: 1, home: Rc::clone(&path), path };
         // The worker stands still after its first answer.
         syncer.sync(1, &disk, Arc::new(tempfile::tempfile().expect("file")), Flush::Data);
         for (bytes, is_removed) in [(SLOW_CLOSE_BYTES, true), (SLOW_CLOSE_BYTES, false), (SLOW_CLOSE_BYTES - 1, true)] {
-            let path = folder.path().join("file");
+            let path = directory.path().join("file");
             let file = File::create(&path).expect("created");
             file.set_len(bytes).expect("sparse");
             let meta = meta_of(&file).expect("open");
@@ -133,7 +133,7 @@ mod tests {
             }
             let descriptor = format!("/proc/self/fd/{}", open.as_raw_fd());
             drop(open);
-            let is_still_open = fs::read_link(descriptor).is_ok_and(|path| path.starts_with(folder.path()));
+            let is_still_open = fs::read_link(descriptor).is_ok_and(|path| path.starts_with(directory.path()));
             assert_eq!(is_still_open, is_removed && bytes == SLOW_CLOSE_BYTES, "{bytes}, {is_removed}");
         }
         drop(go);

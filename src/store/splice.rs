@@ -118,8 +118,8 @@ mod tests {
 
     #[test]
     fn bytes_arrive_also_on_a_filesystem_that_takes_nothing_from_a_pipe_and_then_no_more_are_taken() {
-        let folder = tempfile::tempdir().expect("folder");
-        let path = folder.path().join("file");
+        let directory = tempfile::tempdir().expect("folder");
+        let path = directory.path().join("file");
         // The kernel does not splice to a file that is open for appending.
         for (options, is_refused) in [(OpenOptions::new().write(true), false), (OpenOptions::new().append(true), true)]
         {
@@ -139,8 +139,8 @@ mod tests {
         let mut pipe = Pipe::default();
         let file = tempfile::tempfile().expect("file");
         assert_eq!(pipe.fill(four_of(&receiver), &file).expect("filled"), 4);
-        let folder = tempfile::tempdir().expect("folder");
-        let path = folder.path().join("file");
+        let directory = tempfile::tempdir().expect("folder");
+        let path = directory.path().join("file");
         std::fs::write(&path, b"old").expect("written");
         let unwritable = File::open(&path).expect("opened");
         assert!(pipe.drain(&unwritable, 0, 4).is_err());

@@ -18,12 +18,12 @@ pub struct Watcher(Rc<RefCell<WatchedFiles>>);
 struct WatchedFiles {
     /// Kept open, because the kernel takes milliseconds to close it; `None` if it could not be opened.
     inotify: Option<OwnedFd>,
-    files: HashMap<i32, Watched>,
+    files: HashMap<i32, WatchState>,
     /// The number of overflows of the kernel's event queue.
     losses: u64,
 }
 
-struct Watched {
+struct WatchState {
     /// The number of [`Watch`]es of the file.
     watches: usize,
     changes: Changes,
@@ -59,13 +59,13 @@ impl Watcher {
         if !file_system_type::is_local(file) {
             return None;
         }
-        let mut watched_files = self.0.borrow_mut();
-        watched_files.read_events();
+        let mut file_watches = self.0.borrow_mut();
+        file_watches.read_events();
         let path = format!("/proc/self/fd/{}", file.as_raw_fd());
         let file =
-            add_watch(watched_files.inotify.as_ref()?, path, WatchFlags::MODIFY | WatchFlags::CLOSE_WRITE).ok()?;
-        let losses = watched_files.losses;
-        let watched = watched_files.files.entry(file).or_insert(Watched { watches: 0, changes: Changes::default() });
+            add_watch(file_watches.inotify.as_ref()?, path, WatchFlags::MODIFY | WatchFlags::CLOSE_WRITE).ok()?;
+        let losses = file_watches.losses;
+        let watched = file_watches.files.entry(file).or_insert(WatchState { watches: 0, changes: Changes::default() });
         watched.watches += 1;
         Some(Watch { watcher: self.clone(), file, before: watched.changes, losses })
     }
@@ -93,24 +93,24 @@ impl Watch {
     /// watch began. Setting the modification time alone causes the same event as a write. But a write
     /// leaves the modification time equal to the change time, and its descriptor is closed at some time.
     pub fn may_be_written(&self, now: &Identity) -> bool {
-        let mut watched_files = self.watcher.0.borrow_mut();
-        watched_files.read_events();
-        let Some(watched) = watched_files.files.get(&self.file) else { return true };
+        let mut file_watches = self.watcher.0.borrow_mut();
+        file_watches.read_events();
+        let Some(watched) = file_watches.files.get(&self.file) else { return true };
         let is_time_set = now.mtime_ns != now.ctime_ns && watched.changes.closes == self.before.closes;
         let is_modified = watched.changes.modifications != self.before.modifications;
-        watched_files.losses != self.losses || (is_modified && !is_time_set)
+        file_watches.losses != self.losses || (is_modified && !is_time_set)
     }
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        let mut watched_files = self.watcher.0.borrow_mut();
-        let Some(watched) = watched_files.files.get_mut(&self.file) else { return };
+        let mut file_watches = self.watcher.0.borrow_mut();
+        let Some(watched) = file_watches.files.get_mut(&self.file) else { return };
         watched.watches -= 1;
         if watched.watches == 0 {
-            watched_files.files.remove(&self.file);
+            file_watches.files.remove(&self.file);
             // The kernel may have removed the watch itself, together with the file.
-            let _ = watched_files.inotify.as_ref().map(|inotify| remove_watch(inotify, self.file));
+            let _ = file_watches.inotify.as_ref().map(|inotify| remove_watch(inotify, self.file));
         }
     }
 }
@@ -127,15 +127,15 @@ mod tests {
 
     #[test]
     fn a_write_is_told_from_a_touch_and_from_an_earlier_write() {
-        let folder = tempfile::tempdir().expect("folder");
-        let path = folder.path().join("file");
+        let directory = tempfile::tempdir().expect("folder");
+        let path = directory.path().join("file");
         std::fs::write(&path, b"0123456789").expect("written");
         let watcher = Watcher::open();
         let file = File::open(&path).expect("there");
         let now = || meta_of(&file).expect("open").identity;
         let first = watcher.watch(&file).expect("a local filesystem");
         file.set_modified(SystemTime::UNIX_EPOCH).expect("ours");
-        std::fs::hard_link(&path, folder.path().join("other")).expect("linked");
+        std::fs::hard_link(&path, directory.path().join("other")).expect("linked");
         assert!(!first.may_be_written(&now()));
         let writer = File::options().write(true).open(&path).expect("there");
         writer.write_at(b"x", 3).expect("written");

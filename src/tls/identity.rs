@@ -46,7 +46,7 @@ impl ServerIdentity {
         if files.is_own && !files.key.exists() && !files.certificate.exists() {
             return Ok(None);
         }
-        Self::from_files(files).map(Some).map_err(|problem| blame(config, problem))
+        Self::from_files(files).map(Some).map_err(|problem| to_config_error(config, problem))
     }
 
     /// Reads the files. A self-signed certificate is made if it is missing, and renewed if it is about to
@@ -58,7 +58,7 @@ impl ServerIdentity {
 
     /// Like [`ServerIdentity::establish`], but returns `None` while another program holds the lock of the
     /// server's own files.
-    pub fn establish_at_once(config: &Config, now_s: i64) -> Result<Option<Self>, ConfigError> {
+    pub fn try_establish(config: &Config, now_s: i64) -> Result<Option<Self>, ConfigError> {
         match if config.tls.is_own { lock(&config.tls, atomic_file::try_lock) } else { Ok(None) } {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
             locked => Self::establish_locked(config, now_s, locked).map(Some),
@@ -69,7 +69,7 @@ impl ServerIdentity {
         let files = &config.tls;
         let locked = locked.map_err(|error| unusable(config, &error));
         let made = locked.and_then(|_lock| if files.is_own { make_or_renew(files, now_s) } else { Ok(()) });
-        made.and_then(|()| Self::from_files(files)).map_err(|problem| blame(config, problem))
+        made.and_then(|()| Self::from_files(files)).map_err(|problem| to_config_error(config, problem))
     }
 
     fn from_files(files: &TlsFiles) -> Result<Self, IdentityProblem> {
@@ -98,14 +98,15 @@ fn make_or_renew(files: &TlsFiles, now_s: i64) -> Result<(), IdentityProblem> {
     match (files.key.exists(), files.certificate.exists()) {
         (true, true) => {
             let is_ending = ServerIdentity::from_files(files)?.ends_s - now_s < CERTIFICATE_RENEW_S;
-            if is_ending && let Err((_, problem)) = own_key(files).and_then(|key| certify(files, &key, now_s)) {
+            if is_ending && let Err((_, problem)) = own_key(files).and_then(|key| write_certificate(files, &key, now_s))
+            {
                 // The old one may still be valid for a while.
                 log::warn!("the certificate is about to end, and a new one {problem}");
             }
             Ok(())
         }
-        (true, false) => certify(files, &own_key(files)?, now_s),
-        (false, false) => certify(files, &make_key(files)?, now_s),
+        (true, false) => write_certificate(files, &own_key(files)?, now_s),
+        (false, false) => write_certificate(files, &make_key(files)?, now_s),
         // Clients would not recognise a new key.
         (false, true) => {
             let problem = "is missing, but its certificate is there; restore it, or remove the certificate, too, \
@@ -116,15 +117,15 @@ fn make_or_renew(files: &TlsFiles, now_s: i64) -> Result<(), IdentityProblem> {
 }
 
 fn unusable(config: &Config, error: &io::Error) -> IdentityProblem {
-    (Part::Key, format!("the directory cannot be used: {error}; {}", config.folder_remedy()))
+    (Part::Key, format!("the directory cannot be used: {error}; {}", config.directory_remedy()))
 }
 
 /// Locks the files, because two servers must not make two keys.
 fn lock(files: &TlsFiles, lock: fn(&File, &Path) -> io::Result<()>) -> io::Result<Option<File>> {
-    let Some(folder) = files.key.parent() else { return Ok(None) };
-    atomic_file::make_folder(folder, atomic_file::SECRET_FOLDER)?;
-    let handle = File::open(folder)?;
-    lock(&handle, folder)?;
+    let Some(directory) = files.key.parent() else { return Ok(None) };
+    atomic_file::make_directory(directory, atomic_file::SECRET_DIRECTORY)?;
+    let handle = File::open(directory)?;
+    lock(&handle, directory)?;
     Ok(Some(handle))
 }
 
@@ -142,7 +143,7 @@ fn own_key(files: &TlsFiles) -> Result<PrivateKeyDer<'static>, IdentityProblem> 
 }
 
 /// Writes a certificate of `key`, signed with the key itself.
-fn certify(files: &TlsFiles, key: &PrivateKeyDer<'_>, now_s: i64) -> Result<(), IdentityProblem> {
+fn write_certificate(files: &TlsFiles, key: &PrivateKeyDer<'_>, now_s: i64) -> Result<(), IdentityProblem> {
     let problem = |error: &dyn std::fmt::Display| (Part::Certificate, format!("cannot be made: {error}"));
     let text = self_signed(key, now_s - DAY_S, now_s + CERTIFICATE_LIFE_S).map_err(|error| problem(&error))?;
     atomic_file::replace(&files.certificate, text.as_bytes(), 0o644).map_err(|error| problem(&error))
@@ -153,7 +154,7 @@ fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
 }
 
 /// Names the file and configuration key in the error.
-fn blame(config: &Config, (which, problem): IdentityProblem) -> ConfigError {
+fn to_config_error(config: &Config, (which, problem): IdentityProblem) -> ConfigError {
     let (path, key) = match which {
         Part::Certificate => (&config.tls.certificate, "tls.certificate"),
         Part::Key => (&config.tls.key, "tls.key"),

@@ -1,6 +1,6 @@
 //! TLS for both programs, 1.3 between them, without a certificate authority: a server's certificate and
 //! key ([`ServerIdentity`]), how a client recognises it ([`Fingerprint`], [`Pinning`]), and encrypted streams
-//! ([`Sealed`]). Clients pin the public key, so a renewed certificate is the same server. This module
+//! ([`TlsSession`]). Clients pin the public key, so a renewed certificate is the same server. This module
 //! knows no sockets, no clock and no accounts.
 
 mod certificate;
@@ -12,7 +12,7 @@ mod tickets;
 
 pub use identity::ServerIdentity;
 pub use pinning::Pinning;
-pub use sealed::{Received, Sealed};
+pub use sealed::{Received, TlsSession};
 pub use ticket_keys::{Resumption, TicketKeys};
 
 use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD as BASE64};
@@ -34,9 +34,9 @@ use std::sync::Arc;
 
 /// Encrypted bytes received at once by a session with much to receive: four records of the maximum
 /// size.
-pub const SEALED_BYTES: usize = 64 * 1024;
+pub const TLS_BYTES: usize = 64 * 1024;
 /// Bytes encrypted ahead of the socket: four records.
-pub const SEALED_OUT_BYTES: usize = 64 * 1024;
+pub const TLS_OUT_BYTES: usize = 64 * 1024;
 
 /// Identifies a server's key: the SHA-256 of its public key (SubjectPublicKeyInfo, RFC 5280). Written
 /// as `SHA256:` and base64 without padding, like ssh.
@@ -134,7 +134,7 @@ pub struct SessionConfig {
 pub struct DataConfig {
     /// For downloads and listings; it issues tickets as well.
     pub download: Arc<ServerConfig>,
-    /// For uploads. Its tickets are for later data connections; [`Sealed::server_of_upload`] says when they
+    /// For uploads. Its tickets are for later data connections; [`TlsSession::server_of_upload`] says when they
     /// are sent.
     pub upload: Arc<ServerConfig>,
     tickets: Arc<tickets::Tickets>,
@@ -179,7 +179,7 @@ impl DataConfig {
     }
 
     /// Returns what a data connection proves, after its handshake.
-    pub fn resumption(&self, connection: &Sealed) -> Resumption {
+    pub fn resumption(&self, connection: &TlsSession) -> Resumption {
         match connection.is_resumed() {
             Some(true) => self.tickets.standing().unwrap_or(Resumption::None),
             _ => Resumption::None,
@@ -188,7 +188,7 @@ impl DataConfig {
 
     /// Returns whether this data connection shows that the client can resume any number of times: with TLS
     /// 1.2, or with a ticket that it has used before. Call once for each resumed connection.
-    pub fn shows_reuse(&self, connection: &Sealed) -> bool {
+    pub fn shows_reuse(&self, connection: &TlsSession) -> bool {
         self.tickets.is_used_again() || !connection.is_tls13()
     }
 }

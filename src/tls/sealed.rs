@@ -4,7 +4,7 @@
 
 use crate::auth::scram::Binding;
 use crate::base::buffers::ReceiveBuffer;
-use crate::tls::{SEALED_BYTES, SEALED_OUT_BYTES};
+use crate::tls::{TLS_BYTES, TLS_OUT_BYTES};
 use rustls::pki_types::ServerName;
 use rustls::{
     ClientConfig, ClientConnection, Connection, HandshakeKind, ProtocolVersion, ServerConfig, ServerConnection,
@@ -16,11 +16,11 @@ use std::sync::Arc;
 /// by an instruction that is three times slower on some processors (AMD up to Zen 4, depending on the
 /// offset between the buffers). Records themselves have the maximum size: half that size costs a reader
 /// that uses OpenSSL two system calls more for each and a third of the rate.
-const COPY_BYTES: usize = 8 * 1024;
+const RECORD_COPY_BYTES: usize = 8 * 1024;
 /// Encrypted bytes received at once before login, when a record is hardly larger than a control frame.
-const SEALED_BYTES_BEFORE_LOGIN: usize = 4 * 1024;
+const TLS_BYTES_BEFORE_LOGIN: usize = 4 * 1024;
 /// Encrypted bytes received at once at first, like `INPUT_BYTES_FIRST`.
-const SEALED_BYTES_FIRST: usize = 8 * 1024;
+const TLS_BYTES_FIRST: usize = 8 * 1024;
 /// What a client may send during the TLS handshake. A ClientHello has 300 bytes to 2 KiB, including
 /// tickets and post-quantum keys.
 const HANDSHAKE_BYTES_MAX: usize = 16 * 1024;
@@ -29,7 +29,7 @@ const HANDSHAKE_BYTES_MAX: usize = 16 * 1024;
 const RECORD_BYTES_MAX_BEFORE_LOGIN: usize = 8 * 1024;
 
 /// One end of an encrypted connection.
-pub struct Sealed {
+pub struct TlsSession {
     connection: Connection,
     /// Received, not yet decrypted.
     ciphertext: ReceiveBuffer,
@@ -69,7 +69,7 @@ pub enum Received {
     End,
 }
 
-impl Sealed {
+impl TlsSession {
     /// The server's end.
     pub fn server(config: Arc<ServerConfig>) -> io::Result<Self> {
         Ok(Self::new(ServerConnection::new(config).map_err(io::Error::other)?.into(), Trust::None))
@@ -90,7 +90,7 @@ impl Sealed {
     }
 
     fn new(mut connection: Connection, trust: Trust) -> Self {
-        connection.set_buffer_limit(Some(SEALED_OUT_BYTES));
+        connection.set_buffer_limit(Some(TLS_OUT_BYTES));
         Self {
             connection,
             ciphertext: ReceiveBuffer::default(),
@@ -120,9 +120,9 @@ impl Sealed {
             return Ok(Received::End);
         }
         let capacity = match self.trust {
-            Trust::None => SEALED_BYTES_BEFORE_LOGIN,
-            _ if room.len() > SEALED_BYTES_FIRST => SEALED_BYTES,
-            _ => SEALED_BYTES_FIRST,
+            Trust::None => TLS_BYTES_BEFORE_LOGIN,
+            _ if room.len() > TLS_BYTES_FIRST => TLS_BYTES,
+            _ => TLS_BYTES_FIRST,
         };
         let received = socket.read(self.ciphertext.room(capacity))?;
         if received == 0 {
@@ -136,14 +136,14 @@ impl Sealed {
         }
     }
 
-    /// Encrypts bytes for [`Sealed::flush`]. Returns the number of bytes: 0 while others wait to be
-    /// flushed, else at most [`SEALED_OUT_BYTES`].
+    /// Encrypts bytes for [`TlsSession::flush`]. Returns the number of bytes: 0 while others wait to be
+    /// flushed, else at most [`TLS_OUT_BYTES`].
     pub fn seal(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.connection.wants_write() {
             return Ok(0);
         }
-        let mut pieces = [IoSlice::new(&[]); SEALED_OUT_BYTES / COPY_BYTES];
-        for (piece, bytes) in pieces.iter_mut().zip(bytes.chunks(COPY_BYTES)) {
+        let mut pieces = [IoSlice::new(&[]); TLS_OUT_BYTES / RECORD_COPY_BYTES];
+        for (piece, bytes) in pieces.iter_mut().zip(bytes.chunks(RECORD_COPY_BYTES)) {
             *piece = IoSlice::new(bytes);
         }
         let count = self.connection.writer().write_vectored(&pieces)?;
@@ -198,7 +198,7 @@ impl Sealed {
         self.connection.protocol_version() == Some(ProtocolVersion::TLSv1_3)
     }
 
-    /// Returns whether [`Sealed::receive`] has bytes that no event will announce.
+    /// Returns whether [`TlsSession::receive`] has bytes that no event will announce.
     pub fn holds_input(&self) -> bool {
         self.plaintext_bytes > 0 || !self.ciphertext.is_empty() || self.has_ended
     }
@@ -332,7 +332,7 @@ mod tests {
     }
 
     struct End {
-        sealed: Sealed,
+        sealed: TlsSession,
         wire: Wire,
         received: Vec<u8>,
     }
@@ -354,13 +354,13 @@ mod tests {
     }
 
     fn pair(step: usize) -> (End, End) {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let config = crate::config::Config::default_for(&folder.path().join("berthd.json")).expect("valid");
+        let directory = tempfile::tempdir().expect("a temporary folder");
+        let config = crate::config::Config::default_for(&directory.path().join("berthd.json")).expect("valid");
         let identity = ServerIdentity::establish(&config, 1_800_000_000).expect("made");
-        let mut server = Sealed::server(server_config(&identity).expect("usable")).expect("usable");
+        let mut server = TlsSession::server(server_config(&identity).expect("usable")).expect("usable");
         server.allow_large_records();
         let pinning = Pinning::new(Some(identity.fingerprint));
-        let client = Sealed::client(pinning.client_config().expect("usable")).expect("usable");
+        let client = TlsSession::client(pinning.client_config().expect("usable")).expect("usable");
         let end = |sealed| End { sealed, wire: Wire::new(step), received: Vec::new() };
         (end(client), end(server))
     }

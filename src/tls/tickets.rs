@@ -20,16 +20,16 @@ pub(super) struct Tickets {
 struct OpenedTickets {
     current: Option<OpenedTicket>,
     /// The ticket of the data connection before.
-    previous: Option<Nonced>,
+    previous: Option<NonceBytes>,
 }
 
 #[derive(Clone, Copy)]
 struct OpenedTicket {
-    nonce: Nonced,
+    nonce: NonceBytes,
     head: TicketHead,
 }
 
-type Nonced = [u8; NONCE_LEN];
+type NonceBytes = [u8; NONCE_LEN];
 
 impl Tickets {
     pub(super) fn of_control(session: &Arc<SessionKey>) -> Self {
@@ -136,7 +136,7 @@ impl TicketHead {
     }
 }
 
-fn open(key: &LessSafeKey, head: &[u8; HEAD_BYTES], nonce: &Nonced, sealed: &[u8]) -> Option<Vec<u8>> {
+fn open(key: &LessSafeKey, head: &[u8; HEAD_BYTES], nonce: &NonceBytes, sealed: &[u8]) -> Option<Vec<u8>> {
     let mut sealed = sealed.to_vec();
     let plain = key.open_in_place(Nonce::assume_unique_for_key(*nonce), Aad::from(*head), &mut sealed).ok()?;
     Some(plain.to_vec())
@@ -182,7 +182,7 @@ const LIFETIME_SECONDS: u32 = 7 * 24 * 60 * 60;
 mod tests {
     use super::*;
     use crate::tls::ticket_keys::TicketKeys;
-    use crate::tls::{Pinning, Received, Sealed, ServerIdentity, SessionConfig, ftp_server_config};
+    use crate::tls::{Pinning, Received, ServerIdentity, SessionConfig, TlsSession, ftp_server_config};
     use rustls::client::{Resumption, Tls12Resumption};
     use rustls::pki_types::UnixTime;
     use rustls::time_provider::TimeProvider;
@@ -222,9 +222,9 @@ mod tests {
 
     /// Runs a connection in which the client sends and then reads to the end. Returns whether it was
     /// resumed.
-    fn upload(server: Sealed, client: &Arc<ClientConfig>) -> bool {
+    fn upload(server: TlsSession, client: &Arc<ClientConfig>) -> bool {
         let (mut here, mut there) = std::os::unix::net::UnixStream::pair().expect("sockets");
-        let (mut server, mut client) = (server, Sealed::client(Arc::clone(client)).expect("usable"));
+        let (mut server, mut client) = (server, TlsSession::client(Arc::clone(client)).expect("usable"));
         for stream in [&here, &there] {
             stream.set_nonblocking(true).expect("a socket");
         }
@@ -255,8 +255,8 @@ mod tests {
     }
 
     fn session(clock: &Arc<Clock>) -> SessionConfig {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let config = crate::config::Config::default_for(&folder.path().join("berthd.json")).expect("valid");
+        let directory = tempfile::tempdir().expect("a temporary folder");
+        let config = crate::config::Config::default_for(&directory.path().join("berthd.json")).expect("valid");
         let identity = ServerIdentity::establish(&config, 1_800_000_000).expect("made");
         let mut shared = Arc::unwrap_or_clone(ftp_server_config(&identity).expect("usable"));
         shared.time_provider = Arc::<Clock>::clone(clock);
@@ -270,14 +270,14 @@ mod tests {
         for (version, moves) in [(&TLS13, true), (&TLS13, false), (&TLS12, true), (&TLS12, false)] {
             let (here, there) = (Arc::<Clock>::default(), Arc::<Clock>::default());
             let (mut session, client) = (session(&there), client(version, &here));
-            let control = Sealed::server(Arc::clone(&session.control)).expect("usable");
+            let control = TlsSession::server(Arc::clone(&session.control)).expect("usable");
             assert!(!upload(control, &client));
             let hours = if moves { &HOURS[..] } else { &[0, 12, 13, 24 * 30, 24 * 365] };
             for hour in hours {
                 there.0.store(*hour, Ordering::Relaxed);
                 here.0.store(if moves { *hour } else { 0 }, Ordering::Relaxed);
                 for _ in 0..3 {
-                    let data = Sealed::server_of_upload(Arc::clone(&session.data().upload)).expect("usable");
+                    let data = TlsSession::server_of_upload(Arc::clone(&session.data().upload)).expect("usable");
                     assert!(upload(data, &client), "hour {hour}, {version:?}");
                 }
             }
@@ -288,8 +288,8 @@ mod tests {
     fn the_tickets_of_an_upload_leave_at_its_end_and_not_before() {
         let clock = Arc::<Clock>::default();
         let (mut session, client) = (session(&clock), client(&TLS13, &clock));
-        let mut server = Sealed::server_of_upload(Arc::clone(&session.data().upload)).expect("usable");
-        let mut client = Sealed::client(client).expect("usable");
+        let mut server = TlsSession::server_of_upload(Arc::clone(&session.data().upload)).expect("usable");
+        let mut client = TlsSession::client(client).expect("usable");
         let (mut here, mut there) = std::os::unix::net::UnixStream::pair().expect("sockets");
         here.set_nonblocking(true).and_then(|()| there.set_nonblocking(true)).expect("sockets");
         let mut room = [0; 4096];

@@ -86,18 +86,18 @@ pub struct AccountUsage {
     pub user: String,
     /// Bytes by the ledger, including partial uploads.
     pub used_bytes: u64,
-    /// Files and folders by the ledger.
+    /// Files and directories by the ledger.
     pub used_files: u64,
     /// Bytes reserved for running uploads.
     pub reserved_bytes: u64,
     /// The limit in bytes; null: no limit.
     pub limit_bytes: Option<u64>,
-    /// The limit in files and folders; null: no limit.
+    /// The limit in files and directories; null: no limit.
     pub limit_files: Option<u64>,
     /// Bytes found on disk, if it was counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk_bytes: Option<u64>,
-    /// Files and folders found on disk, if it was counted.
+    /// Files and directories found on disk, if it was counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk_files: Option<u64>,
     /// Entries that the last count could not read; their content is not counted.
@@ -155,13 +155,13 @@ pub struct UserReport {
     pub sessions: u64,
     /// Bytes by the ledger; absent: not counted yet.
     pub used_bytes: Option<u64>,
-    /// Files and folders by the ledger; absent: not counted yet.
+    /// Files and directories by the ledger; absent: not counted yet.
     pub used_files: Option<u64>,
     /// Bytes reserved for running uploads.
     pub reserved_bytes: u64,
     /// The limit in bytes; absent: no limit.
     pub limit_bytes: Option<u64>,
-    /// The limit in files and folders; absent: no limit.
+    /// The limit in files and directories; absent: no limit.
     pub limit_files: Option<u64>,
     /// Why this account could not be checked.
     pub error: Option<String>,
@@ -190,7 +190,7 @@ pub struct ServerReport {
     pub bytes_down: u64,
     /// A histogram of turn durations.
     pub turns: Vec<TurnTimes>,
-    /// Folders whose file systems do not answer.
+    /// Directories whose file systems do not answer.
     pub silent_disks: Vec<Name>,
 }
 

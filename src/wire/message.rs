@@ -45,9 +45,9 @@ pub enum Request {
         /// SCRAM's client-final-message.
         message: String,
     },
-    /// Lists the entries of a folder, or a file as its only entry. Answered in pages.
+    /// Lists the entries of a directory, or a file as its only entry. Answered in pages.
     List {
-        /// The folder or file.
+        /// The directory or file.
         path: Name,
     },
     /// Returns kind, size, time and etag of one entry.
@@ -60,18 +60,18 @@ pub enum Request {
         /// The file.
         path: Name,
     },
-    /// Makes a folder.
+    /// Makes a directory.
     Mkdir {
-        /// The folder.
+        /// The directory.
         path: Name,
-        /// Make missing parents too, and accept an existing folder.
+        /// Make missing parents too, and accept an existing directory.
         #[serde(default)]
         parents: bool,
         /// Its permission bits if it is new, as far as the server allows.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         permissions: Option<u32>,
     },
-    /// Gives a file or folder permission bits, as far as the server allows.
+    /// Gives a file or directory permission bits, as far as the server allows.
     SetPermissions {
         /// Which.
         path: Name,
@@ -83,12 +83,12 @@ pub enum Request {
         /// The file or symlink.
         path: Name,
     },
-    /// Removes an empty folder.
+    /// Removes an empty directory.
     Rmdir {
-        /// The folder.
+        /// The directory.
         path: Name,
     },
-    /// Renames a file or folder.
+    /// Renames a file or directory.
     Mv {
         /// The present path.
         from: Name,
@@ -276,7 +276,7 @@ pub enum Reply {
     Done {},
     /// To [`Request::SetPermissions`].
     Permissions {
-        /// Those that the file or folder has now.
+        /// Those that the file or directory has now.
         permissions: u32,
     },
     /// To [`Request::Quota`].
@@ -331,10 +331,10 @@ pub struct WireLimits {
     pub in_flight: usize,
 }
 
-/// One entry of a folder.
+/// One entry of a directory.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
-    /// Its name, without folders.
+    /// Its name, without directories.
     pub name: Name,
     /// Its kind; a symlink is not followed.
     pub kind: EntryKind,
@@ -356,7 +356,7 @@ pub struct Entry {
 pub enum EntryKind {
     /// A regular file.
     File,
-    /// A folder.
+    /// A directory.
     Dir,
     /// A symbolic link.
     Link,
@@ -375,9 +375,9 @@ pub struct QuotaReport {
     /// The limit in bytes; absent: no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit_bytes: Option<u64>,
-    /// Files and folders, including partial uploads.
+    /// Files and directories, including partial uploads.
     pub used_files: u64,
-    /// The limit in files and folders; absent: no limit.
+    /// The limit in files and directories; absent: no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit_files: Option<u64>,
     /// Free bytes on the server's disk; absent: unknown.
@@ -465,9 +465,9 @@ pub enum ErrorCode {
     Exists,
     /// The path is not a file.
     NotAFile,
-    /// The path is not a folder.
+    /// The path is not a directory.
     NotADirectory,
-    /// The folder is not empty.
+    /// The directory is not empty.
     NotEmpty,
     /// The path is not a valid name: too long, reserved, or with a NUL.
     BadName,

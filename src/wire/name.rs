@@ -1,6 +1,6 @@
 //! Names and paths on the wire: any bytes, as readable JSON where possible.
 
-use crate::base::virtual_path::{PathError, VPath};
+use crate::base::virtual_path::{PathError, VirtualPath};
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
@@ -13,13 +13,13 @@ pub struct Name(pub Vec<u8>);
 
 impl Name {
     /// Returns the path, relative to the home.
-    pub fn to_vpath(&self) -> Result<VPath, PathError> {
-        VPath::parse(&self.0)
+    pub fn to_vpath(&self) -> Result<VirtualPath, PathError> {
+        VirtualPath::parse(&self.0)
     }
 }
 
-impl From<&VPath> for Name {
-    fn from(path: &VPath) -> Self {
+impl From<&VirtualPath> for Name {
+    fn from(path: &VirtualPath) -> Self {
         Self(path.as_bytes().to_vec())
     }
 }

@@ -18,9 +18,9 @@ tests! {
 }
 
 fn generated(name: &str) -> String {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    generate::generate(folder.path()).expect("writable");
-    fs::read_to_string(folder.path().join(name)).expect("it is written")
+    let directory = tempfile::tempdir().expect("a temporary folder");
+    generate::generate(directory.path()).expect("writable");
+    fs::read_to_string(directory.path().join(name)).expect("it is written")
 }
 
 /// What bash offers at the end of `line`.

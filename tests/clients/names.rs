@@ -18,7 +18,7 @@ tests! {
         ncftp_lists_every_name_and_fetches_a_tree;
 }
 
-const FOLDERS: [&str; 6] = ["-old", "-la", "dir[1]", "{a,b}", "st*r", "say \"hi\""];
+const DIRECTORIES: [&str; 6] = ["-old", "-la", "dir[1]", "{a,b}", "st*r", "say \"hi\""];
 const FILES: [&str; 18] = [
     "-file.txt",
     "[x].txt",
@@ -41,12 +41,12 @@ const FILES: [&str; 18] = [
 ];
 const LINKS: [(&str, &str); 4] = [("x.txt", "link"), (".", "loop"), ("/etc", "out"), ("none", "dangling")];
 
-/// The home, and the names in its folder `odd` in order.
+/// The home, and the names in its directory `odd` in order.
 fn scene() -> (Scene, Vec<String>) {
     let scene = Scene::new();
-    for folder in FOLDERS {
-        fs::create_dir_all(scene.home("odd").join(folder)).expect("writable");
-        fs::write(scene.home("odd").join(folder).join("inner"), folder).expect("writable");
+    for directory in DIRECTORIES {
+        fs::create_dir_all(scene.home("odd").join(directory)).expect("writable");
+        fs::write(scene.home("odd").join(directory).join("inner"), directory).expect("writable");
     }
     for file in FILES {
         fs::write(scene.home("odd").join(file), file).expect("writable");
@@ -61,12 +61,12 @@ fn scene() -> (Scene, Vec<String>) {
     open("old").set_times(FileTimes::new().set_modified(UNIX_EPOCH - long)).expect("ours");
     open("x.txt").set_times(FileTimes::new().set_modified(UNIX_EPOCH + 10 * long)).expect("ours");
     let links = LINKS.iter().map(|(_, name)| *name);
-    let mut names: Vec<String> = FOLDERS.into_iter().chain(FILES).chain(links).map(str::to_string).collect();
+    let mut names: Vec<String> = DIRECTORIES.into_iter().chain(FILES).chain(links).map(str::to_string).collect();
     names.sort();
     (scene, names)
 }
 
-/// The lines of a program's output in order, each without the mark of a folder or link.
+/// The lines of a program's output in order, each without the mark of a directory or link.
 fn lines(output: &str) -> Vec<String> {
     let lines = output.lines().map(|line| line.strip_prefix("./").unwrap_or(line).trim_end_matches(['/', '@']));
     let mut lines: Vec<String> = lines.map(str::to_string).collect();
@@ -112,9 +112,9 @@ fn lftp_lists_and_mirrors_every_name() {
         copied.push("large".into());
         copied.sort();
         assert_eq!(copied, names, "MLSD {mlsd}");
-        for folder in FOLDERS {
-            let inner = fs::read(scene.place.here("copy").join(folder).join("inner")).expect("copied");
-            assert_eq!(inner, folder.as_bytes());
+        for directory in DIRECTORIES {
+            let inner = fs::read(scene.place.here("copy").join(directory).join("inner")).expect("copied");
+            assert_eq!(inner, directory.as_bytes());
         }
         fs::remove_dir_all(scene.place.here("copy")).expect("ours");
     }

@@ -86,15 +86,15 @@ impl Scene {
     }
 }
 
-/// Makes a tree with folders, an empty one, unusual names, and files of many sizes. Returns its files.
+/// Makes a tree with directories, an empty one, unusual names, and files of many sizes. Returns its files.
 pub(crate) fn grow(root: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut files = BTreeMap::new();
-    for folder in ["photos/2025", "photos/2026", "with space", "empty"] {
-        fs::create_dir_all(root.join(folder)).expect("writable");
+    for directory in ["photos/2025", "photos/2026", "with space", "empty"] {
+        fs::create_dir_all(root.join(directory)).expect("writable");
     }
     for number in 0..40_usize {
-        let folder = ["photos/2025", "photos/2026", "with space", "."][number % 4];
-        let name = format!("{folder}/file {number} \u{e4}.bin");
+        let directory = ["photos/2025", "photos/2026", "with space", "."][number % 4];
+        let name = format!("{directory}/file {number} \u{e4}.bin");
         files.insert(name.trim_start_matches("./").to_string(), crate::support::pattern(number as u64, number * 3001));
     }
     files.insert("large".into(), crate::support::pattern(99, 3 << 20));
@@ -109,12 +109,12 @@ pub(crate) fn grow(root: &Path) -> BTreeMap<String, Vec<u8>> {
 #[track_caller]
 pub(crate) fn check_tree(root: &Path, files: &BTreeMap<String, Vec<u8>>) {
     let mut found = BTreeMap::new();
-    let mut folders = vec![root.to_path_buf()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display())) {
+    let mut directories = vec![root.to_path_buf()];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(&directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display())) {
             let path = entry.expect("readable").path();
             if path.is_dir() {
-                folders.push(path);
+                directories.push(path);
             } else {
                 let name = path.strip_prefix(root).expect("below").to_string_lossy().into_owned();
                 found.insert(name, fs::read(&path).expect("readable"));

@@ -38,12 +38,12 @@ struct Source {
 
 fn sources() -> Vec<Source> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let (mut folders, mut sources) = (vec![root.clone()], Vec::new());
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).expect("readable") {
+    let (mut directories, mut sources) = (vec![root.clone()], Vec::new());
+    while let Some(directory) = directories.pop() {
+        for entry in std::fs::read_dir(directory).expect("readable") {
             let path = entry.expect("entry").path();
             if path.is_dir() {
-                folders.push(path);
+                directories.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let relative = path.strip_prefix(&root).expect("below src").to_path_buf();
                 let first = relative.components().next().expect("a name").as_os_str().to_string_lossy().into_owned();
@@ -343,11 +343,14 @@ fn every_source_file_belongs_to_the_program() {
     let sources = sources();
     for source in sources.iter().filter(|source| source.path != Path::new("lib.rs")) {
         let stem = source.path.file_stem().expect("a name").to_string_lossy().into_owned();
-        let folder = source.path.parent().expect("a parent");
+        let directory = source.path.parent().expect("a parent");
         let (name, above) = if stem == "mod" {
-            (folder.file_name().expect("a name").to_string_lossy().into_owned(), folder.parent().expect("a parent"))
+            (
+                directory.file_name().expect("a name").to_string_lossy().into_owned(),
+                directory.parent().expect("a parent"),
+            )
         } else {
-            (stem, folder)
+            (stem, directory)
         };
         // The parent of `a/b.rs` is `a.rs` or `a/mod.rs`; that of `a.rs` is `lib.rs`.
         let parents = match above.file_name() {
@@ -393,15 +396,15 @@ fn every_expect_says_something() {
 
 // ---- The tests themselves -----------------------------------------------------------------
 
-/// The files of a test binary, which is one file or a folder.
+/// The files of a test binary, which is one file or a directory.
 fn files_of_test(name: &str) -> Vec<PathBuf> {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
-    let (mut folders, mut files) = (vec![tests.join(name)], vec![tests.join(name).with_extension("rs")]);
+    let (mut directories, mut files) = (vec![tests.join(name)], vec![tests.join(name).with_extension("rs")]);
     files.retain(|file| file.exists());
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).into_iter().flatten() {
+    while let Some(directory) = directories.pop() {
+        for entry in std::fs::read_dir(directory).into_iter().flatten() {
             let path = entry.expect("entry").path();
-            if path.is_dir() { folders.push(path) } else { files.push(path) }
+            if path.is_dir() { directories.push(path) } else { files.push(path) }
         }
     }
     files.retain(|file| file.extension().is_some_and(|extension| extension == "rs"));
@@ -432,11 +435,11 @@ fn every_file_of_tests_belongs_to_a_test_program() {
     let manifest = read(&root.join("Cargo.toml"));
     for file in files_of_test("") {
         let name = file.file_stem().expect("a name").to_string_lossy().into_owned();
-        let folder = file.parent().expect("a parent");
-        let is_declared = if folder == root.join("tests") {
+        let directory = file.parent().expect("a parent");
+        let is_declared = if directory == root.join("tests") {
             name == "support" || manifest.contains(&format!("path = \"tests/{name}.rs\""))
         } else {
-            let parent = read(&folder.with_extension("rs"));
+            let parent = read(&directory.with_extension("rs"));
             parent.lines().any(|line| line.trim_start().ends_with(&format!("mod {name};")))
         };
         assert!(is_declared, "{} is declared nowhere", file.display());
@@ -449,8 +452,8 @@ fn every_file_of_tests_belongs_to_a_test_program() {
 fn documents() -> Vec<(PathBuf, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut paths = Vec::new();
-    for folder in [root.to_path_buf(), root.join("docs")] {
-        let entries = std::fs::read_dir(folder).expect("readable");
+    for directory in [root.to_path_buf(), root.join("docs")] {
+        let entries = std::fs::read_dir(directory).expect("readable");
         paths.extend(entries.map(|entry| entry.expect("entry").path()));
     }
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
@@ -509,8 +512,8 @@ fn the_readme_shows_the_same_in_both_languages() {
 
 #[test]
 fn configurations_in_the_documents_are_valid() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let file = folder.path().join("berthd.json");
+    let directory = tempfile::tempdir().expect("a temporary folder");
+    let file = directory.path().join("berthd.json");
     let mut count = 0;
     for (path, text) in documents() {
         for block in text.split("```json\n").skip(1).filter_map(|rest| rest.split("```").next()) {

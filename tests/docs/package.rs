@@ -21,9 +21,9 @@ fn package(name: &str) -> PathBuf {
 
 /// A generated file; of a page, as it is read.
 fn generated(name: &str) -> String {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    generate::generate(folder.path()).expect("writable");
-    let text = fs::read_to_string(folder.path().join(name)).expect("it is written");
+    let directory = tempfile::tempdir().expect("a temporary folder");
+    generate::generate(directory.path()).expect("writable");
+    let text = fs::read_to_string(directory.path().join(name)).expect("it is written");
     text.replace("\\-", "-").replace("\\fB", "").replace("\\fR", "").replace("\\fI", "")
 }
 
@@ -126,10 +126,13 @@ fn the_unit_lets_the_server_write_where_its_configuration_says_and_nowhere_else(
     };
     let logs = config.logs.access.parent().expect("a folder");
     assert_eq!(config.logs.transactions.parent(), Some(logs));
-    let mut folders: Vec<_> = config.home_roots.iter().map(|root| root.display().to_string()).collect();
-    folders.extend(["/etc/berth/tls".into(), logs.display().to_string()]);
+    let mut directories: Vec<_> = config.home_roots.iter().map(|root| root.display().to_string()).collect();
+    directories.extend(["/etc/berth/tls".into(), logs.display().to_string()]);
     // With a dash, so that one that is missing is named by the server and not by a mount that failed.
-    assert_eq!(values("ReadWritePaths"), folders.iter().map(|folder| format!("-{folder}")).collect::<Vec<_>>());
+    assert_eq!(
+        values("ReadWritePaths"),
+        directories.iter().map(|directory| format!("-{directory}")).collect::<Vec<_>>()
+    );
     assert_eq!(
         values("RuntimeDirectory"),
         [config.control_folder.strip_prefix("/run").expect("in /run").display().to_string()]

@@ -4,11 +4,11 @@
 use crate::support::in_memory::output::Shared;
 use crate::support::in_memory::{MIB, PASSWORD, Peer, Server, USER, content};
 use berth::auth::scram::Binding;
-use berth::base::virtual_path::VPath;
+use berth::base::virtual_path::VirtualPath;
 use berth::client::connection::link::Link;
 use berth::client::connection::login;
 use berth::client::connection::session::Session;
-use berth::client::connection::state::StateFolder;
+use berth::client::connection::state::StateDirectory;
 use berth::client::connection::stream::Stream;
 use berth::client::error::Failure;
 use berth::client::shell::interrupt::Interrupt;
@@ -130,7 +130,7 @@ impl Stream for JoinedPipe {
     }
 }
 
-/// A server, and a folder where its users are.
+/// A server, and a directory where its users are.
 struct World {
     server: Rc<RefCell<Server>>,
     here: tempfile::TempDir,
@@ -172,16 +172,16 @@ impl World {
         let (results, remarks) = (Shared::default(), Shared::default());
         let session = Session {
             link,
-            folder: VPath::root(),
+            directory: VirtualPath::root(),
             output: Output::to(Box::new(results.clone()), Box::new(remarks.clone()), false, false),
-            state: StateFolder::at(Some(self.here("state"))),
+            state: StateDirectory::at(Some(self.here("state"))),
             progress: Style::Silent,
             peer: "alice@joined:1".into(),
             may_ask: false,
             stdin_is_script: false,
             endpoint: None,
             was_lost: false,
-            previous_folder: None,
+            previous_directory: None,
         };
         Ok(User { session, wire, results, remarks })
     }
@@ -213,8 +213,8 @@ impl User {
     }
 }
 
-fn names_in(folder: &Path) -> Vec<String> {
-    let entries = fs::read_dir(folder).expect("readable").flatten();
+fn names_in(directory: &Path) -> Vec<String> {
+    let entries = fs::read_dir(directory).expect("readable").flatten();
     let mut names: Vec<String> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
     names.sort();
     names
@@ -222,9 +222,9 @@ fn names_in(folder: &Path) -> Vec<String> {
 
 fn tree(root: &Path, files: usize) {
     for i in 0..files {
-        let folder = root.join(format!("d{}", i % 10));
-        fs::create_dir_all(&folder).expect("writable");
-        fs::write(folder.join(format!("f{i}")), format!("content {i}")).expect("writable");
+        let directory = root.join(format!("d{}", i % 10));
+        fs::create_dir_all(&directory).expect("writable");
+        fs::write(directory.join(format!("f{i}")), format!("content {i}")).expect("writable");
     }
 }
 

@@ -129,7 +129,7 @@ fn each_partial_expires_in_its_own_time() {
         peer.cancel(id);
         assert_eq!(peer.exchange(&mut server)[0].code(), Some(ErrorCode::Cancelled));
     }
-    let kept = home.kept_uploads().expect("readable");
+    let kept = home.partial_uploads().expect("readable");
     assert_eq!(kept.len(), 3);
     let mut times: Vec<i64> = kept.iter().map(|upload| upload.expires_ns).collect();
     // Two that were written within one tick of the kernel expire together.

@@ -269,7 +269,7 @@ fn fifty_connections_of_one_user_leave_the_download_of_another_half_of_the_turns
 
 // ---- What grows with a request ----------------------------------------------------------------
 
-/// A path of this many folders.
+/// A path of this many directories.
 fn deep(first: &str, depth: usize) -> String {
     format!("/{first}{}", "/d".repeat(depth - 1))
 }
@@ -277,13 +277,13 @@ fn deep(first: &str, depth: usize) -> String {
 /// As deep as a path may be.
 const DEEPEST: usize = 2000;
 
-/// How many folders there are below one another, the first of them `first`.
+/// How many directories there are below one another, the first of them `first`.
 fn depth_of(server: &Server, first: &str) -> usize {
     let mut at: std::os::fd::OwnedFd = std::fs::File::open(server.home()).expect("there").into();
     let mut depth = 0;
     let mut name = first;
-    let folder = rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY;
-    while let Ok(below) = rustix::fs::openat(&at, name, folder, rustix::fs::Mode::empty()) {
+    let directory = rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY;
+    while let Ok(below) = rustix::fs::openat(&at, name, directory, rustix::fs::Mode::empty()) {
         (at, depth, name) = (below, depth + 1, "d");
     }
     depth
@@ -318,7 +318,7 @@ fn turns_until(server: &mut Server, peer: &mut Peer, answers: usize, mut between
 }
 
 #[test]
-fn many_folders_in_one_request_are_made_a_few_at_a_time_and_others_are_answered_in_between() {
+fn many_directories_in_one_request_are_made_a_few_at_a_time_and_others_are_answered_in_between() {
     const REQUESTS: usize = 3;
     let mut server = Server::new();
     server.add_account("bob", Rights::default());
@@ -342,7 +342,7 @@ fn many_folders_in_one_request_are_made_a_few_at_a_time_and_others_are_answered_
 }
 
 #[test]
-fn folders_whose_request_is_given_up_in_the_middle_are_there_and_counted() {
+fn directories_whose_request_is_given_up_in_the_middle_are_there_and_counted() {
     for is_cut in [false, true] {
         let mut server = Server::new();
         let mut peer = server.log_in();
@@ -368,7 +368,7 @@ fn folders_whose_request_is_given_up_in_the_middle_are_there_and_counted() {
 }
 
 #[test]
-fn two_sessions_make_the_same_folders_at_once() {
+fn two_sessions_make_the_same_directories_at_once() {
     let mut server = Server::new();
     let (mut one, mut other) = (server.log_in(), server.log_in());
     for peer in [&mut one, &mut other] {
@@ -385,7 +385,7 @@ fn two_sessions_make_the_same_folders_at_once() {
 }
 
 #[test]
-fn folders_end_at_the_quota_and_at_what_is_no_folder() {
+fn directories_end_at_the_quota_and_at_what_is_no_directory() {
     let mut server = Server::with(Rights { files: Some(100), ..Rights::default() });
     let mut peer = server.log_in();
     assert_eq!(peer.refused(&mut server, &mkdir_with_parents(&deep("a", DEEPEST))), ErrorCode::QuotaFiles);

@@ -1,5 +1,5 @@
-//! No path leads out of a home or into the staging folder: links, races, special files, unusual names, renames. On
-//! real folders.
+//! No path leads out of a home or into the staging directory: links, races, special files, unusual names, renames. On
+//! real directories.
 
 use crate::support::exchange_names::while_flipping;
 use crate::support::in_memory::*;
@@ -12,7 +12,7 @@ use std::fs::File;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 
-/// A home beside a folder with a secret, with links of all kinds in it.
+/// A home beside a directory with a secret, with links of all kinds in it.
 fn server_with_links() -> Server {
     let server = Server::new();
     let outside = server.root().join("outside");
@@ -42,15 +42,15 @@ fn server_with_links() -> Server {
     server
 }
 
-/// Every path below `folder` with what tells whether it was touched.
-fn snapshot(folder: &Path) -> Vec<(PathBuf, u64, i64, i64)> {
-    let (mut folders, mut seen) = (vec![folder.to_path_buf()], Vec::new());
-    while let Some(at) = folders.pop() {
+/// Every path below `directory` with what tells whether it was touched.
+fn snapshot(directory: &Path) -> Vec<(PathBuf, u64, i64, i64)> {
+    let (mut directories, mut seen) = (vec![directory.to_path_buf()], Vec::new());
+    while let Some(at) = directories.pop() {
         for entry in std::fs::read_dir(at).expect("readable") {
             let path = entry.expect("entry").path();
             let meta = path.symlink_metadata().expect("metadata");
             if meta.is_dir() {
-                folders.push(path.clone());
+                directories.push(path.clone());
             }
             seen.push((path, meta.ino(), meta.ctime(), meta.ctime_nsec()));
         }
@@ -519,7 +519,7 @@ fn any_byte_but_nul_and_slash_can_be_in_a_name() {
     let names: [&[u8]; 9] =
         [b"two\r\nlines", b"\x1b[2J\x07", b"\xff\xfe", b"a\xc3", b"\"quoted\\", b" ", b"-rf", &all_bytes, &[b'n'; 255]];
     for name in names {
-        let path = |folder: &[u8]| Name([folder, name].concat());
+        let path = |directory: &[u8]| Name([directory, name].concat());
         let request = Request::Put {
             path: path(b"/"),
             size: Some(1),
@@ -610,7 +610,7 @@ fn a_thousand_levels_are_counted_listed_and_removed() {
 }
 
 #[test]
-fn folders_above_are_made_down_to_the_longest_path_and_only_what_is_missing() {
+fn directories_above_are_made_down_to_the_longest_path_and_only_what_is_missing() {
     let mut server = server_with_links();
     let parents = |path: &str| Request::Mkdir { path: path.into(), parents: true, permissions: None };
     let mut peer = server.log_in();
@@ -647,7 +647,7 @@ fn folders_above_are_made_down_to_the_longest_path_and_only_what_is_missing() {
 // ---- Races --------------------------------------------------------------------------------
 
 #[test]
-fn a_folder_that_flips_to_a_link_outside_lets_nothing_through() {
+fn a_directory_that_flips_to_a_link_outside_lets_nothing_through() {
     let operations = crate::support::effort::tries(20_000, 100_000);
     let mut server = Server::new();
     let outside = server.root().join("outside");

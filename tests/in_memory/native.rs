@@ -39,7 +39,7 @@ fn describe(got: &Got) -> String {
     }
 }
 
-/// Frames with what is different in every run blanked: etags, and the times of folders.
+/// Frames with what is different in every run blanked: etags, and the times of directories.
 fn blanked(bytes: &[u8]) -> Vec<(u8, u32, Vec<u8>)> {
     let (mut rest, mut frames) = (bytes, Vec::new());
     while !rest.is_empty() {
@@ -62,10 +62,10 @@ fn blank(value: &mut serde_json::Value) {
     match value {
         serde_json::Value::Array(items) => items.iter_mut().for_each(blank),
         serde_json::Value::Object(fields) => {
-            let is_folder = fields.get("kind").is_some_and(|kind| kind == "dir");
+            let is_directory = fields.get("kind").is_some_and(|kind| kind == "dir");
             for (key, value) in fields {
                 if matches!(key.as_str(), "etag" | "disk_free_bytes")
-                    || (is_folder && matches!(key.as_str(), "mtime_ns" | "mode"))
+                    || (is_directory && matches!(key.as_str(), "mtime_ns" | "mode"))
                 {
                     *value = "blanked".into();
                 }

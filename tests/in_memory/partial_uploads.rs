@@ -13,7 +13,7 @@ use berth::session::state::StateName;
 use berth::session::upload::{Length, Stored, UploadPlan, UploadStart};
 use berth::session::{Phase, Session, SessionError};
 use berth::store::ledger::{QuotaState, Shortage};
-use berth::store::staging::CUT_BYTES_PER_TURN;
+use berth::store::staging::TRUNCATED_BYTES_PER_TURN;
 use berth::store::syncer::{Synced, UNSYNCED_BYTES_MAX};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -63,7 +63,7 @@ fn prepare(server: &mut Server, session: &mut Session) -> Result<(u64, Option<Di
         let before = server.staged_bytes();
         let ready = session.prepare_upload(&mut server.service, &mut Budget::new(TURN_BUDGET))?;
         let after = server.staged_bytes();
-        assert!(after <= before + TURN_BUDGET && before <= after + CUT_BYTES_PER_TURN, "{before} to {after}");
+        assert!(after <= before + TURN_BUDGET && before <= after + TRUNCATED_BYTES_PER_TURN, "{before} to {after}");
         if let Some(ready) = ready {
             return Ok(ready);
         }
@@ -304,7 +304,7 @@ fn a_resume_at_an_earlier_byte_truncates_and_less_than_1_mib_is_dropped() {
 
 #[test]
 fn truncating_a_large_partial_upload_takes_several_turns_and_an_abort_keeps_the_rest() {
-    let (held, at, slice) = (6 * MIB, MIB + 1, CUT_BYTES_PER_TURN as usize);
+    let (held, at, slice) = (6 * MIB, MIB + 1, TRUNCATED_BYTES_PER_TURN as usize);
     let whole = content(21, held);
     for turns in 0..=4 {
         let mut server = Server::new();

@@ -9,7 +9,7 @@ use berth::base::buffers::Budget;
 use berth::session::login::LoginProgress;
 use berth::session::login::LoginProgress::{Later, Waiting, Welcome};
 use berth::session::login_guard::{LOGIN_DELAY_FIRST, LOGIN_DELAY_MAX};
-use berth::session::password::{LOGIN_MEMORY, PASSWORD_ROUND_COST, PASSWORD_WAIT_MAX};
+use berth::session::password::{PASSWORD_CACHE_LIFETIME, PASSWORD_ROUND_COST, PASSWORD_WAIT_MAX};
 use berth::session::state::StateName;
 use berth::session::{Session, SessionError};
 use std::time::Duration;
@@ -149,7 +149,7 @@ fn a_right_password_is_known_for_a_while_and_a_wrong_one_never() {
         let (login, spent) = log_in(&mut server, USER, "wrong");
         assert_eq!((login, spent), (FAILED, ROUNDS * PASSWORD_ROUND_COST));
     }
-    server.advance(LOGIN_MEMORY - Duration::from_secs(1));
+    server.advance(PASSWORD_CACHE_LIFETIME - Duration::from_secs(1));
     assert_eq!(log_in(&mut server, USER, PASSWORD), WELCOME_AT_ONCE);
     server.advance(Duration::from_secs(1));
     assert_eq!(log_in(&mut server, USER, PASSWORD), WELCOME_AFTER_ALL_ROUNDS, "it does not last by being used");

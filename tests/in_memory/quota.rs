@@ -22,11 +22,11 @@ fn check(server: &mut Server, what: &str) {
 
 // ---- Sequences ----------------------------------------------------------------------------
 
-const FOLDERS: [&str; 4] = ["", "/a", "/b", "/a/c"];
+const DIRECTORIES: [&str; 4] = ["", "/a", "/b", "/a/c"];
 const NAMES: [&str; 5] = ["f", "g", "h", "a", "c"];
 
 fn path(random: &mut Random) -> String {
-    format!("{}/{}", random.pick(&FOLDERS), random.pick(&NAMES))
+    format!("{}/{}", random.pick(&DIRECTORIES), random.pick(&NAMES))
 }
 
 /// Makes one random request, and finishes or aborts it. Returns its description for the message.
@@ -173,7 +173,7 @@ fn overwriting_needs_room_for_both_until_the_new_file_is_whole() {
 }
 
 #[test]
-fn files_and_folders_count_and_the_last_one_is_refused() {
+fn files_and_directories_count_and_the_last_one_is_refused() {
     let mut server = Server::with(Rights { files: Some(3), ..Rights::default() });
     let mut peer = server.log_in();
     assert!(matches!(peer.put(&mut server, "/one", b""), Reply::Stored { .. }));
@@ -333,11 +333,11 @@ fn an_upload_that_loses_a_race_leaves_nothing_that_cannot_be_resumed() {
     let content = content(1, 4 * MIB);
     type Winner = fn(&mut Server, &mut Peer);
     let new_file: Winner = |server, other| assert!(matches!(other.put(server, "/file", b"x"), Reply::Stored { .. }));
-    let new_folder: Winner = |server, other| assert_eq!(other.ask(server, &mkdir("/file")), Reply::Done {});
+    let new_directory: Winner = |server, other| assert_eq!(other.ask(server, &mkdir("/file")), Reply::Done {});
     let cases: [(&str, PutMode, bool, Winner, ErrorCode); 4] = [
         ("a new name is taken", PutMode::Create, false, new_file, ErrorCode::Exists),
-        ("a folder takes the name", PutMode::Create, false, new_folder, ErrorCode::Exists),
-        ("a folder takes a name that may be replaced", PutMode::Replace, false, new_folder, ErrorCode::Exists),
+        ("a folder takes the name", PutMode::Create, false, new_directory, ErrorCode::Exists),
+        ("a folder takes a name that may be replaced", PutMode::Replace, false, new_directory, ErrorCode::Exists),
         ("the file to replace is another", PutMode::Replace, true, new_file, ErrorCode::Changed),
     ];
     for (what, mode, is_by_etag, win, code) in cases {
@@ -364,7 +364,7 @@ fn an_upload_that_loses_a_race_leaves_nothing_that_cannot_be_resumed() {
 }
 
 #[test]
-fn an_upload_that_loses_its_folder_is_kept_and_can_be_resumed_once_there_is_one() {
+fn an_upload_that_loses_its_directory_is_kept_and_can_be_resumed_once_there_is_one() {
     let content = content(2, 4 * MIB);
     let mut server = Server::with_quota(10 * MIB as u64);
     let (mut peer, mut other) = (server.log_in(), server.log_in());
@@ -486,11 +486,11 @@ fn fifty_uploads_racing_for_room_for_a_few_never_exceed_the_limit() {
 
 // ---- Very many ----------------------------------------------------------------------------
 
-/// Each name of a folder has 255 bytes; most are further names of one file, so that this takes
+/// Each name of a directory has 255 bytes; most are further names of one file, so that this takes
 /// little time and memory.
-fn crowd(server: &Server, folder: &str, count: usize) {
-    std::fs::create_dir(server.at(folder)).expect("mkdir");
-    let at = |i: usize| server.at(folder).join(format!("{i:0>255}"));
+fn crowd(server: &Server, directory: &str, count: usize) {
+    std::fs::create_dir(server.at(directory)).expect("mkdir");
+    let at = |i: usize| server.at(directory).join(format!("{i:0>255}"));
     let mut original = 0;
     write(&at(0), b"");
     for i in 1..count {
@@ -503,7 +503,7 @@ fn crowd(server: &Server, folder: &str, count: usize) {
 }
 
 #[test]
-fn a_folder_of_too_many_names_is_not_listed_but_counted_and_emptied() {
+fn a_directory_of_too_many_names_is_not_listed_but_counted_and_emptied() {
     let count = LISTING_BYTES_MAX / 255 + 2;
     let mut server = Server::new();
     crowd(&server, "crowd", count);

@@ -41,10 +41,10 @@ fn next_verb(verb: Verb) -> Option<Verb> {
         Verb::Stat => Verb::List,
         Verb::List => Verb::Digest,
         Verb::Digest => Verb::RunTask,
-        Verb::RunTask => Verb::MakeFolder,
-        Verb::MakeFolder => Verb::RemoveFile,
-        Verb::RemoveFile => Verb::RemoveFolder,
-        Verb::RemoveFolder => Verb::Rename,
+        Verb::RunTask => Verb::MakeDirectory,
+        Verb::MakeDirectory => Verb::RemoveFile,
+        Verb::RemoveFile => Verb::RemoveDirectory,
+        Verb::RemoveDirectory => Verb::Rename,
         Verb::Rename => Verb::SetMtime,
         Verb::SetMtime => Verb::SetMode,
         Verb::SetMode => Verb::Quota,
@@ -138,9 +138,9 @@ fn ask(server: &mut Server, session: &mut Session, verb: Verb) -> Result<(), Ses
         Verb::List => session.begin_list(&vpath("/folder")),
         Verb::Digest => session.begin_digest(&vpath("/file")),
         Verb::RunTask => session.run_task(&mut server.service, &mut budget, now).map(drop),
-        Verb::MakeFolder => counted(session).make_folder(&vpath("/another"), None),
+        Verb::MakeDirectory => counted(session).make_directory(&vpath("/another"), None),
         Verb::RemoveFile => counted(session).remove_file(&vpath("/file")),
-        Verb::RemoveFolder => counted(session).remove_folder(&vpath("/folder")),
+        Verb::RemoveDirectory => counted(session).remove_directory(&vpath("/folder")),
         Verb::Rename => counted(session).rename(&vpath("/file"), &vpath("/folder/file"), false),
         Verb::SetMtime => counted(session).set_mtime(&vpath("/file"), 1_000_000_007),
         Verb::SetMode => counted(session).set_mode(&vpath("/file"), 0o600),
@@ -235,13 +235,13 @@ fn verbs_that_change_the_disk_are_marked_so() {
 
 /// Every path in the home with its size.
 fn snapshot(server: &Server) -> Vec<(std::path::PathBuf, u64)> {
-    let (mut folders, mut seen) = (vec![server.home()], Vec::new());
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).expect("readable") {
+    let (mut directories, mut seen) = (vec![server.home()], Vec::new());
+    while let Some(directory) = directories.pop() {
+        for entry in std::fs::read_dir(directory).expect("readable") {
             let entry = entry.expect("entry");
             let meta = entry.metadata().expect("metadata");
             if meta.is_dir() {
-                folders.push(entry.path());
+                directories.push(entry.path());
             }
             seen.push((entry.path(), if meta.is_file() { meta.len() } else { 0 }));
         }

@@ -86,7 +86,7 @@ impl Simulation {
                 0..=5 => self.reset(chosen),
                 6 => self.kill(),
                 7..=10 => self.ledger.begin_recount(),
-                11..=13 => self.ledger.begin_verify(),
+                11..=13 => self.ledger.begin_check(),
                 14..=20 => self.advance(2 * 86_400_000),
                 21..=50 => self.advance(100),
                 51..=220 => self.ask(chosen),
@@ -124,9 +124,9 @@ impl Simulation {
             0 => stat(&path),
             1 => Request::List { path: "/".into() },
             2 => Request::Sha256 { path: name() },
-            3 => mkdir(&folder(random)),
+            3 => mkdir(&directory(random)),
             4 => rm(&path),
-            5 => rmdir(&folder(random)),
+            5 => rmdir(&directory(random)),
             6 => Request::Mv { from: name(), to: self::path(random).as_str().into(), replace: random.once_in(2) },
             7 => Request::Quota {},
             8 => Request::Partials {},
@@ -368,15 +368,15 @@ impl Simulation {
             let id = name.split('.').next().expect("an id");
             assert!(names.contains(&format!("{id}.part")) && names.contains(&format!("{id}.json")), "{names:?}");
         }
-        let mut folders = vec![self.server.home()];
-        while let Some(folder) = folders.pop() {
-            for entry in std::fs::read_dir(folder).expect("readable") {
+        let mut directories = vec![self.server.home()];
+        while let Some(directory) = directories.pop() {
+            for entry in std::fs::read_dir(directory).expect("readable") {
                 let path = entry.expect("entry").path();
                 if path.is_file() {
                     let content = std::fs::read(&path).expect("readable");
                     assert!(self.contents.contains(&Digest::of(&content)), "{} is a mixture", path.display());
                 } else if !path.ends_with(".berth") {
-                    folders.push(path);
+                    directories.push(path);
                 }
             }
         }
@@ -451,12 +451,12 @@ fn in_short(got: &Got) -> String {
 }
 
 fn path(random: &mut Random) -> String {
-    let folder = random.pick(&["", "", "", "/a", "/a/b"]);
-    format!("{folder}/{}", random.pick(&["x", "y", "large0"]))
+    let directory = random.pick(&["", "", "", "/a", "/a/b"]);
+    format!("{directory}/{}", random.pick(&["x", "y", "large0"]))
 }
 
-/// What is a folder, if it is there; now and then a name that is a file's.
-fn folder(random: &mut Random) -> String {
+/// What is a directory, if it is there; now and then a name that is a file's.
+fn directory(random: &mut Random) -> String {
     if random.once_in(5) { path(random) } else { random.pick(&["/a", "/a/b", "/c"]).to_string() }
 }
 

@@ -65,7 +65,7 @@ fn an_upload_appears_only_after_its_bytes_are_synced() {
 }
 
 #[test]
-fn with_full_syncing_an_upload_is_acknowledged_only_after_its_folder_is_synced() {
+fn with_full_syncing_an_upload_is_acknowledged_only_after_its_directory_is_synced() {
     let mut server = Server::new();
     let (mut peer, _) = begin(&mut server, SyncPolicy::Full);
     assert_eq!(peer.exchange(&mut server), []);
@@ -77,7 +77,7 @@ fn with_full_syncing_an_upload_is_acknowledged_only_after_its_folder_is_synced()
 }
 
 #[test]
-fn every_policy_stores_files_in_folders_and_in_the_home_itself() {
+fn every_policy_stores_files_in_directories_and_in_the_home_itself() {
     for sync in [SyncPolicy::None, SyncPolicy::Data, SyncPolicy::Full] {
         let mut server = Server::on_disk();
         server.set_sync(sync);

@@ -297,8 +297,9 @@ fn decoy_challenges_use_the_rounds_of_recent_accounts() {
 #[test]
 fn where_the_accounts_are_gone_no_password_is_called_wrong() {
     let mut server = server();
-    let folder = server.service.accounts.path(&USER.parse().expect("a name")).parent().expect("a folder").to_path_buf();
-    std::fs::rename(&folder, folder.with_extension("away")).expect("ours");
+    let directory =
+        server.service.accounts.path(&USER.parse().expect("a name")).parent().expect("a folder").to_path_buf();
+    std::fs::rename(&directory, directory.with_extension("away")).expect("ours");
     let mut answers = Vec::new();
     for user in KINDS {
         let mut peer = greeted(&mut server);
@@ -307,7 +308,7 @@ fn where_the_accounts_are_gone_no_password_is_called_wrong() {
         answers.push((error.code, error.retry, error.fatal));
     }
     assert_eq!(answers, [(ErrorCode::Io, true, false); KINDS.len()]);
-    std::fs::rename(folder.with_extension("away"), &folder).expect("ours");
+    std::fs::rename(directory.with_extension("away"), &directory).expect("ours");
     server.log_in();
 }
 

@@ -6,7 +6,7 @@ use crate::support::needs::tests;
 use crate::support::peer::{Peer, put};
 use crate::support::{Place, Server, pattern, wait_until};
 use berth::base::digest::Digest;
-use berth::tls::{Pinning, Received, Sealed};
+use berth::tls::{Pinning, Received, TlsSession};
 use berth::wire::frame::{self, FrameType};
 use berth::wire::message::{End, ErrorReply, Name, PutMode, VERSION};
 use berth::wire::{ErrorCode, Reply, Request};
@@ -77,7 +77,7 @@ const DEADLINES: &str = "10m";
 /// A connection that nobody logs in to.
 struct Stranger {
     stream: TcpStream,
-    sealed: Option<Sealed>,
+    sealed: Option<TlsSession>,
 }
 
 impl Stranger {
@@ -105,7 +105,7 @@ impl Stranger {
     }
 
     fn seal_as(mut self, config: Arc<ClientConfig>) -> Self {
-        let mut sealed = Sealed::client(config).expect("a configuration");
+        let mut sealed = TlsSession::client(config).expect("a configuration");
         while sealed.is_handshaking() || sealed.wants_flush() {
             sealed.flush(&mut self.stream).expect("the server reads");
             if sealed.is_handshaking() {
@@ -291,11 +291,11 @@ fn list(path: &str) -> Request {
 }
 
 /// Makes so many empty files with names of 250 bytes.
-fn fill(place: &Place, account: &str, folder: &str, count: usize) {
-    let folder = place.home(account, folder);
-    fs::create_dir_all(&folder).expect("writable");
+fn fill(place: &Place, account: &str, directory: &str, count: usize) {
+    let directory = place.home(account, directory);
+    fs::create_dir_all(&directory).expect("writable");
     for number in 0..count {
-        File::create(folder.join(format!("{number:0>250}"))).expect("writable");
+        File::create(directory.join(format!("{number:0>250}"))).expect("writable");
     }
 }
 

@@ -1,4 +1,4 @@
-//! Owner, mode, access control list and extended attributes: new files inherit them from their folder, replaced
+//! Owner, mode, access control list and extended attributes: new files inherit them from their directory, replaced
 //! files keep theirs, and a file that the server's user may not write is refused before the first byte.
 
 use crate::support::needs::{
@@ -20,9 +20,9 @@ use std::process::Command;
 
 tests! {
     [SETFACL, GETFATTR, ROOT, ACCESS_LISTS]
-        new_files_and_folders_get_what_the_kernel_gives_in_their_folder;
+        new_files_and_directories_get_what_the_kernel_gives_in_their_directory;
     [SETFACL, ACCESS_LISTS]
-        rules_of_the_home_itself_do_not_open_the_staging_folder;
+        rules_of_the_home_itself_do_not_open_the_staging_directory;
     [SETFACL, SETFATTR, ROOT, ACCESS_LISTS, ATTRIBUTES]
         a_replaced_file_keeps_owner_group_mode_list_and_attributes;
     [ROOT]
@@ -36,7 +36,7 @@ tests! {
         a_mount_point_is_neither_removed_nor_moved_and_the_reason_is_told,
         uploads_to_a_file_system_mounted_in_a_home_work_and_leave_nothing_when_they_are_cut,
         a_read_only_file_system_in_a_home_refuses_at_once,
-        the_staging_folder_is_refused_and_hidden_under_any_spelling;
+        the_staging_directory_is_refused_and_hidden_under_any_spelling;
     [BINDFS, MOUNT, ROOT, MOUNTS, FUSE]
         uploads_work_where_a_file_system_in_a_home_makes_no_files_without_a_name;
 }
@@ -123,18 +123,18 @@ fn check_quota(place: &Place, server: &Server) {
 
 // ---- New ones -----------------------------------------------------------------------------
 
-fn new_files_and_folders_get_what_the_kernel_gives_in_their_folder() {
+fn new_files_and_directories_get_what_the_kernel_gives_in_their_directory() {
     let place = Place::new();
     place.add("ann", &[]);
     let server = place.serve();
-    for (number, (folder, rules)) in
+    for (number, (directory, rules)) in
         [("plain", None), ("team", None), ("closed", Some("g:4242:rwx,o::-")), ("open", Some("u:4243:rwx,g::-"))]
             .into_iter()
             .enumerate()
     {
-        let path = place.home("ann", folder);
+        let path = place.home("ann", directory);
         fs::create_dir(&path).expect("ours");
-        if folder == "team" {
+        if directory == "team" {
             chown(&path, None, Some(TEAM)).expect("root may");
             set_mode(&path, 0o2775);
         }
@@ -145,27 +145,27 @@ fn new_files_and_folders_get_what_the_kernel_gives_in_their_folder() {
         let made = Command::new("sh").arg("-c").arg("umask 022; touch file; mkdir folder").current_dir(&path).status();
         assert!(made.expect("sh").success());
         let mut peer = Peer::login(server.address, "ann");
-        expect_stored(&peer.put(&format!("/{folder}/small"), b"content", PutMode::Create));
+        expect_stored(&peer.put(&format!("/{directory}/small"), b"content", PutMode::Create));
         assert!(matches!(
             peer.ask(&Request::Mkdir {
-                path: Name::from(format!("/{folder}/a/b").as_str()),
+                path: Name::from(format!("/{directory}/a/b").as_str()),
                 parents: true,
                 permissions: None
             }),
             Reply::Done {}
         ));
-        let large = format!("/{folder}/large");
+        let large = format!("/{directory}/large");
         put_in_two_sessions(&place, &server, &large, &pattern(1, LARGE), PutMode::Create, number as u8);
         for name in ["small", "large"] {
-            assert_eq!(attributes(&path.join(name)), attributes(&path.join("file")), "{folder}/{name}");
+            assert_eq!(attributes(&path.join(name)), attributes(&path.join("file")), "{directory}/{name}");
         }
-        assert_eq!(attributes(&path.join("a")), attributes(&path.join("folder")), "{folder}/a");
+        assert_eq!(attributes(&path.join("a")), attributes(&path.join("folder")), "{directory}/a");
     }
     assert_eq!(fs::metadata(place.home("ann", "plain/small")).expect("there").mode() & 0o7777, 0o644);
     assert_eq!(fs::metadata(place.home("ann", "team/small")).expect("there").gid(), TEAM);
 }
 
-fn rules_of_the_home_itself_do_not_open_the_staging_folder() {
+fn rules_of_the_home_itself_do_not_open_the_staging_directory() {
     let place = Place::new();
     place.add("ann", &[]);
     output("setfacl", &["-d", "-m", "o::rwx,u:4243:rwx"], &place.home("ann", ""));
@@ -193,10 +193,10 @@ fn a_replaced_file_keeps_owner_group_mode_list_and_attributes() {
     .into_iter()
     .enumerate()
     {
-        let folder = place.home("ann", format!("folder{number}"));
-        fs::create_dir(&folder).expect("ours");
+        let directory = place.home("ann", format!("folder{number}"));
+        fs::create_dir(&directory).expect("ours");
         for name in ["small", "large"] {
-            let path = folder.join(name);
+            let path = directory.join(name);
             fs::write(&path, "old").expect("ours");
             output("setfattr", &["-n", "user.note", "-v", "kept"], &path);
             if let Some(acl) = acl {
@@ -206,9 +206,9 @@ fn a_replaced_file_keeps_owner_group_mode_list_and_attributes() {
             set_mode(&path, mode);
         }
         if inherits {
-            output("setfacl", &["-d", "-m", "u:4243:rwx,o::rwx"], &folder);
+            output("setfacl", &["-d", "-m", "u:4243:rwx,o::rwx"], &directory);
         }
-        let mut before = attributes(&folder.join("small"));
+        let mut before = attributes(&directory.join("small"));
         // Whoever writes to a program as an ordinary user takes these away.
         before.2 &= 0o777;
         before.3 = before.3.lines().filter(|line| !line.starts_with("# flags")).collect::<Vec<_>>().join("\n");
@@ -217,11 +217,11 @@ fn a_replaced_file_keeps_owner_group_mode_list_and_attributes() {
         let large = format!("/folder{number}/large");
         put_in_two_sessions(&place, &server, &large, &pattern(1, LARGE), PutMode::Replace, number as u8);
         for name in ["small", "large"] {
-            let mut after = attributes(&folder.join(name));
+            let mut after = attributes(&directory.join(name));
             after.3 = after.3.trim_end().into();
             before.3 = before.3.trim_end().into();
             assert_eq!(after, before, "{mode:o} {acl:?} {name}");
-            assert_ne!(fs::read(folder.join(name)).expect("readable"), b"old");
+            assert_ne!(fs::read(directory.join(name)).expect("readable"), b"old");
         }
     }
 }
@@ -277,16 +277,16 @@ fn what_the_server_may_not_write_is_refused_before_a_byte_is_taken() {
         chown(&path, Some(owner), Some(owner)).expect("root may");
         set_mode(&path, mode);
     };
-    let folder = |path: &str, owner: u32, mode: u32| {
+    let directory = |path: &str, owner: u32, mode: u32| {
         fs::create_dir(place.home("ann", path)).expect("root may");
         chown(place.home("ann", path), Some(owner), Some(owner)).expect("root may");
         set_mode(&place.home("ann", path), mode);
     };
     make("readonly", user, 0o444);
     make("foreign", 0, 0o644);
-    folder("closed", 0, 0o755);
+    directory("closed", 0, 0o755);
     make("closed/open", user, 0o666);
-    folder("sticky", 0, 0o1777);
+    directory("sticky", 0, 0o1777);
     make("sticky/foreign", STRANGER, 0o666);
     make("sticky/own", user, 0o644);
     for path in ["/readonly", "/foreign", "/closed/open", "/closed/new", "/sticky/foreign"] {
@@ -308,7 +308,7 @@ fn what_the_server_may_not_write_is_refused_before_a_byte_is_taken() {
     check_quota(&place, &server);
 }
 
-/// A file or folder that can only grow, until this is dropped.
+/// A file or directory that can only grow, until this is dropped.
 struct AppendOnly<'a>(&'a Path);
 
 impl<'a> AppendOnly<'a> {
@@ -327,11 +327,11 @@ impl Drop for AppendOnly<'_> {
 fn what_can_only_be_appended_to_is_refused_before_a_byte_is_taken() {
     let place = Place::new();
     place.add("ann", &[]);
-    let (file, folder) = (place.home("ann", "grows"), place.home("ann", "only"));
-    fs::create_dir(&folder).expect("root may");
+    let (file, directory) = (place.home("ann", "grows"), place.home("ann", "only"));
+    fs::create_dir(&directory).expect("root may");
     fs::write(&file, "old").expect("root may");
-    fs::write(folder.join("old"), "old").expect("root may");
-    let _held = (AppendOnly::new(&file), AppendOnly::new(&folder));
+    fs::write(directory.join("old"), "old").expect("root may");
+    let _held = (AppendOnly::new(&file), AppendOnly::new(&directory));
     let server = place.serve();
     for path in ["/grows", "/only/old"] {
         expect_refused(&announce(&server, path, PutMode::Replace), ErrorCode::Denied);
@@ -447,8 +447,8 @@ fn a_read_only_file_system_in_a_home_refuses_at_once() {
     }
 }
 
-/// What a file system that ignores case does, done by a mount: another spelling leads to the same folder.
-fn the_staging_folder_is_refused_and_hidden_under_any_spelling() {
+/// What a file system that ignores case does, done by a mount: another spelling leads to the same directory.
+fn the_staging_directory_is_refused_and_hidden_under_any_spelling() {
     let place = Place::new();
     place.add("ann", &[]);
     let staging = place.home("ann", ".berth");

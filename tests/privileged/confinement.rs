@@ -13,7 +13,7 @@ use std::os::unix::fs::symlink;
 tests! {
     [LANDLOCK]
         landlock_blocks_homes_behind_a_symlink_created_after_the_start,
-        certificates_in_another_folder_are_out_of_reach_until_a_restart;
+        certificates_in_another_directory_are_out_of_reach_until_a_restart;
     []
         certificates_behind_links_are_followed_when_the_links_are_renewed,
         homes_made_before_and_while_it_serves_can_be_used_alike;
@@ -52,7 +52,7 @@ fn landlock_blocks_homes_behind_a_symlink_created_after_the_start() {
     assert!(!refused(&place.serve()), "a server that finds the link at its start is confined to where it leads");
 }
 
-fn certificates_in_another_folder_are_out_of_reach_until_a_restart() {
+fn certificates_in_another_directory_are_out_of_reach_until_a_restart() {
     let place = Place::with(json!({"plaintext": false}));
     place.add("ann", &[]);
     let server = place.serve();
@@ -81,8 +81,8 @@ fn certificates_behind_links_are_followed_when_the_links_are_renewed() {
     place.add("ann", &[]);
     drop(place.serve());
     // As ACME clients keep them: `live` holds links to what is in `archive`.
-    for folder in ["live", "archive"] {
-        fs::create_dir(place.path(folder)).expect("writable");
+    for directory in ["live", "archive"] {
+        fs::create_dir(place.path(directory)).expect("writable");
     }
     let renew = |number: u32| {
         for name in ["cert.pem", "key.pem"] {

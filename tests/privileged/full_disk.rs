@@ -29,7 +29,7 @@ tests! {
         a_download_that_finds_no_room_is_an_error_and_what_came_is_kept,
         a_tree_into_a_full_quota_ends_with_one_error_and_goes_on_once_there_is_room,
         a_tree_of_an_account_that_may_only_read_ends_with_one_error,
-        a_tree_into_a_local_folder_that_cannot_be_written_ends_with_one_error,
+        a_tree_into_a_local_directory_that_cannot_be_written_ends_with_one_error,
         a_tree_whose_server_is_gone_ends_with_one_error_and_says_what_is_left;
     [MOUNT, UNSHARE, OWN_MOUNTS]
         a_tree_into_a_full_disk_of_either_side_ends_with_one_error_and_goes_on_once_there_is_room,
@@ -311,14 +311,14 @@ fn a_download_that_finds_no_room_is_an_error_and_what_came_is_kept() {
 fn plant_tree(root: &Path, files: usize, bytes: usize) {
     fs::create_dir_all(root.join("sub")).expect("writable");
     for at in 0..files {
-        let folder = if at % 2 == 0 { root.to_path_buf() } else { root.join("sub") };
-        fs::write(folder.join(format!("f{at}")), pattern(at as u64, bytes)).expect("writable");
+        let directory = if at % 2 == 0 { root.to_path_buf() } else { root.join("sub") };
+        fs::write(directory.join(format!("f{at}")), pattern(at as u64, bytes)).expect("writable");
     }
 }
 
 fn files_below(root: &Path) -> usize {
     let is_file = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with('f');
-    let count = |folder: PathBuf| fs::read_dir(folder).map_or(0, |all| all.flatten().filter(is_file).count());
+    let count = |directory: PathBuf| fs::read_dir(directory).map_or(0, |all| all.flatten().filter(is_file).count());
     count(root.to_path_buf()) + count(root.join("sub"))
 }
 
@@ -416,19 +416,19 @@ fn a_tree_of_an_account_that_may_only_read_ends_with_one_error() {
     assert!(fs::read(target.join("f0")).expect("there") == pattern(0, 10));
 }
 
-fn a_tree_into_a_local_folder_that_cannot_be_written_ends_with_one_error() {
+fn a_tree_into_a_local_directory_that_cannot_be_written_ends_with_one_error() {
     let place = Place::new();
     place.add("ann", &[]);
     plant_tree(&place.home("ann", "tree"), 10, 100);
     let server = place.serve();
-    for (folder, command) in [
+    for (directory, command) in [
         ("a", &["get", "-r", "tree", "a"][..]),
         ("b/tree", &["get", "-r", "tree", "b"]),
         ("c", &["get", "tree/f0", "tree/f2", "tree/f4", "c"]),
         ("d", &["mirror", "--from", "tree", "d"]),
     ] {
-        fs::create_dir_all(place.here(folder).join("sub")).expect("writable");
-        let closed = place.here(folder);
+        fs::create_dir_all(place.here(directory).join("sub")).expect("writable");
+        let closed = place.here(directory);
         let mut berth = place.berth(&[&["--no-progress", &server.target("ann")], command].concat());
         fs::set_permissions(&closed, fs::Permissions::from_mode(0o555)).expect("ours");
         without_rights(&mut berth, &place.path(""));

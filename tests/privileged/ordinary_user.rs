@@ -19,7 +19,7 @@ tests! {
     []
         an_ordinary_user_serves_without_rights_and_reloads,
         a_server_that_may_not_write_among_the_accounts_serves_them_and_those_added_later,
-        folders_that_cannot_be_made_are_named_with_what_to_do,
+        directories_that_cannot_be_made_are_named_with_what_to_do,
         accounts_out_of_reach_are_told_with_who_may_reach_them,
         a_user_or_group_that_cannot_be_is_named_by_file_and_key,
         a_server_of_another_user_is_not_started,
@@ -67,7 +67,7 @@ fn an_ordinary_user_serves_without_rights_and_reloads() {
     assert_without_rights(&server);
     assert!(!server.program.stderr().contains("running as root"), "{}", server.program.stderr());
     if rustix::process::geteuid().is_root() {
-        // Root adds the account, and what it makes goes to the owner of the folder.
+        // Root adds the account, and what it makes goes to the owner of the directory.
         assert_ne!(super::owner_and_mode(&place, "conf/users/ann.json").0, 0);
     }
     assert_that_it_reloads(&place, &server);
@@ -106,11 +106,11 @@ fn a_server_that_may_not_write_among_the_accounts_serves_them_and_those_added_la
     Peer::login(server.address, "ann");
 }
 
-fn folders_that_cannot_be_made_are_named_with_what_to_do() {
+fn directories_that_cannot_be_made_are_named_with_what_to_do() {
     for missing in ["conf/users", "conf/tls", "logs"] {
         let place = Place::with(json!({"plaintext": false}));
-        for folder in ["conf/users", "conf/tls", "logs", "homes"].iter().filter(|folder| **folder != missing) {
-            fs::create_dir(place.path(folder)).expect("writable");
+        for directory in ["conf/users", "conf/tls", "logs", "homes"].iter().filter(|directory| **directory != missing) {
+            fs::create_dir(place.path(directory)).expect("writable");
         }
         let above = place.path(missing).parent().expect("a folder").to_path_buf();
         let mut command = place.berthd(&["serve"]);

@@ -1,4 +1,4 @@
-//! Permission bits of transferred files, in both directions, with and without folders, and what a replaced file
+//! Permission bits of transferred files, in both directions, with and without directories, and what a replaced file
 //! keeps.
 
 use crate::support::needs::{
@@ -21,7 +21,7 @@ use std::process::Command;
 tests! {
     []
         a_new_file_has_the_permissions_of_its_source_less_the_mask,
-        a_new_folder_has_the_permissions_of_its_source_and_is_open_to_its_owner,
+        a_new_directory_has_the_permissions_of_its_source_and_is_open_to_its_owner,
         without_permissions_new_files_get_the_usual_ones,
         a_file_that_is_replaced_keeps_its_permissions_and_loses_setuid,
         a_mirror_gives_the_target_the_permissions_of_the_source_and_moves_nothing_for_that,
@@ -29,7 +29,7 @@ tests! {
         mirror_does_not_retry_permission_bits_that_the_umask_removes,
         a_part_is_never_more_open_than_its_file_will_be;
     [SETFACL, ACCESS_LISTS]
-        the_default_list_of_a_folder_limits_the_permissions_of_a_source;
+        the_default_list_of_a_directory_limits_the_permissions_of_a_source;
     [SETFACL, SETFATTR, GETFATTR, ACCESS_LISTS, ATTRIBUTES]
         a_local_file_that_is_replaced_keeps_its_list_and_attributes;
     [BINDFS, MOUNT, ROOT, MOUNTS, FUSE]
@@ -145,15 +145,15 @@ fn a_new_file_has_the_permissions_of_its_source_less_the_mask() {
     assert_eq!(mode(&visit.here("masked")), 0o700, "the user's own mask");
 }
 
-fn a_new_folder_has_the_permissions_of_its_source_and_is_open_to_its_owner() {
+fn a_new_directory_has_the_permissions_of_its_source_and_is_open_to_its_owner() {
     let visit = Visit::new(&[]);
-    let folders =
+    let directories =
         [("t", 0o750, 0o750), ("t/private", 0o700, 0o700), ("t/fixed", 0o555, 0o755), ("t/all", 0o777, 0o755)];
     for root in [visit.here(""), visit.there("")] {
-        for (folder, ..) in folders {
-            write(&root.join(folder).join("file"), b"content", 0o644);
+        for (directory, ..) in directories {
+            write(&root.join(directory).join("file"), b"content", 0o644);
         }
-        folders.iter().rev().for_each(|(folder, mode, _)| set_mode(&root.join(folder), *mode));
+        directories.iter().rev().for_each(|(directory, mode, _)| set_mode(&root.join(directory), *mode));
     }
     let cases: [(&[&str], bool, &str); 4] = [
         (&["put", "-r", "t", "sent"], false, "sent"),
@@ -164,9 +164,9 @@ fn a_new_folder_has_the_permissions_of_its_source_and_is_open_to_its_owner() {
     for (arguments, is_here, target) in cases {
         visit.berth(arguments);
         let root = if is_here { visit.here(target) } else { visit.there(target) };
-        for (folder, _, expected) in folders {
-            let path = root.join(folder.strip_prefix("t/").unwrap_or(""));
-            assert_eq!(mode(&path), expected, "{arguments:?}: {folder}");
+        for (directory, _, expected) in directories {
+            let path = root.join(directory.strip_prefix("t/").unwrap_or(""));
+            assert_eq!(mode(&path), expected, "{arguments:?}: {directory}");
             assert_eq!(fs::read(path.join("file")).expect("readable"), b"content");
         }
     }
@@ -212,7 +212,7 @@ fn a_part_is_never_more_open_than_its_file_will_be() {
     assert_eq!(mode(&part), 0o600);
 }
 
-fn the_default_list_of_a_folder_limits_the_permissions_of_a_source() {
+fn the_default_list_of_a_directory_limits_the_permissions_of_a_source() {
     let visit = Visit::new(&[]);
     for root in [visit.here("closed"), visit.there("closed")] {
         fs::create_dir(&root).expect("writable");
@@ -351,7 +351,7 @@ fn mirror_does_not_retry_permission_bits_that_the_umask_removes() {
 
 // ---- File systems without permissions -----------------------------------------------------
 
-/// A folder in which no permission bits can be changed, until this is dropped.
+/// A directory in which no permission bits can be changed, until this is dropped.
 struct Unchangeable(PathBuf);
 
 impl Unchangeable {
@@ -440,7 +440,7 @@ fn names_that_a_file_system_takes_for_one_never_replace_each_other() {
     ];
     for (arguments, root) in cases {
         let ended = visit.berth_under("022", arguments).expect_code(1);
-        // Of files and of folders, the second of each is left out, with a line that names both.
+        // Of files and of directories, the second of each is left out, with a line that names both.
         let told =
             ended.stderr.lines().filter(|line| line.contains("the same to the") || line.contains("another spelling"));
         assert_eq!(told.count(), 2, "{arguments:?}: {ended:?}");
@@ -448,8 +448,8 @@ fn names_that_a_file_system_takes_for_one_never_replace_each_other() {
         let (file, other) = (read("a"), read("b"));
         assert!(file == "first" || file == "second", "{arguments:?}: {file}");
         assert_eq!(other, "other", "the rest moves: {arguments:?}");
-        let folder = fs::read_dir(root.join("d")).expect("one of them").count();
-        assert_eq!(folder, 1, "nothing is mixed: {arguments:?}");
+        let directory = fs::read_dir(root.join("d")).expect("one of them").count();
+        assert_eq!(directory, 1, "nothing is mixed: {arguments:?}");
         let names = fs::read_dir(&root).expect("copied").map(|entry| entry.expect("readable").file_name());
         let first = names.map(|name| name.into_string().expect("ASCII")).find(|name| name.eq_ignore_ascii_case("a"));
         assert_eq!(first.as_deref() == Some("A"), file == "first", "{arguments:?}: it has the name of its content");

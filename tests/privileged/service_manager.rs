@@ -64,7 +64,7 @@ impl Listener {
     }
 
     /// Whether nothing more was said.
-    fn is_silent(&self) -> bool {
+    fn is_unresponsive(&self) -> bool {
         self.socket.set_nonblocking(true).expect("a socket");
         self.socket.recv(&mut [0; 64]).is_err()
     }
@@ -104,7 +104,7 @@ fn follow(place: &Place, listener: &Listener) {
     assert_eq!(stopping[0], "STOPPING=1");
     assert!(stopping.contains(&"EXTEND_TIMEOUT_USEC=17000000".to_string()), "{stopping:?}");
     server.wait().expect_code(0);
-    assert!(listener.is_silent());
+    assert!(listener.is_unresponsive());
 }
 
 fn a_supervisor_at_a_path_is_told_of_start_reload_and_end() {
@@ -122,11 +122,11 @@ fn a_server_that_becomes_another_user_still_tells_its_supervisor() {
     fs::set_permissions(place.path(""), fs::Permissions::from_mode(0o755)).expect("ours");
     let listener = Listener::at_path(&place);
     // Only root can pass here, and it does so before it gives that up.
-    let folder = place.path("closed");
-    fs::create_dir(&folder).expect("writable");
-    fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).expect("ours");
-    fs::rename(place.path("notify"), folder.join("notify")).expect("ours");
-    let address = folder.join("notify").to_str().expect("UTF-8").to_string();
+    let directory = place.path("closed");
+    fs::create_dir(&directory).expect("writable");
+    fs::set_permissions(&directory, fs::Permissions::from_mode(0o700)).expect("ours");
+    fs::rename(place.path("notify"), directory.join("notify")).expect("ours");
+    let address = directory.join("notify").to_str().expect("UTF-8").to_string();
     let listener = Listener { address, ..listener };
     let mut server = listener.start(&place);
     assert_eq!(listener.receive()[0], "READY=1");

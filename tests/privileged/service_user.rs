@@ -186,7 +186,7 @@ fn a_home_its_user_cannot_make_or_use_is_named_with_what_to_do() {
     assert!(ended.stderr.contains("homes/ann cannot be the home of ann: this user may not use it"), "{ended:?}");
     chown(place.home("ann", ""), Some(user_id()), None).expect("root may");
     place.admin(&["check"]);
-    // That it lies in a folder of root's is no obstacle to serving it.
+    // That it lies in a directory of root's is no obstacle to serving it.
     let server = place.serve();
     let mut peer = Peer::login(server.address, "ann");
     assert!(matches!(
@@ -197,9 +197,9 @@ fn a_home_its_user_cannot_make_or_use_is_named_with_what_to_do() {
 
 fn root_makes_nothing_behind_a_link_that_its_user_planted() {
     let place = place(json!({"home_roots": ["data/link/homes"]}));
-    for folder in ["data", "elsewhere"] {
-        fs::create_dir(place.path(folder)).expect("writable");
-        open_to_all(&place.path(folder));
+    for directory in ["data", "elsewhere"] {
+        fs::create_dir(place.path(directory)).expect("writable");
+        open_to_all(&place.path(directory));
     }
     chown(place.path("data"), Some(user_id()), None).expect("root may");
     symlink(place.path("elsewhere"), place.path("data/link")).expect("writable");

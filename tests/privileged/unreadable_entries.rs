@@ -15,8 +15,8 @@ use std::process::{Command, Stdio};
 
 tests! {
     [ROOT]
-        a_folder_that_may_not_be_entered_counts_as_one_entry_and_is_named_once,
-        a_folder_that_can_be_read_and_not_searched_is_listed;
+        a_directory_that_may_not_be_entered_counts_as_one_entry_and_is_named_once,
+        a_directory_that_can_be_read_and_not_searched_is_listed;
     [MOUNT, ROOT, MOUNTS, FUSE]
         a_dead_mount_does_not_affect_other_entries;
 }
@@ -81,8 +81,8 @@ fn ask(place: &Place, server: &Server, words: &[&str]) -> (i32, Vec<Value>, Stri
     (ended.code.unwrap_or(-1), lines.collect(), ended.stderr.clone())
 }
 
-fn entries(place: &Place, server: &Server, folder: &str) -> Vec<Value> {
-    let (code, lines, stderr) = ask(place, server, &["ls", "-a", folder]);
+fn entries(place: &Place, server: &Server, directory: &str) -> Vec<Value> {
+    let (code, lines, stderr) = ask(place, server, &["ls", "-a", directory]);
     assert_eq!(code, 0, "{stderr}");
     lines[0]["entries"].as_array().expect("entries").clone()
 }
@@ -128,7 +128,7 @@ fn named_in(stderr: &str, place: &Place, name: &str) -> usize {
 
 // ---- Tests --------------------------------------------------------------------------------
 
-fn a_folder_that_may_not_be_entered_counts_as_one_entry_and_is_named_once() {
+fn a_directory_that_may_not_be_entered_counts_as_one_entry_and_is_named_once() {
     let (place, server) = serve(|place| {
         add_lost_and_found(place);
         set_mode(&place.home("ann", "drop"), 0o311);
@@ -167,7 +167,7 @@ fn a_folder_that_may_not_be_entered_counts_as_one_entry_and_is_named_once() {
     assert_eq!(fs::read(place.here("all/d/inner")).expect("the rest"), pattern(2, 50));
 }
 
-fn a_folder_that_can_be_read_and_not_searched_is_listed() {
+fn a_directory_that_can_be_read_and_not_searched_is_listed() {
     let (place, server) = serve(|place| {
         fs::create_dir(place.home("ann", "d/below")).expect("ours");
         set_mode(&place.home("ann", "d"), 0o444);

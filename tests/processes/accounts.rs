@@ -7,9 +7,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-/// A server's folder with a configuration of few rounds, so that passwords are quick.
+/// A server's directory with a configuration of few rounds, so that passwords are quick.
 struct Place {
-    folder: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 impl Place {
@@ -18,20 +18,20 @@ impl Place {
     }
 
     fn with_configuration(text: &str) -> Self {
-        let place = Self { folder: tempfile::tempdir().expect("a temporary folder") };
+        let place = Self { directory: tempfile::tempdir().expect("a temporary folder") };
         fs::create_dir(place.path("conf")).expect("writable");
         fs::write(place.path("conf/berthd.json"), text).expect("writable");
         place
     }
 
     fn path(&self, path: &str) -> PathBuf {
-        self.folder.path().join(path)
+        self.directory.path().join(path)
     }
 
     fn berthd(&self, arguments: &[&str], stdin: &str) -> Output {
         let mut child = Command::new(env!("CARGO_BIN_EXE_berthd"))
             .args(arguments)
-            .current_dir(self.folder.path())
+            .current_dir(self.directory.path())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -72,8 +72,8 @@ impl Place {
 
     /// The names of all files below, to see that nothing was left behind.
     fn files(&self) -> Vec<PathBuf> {
-        fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
-            for entry in fs::read_dir(folder).expect("readable") {
+        fn walk(directory: &Path, found: &mut Vec<PathBuf>) {
+            for entry in fs::read_dir(directory).expect("readable") {
                 let path = entry.expect("readable").path();
                 if path.is_dir() {
                     walk(&path, found);
@@ -82,7 +82,7 @@ impl Place {
             }
         }
         let mut found = Vec::new();
-        walk(self.folder.path(), &mut found);
+        walk(self.directory.path(), &mut found);
         found.sort();
         found
     }
@@ -332,7 +332,7 @@ fn a_closed_pipe_ends_quietly() {
     place.add("bob");
     let mut child = Command::new(env!("CARGO_BIN_EXE_berthd"))
         .args(["user", "list", "--json"])
-        .current_dir(place.folder.path())
+        .current_dir(place.directory.path())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -345,7 +345,7 @@ fn a_closed_pipe_ends_quietly() {
 // ---- Configurations that cannot be used ---------------------------------------------------
 
 #[test]
-fn a_folder_outside_of_the_root_that_is_missing_is_named_and_never_made() {
+fn a_directory_outside_of_the_root_that_is_missing_is_named_and_never_made() {
     let place = Place::new();
     let elsewhere = place.path("elsewhere");
     for (mut keys, key) in [

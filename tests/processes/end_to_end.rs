@@ -286,10 +286,10 @@ fn a_byte_order_mark_at_the_beginning_of_a_file_is_no_part_of_it() {
 
     let password = visit.write_here("password", &with_mark(&format!("{PASSWORD}\r\n")));
     fs::set_permissions(&password, fs::Permissions::from_mode(0o600)).expect("ours");
-    let folder = visit.place.path("user/config/berth");
-    fs::create_dir_all(&folder).expect("writable");
+    let directory = visit.place.path("user/config/berth");
+    fs::create_dir_all(&directory).expect("writable");
     let hosts = json!({"hosts": {"nas": {"address": address, "user": "ann", "plaintext": true}}});
-    fs::write(folder.join("berth.json"), with_mark(&hosts.to_string())).expect("writable");
+    fs::write(directory.join("berth.json"), with_mark(&hosts.to_string())).expect("writable");
     for target in ["nas", &target] {
         let mut command = visit.place.berth(&["--password-file", "password", target, "pwd"]);
         command.env_remove("BERTH_PASSWORD");
@@ -513,17 +513,17 @@ fn a_file_that_is_there_and_identical_is_reported_and_not_moved_again() {
     assert_eq!(visit.place.log("transactions.log").lines().count(), 1);
 }
 
-/// Everything below a folder: the content of each file, `None` for folders.
+/// Everything below a directory: the content of each file, `None` for directories.
 fn tree(root: &Path) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
     let mut found = BTreeMap::new();
-    let mut folders = vec![root.to_path_buf()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).expect("readable") {
+    let mut directories = vec![root.to_path_buf()];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(&directory).expect("readable") {
             let path = entry.expect("readable").path();
             let below = path.strip_prefix(root).expect("below").to_path_buf();
             if path.is_dir() {
                 found.insert(below, None);
-                folders.push(path);
+                directories.push(path);
             } else {
                 found.insert(below, Some(fs::read(&path).expect("readable")));
             }
@@ -554,10 +554,10 @@ fn trees_with_odd_names_go_both_ways_unchanged() {
     let root = visit.place.here("tree");
     fs::create_dir_all(root.join("empty")).expect("writable");
     for (i, name) in names.iter().enumerate() {
-        let folder = root.join(OsStr::from_bytes(&[b"in ", *name].concat()));
-        fs::create_dir(&folder).expect("writable");
+        let directory = root.join(OsStr::from_bytes(&[b"in ", *name].concat()));
+        fs::create_dir(&directory).expect("writable");
         fs::write(root.join(OsStr::from_bytes(name)), pattern(i as u64, i * 1000)).expect("writable");
-        fs::write(folder.join(OsStr::from_bytes(name)), name).expect("writable");
+        fs::write(directory.join(OsStr::from_bytes(name)), name).expect("writable");
     }
     let said = visit.ok(&["put", "-r", "tree"]);
     assert!(said.starts_with("put: 28 files, "), "{said}");
@@ -789,9 +789,9 @@ fn without_a_terminal_the_client_says_where_a_password_can_come_from() {
     assert!(ended.stderr.contains("--password-file"), "{ended:?}");
 }
 
-/// The length of the longest file in a folder that is a part of one.
-fn longest_part(folder: &Path) -> u64 {
-    let Ok(entries) = fs::read_dir(folder) else { return 0 };
+/// The length of the longest file in a directory that is a part of one.
+fn longest_part(directory: &Path) -> u64 {
+    let Ok(entries) = fs::read_dir(directory) else { return 0 };
     let entries = entries.map(|entry| entry.expect("readable"));
     let parts = entries.filter(|entry| entry.file_name().as_bytes().ends_with(b"part"));
     parts.map(|entry| entry.metadata().map_or(0, |metadata| metadata.len())).max().unwrap_or(0)
@@ -810,7 +810,7 @@ fn ctrl_c_exits_with_130_keeps_the_part_and_the_next_try_resumes() {
         let mut client = visit.place.start(visit.place.berth(&[&[&through[..]], &arguments[..]].concat()));
         valve.wait_held();
         wait_until("enough has come to be kept", || {
-            let lengths = [visit.place.here("."), visit.there(".berth")].map(|folder| longest_part(&folder));
+            let lengths = [visit.place.here("."), visit.there(".berth")].map(|directory| longest_part(&directory));
             lengths.iter().any(|length| *length > 2 << 20)
         });
         client.signal(rustix::process::Signal::INT);

@@ -589,7 +589,7 @@ fn five_hundred_idle_connections_cost_little() {
 }
 
 #[test]
-fn a_large_folder_is_listed_while_others_are_answered() {
+fn a_large_directory_is_listed_while_others_are_answered() {
     const COUNT: usize = 20_000;
     let (place, mut server) = scene();
     fs::create_dir(place.home("ann", "large")).expect("writable");

@@ -29,26 +29,26 @@ const MIB: usize = 1024 * 1024;
 /// Files of many sizes, some of which are worth resuming.
 fn plant(root: &Path, seed: u64) -> u64 {
     let mut bytes = 0;
-    for folder in 0..8 {
-        let folder = root.join(format!("folder{folder}/inner"));
-        fs::create_dir_all(&folder).expect("writable");
+    for directory in 0..8 {
+        let directory = root.join(format!("folder{directory}/inner"));
+        fs::create_dir_all(&directory).expect("writable");
         for file in 0..25 {
             let size = if file == 0 { 2 * MIB } else { 1000 * file };
             bytes += size as u64;
-            fs::write(folder.join(format!("{file}")), pattern(seed + file as u64, size)).expect("writable");
+            fs::write(directory.join(format!("{file}")), pattern(seed + file as u64, size)).expect("writable");
         }
     }
     bytes
 }
 
 fn tree(root: &Path) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
-    let (mut found, mut folders) = (BTreeMap::new(), vec![root.to_path_buf()]);
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).expect("readable") {
+    let (mut found, mut directories) = (BTreeMap::new(), vec![root.to_path_buf()]);
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(&directory).expect("readable") {
             let path = entry.expect("readable").path();
             let content = path.is_file().then(|| fs::read(&path).expect("readable"));
             if content.is_none() {
-                folders.push(path.clone());
+                directories.push(path.clone());
             }
             found.insert(path.strip_prefix(root).expect("below").to_path_buf(), content);
         }
@@ -272,13 +272,13 @@ fn the_same_command_right_after_ctrl_c_ends_in_the_same_tree_on_a_slow_server_to
     }
 }
 
-/// Bytes of all files in a folder, which may not be there, and in those below it.
-fn bytes_below(folder: &Path) -> u64 {
-    let (mut bytes, mut folders) = (0, vec![folder.to_path_buf()]);
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+/// Bytes of all files in a directory, which may not be there, and in those below it.
+fn bytes_below(directory: &Path) -> u64 {
+    let (mut bytes, mut directories) = (0, vec![directory.to_path_buf()]);
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(&directory).into_iter().flatten().flatten() {
             match entry.metadata() {
-                Ok(metadata) if metadata.is_dir() => folders.push(entry.path()),
+                Ok(metadata) if metadata.is_dir() => directories.push(entry.path()),
                 Ok(metadata) => bytes += metadata.len(),
                 // It has its name by now.
                 Err(_) => {}
@@ -462,7 +462,7 @@ fn a_key_that_changes_before_a_reconnect_is_refused_even_if_not_pinned() {
 // ---- Commands -----------------------------------------------------------------------------
 
 #[test]
-fn the_current_folder_outlives_the_connection() {
+fn the_current_directory_outlives_the_connection() {
     let visit = ProxiedVisit::new();
     fs::create_dir(visit.there("sub")).expect("writable");
     let mut command = visit.place.berth(&[&target("ann", visit.proxy.address)]);

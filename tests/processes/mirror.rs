@@ -40,7 +40,7 @@ fn summary(ended: &Ended) -> String {
     counts.collect::<Vec<_>>().join(", ")
 }
 
-/// A file with these bytes and an old time, its folders made.
+/// A file with these bytes and an old time, its directories made.
 fn write(path: &Path, content: &[u8]) {
     fs::create_dir_all(path.parent().expect("a folder")).expect("writable");
     fs::write(path, content).expect("writable");
@@ -52,18 +52,18 @@ fn set_time(path: &Path, seconds: u64) {
     File::options().write(true).open(path).and_then(|file| file.set_modified(time)).expect("ours");
 }
 
-/// Everything below a folder: content and time of each file, `None` for folders and links.
+/// Everything below a directory: content and time of each file, `None` for directories and links.
 fn tree(root: &Path) -> BTreeMap<PathBuf, Option<(Vec<u8>, SystemTime)>> {
-    let (mut found, mut folders) = (BTreeMap::new(), vec![root.to_path_buf()]);
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).expect("readable") {
+    let (mut found, mut directories) = (BTreeMap::new(), vec![root.to_path_buf()]);
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(&directory).expect("readable") {
             let path = entry.expect("readable").path();
             let below = path.strip_prefix(root).expect("below").to_path_buf();
             if path.is_symlink() {
                 found.insert(below, None);
             } else if path.is_dir() {
                 found.insert(below, None);
-                folders.push(path);
+                directories.push(path);
             } else {
                 let modified = fs::metadata(&path).and_then(|metadata| metadata.modified()).expect("readable");
                 found.insert(below, Some((fs::read(&path).expect("readable"), modified)));
@@ -73,7 +73,7 @@ fn tree(root: &Path) -> BTreeMap<PathBuf, Option<(Vec<u8>, SystemTime)>> {
     found
 }
 
-/// A tree with folders, an empty one too, odd names and files of several sizes.
+/// A tree with directories, an empty one too, odd names and files of several sizes.
 fn plant(root: &Path) {
     for (name, size) in
         [("a", 0), ("b/c", 1), ("b/d/e", 70_000), ("b/d/f \u{65e5}\u{672c}", 10), (".hidden", 5), ("b-c", 3)]
@@ -215,7 +215,7 @@ fn delete_removes_what_the_source_does_not_have_and_nothing_else() {
 }
 
 #[test]
-fn a_dry_run_tells_what_would_move_and_makes_no_folder() {
+fn a_dry_run_tells_what_would_move_and_makes_no_directory() {
     let visit = Visit::new(&[]);
     plant(&visit.here("src"));
     let ended = visit.place.run(visit.mirror_command(&["--dry-run", "src", "dst"])).expect_code(0);

@@ -30,24 +30,24 @@ impl Visit {
     }
 }
 
-fn plant(folder: &Path, names: &[&str]) {
+fn plant(directory: &Path, names: &[&str]) {
     for name in names {
-        let path = folder.join(name);
+        let path = directory.join(name);
         fs::create_dir_all(path.parent().expect("a folder")).expect("writable");
         fs::write(path, name).expect("writable");
     }
 }
 
-/// All files below `folder`, but for what the server stages, sorted.
-fn files(folder: &Path) -> Vec<String> {
-    let (mut files, mut folders) = (Vec::new(), vec![folder.to_path_buf()]);
-    while let Some(next) = folders.pop() {
+/// All files below `directory`, but for what the server stages, sorted.
+fn files(directory: &Path) -> Vec<String> {
+    let (mut files, mut directories) = (Vec::new(), vec![directory.to_path_buf()]);
+    while let Some(next) = directories.pop() {
         for entry in fs::read_dir(next).expect("readable") {
             let path = entry.expect("readable").path();
-            let name = path.strip_prefix(folder).expect("below").as_os_str().as_bytes().to_vec();
+            let name = path.strip_prefix(directory).expect("below").as_os_str().as_bytes().to_vec();
             match path.is_dir() {
                 true if name == b".berth" => {}
-                true => folders.push(path),
+                true => directories.push(path),
                 false => files.push(String::from_utf8_lossy(&name).into_owned()),
             }
         }

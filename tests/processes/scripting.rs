@@ -80,8 +80,9 @@ fn every_command_prints_objects_with_exactly_the_fields_that_are_documented() {
     proxy.up.hold_after(4 << 20);
     let mut interrupted = visit.place.start(visit.command_to(&target("ann", proxy.address), &["put", "big"]));
     wait_until("some of it is kept", || {
-        let folder = fs::read_dir(visit.place.home("ann", ".berth"));
-        let sizes = folder.into_iter().flatten().flatten().map(|entry| entry.metadata().map_or(0, |part| part.len()));
+        let directory = fs::read_dir(visit.place.home("ann", ".berth"));
+        let sizes =
+            directory.into_iter().flatten().flatten().map(|entry| entry.metadata().map_or(0, |part| part.len()));
         sizes.max().unwrap_or(0) > 2 << 20
     });
     interrupted.kill();

@@ -270,7 +270,7 @@ fn locking_or_removing_an_account_ends_its_sessions_within_two_seconds() {
         let mut idle = Peer::login(server.address, name);
         let mut busy = Peer::login(server.address, name);
         let id = busy.request(&put("/a", 1000, PutMode::Create));
-        // A folder that changed just before must not hide the next change.
+        // A directory that changed just before must not hide the next change.
         place.admin(&["user", "set", "ann", "--quota", "none"]);
         place.admin(&["user", change, name]);
         let began = Instant::now();
@@ -558,7 +558,7 @@ fn plaintext_where_others_can_listen_is_warned_of_at_the_start_and_by_check() {
 }
 
 #[test]
-fn a_folder_for_logs_that_cannot_be_written_is_named() {
+fn a_directory_for_logs_that_cannot_be_written_is_named() {
     let place = Place::new();
     fs::create_dir(place.path("logs")).expect("writable");
     fs::set_permissions(place.path("logs"), fs::Permissions::from_mode(0o555)).expect("ours");

@@ -74,7 +74,7 @@ fn times_are_shown_in_the_time_zone_of_the_user_and_told_to_programs_in_utc() {
 }
 
 #[test]
-fn ls_of_several_folders_shows_files_first_and_titles_as_the_local_one() {
+fn ls_of_several_directories_shows_files_first_and_titles_as_the_local_one() {
     let visit = Visit::new(&[]);
     for name in ["one/x", "two/y", "f.txt", "g.txt"] {
         visit.file(name, 1, 0);
@@ -131,7 +131,7 @@ fn cat_gives_programs_one_object_with_the_content() {
 }
 
 #[test]
-fn du_sums_folders_and_says_what_it_could_not_see() {
+fn du_sums_directories_and_says_what_it_could_not_see() {
     let visit = Visit::new(&[]);
     visit.file("a/b/one", 1000, 0);
     visit.file("a/two", 2048, 0);
@@ -199,8 +199,8 @@ fn put_with_an_expanded_pattern_does_not_treat_the_last_name_as_the_destination(
     for name in ["a.dat", "b.dat"] {
         fs::write(visit.place.here(name), name).expect("writable");
     }
-    for folder in ["t1", "t2"] {
-        fs::create_dir(visit.place.here(folder)).expect("writable");
+    for directory in ["t1", "t2"] {
+        fs::create_dir(visit.place.here(directory)).expect("writable");
     }
     for (command, told) in [
         (&["put", "a.dat", "b.dat"][..], "'put a.dat b.dat .' for all of them, 'put a.dat -- b.dat' for that name"),
@@ -437,14 +437,14 @@ fn a_target_of_the_wrong_kind_is_told_without_advice_that_cannot_be_followed() {
         fs::write(visit.place.here(name), "a").expect("writable");
     }
     let in_way = "local here/ is a file, not a directory; choose another place";
-    let no_folder = "remote /file is a file, not a directory; choose another place";
+    let no_directory = "remote /file is a file, not a directory; choose another place";
     for (code, command, told) in [
         (2, &["get", "file", "here/"][..], in_way),
         (2, &["get", "file", "other", "here/"], in_way),
-        (2, &["put", "a", "file/"], no_folder),
-        (2, &["put", "a", "here", "file"], no_folder),
-        (2, &["mv", "other", "file/"], no_folder),
-        (2, &["mv", "other", "folder", "file"], no_folder),
+        (2, &["put", "a", "file/"], no_directory),
+        (2, &["put", "a", "here", "file"], no_directory),
+        (2, &["mv", "other", "file/"], no_directory),
+        (2, &["mv", "other", "folder", "file"], no_directory),
         (1, &["put", "a", "file/x"], "a directory above remote /file/x is a file; choose another path"),
         (1, &["mv", "other", "file/x"], "a directory above remote /file/x is a file"),
         (1, &["stat", "file/x"], "a directory above remote /file/x is a file"),

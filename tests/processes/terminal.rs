@@ -799,7 +799,7 @@ fn a_command_after_ctrl_c_while_reconnecting_is_tried_at_once() {
 
 // ---- What commands show -------------------------------------------------------------------
 
-/// A home with a folder, a program and names that are wide, narrow and hostile.
+/// A home with a directory, a program and names that are wide, narrow and hostile.
 fn with_names(place: &Place) {
     fs::create_dir(place.home("ann", "folder")).expect("writable");
     for name in ["a", "bb.txt", "日本語.txt", "naïve.md", "x\x1b[2Jy", "a name of some length.tar.gz"] {
@@ -998,9 +998,9 @@ fn a_watched_status_fits_the_terminal_and_ends_with_ctrl_c() {
 fn plant_differing(place: &Place, command: &str) -> std::path::PathBuf {
     let (here, there) = (place.here("tree"), place.home("ann", "tree"));
     let (source, target) = if command == "put" { (here, there) } else { (there, here) };
-    let write = |folder: &Path, name: &str, content: &str, seconds: u64| {
-        fs::create_dir_all(folder).expect("writable");
-        let path = folder.join(name);
+    let write = |directory: &Path, name: &str, content: &str, seconds: u64| {
+        fs::create_dir_all(directory).expect("writable");
+        let path = directory.join(name);
         fs::write(&path, content).expect("writable");
         let time = std::time::UNIX_EPOCH + Duration::from_secs(seconds);
         fs::File::options().write(true).open(path).and_then(|file| file.set_modified(time)).expect("ours");
@@ -1042,7 +1042,7 @@ fn the_question_about_a_file_in_the_way_takes_all_none_and_quit_and_shows_both_s
             (80, &["y", CTRL_D], 1, format!("noo{new_files}")),
             (80, &["y", CTRL_C], 130, format!("ooo{new_files}")),
         ] {
-            let folder = plant_differing(&place, command);
+            let directory = plant_differing(&place, command);
             let arguments = ["--plaintext", "--no-progress", &target, command, "-r", "tree", "."];
             let mut terminal = Terminal::open(&place.berth(&arguments), columns);
             for key in keys {
@@ -1056,7 +1056,7 @@ fn the_question_about_a_file_in_the_way_takes_all_none_and_quit_and_shows_both_s
                 }
             }
             let (ended, rest) = terminal.ended();
-            assert_eq!((ended, states(&folder)), (Some(code), after), "{command} {keys:?}: {rest}");
+            assert_eq!((ended, states(&directory)), (Some(code), after), "{command} {keys:?}: {rest}");
             // What follows an answer stands on a line of its own.
             let lines: Vec<&str> = rest.split("\r\n").collect();
             let is_own_line = |text: &str| lines.iter().any(|line| line.starts_with(text));
@@ -1085,7 +1085,7 @@ fn a_single_file_in_the_way_is_asked_about_with_yes_or_no() {
         (120, &["n"], false, "berth: put: /tree/a was not replaced"),
         (80, &[CTRL_D], false, "berth: put: /tree/a was not replaced"),
     ] {
-        let folder = plant_differing(&place, "put");
+        let directory = plant_differing(&place, "put");
         let arguments = ["--plaintext", "--no-progress", &server.target("ann"), "put", "tree/a", "tree"];
         let mut terminal = Terminal::open(&place.berth(&arguments), columns);
         terminal.expect("replace remote /tree/a by local tree/a?\r\n");
@@ -1100,7 +1100,7 @@ fn a_single_file_in_the_way_is_asked_about_with_yes_or_no() {
             }
         }
         let (code, rest) = terminal.ended();
-        assert_eq!((code, states(&folder).starts_with('n')), (Some(i32::from(!replaced)), replaced), "{rest}");
+        assert_eq!((code, states(&directory).starts_with('n')), (Some(i32::from(!replaced)), replaced), "{rest}");
         assert!(rest.trim_end().lines().any(|line| line.ends_with(end)), "{rest}");
     }
 }
@@ -1233,7 +1233,7 @@ fn has_tree(root: &Path) -> bool {
 }
 
 #[test]
-fn a_tree_that_was_interrupted_on_its_way_to_a_new_folder_goes_on_there_with_the_same_command() {
+fn a_tree_that_was_interrupted_on_its_way_to_a_new_directory_goes_on_there_with_the_same_command() {
     for command in ["get", "put"] {
         let (place, _server, proxy, target) = behind_a_proxy();
         let (source, new, way) = match command {
@@ -1252,14 +1252,14 @@ fn a_tree_that_was_interrupted_on_its_way_to_a_new_folder_goes_on_there_with_the
         let again = || place.run(place.berth(&["--plaintext", &target, command, "-r", "tree", "NEW"]));
         again().expect_code(0);
         assert!(has_tree(&new) && !new.join("tree").exists(), "{command}");
-        // Now it is a folder like any other, which the tree goes into.
+        // Now it is a directory like any other, which the tree goes into.
         again().expect_code(0);
         assert!(has_tree(&new.join("tree")), "{command}");
     }
 }
 
 #[test]
-fn an_old_folder_in_the_place_of_an_unfinished_one_is_not_taken_for_it() {
+fn an_old_directory_in_the_place_of_an_unfinished_one_is_not_taken_for_it() {
     let (place, _server, proxy, target) = behind_a_proxy();
     plant_tree(&place.home("ann", "tree"));
     let new = place.here("NEW");

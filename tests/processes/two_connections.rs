@@ -25,9 +25,9 @@ impl ProxiedVisit {
 
     /// Large files of which a part is where they go.
     fn under_way(&self, is_up: bool) -> usize {
-        let folder = if is_up { self.place.home("ann", ".berth") } else { self.place.here("image") };
+        let directory = if is_up { self.place.home("ann", ".berth") } else { self.place.here("image") };
         let is_part = |name: &str| is_up || name.ends_with(".berth-part");
-        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        let entries = fs::read_dir(directory).into_iter().flatten().flatten();
         let parts = entries.filter(|entry| is_part(&entry.file_name().to_string_lossy()));
         parts.filter(|entry| entry.metadata().is_ok_and(|metadata| metadata.len() >= MIB as u64)).count()
     }

@@ -22,14 +22,14 @@ pub fn pattern(seed: u64, count: usize) -> Vec<u8> {
 }
 
 /// What a home holds by berth's rule: the sum of the sizes of its regular files, each inode once,
-/// and the number of its entries; of the staging folder only the parts.
+/// and the number of its entries; of the staging directory only the parts.
 pub fn disk_usage(home: &Path) -> (u64, u64) {
     let (mut bytes, mut files) = (0, 0);
     let mut inodes = std::collections::HashSet::new();
-    let mut folders = vec![home.to_path_buf()];
-    while let Some(folder) = folders.pop() {
-        let is_staging = folder == home.join(".berth");
-        for entry in fs::read_dir(&folder).expect("readable") {
+    let mut directories = vec![home.to_path_buf()];
+    while let Some(directory) = directories.pop() {
+        let is_staging = directory == home.join(".berth");
+        for entry in fs::read_dir(&directory).expect("readable") {
             let path = entry.expect("readable").path();
             let metadata = fs::symlink_metadata(&path).expect("there");
             if is_staging && path.extension() != Some("part".as_ref()) {
@@ -37,7 +37,7 @@ pub fn disk_usage(home: &Path) -> (u64, u64) {
             }
             files += u64::from(path != home.join(".berth"));
             if metadata.is_dir() {
-                folders.push(path);
+                directories.push(path);
             } else if metadata.is_file() && inodes.insert((metadata.dev(), metadata.ino())) {
                 bytes += metadata.len();
             }

@@ -1,4 +1,4 @@
-//! A server in memory for tests: real homes in a temporary folder, the real session core and
+//! A server in memory for tests: real homes in a temporary directory, the real session core and
 //! protocol, and neither sockets nor threads. Time stands still unless a test moves it; the clock
 //! on the wall goes on, because the kernel stamps files by it, and jumps when a test says so.
 
@@ -19,7 +19,7 @@ use berth::base::buffers::{Budget, DATA_BYTES_MAX, INPUT_BYTES, IoBuffers, Piece
 use berth::base::digest::Digest;
 use berth::base::token_bucket::Rate;
 use berth::base::upload_id::UploadId;
-use berth::base::virtual_path::VPath;
+use berth::base::virtual_path::VirtualPath;
 use berth::config::{Config, Rates, SyncPolicy};
 use berth::protocol::native::Native;
 use berth::protocol::{Protocol, Sockets};
@@ -51,7 +51,7 @@ pub const MIB: usize = 1024 * KIB;
 
 /// Everything sessions share, and the clock.
 pub struct Server {
-    folder: TempDir,
+    directory: TempDir,
     pub config: Config,
     pub service: Service,
     pub now: Instant,
@@ -104,13 +104,13 @@ impl Server {
     /// A server whose account has these rights, on a filesystem in memory where there is one:
     /// syncing costs nothing there.
     pub fn with(rights: Rights) -> Self {
-        let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
-        Self::in_folder(folder.expect("temporary folder"), rights)
+        let directory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
+        Self::in_directory(directory.expect("temporary folder"), rights)
     }
 
     /// A server on the disk, for large files.
     pub fn on_disk() -> Self {
-        Self::in_folder(tempfile::tempdir().expect("temporary folder"), Rights::default())
+        Self::in_directory(tempfile::tempdir().expect("temporary folder"), Rights::default())
     }
 
     /// A server whose challenges for unknown users have `rounds`.
@@ -121,13 +121,13 @@ impl Server {
         server
     }
 
-    fn in_folder(folder: TempDir, rights: Rights) -> Self {
-        let mut config = Config::default_for(&folder.path().join("conf/berthd.json")).expect("defaults are valid");
+    fn in_directory(directory: TempDir, rights: Rights) -> Self {
+        let mut config = Config::default_for(&directory.path().join("conf/berthd.json")).expect("defaults are valid");
         config.sync = SyncPolicy::None;
         let clocks = Clocks::default();
         let service = service(&config, &clocks);
         let now = Instant::now();
-        let mut server = Self { folder, config, service, now, clocks, sessions: 0, synced: Vec::new() };
+        let mut server = Self { directory, config, service, now, clocks, sessions: 0, synced: Vec::new() };
         server.add_account(USER, rights);
         server
     }
@@ -191,7 +191,7 @@ impl Server {
 
     /// Where the server keeps everything.
     pub fn root(&self) -> &Path {
-        self.folder.path()
+        self.directory.path()
     }
 
     /// The home of the account every server has.
@@ -201,7 +201,7 @@ impl Server {
 
     /// The home of an account.
     pub fn home_of(&self, user: &str) -> PathBuf {
-        self.folder.path().join("homes").join(user)
+        self.directory.path().join("homes").join(user)
     }
 
     /// A path in the home.
@@ -657,7 +657,7 @@ impl Peer {
         }
     }
 
-    /// The names in a folder.
+    /// The names in a directory.
     pub fn list(&mut self, server: &mut Server, path: &str) -> Result<Vec<String>, ErrorCode> {
         let id = self.request(&Request::List { path: path.into() });
         let mut names = Vec::new();
@@ -747,12 +747,12 @@ pub fn rm(path: &str) -> Request {
     Request::Rm { path: path.into() }
 }
 
-/// A request to remove a folder.
+/// A request to remove a directory.
 pub fn rmdir(path: &str) -> Request {
     Request::Rmdir { path: path.into() }
 }
 
-/// A request to make a folder in one that exists.
+/// A request to make a directory in one that exists.
 pub fn mkdir(path: &str) -> Request {
     Request::Mkdir { path: path.into(), parents: false, permissions: None }
 }
@@ -763,8 +763,8 @@ pub fn mv(from: &str, to: &str) -> Request {
 }
 
 /// A valid path.
-pub fn vpath(path: &str) -> VPath {
-    VPath::parse(path.as_bytes()).expect("path")
+pub fn vpath(path: &str) -> VirtualPath {
+    VirtualPath::parse(path.as_bytes()).expect("path")
 }
 
 /// Writes a file without the server.

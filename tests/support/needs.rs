@@ -133,7 +133,7 @@ fn lacks(needs: &[Need], scratch: &Path, known: &mut BTreeMap<&'static str, bool
 
 fn has_program(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let mut files = std::env::split_paths(&path).filter_map(|folder| fs::metadata(folder.join(program)).ok());
+    let mut files = std::env::split_paths(&path).filter_map(|directory| fs::metadata(directory.join(program)).ok());
     files.any(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
 }
 

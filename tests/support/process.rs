@@ -32,21 +32,21 @@ pub(crate) struct Ended {
 }
 
 impl Program {
-    /// Starts `command` with its output in files in `folder`. What it reads is up to the
+    /// Starts `command` with its output in files in `directory`. What it reads is up to the
     /// command, which inherits nothing by default.
-    pub(crate) fn start(command: Command, folder: &Path) -> Self {
-        Self::spawn(command, folder, |stdout| File::create(stdout).expect("writable").into())
+    pub(crate) fn start(command: Command, directory: &Path) -> Self {
+        Self::spawn(command, directory, |stdout| File::create(stdout).expect("writable").into())
     }
 
     /// The same, but nobody reads what it prints: a pipe whose other end is closed.
-    pub(crate) fn start_unread(command: Command, folder: &Path) -> Self {
-        Self::spawn(command, folder, |_| io::pipe().expect("descriptors are left").1.into())
+    pub(crate) fn start_unread(command: Command, directory: &Path) -> Self {
+        Self::spawn(command, directory, |_| io::pipe().expect("descriptors are left").1.into())
     }
 
-    fn spawn(mut command: Command, folder: &Path, open: impl FnOnce(&Path) -> Stdio) -> Self {
+    fn spawn(mut command: Command, directory: &Path, open: impl FnOnce(&Path) -> Stdio) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let (stdout, stderr) = (folder.join(format!("{number}.out")), folder.join(format!("{number}.err")));
+        let (stdout, stderr) = (directory.join(format!("{number}.out")), directory.join(format!("{number}.err")));
         let remarks = File::create(&stderr).expect("writable");
         command.stdout(open(&stdout)).stderr(remarks);
         let mut child = None;
@@ -124,11 +124,11 @@ impl Program {
         fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("it runs").count()
     }
 
-    /// How many regular files below a folder it has open, with a name or without one.
-    pub(crate) fn open_files_below(&self, folder: &Path) -> usize {
+    /// How many regular files below a directory it has open, with a name or without one.
+    pub(crate) fn open_files_below(&self, directory: &Path) -> usize {
         let descriptors = fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("it runs").flatten();
         let files = descriptors.map(|entry| entry.path()).filter(|path| path.is_file());
-        let targets = files.filter_map(|path| fs::read_link(path).ok()).filter(|target| target.starts_with(folder));
+        let targets = files.filter_map(|path| fs::read_link(path).ok()).filter(|target| target.starts_with(directory));
         targets.collect::<BTreeSet<_>>().len()
     }
 
@@ -152,28 +152,28 @@ impl Program {
 }
 
 /// Makes `command` run without the rights of root, with which nothing is ever unreadable.
-/// Everything in `folder` is given to the same nobody. Where the tests do not run as root,
+/// Everything in `directory` is given to the same nobody. Where the tests do not run as root,
 /// nothing needs to be done.
-pub(crate) fn without_rights(command: &mut Command, folder: &Path) {
+pub(crate) fn without_rights(command: &mut Command, directory: &Path) {
     if !rustix::process::geteuid().is_root() {
         return;
     }
-    fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).expect("ours");
-    let mut paths = vec![folder.to_path_buf()];
+    fs::set_permissions(directory, fs::Permissions::from_mode(0o755)).expect("ours");
+    let mut paths = vec![directory.to_path_buf()];
     while let Some(path) = paths.pop() {
         lchown(&path, Some(NOBODY), Some(NOBODY)).expect("root may");
         if path.is_dir() && !path.is_symlink() {
             paths.extend(fs::read_dir(&path).expect("readable").map(|entry| entry.expect("readable").path()));
         }
     }
-    // The program's own folder may be closed to nobody.
-    let program = folder.join(Path::new(command.get_program()).file_name().expect("a program"));
+    // The program's own directory may be closed to nobody.
+    let program = directory.join(Path::new(command.get_program()).file_name().expect("a program"));
     fs::copy(command.get_program(), &program).expect("disk space");
     let mut again = Command::new(program);
     again.args(command.get_args()).env_clear().uid(NOBODY).gid(NOBODY);
     again.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    if let Some(folder) = command.get_current_dir() {
-        again.current_dir(folder);
+    if let Some(directory) = command.get_current_dir() {
+        again.current_dir(directory);
     }
     *command = again;
 }

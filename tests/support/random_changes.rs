@@ -17,7 +17,7 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
 
-/// What is in a home, by path: a file's content, or nothing for a folder.
+/// What is in a home, by path: a file's content, or nothing for a directory.
 pub(crate) type Tree = BTreeMap<String, Option<Arc<Vec<u8>>>>;
 
 /// An upload that is large enough to be kept.
@@ -29,32 +29,33 @@ struct Large {
 
 /// Changes that one connection asks for, one behind the other, without waiting.
 pub(crate) struct History {
-    /// What its folder holds after so many of them.
+    /// What its directory holds after so many of them.
     trees: Vec<Tree>,
     requests: Vec<u8>,
     large: Vec<Large>,
 }
 
 impl History {
-    /// `count` random changes within `folder`, which holds `tree` before them. Each of them
+    /// `count` random changes within `directory`, which holds `tree` before them. Each of them
     /// succeeds.
-    pub(crate) fn random(random: &mut Random, peer: &mut Peer, folder: &str, tree: Tree, count: usize) -> Self {
+    pub(crate) fn random(random: &mut Random, peer: &mut Peer, directory: &str, tree: Tree, count: usize) -> Self {
         let mut history = Self { trees: vec![tree], requests: Vec::new(), large: Vec::new() };
         while history.trees.len() <= count {
-            let path = format!("{folder}/{}{}", random.pick(&["", "", "d0/", "d1/"]), random.pick(&["a", "b", "c"]));
-            let below = format!("{folder}/{}", random.pick(&["d0", "d1"]));
+            let path = format!("{directory}/{}{}", random.pick(&["", "", "d0/", "d1/"]), random.pick(&["a", "b", "c"]));
+            let below = format!("{directory}/{}", random.pick(&["d0", "d1"]));
             match random.below(20) {
                 0..=8 => history.put(peer, random, path),
                 9 | 10 => history.put_large(peer, random, path),
                 11 | 12 => {
-                    let to = format!("{folder}/{}{}", random.pick(&["", "d0/", "d1/"]), random.pick(&["a", "b", "c"]));
+                    let to =
+                        format!("{directory}/{}{}", random.pick(&["", "d0/", "d1/"]), random.pick(&["a", "b", "c"]));
                     history.rename(peer, path, to);
                 }
                 13 | 14 => history.remove(peer, path),
-                15 | 16 => history.make_folder(peer, below),
-                17 => history.remove_folder(peer, below),
+                15 | 16 => history.make_directory(peer, below),
+                17 => history.remove_directory(peer, below),
                 _ => {
-                    let to = format!("{folder}/{}", random.pick(&["d0", "d1"]));
+                    let to = format!("{directory}/{}", random.pick(&["d0", "d1"]));
                     history.rename(peer, below, to);
                 }
             }
@@ -123,14 +124,14 @@ impl History {
         }
     }
 
-    fn make_folder(&mut self, peer: &mut Peer, path: String) {
+    fn make_directory(&mut self, peer: &mut Peer, path: String) {
         if !self.last().contains_key(&path) {
             self.ask(peer, &Request::Mkdir { path: name(&path), parents: false, permissions: None });
             self.change(|tree| drop(tree.insert(path, None)));
         }
     }
 
-    fn remove_folder(&mut self, peer: &mut Peer, path: String) {
+    fn remove_directory(&mut self, peer: &mut Peer, path: String) {
         let is_empty = !self.last().keys().any(|other| other.starts_with(&format!("{path}/")));
         if is_empty && matches!(self.last().get(&path), Some(None)) {
             self.ask(peer, &Request::Rmdir { path: name(&path) });
@@ -152,12 +153,12 @@ impl History {
         self.trees.last().expect("there is always the first")
     }
 
-    /// Whether a file can be put there: its folder is there, and it is none itself.
+    /// Whether a file can be put there: its directory is there, and it is none itself.
     fn holds_place_for(&self, path: &str) -> bool {
         let (above, _) = path.rsplit_once('/').expect("absolute");
         let is_top = above.matches('/').count() == 1;
-        let has_folder = is_top || matches!(self.last().get(above), Some(None));
-        has_folder && !matches!(self.last().get(path), Some(None))
+        let has_directory = is_top || matches!(self.last().get(above), Some(None));
+        has_directory && !matches!(self.last().get(path), Some(None))
     }
 
     // ---- The server's part ----------------------------------------------------------------
@@ -184,11 +185,11 @@ impl History {
         })
     }
 
-    /// What is in `folder` of `home` now, which must be what it held after the first so many of
+    /// What is in `directory` of `home` now, which must be what it held after the first so many of
     /// the changes: at least those that were acknowledged, and no change by half.
     #[track_caller]
-    pub(crate) fn find(&self, home: &Path, folder: &str, acknowledged: usize) -> Tree {
-        let found = read_tree(home, folder);
+    pub(crate) fn find(&self, home: &Path, directory: &str, acknowledged: usize) -> Tree {
+        let found = read_tree(home, directory);
         if self.trees[acknowledged..].contains(&found) {
             return found;
         }
@@ -217,12 +218,12 @@ impl History {
     }
 }
 
-/// What is in `folder` of `home`.
-pub(crate) fn read_tree(home: &Path, folder: &str) -> Tree {
+/// What is in `directory` of `home`.
+pub(crate) fn read_tree(home: &Path, directory: &str) -> Tree {
     let mut tree = Tree::new();
-    for entry in fs::read_dir(home.join(&folder[1..])).expect("readable") {
+    for entry in fs::read_dir(home.join(&directory[1..])).expect("readable") {
         let entry = entry.expect("readable");
-        let path = format!("{folder}/{}", entry.file_name().to_string_lossy());
+        let path = format!("{directory}/{}", entry.file_name().to_string_lossy());
         if entry.file_type().expect("known").is_dir() {
             tree.extend(read_tree(home, &path));
             tree.insert(path, None);

@@ -48,7 +48,7 @@ impl Visit {
         ended.stdout
     }
 
-    /// A path in the folder where the client runs.
+    /// A path in the directory where the client runs.
     pub(crate) fn here(&self, path: impl AsRef<Path>) -> PathBuf {
         self.place.here(path)
     }
@@ -58,7 +58,7 @@ impl Visit {
         self.place.home("ann", path)
     }
 
-    /// Writes a file in the folder where the client runs. Returns its path.
+    /// Writes a file in the directory where the client runs. Returns its path.
     pub(crate) fn write_here(&self, path: impl AsRef<Path>, content: &[u8]) -> PathBuf {
         let path = self.here(path);
         fs::write(&path, content).expect("writable");
@@ -108,7 +108,7 @@ impl ProxiedVisit {
         self.place.start(self.place.berth_over_tls(&[&["--accept-new", &self.target()], arguments].concat()))
     }
 
-    /// A path in the folder where the client runs.
+    /// A path in the directory where the client runs.
     pub(crate) fn here(&self, path: &str) -> PathBuf {
         self.place.here(path)
     }

@@ -1,14 +1,14 @@
 
 # Prints the entries of a directory of the server, one a line, where a login works without a question.
 _berth_remote() {
-    local host=$1 word=$2 folder=
+    local host=$1 word=$2 directory=
     if [ -z "${BERTH_PASSWORD-}" ] &&
         ! berth host list --json 2>/dev/null | grep -F "\"name\":\"$host\"" | grep -q '"password_command":"'; then
         return
     fi
-    case $word in */*) folder=${word%/*}/ ;; esac
-    timeout 3 berth --quiet --retries 0 "$host" ls -1 ${folder:+"$folder"} </dev/null 2>/dev/null |
-        while IFS= read -r name; do printf '%s\n' "$folder$name"; done
+    case $word in */*) directory=${word%/*}/ ;; esac
+    timeout 3 berth --quiet --retries 0 "$host" ls -1 ${directory:+"$directory"} </dev/null 2>/dev/null |
+        while IFS= read -r name; do printf '%s\n' "$directory$name"; done
 }
 
 # The words of the line; readline splits them at : and @ too.
@@ -52,7 +52,7 @@ _berth_operand() {
         commands:*) _berth_offer $'@NAMES@' ;;
         remote:* | remote-local:0) _berth_remote_files ;;
         local:* | local-remote:0) _berth_files -f ;;
-        local-folders:*) _berth_files -d ;;
+        local-directories:*) _berth_files -d ;;
         remote-local:*)
             _berth_files -f
             if [ ${#COMPREPLY[@]} -eq 0 ]; then _berth_remote_files; fi

@@ -6,8 +6,8 @@ function __berth_remote
     if test -z "$BERTH_PASSWORD"
         berth host list --json 2>/dev/null | string match -q "*\"name\":\"$host\",*\"password_command\":\"*"; or return
     end
-    set -l folder (string match -r '^.*/' -- $word)
-    timeout 3 berth --quiet --retries 0 $host ls -1 $folder </dev/null 2>/dev/null | string replace -r '^' "$folder"
+    set -l directory (string match -r '^.*/' -- $word)
+    timeout 3 berth --quiet --retries 0 $host ls -1 $directory </dev/null 2>/dev/null | string replace -r '^' "$directory"
 end
 
 # Prints what can follow: named hosts, a command, its options and arguments.
@@ -71,7 +71,7 @@ function __berth_words
             __berth_remote $host $word
         case 'local:*' 'local-remote:0'
             __fish_complete_path $word
-        case 'local-folders:*'
+        case 'local-directories:*'
             __fish_complete_directories $word
         case 'remote-local:*'
             __fish_complete_path $word

@@ -1,14 +1,14 @@
 
 # Prints the entries of a directory of the server, one a line, where a login works without a question.
 _berth_remote() {
-    local host=$1 word=$2 folder= name
+    local host=$1 word=$2 directory= name
     if [[ -z ${BERTH_PASSWORD-} ]] &&
         ! berth host list --json 2>/dev/null | grep -F "\"name\":\"$host\"" | grep -q '"password_command":"'; then
         return
     fi
-    if [[ $word == */* ]]; then folder=${word%/*}/; fi
-    timeout 3 berth --quiet --retries 0 "$host" ls -1 ${folder:+"$folder"} </dev/null 2>/dev/null |
-        while IFS= read -r name; do print -r -- "$folder$name"; done
+    if [[ $word == */* ]]; then directory=${word%/*}/; fi
+    timeout 3 berth --quiet --retries 0 "$host" ls -1 ${directory:+"$directory"} </dev/null 2>/dev/null |
+        while IFS= read -r name; do print -r -- "$directory$name"; done
 }
 
 _berth_remote_files() {
@@ -72,7 +72,7 @@ _berth() {
         commands:*) compadd -- @NAMES@ ;;
         remote:* | remote-local:0) _berth_remote_files ;;
         local:* | local-remote:0) _files ;;
-        local-folders:*) _files -/ ;;
+        local-directories:*) _files -/ ;;
         remote-local:*) _files || _berth_remote_files ;;
         local-remote:*) _berth_remote_files || _files ;;
     esac

@@ -3,7 +3,7 @@
 
 /// The attribute with the list of a file.
 pub const ACCESS: &str = "system.posix_acl_access";
-/// The attribute with the default list, which a folder gives to each entry that is created in it.
+/// The attribute with the default list, which a directory gives to each entry that is created in it.
 pub const DEFAULT: &str = "system.posix_acl_default";
 
 const VERSION: u32 = 2;
@@ -23,7 +23,7 @@ struct AclEntry {
 
 /// Whether a new file has the owner and the group of the one that it replaces.
 #[derive(Clone, Copy)]
-pub struct Keeps {
+pub struct Preserved {
     /// The owner.
     pub owner: bool,
     /// The group.
@@ -74,7 +74,7 @@ impl Acl {
 
     /// Restricts the list of a file that could not keep its owner or group, so that no user gains a
     /// permission.
-    pub fn restrict(&mut self, keeps: Keeps) {
+    pub fn restrict(&mut self, keeps: Preserved) {
         if !keeps.group {
             let mask = self.permissions(MASK).unwrap_or(7);
             let both = self.permissions(GROUP).unwrap_or(0) & mask & self.permissions(OTHER).unwrap_or(0);
@@ -139,7 +139,7 @@ mod tests {
     fn without_its_group_or_its_list_a_file_is_open_to_nobody_more() {
         let mut list = acl(&[(OWNER, 6), (USER, 6), (GROUP, 4), (MASK, 6), (OTHER, 0)]);
         assert_eq!(list.mode_without(), 0o600);
-        list.restrict(Keeps { owner: true, group: false });
+        list.restrict(Preserved { owner: true, group: false });
         assert_eq!((list.permissions(GROUP), list.permissions(OTHER)), (Some(0), Some(0)));
         assert_eq!(list.permissions(USER), Some(6));
         // A user without access must not get it as one of the others.

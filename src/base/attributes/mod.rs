@@ -1,5 +1,5 @@
 //! Attributes of a file: owner, group, permission bits, access control list, extended attributes. A
-//! file that replaces another takes them over. A new one gets what its folder gives, and of the permission
+//! file that replaces another takes them over. A new one gets what its directory gives, and of the permission
 //! bits of its source what the mask allows. Attributes that a file system refuses are left out, but
 //! a replacement is never open to a user who could not read the old file.
 
@@ -7,34 +7,34 @@ pub mod acl;
 mod extended;
 
 use crate::base::refusals::{self, Operation};
-use acl::{Acl, Keeps};
+use acl::{Acl, Preserved};
 use extended::Attributes;
 use rustix::fs::{Gid, Mode, Stat, Timespec, Timestamps, Uid};
 use rustix::io::Errno;
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
-/// Permission bits of a new file. The umask or the folder's default list takes some away.
+/// Permission bits of a new file. The umask or the directory's default list takes some away.
 pub const NEW_FILE: u32 = 0o666;
 /// Permission bits of a new directory, before the umask or the default list takes some of them away.
-pub const NEW_FOLDER: u32 = 0o777;
-/// The mask of the server: bits that it gives to nothing new, unless a folder's default list does.
+pub const NEW_DIRECTORY: u32 = 0o777;
+/// The mask of the server: bits that it gives to nothing new, unless a directory's default list does.
 pub const UMASK: u32 = 0o022;
 /// Bits that a replaced file keeps, and that a source can give. The kernel clears the others when an ordinary
 /// user writes to a file.
 pub const PERMISSIONS: u32 = 0o777;
 /// Without this bit the owner of a file could not read it again.
 pub const FILE_BITS_MIN: u32 = 0o400;
-/// Without these bits the owner of a folder could neither list nor fill it.
-pub const FOLDER_BITS_MIN: u32 = 0o700;
+/// Without these bits the owner of a directory could neither list nor fill it.
+pub const DIRECTORY_BITS_MIN: u32 = 0o700;
 
 /// Permission bits that an upload is to have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct WantedMode {
+pub struct RequestedMode {
     /// Those of the source.
     pub bits: u32,
     /// A file that is replaced does not keep its own.
-    pub also_of_replaced: bool,
+    pub applies_to_replaced_file: bool,
 }
 
 /// A new file, and what is called for each operation that its file system refuses, with the device.
@@ -51,7 +51,7 @@ pub fn mode_for_replacement(old: &Stat) -> u32 {
     (old.st_mode & PERMISSIONS) | 0o600
 }
 
-/// What a new entry in a folder with this default list gets of `bits`. Without a list `mask` decides.
+/// What a new entry in a directory with this default list gets of `bits`. Without a list `mask` decides.
 pub fn mode_of_new(bits: u32, mask: u32, default: Option<Acl>) -> u32 {
     match default {
         Some(mut list) => {
@@ -63,14 +63,14 @@ pub fn mode_of_new(bits: u32, mask: u32, default: Option<Acl>) -> u32 {
 }
 
 /// The permission bits to give an entry that has `now` and is to have `bits`: those that a new entry in its
-/// folder would get, and of others only what it has already. The group's bits limit the access control
+/// directory would get, and of others only what it has already. The group's bits limit the access control
 /// list of an entry that has one, so they are only taken away.
 pub fn mode_for_change(bits: u32, now: u32, of_new: u32, has_list: bool) -> u32 {
     let mode = bits & PERMISSIONS & (of_new | now);
     if has_list { mode & (now | !0o070) } else { mode }
 }
 
-/// The default list of the folder at `path`.
+/// The default list of the directory at `path`.
 pub fn default_list(path: &[u8]) -> Result<Option<Acl>, Errno> {
     Ok(extended::value_of(path, acl::DEFAULT)?.and_then(|bytes| Acl::parse(&bytes)))
 }
@@ -82,17 +82,17 @@ pub fn has_access_list(entry: impl AsFd) -> bool {
 
 impl NewFile<'_> {
     /// Copies all attributes from `old`, the file at `path`, without opening it.
-    pub fn take_over(&self, path: Vec<u8>, old: &Stat) -> Result<(), Errno> {
+    pub fn copy_attributes_of(&self, path: Vec<u8>, old: &Stat) -> Result<(), Errno> {
         let new = rustix::fs::fstat(self.file)?;
-        let keeps = self.take_owner(&new, old)?;
+        let keeps = self.apply_owner(&new, old)?;
         let old_attributes = Attributes::of_entry(path)?;
         let mut acl = old_attributes.get(acl::ACCESS)?.and_then(|bytes| Acl::parse(&bytes));
         if let Some(acl) = &mut acl {
             acl.restrict(keeps);
         }
-        if !self.take_acl(acl.as_ref())? {
+        if !self.apply_acl(acl.as_ref())? {
             let mode = acl.as_ref().map_or_else(|| restricted(old.st_mode & PERMISSIONS, keeps), Acl::mode_without);
-            self.take_mode(mode)?;
+            self.apply_mode(mode)?;
         }
         for name in old_attributes.names() {
             if let Some(value) = old_attributes.get(name)? {
@@ -102,23 +102,23 @@ impl NewFile<'_> {
         Ok(())
     }
 
-    /// Gives the new file the group and the access control list of a file created in `folder` with `bits`.
-    pub fn inherit(&self, folder: BorrowedFd<'_>, bits: u32) -> Result<(), Errno> {
-        let (above, new) = (rustix::fs::fstat(folder)?, rustix::fs::fstat(self.file)?);
+    /// Gives the new file the group and the access control list of a file created in `directory` with `bits`.
+    pub fn inherit(&self, directory: BorrowedFd<'_>, bits: u32) -> Result<(), Errno> {
+        let (above, new) = (rustix::fs::fstat(directory)?, rustix::fs::fstat(self.file)?);
         if Mode::from_raw_mode(above.st_mode).contains(Mode::SGID) && above.st_gid != new.st_gid {
             let owner = rustix::fs::fchown(self.file, None, Some(Gid::from_raw(above.st_gid)));
             self.tolerate(Operation::SetOwner, new.st_dev, owner)?;
         }
-        self.take_default(default_list(&path_of(folder, b"."))?, bits)
+        self.apply_default_acl(default_list(&path_of(directory, b"."))?, bits)
     }
 
-    /// Gives the new file what a folder with this default list gives to a file created with `bits`, except
+    /// Gives the new file what a directory with this default list gives to a file created with `bits`, except
     /// that without a list the permission bits stay as they are.
-    pub fn take_default(&self, default: Option<Acl>, bits: u32) -> Result<(), Errno> {
-        let Some(mut acl) = default else { return self.take_acl(None).map(drop) };
+    pub fn apply_default_acl(&self, default: Option<Acl>, bits: u32) -> Result<(), Errno> {
+        let Some(mut acl) = default else { return self.apply_acl(None).map(drop) };
         acl.mask(bits);
-        if !self.take_acl(Some(&acl))? {
-            self.take_mode(acl.mode_without())?;
+        if !self.apply_acl(Some(&acl))? {
+            self.apply_mode(acl.mode_without())?;
         }
         Ok(())
     }
@@ -132,16 +132,16 @@ impl NewFile<'_> {
     }
 
     /// Gives the file the owner and group of `old` as far as the program's user may do that.
-    fn take_owner(&self, new: &Stat, old: &Stat) -> Result<Keeps, Errno> {
+    fn apply_owner(&self, new: &Stat, old: &Stat) -> Result<Preserved, Errno> {
         let owner = (new.st_uid != old.st_uid).then(|| Uid::from_raw(old.st_uid));
         let group = (new.st_gid != old.st_gid).then(|| Gid::from_raw(old.st_gid));
         if owner.is_none() && group.is_none() {
-            return Ok(Keeps { owner: true, group: true });
+            return Ok(Preserved { owner: true, group: true });
         }
-        let mut keeps = Keeps { owner: owner.is_none(), group: group.is_none() };
+        let mut keeps = Preserved { owner: owner.is_none(), group: group.is_none() };
         let mut result = rustix::fs::fchown(self.file, owner, group);
         if result.is_ok() {
-            return Ok(Keeps { owner: true, group: true });
+            return Ok(Preserved { owner: true, group: true });
         }
         // An ordinary user may give a file to a group that it is in, but to nobody else.
         if owner.is_some() && group.is_some() {
@@ -157,7 +157,7 @@ impl NewFile<'_> {
 
     /// Gives the file this list, or removes the one it has. Returns whether a list was set, which also
     /// sets the permission bits.
-    fn take_acl(&self, acl: Option<&Acl>) -> Result<bool, Errno> {
+    fn apply_acl(&self, acl: Option<&Acl>) -> Result<bool, Errno> {
         let result = match acl {
             Some(acl) => extended::set(self.file, acl::ACCESS, &acl.to_bytes()),
             None => return extended::remove(self.file, acl::ACCESS).map(|()| false),
@@ -167,7 +167,7 @@ impl NewFile<'_> {
         Ok(is_set)
     }
 
-    fn take_mode(&self, mode: u32) -> Result<(), Errno> {
+    fn apply_mode(&self, mode: u32) -> Result<(), Errno> {
         let new = rustix::fs::fstat(self.file)?;
         if new.st_mode & 0o7777 == mode {
             return Ok(());
@@ -193,7 +193,7 @@ impl NewFile<'_> {
 
 /// Permission bits for a file that could not keep its owner or group. Members of the old group now count
 /// as others, and members of the new group counted as others before. Neither gains a permission.
-fn restricted(mode: u32, keeps: Keeps) -> u32 {
+fn restricted(mode: u32, keeps: Preserved) -> u32 {
     let (mut owner, mut group, mut other) = (mode >> 6 & 7, mode >> 3 & 7, mode & 7);
     if !keeps.group {
         (group, other) = (group & other, group & other);
@@ -205,7 +205,7 @@ fn restricted(mode: u32, keeps: Keeps) -> u32 {
     owner << 6 | group << 3 | other
 }
 
-/// Gives an open file or folder its modification time, nanoseconds since the epoch. Some file systems
+/// Gives an open file or directory its modification time, nanoseconds since the epoch. Some file systems
 /// (libfuse 2) ignore a call that sets one of the two times alone.
 pub fn set_mtime(entry: impl AsFd, mtime_ns: i64) -> Result<(), Errno> {
     let time =
@@ -214,9 +214,9 @@ pub fn set_mtime(entry: impl AsFd, mtime_ns: i64) -> Result<(), Errno> {
     rustix::fs::futimens(entry, &Timestamps { last_access: now, last_modification: time })
 }
 
-/// The path of an entry in an open folder, for system calls that take no descriptor.
-pub fn path_of(folder: BorrowedFd<'_>, name: &[u8]) -> Vec<u8> {
-    [format!("/proc/self/fd/{}/", folder.as_raw_fd()).as_bytes(), name].concat()
+/// The path of an entry in an open directory, for system calls that take no descriptor.
+pub fn path_of(directory: BorrowedFd<'_>, name: &[u8]) -> Vec<u8> {
+    [format!("/proc/self/fd/{}/", directory.as_raw_fd()).as_bytes(), name].concat()
 }
 
 #[cfg(test)]
@@ -226,11 +226,11 @@ mod tests {
     #[test]
     fn neither_the_lost_group_nor_the_new_one_gains_a_permission() {
         for (mode, expected) in [(0o640, 0o600), (0o644, 0o644), (0o664, 0o644), (0o604, 0o600), (0o666, 0o666)] {
-            let restricted = restricted(mode, Keeps { owner: true, group: false });
+            let restricted = restricted(mode, Preserved { owner: true, group: false });
             assert_eq!(restricted, expected, "{mode:o} became {restricted:o}");
         }
-        assert_eq!(restricted(0o460, Keeps { owner: false, group: true }), 0o660);
-        assert_eq!(restricted(0o640, Keeps { owner: true, group: true }), 0o640);
+        assert_eq!(restricted(0o460, Preserved { owner: false, group: true }), 0o660);
+        assert_eq!(restricted(0o640, Preserved { owner: true, group: true }), 0o640);
     }
 
     #[test]

@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn another_account_of_a_named_host_has_its_own_password_and_folders() {
+    fn another_account_of_a_named_host_has_its_own_password_and_directories() {
         let fingerprint = format!("SHA256:{}A", "a".repeat(42)).parse().expect("a fingerprint");
         let host = Host { fingerprint: Some(fingerprint), ..kept() };
         let own = Destination::from_host(host.clone(), None).expect("valid");

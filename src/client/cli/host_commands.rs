@@ -59,7 +59,7 @@ fn described(new: &AddHostArgs) -> Result<Host, Failure> {
     let local_directory = new
         .local_directory
         .as_ref()
-        .map(|folder| std::path::absolute(folder).map_err(|error| Failure::local(folder, &error)));
+        .map(|directory| std::path::absolute(directory).map_err(|error| Failure::local(directory, &error)));
     Ok(Host {
         address: address_of(&target),
         user: target.user,

@@ -13,11 +13,11 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::atomic_file::{self, SECRET_FOLDER};
+use crate::base::atomic_file::{self, SECRET_DIRECTORY};
 use crate::base::json::Object;
 use crate::base::text::Escaped;
 use crate::client::cli::args::{HOST, LoginTarget};
-use crate::client::connection::state::{folder_of_user, lock_folder, replace};
+use crate::client::connection::state::{directory_of_user, lock_directory, replace};
 use crate::client::error::{Failure, plain};
 use crate::client::files::local::shown;
 use crate::client::shell::advice;
@@ -79,7 +79,7 @@ impl Host {
         if self.plaintext && self.fingerprint.is_some() {
             return Some(("fingerprint", "cannot be checked without encryption; leave out this or `plaintext`".into()));
         }
-        let is_relative = |folder: &Path| !folder.is_absolute() && !folder.starts_with("~");
+        let is_relative = |directory: &Path| !directory.is_absolute() && !directory.starts_with("~");
         if self.local_directory.as_deref().is_some_and(is_relative) {
             return Some(("local_directory", "begins with neither / nor ~/".into()));
         }
@@ -139,13 +139,13 @@ impl Hosts {
         let failure = |error: io::Error| Failure::local(file, &error);
         // The file may be a symlink into a directory of configuration files, which must stay.
         let real = fs::canonicalize(file).unwrap_or_else(|_| file.to_path_buf());
-        let folder = real.parent().unwrap_or(Path::new("/"));
-        let made = fs::DirBuilder::new().recursive(true).mode(SECRET_FOLDER).create(folder);
+        let directory = real.parent().unwrap_or(Path::new("/"));
+        let made = fs::DirBuilder::new().recursive(true).mode(SECRET_DIRECTORY).create(directory);
         made.map_err(|error| {
-            let text = format!("the directory {} cannot be created: {}", shown(folder), plain(&error));
+            let text = format!("the directory {} cannot be created: {}", shown(directory), plain(&error));
             Failure::Local(text + "; set HOME or XDG_CONFIG_HOME to one that you can write to")
         })?;
-        let _lock = lock_folder(folder).map_err(failure)?;
+        let _lock = lock_directory(directory).map_err(failure)?;
         let mut hosts = Self::read(file)?;
         change(&mut hosts)?;
         let text = serde_json::to_string_pretty(&serde_json::json!({"hosts": hosts.0}));
@@ -169,7 +169,7 @@ impl Hosts {
 
 /// Returns the path of the hosts file; `None` if the user has no configuration directory.
 pub fn file() -> Option<PathBuf> {
-    folder_of_user("XDG_CONFIG_HOME", ".config").map(|path| path.join("berth/berth.json"))
+    directory_of_user("XDG_CONFIG_HOME", ".config").map(|path| path.join("berth/berth.json"))
 }
 
 /// Checks that a name cannot be mistaken for an option, a path, a user or a port.
@@ -252,8 +252,8 @@ mod tests {
 
     #[test]
     fn what_is_kept_is_found_again_and_others_stay() {
-        let folder = tempfile::tempdir().expect("temporary folder");
-        let file = folder.path().join("new/berth.json");
+        let directory = tempfile::tempdir().expect("temporary folder");
+        let file = directory.path().join("new/berth.json");
         assert!(Hosts::read(&file).expect("no file is no error").0.is_empty());
         for name in ["nas", "b"] {
             Hosts::update(&file, |hosts| hosts.add(name, kept(), false)).expect("writable");
@@ -268,9 +268,9 @@ mod tests {
 
     #[test]
     fn a_link_to_the_file_stays_one() {
-        let folder = tempfile::tempdir().expect("temporary folder");
-        let (link, real) = (folder.path().join("berth.json"), folder.path().join("dotfiles/berth.json"));
-        fs::create_dir(folder.path().join("dotfiles")).expect("writable");
+        let directory = tempfile::tempdir().expect("temporary folder");
+        let (link, real) = (directory.path().join("berth.json"), directory.path().join("dotfiles/berth.json"));
+        fs::create_dir(directory.path().join("dotfiles")).expect("writable");
         fs::write(&real, "{}").expect("writable");
         std::os::unix::fs::symlink(&real, &link).expect("writable");
         Hosts::update(&link, |hosts| hosts.add("nas", host("x"), false)).expect("writable");
@@ -279,8 +279,8 @@ mod tests {
 
     #[test]
     fn errors_name_file_and_key() {
-        let folder = tempfile::tempdir().expect("temporary folder");
-        let file = folder.path().join("berth.json");
+        let directory = tempfile::tempdir().expect("temporary folder");
+        let file = directory.path().join("berth.json");
         for (text, key, problem) in [
             ("{", "", "EOF"),
             ("", "", "is empty, as after a power loss"),
@@ -310,8 +310,8 @@ mod tests {
 
     #[test]
     fn a_file_that_others_can_write_to_is_refused() {
-        let folder = tempfile::tempdir().expect("temporary folder");
-        let file = folder.path().join("berth.json");
+        let directory = tempfile::tempdir().expect("temporary folder");
+        let file = directory.path().join("berth.json");
         fs::write(&file, "{}").expect("writable");
         for (mode, is_good) in [(0o600, true), (0o644, true), (0o664, false), (0o646, false)] {
             fs::set_permissions(&file, fs::Permissions::from_mode(mode)).expect("ours");

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::{paths, refusal};
 use crate::base::text::{Escaped, Size, is_unprintable};
-use crate::base::virtual_path::VPath;
+use crate::base::virtual_path::VirtualPath;
 use crate::client::connection::link::Link;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
@@ -34,7 +34,7 @@ pub fn cat(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     summary.finish()
 }
 
-fn show(session: &mut Session, path: &VPath) -> Result<(), Failure> {
+fn show(session: &mut Session, path: &VirtualPath) -> Result<(), Failure> {
     let mut shown = Shown::default();
     let mut progress = Progress::of_file(Style::Silent, "", None);
     fetch(session, path, &mut progress, |output, link, bytes| shown.write(output, link, bytes))?;
@@ -102,7 +102,7 @@ fn visible(bytes: &[u8]) -> String {
 }
 
 /// Shows the content as one JSON object. Content that is too long for one object is refused.
-fn show_object(session: &mut Session, path: &VPath) -> Result<(), Failure> {
+fn show_object(session: &mut Session, path: &VirtualPath) -> Result<(), Failure> {
     let mut content = Vec::new();
     let mut progress = Progress::of_file(Style::Silent, "", None);
     let streamed = fetch(session, path, &mut progress, |_, _, bytes| {

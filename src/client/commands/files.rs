@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{paths, refusal};
-use crate::base::virtual_path::VPath;
+use crate::base::virtual_path::VirtualPath;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 use crate::client::files::remote::TreeEntry;
@@ -32,7 +32,7 @@ pub fn rm(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     summary.finish()
 }
 
-fn remove(session: &mut Session, path: &VPath, with_content: bool) -> Result<(), Failure> {
+fn remove(session: &mut Session, path: &VirtualPath, with_content: bool) -> Result<(), Failure> {
     if path.is_root() {
         return Err(Failure::Usage(
             "the home directory itself cannot be removed; 'rm -r *' removes its contents".into(),
@@ -50,7 +50,7 @@ fn remove(session: &mut Session, path: &VPath, with_content: bool) -> Result<(),
 }
 
 /// Removes the content of a directory, then the directories from the innermost outwards.
-fn remove_tree(session: &mut Session, root: &VPath) -> Result<(), Failure> {
+fn remove_tree(session: &mut Session, root: &VirtualPath) -> Result<(), Failure> {
     let mut unlisted = 0;
     let tree = session.walk(root, |session, failure| {
         unlisted += 1;
@@ -87,13 +87,13 @@ pub fn mv(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     };
     let target = session.path(to)?;
     let sources = paths(session, "mv", from)?;
-    let into_folder = target.is_root() || session.find(&target)?.is_some_and(|entry| entry.kind == EntryKind::Dir);
-    if !into_folder && (sources.len() > 1 || to.text.ends_with(b"/")) {
+    let into_directory = target.is_root() || session.find(&target)?.is_some_and(|entry| entry.kind == EntryKind::Dir);
+    if !into_directory && (sources.len() > 1 || to.text.ends_with(b"/")) {
         return Err(refusal::of_target(session, &target));
     }
     let mut summary = Summary::new("mv", sources.len() == 1);
     for source in sources {
-        let result = move_one(session, &source, &target, into_folder, given.contains('f'));
+        let result = move_one(session, &source, &target, into_directory, given.contains('f'));
         summary.count(session, result)?;
     }
     summary.finish()
@@ -101,12 +101,12 @@ pub fn mv(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
 
 fn move_one(
     session: &mut Session,
-    from: &VPath,
-    target: &VPath,
-    into_folder: bool,
+    from: &VirtualPath,
+    target: &VirtualPath,
+    into_directory: bool,
     replace: bool,
 ) -> Result<(), Failure> {
-    let to = match from.name().filter(|_| into_folder) {
+    let to = match from.name().filter(|_| into_directory) {
         Some(name) => target.child(name).map_err(|error| Failure::Usage(format!("{from}: {error}")))?,
         None => target.clone(),
     };

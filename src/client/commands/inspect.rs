@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{paths, refusal};
 use crate::base::text::Size;
-use crate::base::virtual_path::VPath;
+use crate::base::virtual_path::VirtualPath;
 use crate::client::connection::session::Session;
 use crate::client::error::{Failure, unexpected};
 use crate::client::shell::command::options;
@@ -102,7 +102,7 @@ fn each(
     session: &mut Session,
     command: &'static str,
     words: &[Word],
-    act: impl Fn(&mut Session, &VPath) -> Result<(), Failure>,
+    act: impl Fn(&mut Session, &VirtualPath) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let operands = options(command, "", words)?.1;
     let paths = paths(session, command, &operands)?;

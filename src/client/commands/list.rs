@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use serde_json::{Value, json};
 
 use crate::base::calendar::unix_ns;
-use crate::base::virtual_path::VPath;
+use crate::base::virtual_path::VirtualPath;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 use crate::client::shell::command::options;
@@ -93,31 +93,31 @@ impl View {
 
 fn list(session: &mut Session, command: &'static str, operands: &[&Word], view: View) -> Result<(), Failure> {
     if operands.is_empty() {
-        let folder = session.folder.clone();
-        let entries = view.visible(session.list(&folder)?);
-        return show(&mut session.output, command, json!(Name::from(&folder)), &entries, view);
+        let directory = session.directory.clone();
+        let entries = view.visible(session.list(&directory)?);
+        return show(&mut session.output, command, json!(Name::from(&directory)), &entries, view);
     }
     let mut paths = Vec::new();
     for word in operands {
         paths.extend(session.expand(word)?);
     }
     let mut summary = Summary::new(command, paths.len() == 1);
-    let (mut files, mut folders) = (Vec::new(), Vec::new());
+    let (mut files, mut directories) = (Vec::new(), Vec::new());
     for path in &paths {
         let found = session.stat(path);
         let result = found.map(|entry| match entry.kind {
-            EntryKind::Dir => folders.push(path),
+            EntryKind::Dir => directories.push(path),
             _ => files.push(Entry { name: Name::from(path), ..entry }),
         });
         summary.count(session, result)?;
     }
     let mut has_shown = !files.is_empty();
     if has_shown {
-        let folder = session.folder.clone();
-        let files = view.sorted(named_from(&folder, files));
-        show(&mut session.output, command, json!(Name::from(&folder)), &files, view)?;
+        let directory = session.directory.clone();
+        let files = view.sorted(named_from(&directory, files));
+        show(&mut session.output, command, json!(Name::from(&directory)), &files, view)?;
     }
-    for path in folders {
+    for path in directories {
         let listed = session.list(path);
         let result = listed.and_then(|entries| {
             if paths.len() > 1 {
@@ -134,16 +134,16 @@ fn list(session: &mut Session, command: &'static str, operands: &[&Word], view: 
 }
 
 /// Writes the title line of a directory. A listing of several directories needs one for each.
-pub fn title(output: &mut Output, folder: &impl Display, has_shown: bool) -> Result<(), Failure> {
+pub fn title(output: &mut Output, directory: &impl Display, has_shown: bool) -> Result<(), Failure> {
     if has_shown {
         output.line("")?;
     }
-    output.line(format_args!("{folder}:"))
+    output.line(format_args!("{directory}:"))
 }
 
-/// Gives files below the directory `folder` their path relative to it.
-fn named_from(folder: &VPath, mut files: Vec<Entry>) -> Vec<Entry> {
-    let base = if folder.is_root() { b"/".to_vec() } else { [folder.as_bytes(), b"/"].concat() };
+/// Gives files below the directory `directory` their path relative to it.
+fn named_from(directory: &VirtualPath, mut files: Vec<Entry>) -> Vec<Entry> {
+    let base = if directory.is_root() { b"/".to_vec() } else { [directory.as_bytes(), b"/"].concat() };
     for file in &mut files {
         if let Some(rest) = file.name.0.strip_prefix(&base[..]) {
             file.name = Name(rest.to_vec());

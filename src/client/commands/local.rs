@@ -22,20 +22,20 @@ use crate::wire::message::{Entry, EntryKind, Name};
 
 /// `lcd [PATH]`
 pub fn lcd(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
-    let folder = match options("lcd", "", words)?.1[..] {
+    let directory = match options("lcd", "", words)?.1[..] {
         [] => path(&Word::plain(b"~")),
         [word] => path(word),
         _ => return Err(usage("lcd", "give one directory")),
     };
-    std::env::set_current_dir(&folder).map_err(|error| Failure::missing_folder_here(&folder, &error))?;
-    session.output.json(&json!({"command": "lcd", "ok": true, "path": name_of(&folder)}))
+    std::env::set_current_dir(&directory).map_err(|error| Failure::missing_directory_here(&directory, &error))?;
+    session.output.json(&json!({"command": "lcd", "ok": true, "path": name_of(&directory)}))
 }
 
 /// `lpwd`
 pub fn lpwd(session: &mut Session, _: &[Word]) -> Result<(), Failure> {
-    let folder = std::env::current_dir().map_err(|error| Failure::local(Path::new("."), &error))?;
-    session.output.line(shown(&folder))?;
-    session.output.json(&json!({"command": "lpwd", "ok": true, "path": name_of(&folder)}))
+    let directory = std::env::current_dir().map_err(|error| Failure::local(Path::new("."), &error))?;
+    session.output.line(shown(&directory))?;
+    session.output.json(&json!({"command": "lpwd", "ok": true, "path": name_of(&directory)}))
 }
 
 /// `lls [-l] [-a] [-1] [-S] [-t] [-r] [PATH...]`
@@ -48,7 +48,7 @@ pub fn lls(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     }
     let mut summary = Summary::new("lls", paths.len() == 1);
     // Files come first in one listing, as in `ls`. Then the content of each directory follows.
-    let (folders, others): (Vec<_>, Vec<_>) = paths.iter().partition(|path| path.is_dir());
+    let (directories, others): (Vec<_>, Vec<_>) = paths.iter().partition(|path| path.is_dir());
     let mut files = Vec::new();
     for path in others {
         let found = fs::metadata(path).map_err(|error| Failure::missing_here(path, &error));
@@ -59,7 +59,7 @@ pub fn lls(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     if has_shown {
         show(&mut session.output, "lls", json!("."), &view.sorted(files), view)?;
     }
-    for path in folders {
+    for path in directories {
         let result = list(path).and_then(|entries| {
             if paths.len() > 1 {
                 title(&mut session.output, &shown(path), has_shown)?;
@@ -119,9 +119,9 @@ fn expand_component(base: &Path, component: &Word, is_last: bool) -> Vec<PathBuf
     if !component.is_pattern() {
         return Vec::new();
     }
-    let folder = if base.as_os_str().is_empty() { Path::new(".") } else { base };
+    let directory = if base.as_os_str().is_empty() { Path::new(".") } else { base };
     let pattern = Pattern::new(component.bytes());
-    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
     let mut names: Vec<OsString> = entries.flatten().map(|entry| entry.file_name()).collect();
     names.retain(|name| pattern.matches(name.as_bytes()));
     names.sort();
@@ -131,11 +131,11 @@ fn expand_component(base: &Path, component: &Word, is_last: bool) -> Vec<PathBuf
 /// Returns the names in the directory that `word` names, for completion. Returns nothing if there is no such
 /// directory. An empty word is the current directory.
 pub fn names_in(word: &Word) -> Vec<Named> {
-    let folder = if word.text.is_empty() { PathBuf::from(".") } else { path(word) };
-    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    let directory = if word.text.is_empty() { PathBuf::from(".") } else { path(word) };
+    let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
     let named = |entry: fs::DirEntry| Named {
         // For a symlink, the type of its target counts.
-        is_folder: fs::metadata(entry.path()).is_ok_and(|metadata| metadata.is_dir()),
+        is_directory: fs::metadata(entry.path()).is_ok_and(|metadata| metadata.is_dir()),
         name: entry.file_name().into_vec(),
     };
     let mut names: Vec<Named> = entries.flatten().take(COMPLETIONS_MAX).map(named).collect();
@@ -143,10 +143,10 @@ pub fn names_in(word: &Word) -> Vec<Named> {
     names
 }
 
-fn list(folder: &Path) -> Result<Vec<Entry>, Failure> {
-    let failure = |error: std::io::Error| Failure::local(folder, &error);
+fn list(directory: &Path) -> Result<Vec<Entry>, Failure> {
+    let failure = |error: std::io::Error| Failure::local(directory, &error);
     let mut entries = Vec::new();
-    for found in fs::read_dir(folder).map_err(failure)? {
+    for found in fs::read_dir(directory).map_err(failure)? {
         let found = found.map_err(failure)?;
         // An entry that vanishes between the two calls is not listed.
         if let Ok(metadata) = found.metadata() {
@@ -183,12 +183,12 @@ mod tests {
 
     #[test]
     fn local_patterns_expand_sorted_and_stay_as_spelled_when_nothing_fits() {
-        let folder = tempfile::tempdir().expect("temporary folder");
+        let directory = tempfile::tempdir().expect("temporary folder");
         for name in ["b.txt", "a.txt", "c.md", ".d.txt"] {
-            fs::write(folder.path().join(name), b"").expect("write");
+            fs::write(directory.path().join(name), b"").expect("write");
         }
         let fitting = |pattern: &str| {
-            let line = format!("{}/{pattern}", folder.path().display());
+            let line = format!("{}/{pattern}", directory.path().display());
             let words = split(line.as_bytes()).expect("a good line").remove(0);
             let names = expand(&words[0]).into_iter().map(|path| path.file_name().map(|n| n.to_os_string()));
             names.map(|name| name.unwrap_or_default().to_string_lossy().into_owned()).collect::<Vec<_>>()

@@ -2,8 +2,8 @@
 //! socket.
 
 pub mod cat;
+pub mod directories;
 pub mod files;
-pub mod folders;
 pub mod get;
 pub mod help;
 pub mod inspect;
@@ -16,14 +16,14 @@ pub mod shell_escape;
 mod target;
 pub mod usage;
 
-use crate::base::virtual_path::VPath;
+use crate::base::virtual_path::VirtualPath;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 use crate::client::shell::command::usage;
 use crate::client::shell::lexer::Word;
 
 /// Returns the paths that all operands name, with patterns expanded. At least one operand is required.
-fn paths(session: &mut Session, command: &str, operands: &[&Word]) -> Result<Vec<VPath>, Failure> {
+fn paths(session: &mut Session, command: &str, operands: &[&Word]) -> Result<Vec<VirtualPath>, Failure> {
     if operands.is_empty() {
         return Err(usage(command, "a path is missing"));
     }

@@ -1,13 +1,13 @@
 //! Adds to a server's refusal what the user needs to know: the command, and what exists at the path.
 
-use crate::base::virtual_path::VPath;
+use crate::base::virtual_path::VirtualPath;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 use crate::client::shell::advice;
 use crate::wire::message::{EntryKind, ErrorCode};
 
 /// Explains the refusal of a command for files. `advice` applies if `path` is a directory.
-pub(super) fn of_file(session: &mut Session, path: &VPath, failure: Failure, advice: &str) -> Failure {
+pub(super) fn of_file(session: &mut Session, path: &VirtualPath, failure: Failure, advice: &str) -> Failure {
     if !failure.is_refusal(ErrorCode::NotAFile) {
         return of_path(session, path, failure);
     }
@@ -18,7 +18,7 @@ pub(super) fn of_file(session: &mut Session, path: &VPath, failure: Failure, adv
 }
 
 /// Explains the refusal of a command if a directory above `path` is a file.
-pub(super) fn of_path(session: &mut Session, path: &VPath, failure: Failure) -> Failure {
+pub(super) fn of_path(session: &mut Session, path: &VirtualPath, failure: Failure) -> Failure {
     if !failure.is_refusal(ErrorCode::NotADirectory) {
         return failure;
     }
@@ -29,7 +29,7 @@ pub(super) fn of_path(session: &mut Session, path: &VPath, failure: Failure) -> 
 }
 
 /// Explains the refusal of a command that creates `path` if its parent directory is missing.
-pub(super) fn of_new(session: &mut Session, path: &VPath, failure: Failure) -> Failure {
+pub(super) fn of_new(session: &mut Session, path: &VirtualPath, failure: Failure) -> Failure {
     let failure = of_path(session, path, failure);
     let Some(parent) = path.parent().filter(|_| failure.is_refusal(ErrorCode::NotFound)) else { return failure };
     match session.find(&parent) {
@@ -42,7 +42,7 @@ pub(super) fn of_new(session: &mut Session, path: &VPath, failure: Failure) -> F
 }
 
 /// Explains the refusal of an upload to `path`.
-pub(super) fn of_upload(session: &mut Session, path: &VPath, failure: Failure) -> Failure {
+pub(super) fn of_upload(session: &mut Session, path: &VirtualPath, failure: Failure) -> Failure {
     let inside = path.child(b"NAME").map_or("put FILE DIRECTORY/NAME".into(), |path| advice::remote("put FILE", &path));
     if failure.is_refusal(ErrorCode::NotAFile)
         && matches!(session.stat(path), Ok(entry) if entry.kind == EntryKind::Dir)
@@ -53,7 +53,7 @@ pub(super) fn of_upload(session: &mut Session, path: &VPath, failure: Failure) -
 }
 
 /// Returns the failure of a command whose target `path` must be a directory but is not.
-pub(super) fn of_target(session: &mut Session, path: &VPath) -> Failure {
+pub(super) fn of_target(session: &mut Session, path: &VirtualPath) -> Failure {
     Failure::Usage(match session.find(path) {
         Ok(Some(_)) => format!("remote {path} is a file, not a directory; choose another place"),
         _ => format!("{path} is not a remote directory; create it with {}", advice::remote("mkdir", path)),
@@ -61,7 +61,7 @@ pub(super) fn of_target(session: &mut Session, path: &VPath) -> Failure {
 }
 
 /// Explains the refusal of `mkdir`.
-pub(super) fn of_mkdir(session: &mut Session, path: &VPath, failure: Failure) -> Failure {
+pub(super) fn of_mkdir(session: &mut Session, path: &VirtualPath, failure: Failure) -> Failure {
     if !failure.is_refusal(ErrorCode::Exists) {
         return of_new(session, path, failure);
     }
@@ -73,7 +73,7 @@ pub(super) fn of_mkdir(session: &mut Session, path: &VPath, failure: Failure) ->
 }
 
 /// Explains the refusal to create a directory of a tree.
-pub(super) fn of_tree(session: &mut Session, path: &VPath, failure: Failure) -> Failure {
+pub(super) fn of_tree(session: &mut Session, path: &VirtualPath, failure: Failure) -> Failure {
     match failure.is_refusal(ErrorCode::Exists) {
         true => failure.reworded(format!("remote {path} exists and is not a directory; choose another name")),
         false => of_new(session, path, failure),
@@ -81,7 +81,7 @@ pub(super) fn of_tree(session: &mut Session, path: &VPath, failure: Failure) -> 
 }
 
 /// Explains the refusal of `rmdir`.
-pub(super) fn of_rmdir(session: &mut Session, path: &VPath, failure: Failure) -> Failure {
+pub(super) fn of_rmdir(session: &mut Session, path: &VirtualPath, failure: Failure) -> Failure {
     if path.is_root() {
         return failure.reworded("the home directory itself cannot be removed; 'rm -r *' removes its contents");
     }

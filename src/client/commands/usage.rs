@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::inspect::{quota_object, quota_report};
 use crate::base::text::Size;
-use crate::base::virtual_path::VPath;
+use crate::base::virtual_path::VirtualPath;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 use crate::client::files::remote::not_examined;
@@ -23,12 +23,12 @@ pub fn du(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
         paths.extend(session.expand(word)?);
     }
     if operands.is_empty() {
-        paths.push(session.folder.clone());
+        paths.push(session.directory.clone());
     }
     let depth = match (given.contains('s'), given.contains('a')) {
         (true, _) => Depth::Total,
         (false, true) => Depth::Files,
-        (false, false) => Depth::Folders,
+        (false, false) => Depth::Directories,
     };
     let mut summary = Summary::new("du", paths.len() == 1);
     for path in &paths {
@@ -42,7 +42,7 @@ pub fn du(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Depth {
     Total,
-    Folders,
+    Directories,
     Files,
 }
 
@@ -60,7 +60,7 @@ impl Usage {
     }
 }
 
-fn measure(session: &mut Session, root: &VPath, depth: Depth) -> Result<(), Failure> {
+fn measure(session: &mut Session, root: &VirtualPath, depth: Depth) -> Result<(), Failure> {
     let there = session.stat(root)?;
     if there.kind != EntryKind::Dir {
         return show(session, root, Usage { bytes: there.size, files: 1 });
@@ -70,10 +70,10 @@ fn measure(session: &mut Session, root: &VPath, depth: Depth) -> Result<(), Fail
         unlisted += 1;
         let _ = report(session, "du", &failure);
     })?;
-    let (mut folders, mut files) = (HashMap::from([(root.clone(), Usage::default())]), Vec::new());
+    let (mut directories, mut files) = (HashMap::from([(root.clone(), Usage::default())]), Vec::new());
     for found in tree {
         if found.entry.kind == EntryKind::Dir {
-            folders.entry(found.path).or_default();
+            directories.entry(found.path).or_default();
             continue;
         }
         if found.entry.unexamined {
@@ -81,14 +81,14 @@ fn measure(session: &mut Session, root: &VPath, depth: Depth) -> Result<(), Fail
             let _ = report(session, "du", &not_examined(&found.path));
             continue;
         }
-        let above = std::iter::successors(found.path.parent(), VPath::parent);
-        for folder in above.take_while(|folder| root.contains(folder)) {
-            folders.entry(folder).or_default().add(found.entry.size);
+        let above = std::iter::successors(found.path.parent(), VirtualPath::parent);
+        for directory in above.take_while(|directory| root.contains(directory)) {
+            directories.entry(directory).or_default().add(found.entry.size);
         }
         files.push((found.path, Usage { bytes: found.entry.size, files: 1 }));
     }
-    let mut rows: Vec<(VPath, Usage)> =
-        folders.into_iter().filter(|(path, _)| depth != Depth::Total || path == root).collect();
+    let mut rows: Vec<(VirtualPath, Usage)> =
+        directories.into_iter().filter(|(path, _)| depth != Depth::Total || path == root).collect();
     if depth == Depth::Files {
         rows.extend(files);
     }
@@ -102,13 +102,13 @@ fn measure(session: &mut Session, root: &VPath, depth: Depth) -> Result<(), Fail
 
 /// Returns a sort key that puts the content of a directory before the directory: a slash sorts below any other
 /// byte, and the end of a path above them.
-fn innermost_first(path: &VPath) -> Vec<u16> {
+fn innermost_first(path: &VirtualPath) -> Vec<u16> {
     let rank = |byte: &u8| if *byte == b'/' { 0 } else { u16::from(*byte) };
     let names = if path.is_root() { &[] } else { path.as_bytes() };
     names.iter().map(rank).chain([0, u16::MAX]).collect()
 }
 
-fn show(session: &mut Session, path: &VPath, Usage { bytes, files }: Usage) -> Result<(), Failure> {
+fn show(session: &mut Session, path: &VirtualPath, Usage { bytes, files }: Usage) -> Result<(), Failure> {
     session.output.line(format_args!("{:>5}  {path}", Size(bytes)))?;
     session.output.json(&json!({
         "command": "du", "ok": true, "path": Name::from(path), "bytes": bytes, "files": files,
@@ -151,13 +151,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn folders_come_behind_what_is_in_them() {
-        let mut paths: Vec<VPath> = ["/", "/a", "/a/b", "/a-b", "/a/b/c", "/a.txt", "/a/z"]
+    fn directories_come_behind_what_is_in_them() {
+        let mut paths: Vec<VirtualPath> = ["/", "/a", "/a/b", "/a-b", "/a/b/c", "/a.txt", "/a/z"]
             .iter()
-            .map(|text| VPath::parse(text.as_bytes()).expect("valid"))
+            .map(|text| VirtualPath::parse(text.as_bytes()).expect("valid"))
             .collect();
         paths.sort_by_cached_key(innermost_first);
-        let shown: Vec<String> = paths.iter().map(VPath::to_string).collect();
+        let shown: Vec<String> = paths.iter().map(VirtualPath::to_string).collect();
         assert_eq!(shown, ["/a/b/c", "/a/b", "/a/z", "/a", "/a-b", "/a.txt", "/"]);
     }
 

@@ -194,8 +194,8 @@ mod tests {
 
     #[test]
     fn a_password_file_is_read_without_its_line_end_and_only_if_it_is_private() {
-        let folder = tempfile::tempdir().expect("temporary folder");
-        let path = folder.path().join("password");
+        let directory = tempfile::tempdir().expect("temporary folder");
+        let path = directory.path().join("password");
         std::fs::write(&path, "  se cret \r\n").expect("write");
         let set_mode = |mode| std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).expect("chmod");
         set_mode(0o600);

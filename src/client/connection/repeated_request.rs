@@ -30,8 +30,8 @@ pub fn interpret_reply(
         }
         (Request::DropPartial { .. }, ErrorCode::NotFound) => Some("nothing of that upload is kept".into()),
         (Request::Mkdir { path, .. }, ErrorCode::Exists) => {
-            let is_folder = find(path)? == Some(EntryKind::Dir);
-            is_folder.then(|| format!("the directory {} is there now", shown(path)))
+            let is_directory = find(path)? == Some(EntryKind::Dir);
+            is_directory.then(|| format!("the directory {} is there now", shown(path)))
         }
         (Request::Mv { from, to, .. }, ErrorCode::NotFound) => {
             let is_moved = find(from)?.is_none() && find(to)?.is_some();

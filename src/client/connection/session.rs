@@ -4,12 +4,12 @@
 use std::time::Duration;
 
 use crate::base::text::Escaped;
-use crate::base::virtual_path::VPath;
+use crate::base::virtual_path::VirtualPath;
 use crate::client::connection::endpoint::Endpoint;
 use crate::client::connection::incoming::Event;
 use crate::client::connection::link::Link;
 use crate::client::connection::repeated_request::{changes_once, interpret_reply};
-use crate::client::connection::state::StateFolder;
+use crate::client::connection::state::StateDirectory;
 use crate::client::error::{Failure, unexpected};
 use crate::client::shell::lexer::Word;
 use crate::client::ui::confirm::{Choice, choose, confirm};
@@ -23,13 +23,13 @@ pub struct Session {
     /// The connection, logged in.
     pub link: Link,
     /// The current remote directory.
-    pub folder: VPath,
+    pub directory: VirtualPath,
     /// The previous remote directory, for `cd -`.
-    pub previous_folder: Option<VPath>,
+    pub previous_directory: Option<VirtualPath>,
     /// Takes results and remarks.
     pub output: Output,
     /// What the client remembers between runs.
-    pub state: StateFolder,
+    pub state: StateDirectory,
     /// How transfers show their progress.
     pub progress: Style,
     /// `user@host:port`, which separates the records of different servers.
@@ -77,11 +77,11 @@ impl Calls {
 
 impl Session {
     /// Creates a session that asks no questions and starts in the home directory.
-    pub fn new(link: Link, endpoint: Endpoint, output: Output, state: StateFolder, progress: Style) -> Self {
+    pub fn new(link: Link, endpoint: Endpoint, output: Output, state: StateDirectory, progress: Style) -> Self {
         Self {
             link,
-            folder: VPath::root(),
-            previous_folder: None,
+            directory: VirtualPath::root(),
+            previous_directory: None,
             output,
             state,
             progress,
@@ -176,7 +176,7 @@ impl Session {
     }
 
     /// Returns the entry at `path`.
-    pub fn stat(&mut self, path: &VPath) -> Result<Entry, Failure> {
+    pub fn stat(&mut self, path: &VirtualPath) -> Result<Entry, Failure> {
         match self.call(&Request::Stat { path: path.into() }) {
             Ok(Reply::Stat { entry, .. }) => Ok(entry),
             Ok(_) => Err(unexpected()),
@@ -189,7 +189,7 @@ impl Session {
     }
 
     /// Returns the entry at `path`, or `None` if nothing exists there.
-    pub fn find(&mut self, path: &VPath) -> Result<Option<Entry>, Failure> {
+    pub fn find(&mut self, path: &VirtualPath) -> Result<Option<Entry>, Failure> {
         match self.stat(path) {
             Ok(entry) => Ok(Some(entry)),
             Err(failure) if failure.is_refusal(ErrorCode::NotFound) => Ok(None),
@@ -198,8 +198,8 @@ impl Session {
     }
 
     /// Resolves `word` against the current directory.
-    pub fn path(&self, word: &Word) -> Result<VPath, Failure> {
-        self.folder.join(&word.text).map_err(|error| Failure::Usage(format!("'{}': {error}", Escaped(&word.text))))
+    pub fn path(&self, word: &Word) -> Result<VirtualPath, Failure> {
+        self.directory.join(&word.text).map_err(|error| Failure::Usage(format!("'{}': {error}", Escaped(&word.text))))
     }
 
     /// Asks the user a yes-or-no question, or a question about one of many files. The caller has checked

@@ -15,7 +15,7 @@ use crate::base::upload_id::UploadId;
 
 /// The state directory; `None` if none can be used.
 #[derive(Clone, Default)]
-pub struct StateFolder(Option<PathBuf>);
+pub struct StateDirectory(Option<PathBuf>);
 
 /// The local file of an interrupted upload. The upload is resumed only if the whole mark still matches. Even
 /// then the server proves by a digest what it kept.
@@ -31,7 +31,8 @@ pub struct UploadRecord {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TreeRecord {
     /// Device and inode of a local directory; `None` for a remote one.
-    pub folder: Option<(u64, u64)>,
+    #[serde(alias = "folder")]
+    pub directory: Option<(u64, u64)>,
 }
 
 /// Identifies one state of a local file.
@@ -49,20 +50,20 @@ pub struct FileStamp {
 
 /// Returns the directory that the environment variable names, else `in_home` in the user's home directory.
 /// Paths that are not absolute are ignored (XDG Base Directory Specification).
-pub(in crate::client) fn folder_of_user(variable: &str, in_home: &str) -> Option<PathBuf> {
-    let folder = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    folder(variable).or_else(|| folder("HOME").map(|home| home.join(in_home)))
+pub(in crate::client) fn directory_of_user(variable: &str, in_home: &str) -> Option<PathBuf> {
+    let directory = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    directory(variable).or_else(|| directory("HOME").map(|home| home.join(in_home)))
 }
 
 /// Returns the path of the user's state directory, even if it cannot be used.
-pub(in crate::client) fn state_folder_of_user() -> Option<PathBuf> {
-    folder_of_user("XDG_STATE_HOME", ".local/state").map(|path| path.join("berth"))
+pub(in crate::client) fn state_directory_of_user() -> Option<PathBuf> {
+    directory_of_user("XDG_STATE_HOME", ".local/state").map(|path| path.join("berth"))
 }
 
-impl StateFolder {
+impl StateDirectory {
     /// Opens the user's state directory and creates it if it is missing.
     pub fn of_user() -> Self {
-        Self::at(state_folder_of_user())
+        Self::at(state_directory_of_user())
     }
 
     /// Opens a state directory at any path and creates it if it is missing.
@@ -144,9 +145,9 @@ pub(in crate::client) fn replace(path: &Path, content: &[u8]) -> io::Result<()> 
 
 /// Locks a directory, so that two processes do not change a file in it at the same time. On a file system
 /// without locks, nothing prevents that.
-pub(in crate::client) fn lock_folder(folder: &Path) -> io::Result<File> {
-    let file = File::open(folder)?;
-    atomic_file::lock(&file, folder)?;
+pub(in crate::client) fn lock_directory(directory: &Path) -> io::Result<File> {
+    let file = File::open(directory)?;
+    atomic_file::lock(&file, directory)?;
     Ok(file)
 }
 
@@ -156,8 +157,8 @@ mod tests {
 
     #[test]
     fn records_are_found_again_and_forgotten() {
-        let folder = tempfile::tempdir().expect("temporary folder");
-        let state = StateFolder::at(Some(folder.path().join("a/berth")));
+        let directory = tempfile::tempdir().expect("temporary folder");
+        let state = StateDirectory::at(Some(directory.path().join("a/berth")));
         let record = UploadRecord {
             upload_id: UploadId([7; 16]),
             source: FileStamp { device: 1, inode: 2, size: 3, mtime_ns: -4 },
@@ -167,7 +168,7 @@ mod tests {
         assert_eq!(state.find_upload("other"), None);
         state.remove_upload("key");
         assert_eq!(state.find_upload("key"), None);
-        assert!(!StateFolder::at(None).keep_upload(
+        assert!(!StateDirectory::at(None).keep_upload(
             "key",
             &UploadRecord {
                 upload_id: UploadId([0; 16]),

@@ -8,7 +8,7 @@ use crate::base::text::Escaped;
 use crate::client::connection::stream::Stream;
 use crate::client::error::LinkError;
 use crate::client::shell::interrupt::{Interrupt, POLL_MAX};
-use crate::tls::{Pinning, Received, Sealed};
+use crate::tls::{Pinning, Received, TlsSession};
 use crate::wire::Reply;
 use crate::wire::frame::{self, CONTROL_BYTES_MAX_BEFORE_LOGIN, Frame};
 
@@ -18,7 +18,7 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
 /// A TLS client connection over the stream `P`.
 pub struct TlsStream<P: Stream> {
     stream: P,
-    sealed: Sealed,
+    sealed: TlsSession,
     /// Bytes of the last `send` that are encrypted but not flushed or reported yet. The next `send` gets the
     /// same bytes again.
     unreported: usize,
@@ -33,7 +33,7 @@ impl<P: Stream> TlsStream<P> {
         interrupt: &Interrupt,
     ) -> Result<(Self, Binding), LinkError> {
         let config = pinning.client_config().map_err(|error| LinkError::Lost(error.to_string()))?;
-        let sealed = Sealed::client(config).map_err(|error| LinkError::Lost(error.to_string()))?;
+        let sealed = TlsSession::client(config).map_err(|error| LinkError::Lost(error.to_string()))?;
         let mut stream = Self { stream, sealed, unreported: 0 };
         let mut first_bytes = Vec::new();
         let deadline = Instant::now() + HANDSHAKE_TIMEOUT;

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::text::Escaped;
 use crate::base::{atomic_file, json};
-use crate::client::connection::state::{StateFolder, lock_folder, state_folder_of_user, write_whole};
+use crate::client::connection::state::{StateDirectory, lock_directory, state_directory_of_user, write_whole};
 use crate::client::error::{Failure, LinkError, plain};
 use crate::client::files::local::shown;
 use crate::client::shell::interrupt::Interrupt;
@@ -40,7 +40,7 @@ struct KnownHosts {
 impl Trust {
     /// Looks up the key of the server at `host` and `port`. `given` is the fingerprint that the user gave. If
     /// the known keys cannot be read, the server is not trusted.
-    pub fn of(state: &StateFolder, host: &str, port: u16, given: Option<Fingerprint>) -> Result<Self, Failure> {
+    pub fn of(state: &StateDirectory, host: &str, port: u16, given: Option<Fingerprint>) -> Result<Self, Failure> {
         let host = host.to_lowercase();
         let host_and_port = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
         let file = state.known_hosts();
@@ -127,8 +127,10 @@ impl Trust {
     pub fn remember(&self, output: &mut Output) {
         let Some(seen) = self.pinning.seen().filter(|seen| self.known != Some(*seen)) else { return };
         let Some(file) = &self.file else {
-            let text = match state_folder_of_user() {
-                Some(folder) => format!("{} cannot be used; make it a directory that you can write to", shown(&folder)),
+            let text = match state_directory_of_user() {
+                Some(directory) => {
+                    format!("{} cannot be used; make it a directory that you can write to", shown(&directory))
+                }
                 None => "there is no directory for it; set HOME or XDG_STATE_HOME".into(),
             };
             return output.note(format_args!("the server's key is not remembered: {text}"));
@@ -176,7 +178,7 @@ impl KnownHosts {
     /// Adds one key under a lock, because other clients may add keys at the same time.
     fn add(path: &Path, host_and_port: &str, fingerprint: Fingerprint) -> Result<(), AddError> {
         let failure = |error: io::Error| AddError::Unwritten(Failure::local(path, &error));
-        let _lock = lock_folder(path.parent().unwrap_or(Path::new("."))).map_err(failure)?;
+        let _lock = lock_directory(path.parent().unwrap_or(Path::new("."))).map_err(failure)?;
         let mut known = Self::read(path).map_err(AddError::Unusable)?;
         known.hosts.insert(host_and_port.to_string(), fingerprint);
         write_whole(path, &known).map_err(failure)
@@ -196,8 +198,8 @@ mod tests {
 
     #[test]
     fn keys_are_known_by_host_and_port_and_a_damaged_file_trusts_nobody() {
-        let folder = tempfile::tempdir().expect("temporary folder");
-        let state = StateFolder::at(Some(folder.path().join("berth")));
+        let directory = tempfile::tempdir().expect("temporary folder");
+        let state = StateDirectory::at(Some(directory.path().join("berth")));
         let file = state.known_hosts().expect("a folder");
         KnownHosts::add(&file, "host:1", fingerprint('a')).expect("writable");
         KnownHosts::add(&file, "[::1]:1", fingerprint('b')).expect("writable");

@@ -2,7 +2,7 @@
 //! no disk.
 
 use crate::base::glob::Pattern;
-use crate::base::virtual_path::VPath;
+use crate::base::virtual_path::VirtualPath;
 use crate::client::shell::lexer::Word;
 
 /// The patterns of `--exclude`.
@@ -15,7 +15,7 @@ struct Exclusion {
     /// The pattern had a slash: it matches whole paths, not names anywhere.
     is_path: bool,
     /// The pattern ended with a slash, so it matches only directories.
-    only_folders: bool,
+    only_directories: bool,
 }
 
 impl Exclusions {
@@ -25,20 +25,20 @@ impl Exclusions {
         let components = pattern.pattern_components();
         let names = components.iter().filter(|name| !name.text.is_empty());
         let names = names.map(|name| (name.text.clone(), Pattern::new(name.bytes()))).collect();
-        let only_folders = components.len() > 1 && components.last().is_some_and(|last| last.text.is_empty());
-        let is_path = components.len() - usize::from(only_folders) > 1;
-        self.0.push(Exclusion { names, is_path, only_folders });
+        let only_directories = components.len() > 1 && components.last().is_some_and(|last| last.text.is_empty());
+        let is_path = components.len() - usize::from(only_directories) > 1;
+        self.0.push(Exclusion { names, is_path, only_directories });
     }
 
     /// Returns whether `path` itself is excluded. The caller does not ask about the content of an excluded
     /// directory.
-    pub fn has(&self, path: &VPath, is_folder: bool) -> bool {
-        self.0.iter().any(|exclusion| (is_folder || !exclusion.only_folders) && exclusion.fits(path))
+    pub fn has(&self, path: &VirtualPath, is_directory: bool) -> bool {
+        self.0.iter().any(|exclusion| (is_directory || !exclusion.only_directories) && exclusion.fits(path))
     }
 }
 
 impl Exclusion {
-    fn fits(&self, path: &VPath) -> bool {
+    fn fits(&self, path: &VirtualPath) -> bool {
         // A name that is spelled exactly like the pattern matches too.
         let fits = |(text, pattern): &(Vec<u8>, Pattern), name: &[u8]| text == name || pattern.fits(name);
         match (&self.names[..], path.name()) {
@@ -59,7 +59,7 @@ mod tests {
 
     #[test]
     fn patterns_fit_names_anywhere_or_paths_from_the_root() {
-        for (pattern, path, is_folder, fits) in [
+        for (pattern, path, is_directory, fits) in [
             ("*.tmp", "/a.tmp", false, true),
             ("*.tmp", "/x/y/.a.tmp", false, true),
             ("*.tmp", "/a.tmp/b", false, false),
@@ -79,8 +79,8 @@ mod tests {
         ] {
             let mut exclusions = Exclusions::default();
             exclusions.add(&Word::plain(pattern.as_bytes()));
-            let path = VPath::parse(path.as_bytes()).expect("valid");
-            assert_eq!(exclusions.has(&path, is_folder), fits, "{pattern} {path}");
+            let path = VirtualPath::parse(path.as_bytes()).expect("valid");
+            assert_eq!(exclusions.has(&path, is_directory), fits, "{pattern} {path}");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Remote patterns: the paths that a word of a command line names.
 
 use crate::base::glob::Pattern;
-use crate::base::virtual_path::VPath;
+use crate::base::virtual_path::VirtualPath;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 use crate::client::files::remote::{ListingBudget, TreeEntry, with_paths};
@@ -12,11 +12,11 @@ use crate::wire::message::{Entry, EntryKind};
 impl Session {
     /// Returns the paths that `word` names: the entry of exactly that name, else the entries that match the
     /// pattern, else the path as written.
-    pub fn expand(&mut self, word: &Word) -> Result<Vec<VPath>, Failure> {
+    pub fn expand(&mut self, word: &Word) -> Result<Vec<VirtualPath>, Failure> {
         if !word.is_pattern() {
             return Ok(vec![self.path(word)?]);
         }
-        let start = if word.text.starts_with(b"/") { VPath::root() } else { self.folder.clone() };
+        let start = if word.text.starts_with(b"/") { VirtualPath::root() } else { self.directory.clone() };
         let components = word.pattern_components();
         let mut bases = vec![start];
         for (at, component) in components.iter().enumerate() {
@@ -27,7 +27,12 @@ impl Session {
         if bases.is_empty() { Ok(vec![self.path(word)?]) } else { Ok(bases) }
     }
 
-    fn expand_component(&mut self, bases: &[VPath], component: &Word, is_last: bool) -> Result<Vec<VPath>, Failure> {
+    fn expand_component(
+        &mut self,
+        bases: &[VirtualPath],
+        component: &Word,
+        is_last: bool,
+    ) -> Result<Vec<VirtualPath>, Failure> {
         if component.text.is_empty() {
             return Ok(bases.to_vec());
         }
@@ -68,7 +73,7 @@ impl Session {
         Ok(matches_found)
     }
 
-    fn is_there(&mut self, path: &VPath) -> Result<bool, Failure> {
+    fn is_there(&mut self, path: &VirtualPath) -> Result<bool, Failure> {
         match self.stat(path) {
             Ok(_) => Ok(true),
             Err(Failure::Refused(_)) => Ok(false),
@@ -78,10 +83,10 @@ impl Session {
 
     fn add_matches(
         &mut self,
-        base: &VPath,
+        base: &VirtualPath,
         entries: Vec<Entry>,
         budget: &mut ListingBudget<'_>,
-        matches_found: &mut Vec<VPath>,
+        matches_found: &mut Vec<VirtualPath>,
     ) -> Result<(), Failure> {
         let (entries, too_long) = with_paths(base, entries);
         for TreeEntry { path, .. } in entries {

@@ -176,8 +176,8 @@ pub fn destination(path: &Path) -> Result<Option<fs::Metadata>, Failure> {
 
 /// Returns the names in the local directory at `path`; `None` if it cannot be listed.
 pub fn names_in(path: &[u8]) -> Option<Names> {
-    let folder = if path.is_empty() { Path::new(".") } else { Path::new(OsStr::from_bytes(path)) };
-    let entries = fs::read_dir(folder).ok()?;
+    let directory = if path.is_empty() { Path::new(".") } else { Path::new(OsStr::from_bytes(path)) };
+    let entries = fs::read_dir(directory).ok()?;
     Some(entries.flatten().map(|entry| entry.file_name().into_encoded_bytes()).collect())
 }
 
@@ -249,8 +249,8 @@ mod tests {
 
     #[test]
     fn a_source_that_changed_is_noticed() {
-        let folder = tempfile::tempdir().expect("temporary folder");
-        let path = folder.path().join("a");
+        let directory = tempfile::tempdir().expect("temporary folder");
+        let path = directory.path().join("a");
         fs::write(&path, b"hello").expect("write");
         let mut source = UploadSource::open(&path).expect("open");
         source.hash_prefix(5, &mut |_| false).expect("read");
@@ -264,6 +264,6 @@ mod tests {
             fs::write(&path, other).expect("write");
             assert_eq!(check_unchanged(), Reading::Torn);
         }
-        assert!(UploadSource::open(folder.path()).is_err());
+        assert!(UploadSource::open(directory.path()).is_err());
     }
 }

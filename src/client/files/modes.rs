@@ -14,8 +14,8 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::base::attributes::{
-    FILE_BITS_MIN, FOLDER_BITS_MIN, NEW_FOLDER, NewFile, PERMISSIONS, WantedMode, default_list, has_access_list,
-    mode_for_change, mode_of_new,
+    DIRECTORY_BITS_MIN, FILE_BITS_MIN, NEW_DIRECTORY, NewFile, PERMISSIONS, RequestedMode, default_list,
+    has_access_list, mode_for_change, mode_of_new,
 };
 use crate::base::refusals::{self, Operation};
 use crate::client::shell::lexer::Word;
@@ -34,46 +34,46 @@ pub enum ModePolicy {
 
 impl ModePolicy {
     /// Returns the mode for the copy of a file with these bits.
-    pub fn wanted(self, bits: u32) -> Option<WantedMode> {
+    pub fn wanted(self, bits: u32) -> Option<RequestedMode> {
         let bits = bits & PERMISSIONS;
-        (self != Self::Ignore).then_some(WantedMode { bits, also_of_replaced: self == Self::AllFiles })
+        (self != Self::Ignore).then_some(RequestedMode { bits, applies_to_replaced_file: self == Self::AllFiles })
     }
 
     /// Returns the bits for a new directory whose source has these bits.
-    pub fn of_folder(self, bits: u32) -> Option<u32> {
-        self.wanted(bits).map(|wanted| wanted.bits | FOLDER_BITS_MIN)
+    pub fn of_directory(self, bits: u32) -> Option<u32> {
+        self.wanted(bits).map(|wanted| wanted.bits | DIRECTORY_BITS_MIN)
     }
 }
 
 /// Creates a directory. The umask, or the default ACL of the parent directory, removes some of the bits.
-pub fn create_folder(path: &Path, bits: Option<u32>) -> io::Result<()> {
-    DirBuilder::new().mode(bits.map_or(NEW_FOLDER, |bits| bits | FOLDER_BITS_MIN)).create(path)
+pub fn create_directory(path: &Path, bits: Option<u32>) -> io::Result<()> {
+    DirBuilder::new().mode(bits.map_or(NEW_DIRECTORY, |bits| bits | DIRECTORY_BITS_MIN)).create(path)
 }
 
 /// Sets the attributes of a complete download before it appears at `destination`: those of the file that it
 /// replaces, or those of a new file.
-pub fn take_attributes(
+pub fn apply_attributes(
     file: &File,
     destination: &Path,
     replaces: bool,
-    wanted: Option<WantedMode>,
+    wanted: Option<RequestedMode>,
 ) -> Result<(), Errno> {
     let on_refusal = |operation: Operation, device, errno: Errno| {
         refusals::note_on(device, operation.noun(), destination, &errno.into());
     };
     let new = NewFile { file, on_refusal: &on_refusal };
-    let default = default_list(&path_bytes(folder_of(destination)))?;
+    let default = default_list(&path_bytes(directory_of(destination)))?;
     if !replaces {
         let bits = wanted.map_or(FILE_MODE, |wanted| wanted.bits | FILE_BITS_MIN);
         return match default {
             None => new.set_mode(mode_of_new(bits, umask(), None)),
-            list => new.take_default(list, bits),
+            list => new.apply_default_acl(list, bits),
         };
     }
     let old = rustix::fs::lstat(destination)?;
-    new.take_over(path_bytes(destination), &old)?;
+    new.copy_attributes_of(path_bytes(destination), &old)?;
     match wanted {
-        Some(WantedMode { bits, also_of_replaced: true }) => {
+        Some(RequestedMode { bits, applies_to_replaced_file: true }) => {
             new.set_mode(changed(file, bits | FILE_BITS_MIN, mode_of_new(bits | FILE_BITS_MIN, umask(), default))?)
         }
         _ => Ok(()),
@@ -82,14 +82,14 @@ pub fn take_attributes(
 
 /// Gives a local file or directory the permission bits of its source, as far as a new entry would get them.
 /// Returns the resulting bits.
-pub fn change(path: &Path, bits: u32, is_folder: bool) -> io::Result<u32> {
+pub fn change(path: &Path, bits: u32, is_directory: bool) -> io::Result<u32> {
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
     let entry = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
-    let bits = bits | if is_folder { FOLDER_BITS_MIN } else { FILE_BITS_MIN };
+    let bits = bits | if is_directory { DIRECTORY_BITS_MIN } else { FILE_BITS_MIN };
     let before = rustix::fs::fstat(&entry)?.st_mode;
-    let default = default_list(&path_bytes(folder_of(path)))?;
+    let default = default_list(&path_bytes(directory_of(path)))?;
     let mode = changed(&entry, bits, mode_of_new(bits, umask(), default))?;
-    let kept = if is_folder { before & 0o7000 } else { 0 };
+    let kept = if is_directory { before & 0o7000 } else { 0 };
     rustix::fs::fchmod(&entry, Mode::from_raw_mode(mode | kept))?;
     Ok(rustix::fs::fstat(&entry)?.st_mode & PERMISSIONS)
 }
@@ -99,8 +99,8 @@ fn changed(entry: impl AsFd, bits: u32, of_new: u32) -> Result<u32, Errno> {
 }
 
 /// Returns the directory that contains `path`.
-pub fn folder_of(path: &Path) -> &Path {
-    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+pub fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 fn path_bytes(path: &Path) -> Vec<u8> {

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use crate::base::text::{Escaped, Size, shortened};
-use crate::base::virtual_path::{NAME_BYTES_MAX, PATH_BYTES_MAX, VPath};
+use crate::base::virtual_path::{NAME_BYTES_MAX, PATH_BYTES_MAX, VirtualPath};
 use crate::client::connection::incoming::Event;
 use crate::client::connection::link::Link;
 use crate::client::connection::session::Session;
@@ -23,14 +23,14 @@ const TREE_BYTES_MAX: usize = 64 * 1024 * 1024;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TreeEntry {
     /// The absolute path.
-    pub path: VPath,
+    pub path: VirtualPath,
     /// The entry as the server describes it.
     pub entry: Entry,
 }
 
 impl Session {
     /// Returns the entries of a directory, sorted by name.
-    pub fn list(&mut self, path: &VPath) -> Result<Vec<Entry>, Failure> {
+    pub fn list(&mut self, path: &VirtualPath) -> Result<Vec<Entry>, Failure> {
         let mut entries = self.retry_whole(|session| {
             session.link.request(&Request::List { path: path.into() })?;
             Listing::receive_all(&mut session.link)?
@@ -41,8 +41,8 @@ impl Session {
 
     /// Returns the names in the directory at `path`; `None` if the server refuses to list it.
     pub fn names(&mut self, path: &[u8]) -> Result<Option<Names>, Failure> {
-        let Ok(folder) = VPath::parse(path) else { return Ok(None) };
-        match self.list(&folder) {
+        let Ok(directory) = VirtualPath::parse(path) else { return Ok(None) };
+        match self.list(&directory) {
             Ok(entries) => Ok(Some(entries.into_iter().map(|entry| entry.name.0).collect())),
             Err(failure @ Failure::Refused(_)) if !failure.ends_session() => Ok(None),
             Err(failure) => Err(failure),
@@ -50,7 +50,7 @@ impl Session {
     }
 
     /// Returns the entries of a directory if they arrive by `deadline`. A later response is discarded.
-    pub fn list_until(&mut self, path: &VPath, deadline: Instant) -> Option<Vec<Entry>> {
+    pub fn list_until(&mut self, path: &VirtualPath, deadline: Instant) -> Option<Vec<Entry>> {
         if !self.link.has_room() {
             return None;
         }
@@ -75,7 +75,7 @@ impl Session {
     /// failure, such as a directory that cannot be listed, and the walk continues.
     pub fn walk(
         &mut self,
-        root: &VPath,
+        root: &VirtualPath,
         mut on_failure: impl FnMut(&mut Self, Failure),
     ) -> Result<Vec<TreeEntry>, Failure> {
         let mut found: Vec<TreeEntry> = Vec::new();
@@ -91,7 +91,7 @@ impl Session {
                     Ok(())
                 },
             )?;
-            let Some(folder) = walk.requested.pop_front() else { break };
+            let Some(directory) = walk.requested.pop_front() else { break };
             let entries = match listed {
                 Ok(entries) => entries,
                 Err(failure) => {
@@ -99,7 +99,7 @@ impl Session {
                     continue;
                 }
             };
-            let (entries, too_long) = with_paths(&folder, entries);
+            let (entries, too_long) = with_paths(&directory, entries);
             for TreeEntry { path, entry } in entries {
                 budget.spend(&path)?;
                 if entry.kind == EntryKind::Dir {
@@ -117,9 +117,9 @@ impl Session {
 
 /// The directories that a walk has still to list.
 struct RemoteWalk {
-    unlisted: VecDeque<VPath>,
+    unlisted: VecDeque<VirtualPath>,
     /// Their listings are requested, the oldest first.
-    requested: VecDeque<VPath>,
+    requested: VecDeque<VirtualPath>,
 }
 
 impl RemoteWalk {
@@ -130,9 +130,9 @@ impl RemoteWalk {
     /// Requests as many listings as the server allows, and receives the oldest one.
     fn list_ahead(&mut self, link: &mut Link) -> Result<Result<Vec<Entry>, Failure>, LinkError> {
         while link.has_room()
-            && let Some(folder) = self.unlisted.front()
+            && let Some(directory) = self.unlisted.front()
         {
-            link.request(&Request::List { path: folder.into() })?;
+            link.request(&Request::List { path: directory.into() })?;
             self.requested.extend(self.unlisted.pop_front());
         }
         Listing::receive_all(link)
@@ -202,7 +202,7 @@ impl<'a> ListingBudget<'a> {
         Self { of, entries: LISTING_ENTRIES_MAX, bytes: TREE_BYTES_MAX }
     }
 
-    pub(super) fn spend(&mut self, path: &VPath) -> Result<(), Failure> {
+    pub(super) fn spend(&mut self, path: &VirtualPath) -> Result<(), Failure> {
         let left = (self.entries.checked_sub(1), self.bytes.checked_sub(path.as_bytes().len()));
         let (Some(entries), Some(bytes)) = left else {
             return Err(Failure::Local(format!(
@@ -216,14 +216,14 @@ impl<'a> ListingBudget<'a> {
     }
 }
 
-/// Returns the entries of `folder` with their paths, and a failure if some paths are longer than a server
+/// Returns the entries of `directory` with their paths, and a failure if some paths are longer than a server
 /// accepts.
-pub(super) fn with_paths(folder: &VPath, entries: Vec<Entry>) -> (Vec<TreeEntry>, Option<Failure>) {
+pub(super) fn with_paths(directory: &VirtualPath, entries: Vec<Entry>) -> (Vec<TreeEntry>, Option<Failure>) {
     let mut reached = Vec::with_capacity(entries.len());
     let mut first = None;
     let mut others = 0;
     for entry in entries {
-        match (folder.child(&entry.name.0), &first) {
+        match (directory.child(&entry.name.0), &first) {
             (Ok(path), _) => reached.push(TreeEntry { path, entry }),
             (Err(error), None) => first = Some((entry.name, error)),
             (Err(_), Some(_)) => others += 1,
@@ -233,14 +233,14 @@ pub(super) fn with_paths(folder: &VPath, entries: Vec<Entry>) -> (Vec<TreeEntry>
         let name = shortened(Escaped(&name.0).to_string(), NAME_BYTES_MAX);
         let others = if others > 0 { format!(" and {others} more") } else { String::new() };
         Failure::Local(format!(
-            "{name}{others} in {folder}: {error}, so this is left out; rename it, or move that directory up"
+            "{name}{others} in {directory}: {error}, so this is left out; rename it, or move that directory up"
         ))
     });
     (reached, failure)
 }
 
 /// Returns the failure for an entry that the server lists but cannot examine.
-pub fn not_examined(path: &VPath) -> Failure {
+pub fn not_examined(path: &VirtualPath) -> Failure {
     Failure::Local(format!("{path}: the server cannot examine it, so it is left out; its administrator can see why"))
 }
 

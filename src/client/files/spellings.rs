@@ -50,11 +50,12 @@ impl Spellings {
         }
         for path in paths {
             let Some(group) = self.0.get(&folded(path)).filter(|group| group.len() > 1) else { continue };
-            let (folder, name) = split(path);
-            if !listed.contains_key(folder) {
-                listed.insert(folder.to_vec(), list(folder)?);
+            let (directory, name) = split(path);
+            if !listed.contains_key(directory) {
+                listed.insert(directory.to_vec(), list(directory)?);
             }
-            let Some(names) = listed.get(folder).and_then(Option::as_ref).filter(|names| !names.contains(name)) else {
+            let Some(names) = listed.get(directory).and_then(Option::as_ref).filter(|names| !names.contains(name))
+            else {
                 continue;
             };
             // The other path may also spell its directories otherwise.
@@ -128,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_a_folder_lists_by_another_spelling_is_found() {
+    fn a_name_that_a_directory_lists_by_another_spelling_is_found() {
         assert_eq!(otherwise(&["/d/a", "/d/A", "/d/b"], &["A", "b"]), ["/d/a is /d/A"]);
         assert_eq!(otherwise(&["/d/a", "/d/A", "/d/b"], &["A", "a", "b"]), [""; 0]);
         assert_eq!(otherwise(&["/\u{e9}t\u{e9}", "/E\u{301}te\u{301}"], &["\u{e9}t\u{e9}"]).len(), 1);

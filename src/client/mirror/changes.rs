@@ -6,10 +6,10 @@ use std::io;
 use std::path::PathBuf;
 
 use super::{Mirror, is_top};
-use crate::base::virtual_path::VPath;
+use crate::base::virtual_path::VirtualPath;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
-use crate::client::files::modes::create_folder;
+use crate::client::files::modes::create_directory;
 use crate::client::mirror::plan::{Plan, Tree};
 use crate::client::transfer::part::names::{destination_of_part, remove_part};
 use crate::client::ui::summary::Summary;
@@ -26,7 +26,7 @@ impl Mirror {
                 _ => Failure::local(&self.local, &error),
             });
         }
-        let permissions = mode.and_then(|mode| self.modes.of_folder(mode));
+        let permissions = mode.and_then(|mode| self.modes.of_directory(mode));
         session.call(&Request::Mkdir { path: (&self.remote).into(), parents: true, permissions }).map(drop)
     }
 
@@ -34,30 +34,30 @@ impl Mirror {
         if let Some(above) = self.local.parent() {
             fs::create_dir_all(above)?;
         }
-        match create_folder(&self.local, mode.and_then(|mode| self.modes.of_folder(mode))) {
+        match create_directory(&self.local, mode.and_then(|mode| self.modes.of_directory(mode))) {
             Err(_) if self.local.is_dir() => Ok(()),
             made => made,
         }
     }
 
     /// Creates directories. Returns the local ones that could not be created.
-    pub(super) fn make_folders(
+    pub(super) fn make_directories(
         &self,
         session: &mut Session,
         summary: &mut Summary,
         source: &Tree,
-        folders: &[VPath],
-    ) -> Result<Vec<VPath>, Failure> {
-        let (mut requests, mut missing) = (Vec::new(), Vec::<VPath>::new());
-        for path in folders {
+        directories: &[VirtualPath],
+    ) -> Result<Vec<VirtualPath>, Failure> {
+        let (mut requests, mut missing) = (Vec::new(), Vec::<VirtualPath>::new());
+        for path in directories {
             let mode = source.get(path).and_then(|node| node.mode);
-            let permissions = mode.and_then(|mode| self.modes.of_folder(mode));
+            let permissions = mode.and_then(|mode| self.modes.of_directory(mode));
             if self.is_from {
-                if missing.iter().any(|folder| folder.contains(path)) {
+                if missing.iter().any(|directory| directory.contains(path)) {
                     continue;
                 }
                 let here = self.here(path);
-                let made = match create_folder(&here, permissions) {
+                let made = match create_directory(&here, permissions) {
                     Err(_) if fs::symlink_metadata(&here).is_ok_and(|there| there.is_dir()) => Ok(()),
                     made => made.map_err(|error| Failure::local(&here, &error)),
                 };
@@ -70,7 +70,7 @@ impl Mirror {
                 requests.push(Request::Mkdir { path: (&self.there(path)?).into(), parents: true, permissions });
             }
         }
-        self.ask_each(session, summary, "mkdir", folders, &requests)?;
+        self.ask_each(session, summary, "mkdir", directories, &requests)?;
         Ok(missing)
     }
 
@@ -79,18 +79,18 @@ impl Mirror {
         session: &mut Session,
         summary: &mut Summary,
         tree: &Tree,
-        paths: &[VPath],
+        paths: &[VirtualPath],
     ) -> Result<(), Failure> {
         let mut requests = Vec::new();
         for path in paths {
-            let is_folder = tree.get(path).is_some_and(|node| node.kind == EntryKind::Dir);
+            let is_directory = tree.get(path).is_some_and(|node| node.kind == EntryKind::Dir);
             if self.is_from {
                 let here = self.here(path);
-                let removed = if is_folder { fs::remove_dir(&here) } else { fs::remove_file(&here) };
+                let removed = if is_directory { fs::remove_dir(&here) } else { fs::remove_file(&here) };
                 self.conclude(session, summary, "rm", path, removed.map_err(|error| Failure::local(&here, &error)))?;
             } else {
                 let path = Name::from(&self.there(path)?);
-                requests.push(if is_folder { Request::Rmdir { path } } else { Request::Rm { path } });
+                requests.push(if is_directory { Request::Rmdir { path } } else { Request::Rm { path } });
             }
         }
         self.ask_each(session, summary, "rm", paths, &requests)
@@ -101,7 +101,7 @@ impl Mirror {
         session: &mut Session,
         summary: &mut Summary,
         action: &str,
-        paths: &[VPath],
+        paths: &[VirtualPath],
         requests: &[Request],
     ) -> Result<(), Failure> {
         let mut results = Vec::with_capacity(requests.len());
@@ -114,7 +114,7 @@ impl Mirror {
         session: &mut Session,
         summary: &mut Summary,
         action: &str,
-        path: &VPath,
+        path: &VirtualPath,
         result: Result<(), Failure>,
     ) -> Result<(), Failure> {
         match result {

@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 
 use super::{Mirror, relative};
-use crate::base::virtual_path::VPath;
+use crate::base::virtual_path::VirtualPath;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 use crate::client::files::local::names_in;
@@ -19,7 +19,9 @@ impl Mirror {
     /// may treat as the same name.
     pub(super) fn spellings(&self, source: &Tree, target: &Tree) -> Spellings {
         let removable = target.paths().take(if self.rules.with_delete { usize::MAX } else { 0 });
-        Spellings::among(source.paths().chain(removable.filter(|path| source.get(path).is_none())).map(VPath::as_bytes))
+        Spellings::among(
+            source.paths().chain(removable.filter(|path| source.get(path).is_none())).map(VirtualPath::as_bytes),
+        )
     }
 
     /// Checks new local files in the same way. A file that replaces one with another spelling of its name, or of
@@ -31,17 +33,18 @@ impl Mirror {
         spellings: &Spellings,
         source: &Tree,
         plan: &mut Plan,
-        respelled: &HashSet<VPath>,
+        respelled: &HashSet<VirtualPath>,
     ) -> Result<(), Failure> {
         if !self.is_from || spellings.is_empty() {
             return Ok(());
         }
         let is_there = |file: &&Move| !file.replaces && fs::symlink_metadata(self.here(&file.path)).is_ok();
-        let paths: Vec<VPath> = plan.files.iter().filter(is_there).map(|file| file.path.clone()).collect();
+        let paths: Vec<VirtualPath> = plan.files.iter().filter(is_there).map(|file| file.path.clone()).collect();
         let settled = self.settle_spellings(session, summary, spellings, source, plan, &paths)?;
         plan.files.retain(|file| !settled.doubled.contains(&file.path));
-        let is_respelled =
-            |path: &VPath| std::iter::successors(path.parent(), VPath::parent).any(|of| respelled.contains(&of));
+        let is_respelled = |path: &VirtualPath| {
+            std::iter::successors(path.parent(), VirtualPath::parent).any(|of| respelled.contains(&of))
+        };
         for file in &mut plan.files {
             file.replaces |= settled.kept.contains(&file.path) || is_respelled(&file.path);
         }
@@ -57,18 +60,20 @@ impl Mirror {
         spellings: &Spellings,
         source: &Tree,
         plan: &mut Plan,
-        paths: &[VPath],
+        paths: &[VirtualPath],
     ) -> Result<Settled, Failure> {
-        let listed = spellings.listed_otherwise(paths.iter().map(VPath::as_bytes), |folder| {
-            let Ok(folder) = VPath::parse(if folder.is_empty() { b"/" } else { folder }) else { return Ok(None) };
+        let listed = spellings.listed_otherwise(paths.iter().map(VirtualPath::as_bytes), |directory| {
+            let Ok(directory) = VirtualPath::parse(if directory.is_empty() { b"/" } else { directory }) else {
+                return Ok(None);
+            };
             if self.is_from {
-                return Ok(names_in(self.here(&folder).as_os_str().as_bytes()));
+                return Ok(names_in(self.here(&directory).as_os_str().as_bytes()));
             }
-            session.names(self.there(&folder)?.as_bytes())
+            session.names(self.there(&directory)?.as_bytes())
         })?;
         let mut settled = Settled::default();
         for path in paths {
-            let other = listed.get(path.as_bytes()).and_then(|other| VPath::parse(other).ok());
+            let other = listed.get(path.as_bytes()).and_then(|other| VirtualPath::parse(other).ok());
             let Some(other) = other else { continue };
             plan.extra.retain(|extra| !other.contains(extra));
             if source.get(&other).is_some() {
@@ -89,18 +94,18 @@ impl Mirror {
 
     /// Removes from the plan what the local file system treats as the same as something that arrived. The list of
     /// names that it may treat as the same is not complete, but the identity of a file is.
-    pub(super) fn keep_what_arrived(&self, plan: &mut Plan, folders: &[VPath]) {
+    pub(super) fn keep_what_arrived(&self, plan: &mut Plan, directories: &[VirtualPath]) {
         if plan.extra.is_empty() {
             return;
         }
-        let id = |path: &VPath| {
+        let id = |path: &VirtualPath| {
             let metadata = fs::symlink_metadata(self.here(path)).ok()?;
             // Several names of one file are several entries.
             let is_single = metadata.is_dir() || metadata.nlink() == 1;
             is_single.then(|| (metadata.dev(), metadata.ino()))
         };
         let arrived: HashSet<(u64, u64)> =
-            plan.files.iter().map(|file| &file.path).chain(folders).filter_map(id).collect();
+            plan.files.iter().map(|file| &file.path).chain(directories).filter_map(id).collect();
         plan.extra.retain(|path| !id(path).is_some_and(|id| arrived.contains(&id)));
     }
 }
@@ -109,7 +114,7 @@ impl Mirror {
 #[derive(Default)]
 pub(super) struct Settled {
     /// The other name is also in the source.
-    pub(super) doubled: HashSet<VPath>,
+    pub(super) doubled: HashSet<VirtualPath>,
     /// The other name is not in the source, so its file stays.
-    pub(super) kept: HashSet<VPath>,
+    pub(super) kept: HashSet<VirtualPath>,
 }

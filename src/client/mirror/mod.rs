@@ -18,7 +18,7 @@ use scan::Scan;
 
 use crate::base::attributes::UMASK;
 use crate::base::text::Escaped;
-use crate::base::virtual_path::VPath;
+use crate::base::virtual_path::VirtualPath;
 use crate::client::commands::local::path as local_path;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
@@ -42,7 +42,7 @@ pub fn mirror(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
 /// The options and operands of the command.
 struct Mirror {
     local: PathBuf,
-    remote: VPath,
+    remote: VirtualPath,
     /// The local tree becomes the image of the remote one.
     is_from: bool,
     is_dry_run: bool,
@@ -120,11 +120,11 @@ impl Mirror {
         self.remove_useless_parts(&plan, &scan.parts);
         self.remove(session, summary, target, &plan.in_the_way)?;
         let spellings = self.spellings(source, target);
-        let mut missing = self.make_folders(session, summary, source, &plan.folders)?;
-        let folders = plan.folders.clone();
-        let settled = self.settle_spellings(session, summary, &spellings, source, &mut plan, &folders)?;
+        let mut missing = self.make_directories(session, summary, source, &plan.directories)?;
+        let directories = plan.directories.clone();
+        let settled = self.settle_spellings(session, summary, &spellings, source, &mut plan, &directories)?;
         missing.extend(settled.doubled);
-        plan.files.retain(|file| !missing.iter().any(|folder| folder.contains(&file.path)));
+        plan.files.retain(|file| !missing.iter().any(|directory| directory.contains(&file.path)));
         self.settle_local_spellings(session, summary, &spellings, source, &mut plan, &settled.kept)?;
         let mut occupied = self.transfer_files(session, summary, &plan)?;
         let settled = self.settle_spellings(session, summary, &spellings, source, &mut plan, &occupied)?;
@@ -132,7 +132,7 @@ impl Mirror {
         self.transfer_occupied(session, summary, source, &occupied)?;
         self.change_modes(session, summary, &plan)?;
         if self.is_from {
-            self.keep_what_arrived(&mut plan, &folders);
+            self.keep_what_arrived(&mut plan, &directories);
         }
         self.remove(session, summary, target, &plan.extra)
     }
@@ -166,19 +166,19 @@ impl Mirror {
         )))
     }
 
-    fn here(&self, path: &VPath) -> PathBuf {
+    fn here(&self, path: &VirtualPath) -> PathBuf {
         if path.is_root() { self.local.clone() } else { self.local.join(path.relative()) }
     }
 
-    fn there(&self, path: &VPath) -> Result<VPath, Failure> {
+    fn there(&self, path: &VirtualPath) -> Result<VirtualPath, Failure> {
         let whole = path.components().try_fold(self.remote.clone(), |whole, name| whole.child(name));
         whole.map_err(|error| Failure::Local(format!("{}: {error}", relative(path))))
     }
 
     /// Converts the remote path `there` to a path below the root of the tree.
-    fn below(&self, there: &VPath) -> Result<VPath, Failure> {
+    fn below(&self, there: &VirtualPath) -> Result<VirtualPath, Failure> {
         let mut names = there.components().skip(self.remote.components().count());
-        let path = names.try_fold(VPath::root(), |path, name| path.child(name));
+        let path = names.try_fold(VirtualPath::root(), |path, name| path.child(name));
         path.map_err(|error| Failure::Local(format!("{there}: {error}")))
     }
 
@@ -197,11 +197,11 @@ impl Mirror {
     /// Compares the files whose digests decide: identical files are done, the others are transferred.
     fn compare_alike(&self, session: &mut Session, summary: &mut Summary, plan: &mut Plan) -> Result<(), Failure> {
         let alike = std::mem::take(&mut plan.alike);
-        let places: Vec<(PathBuf, VPath)> = alike
+        let places: Vec<(PathBuf, VirtualPath)> = alike
             .iter()
             .map(|file| Ok((self.here(&file.path), self.there(&file.path)?)))
             .collect::<Result<_, Failure>>()?;
-        let pairs: Vec<(&Path, &VPath)> = places.iter().map(|(here, there)| (here.as_path(), there)).collect();
+        let pairs: Vec<(&Path, &VirtualPath)> = places.iter().map(|(here, there)| (here.as_path(), there)).collect();
         let mut results = Vec::with_capacity(pairs.len());
         same_contents(session, &pairs, |result| results.push(result))?;
         for (file, result) in alike.into_iter().zip(results) {
@@ -216,12 +216,12 @@ impl Mirror {
 }
 
 /// Returns whether `path` is directly in the root of the tree.
-fn is_top(path: &VPath) -> bool {
+fn is_top(path: &VirtualPath) -> bool {
     path.depth() == 1
 }
 
 /// Formats a path relative to the root of the tree.
-fn relative(path: &VPath) -> Escaped<'_> {
+fn relative(path: &VirtualPath) -> Escaped<'_> {
     Escaped(&path.as_bytes()[1..])
 }
 

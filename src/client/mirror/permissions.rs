@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::Mirror;
-use crate::base::virtual_path::VPath;
+use crate::base::virtual_path::VirtualPath;
 use crate::client::connection::session::Session;
 use crate::client::error::{Failure, unexpected};
 use crate::client::files::modes;
@@ -21,7 +21,7 @@ impl Mirror {
         summary: &mut Summary,
         plan: &Plan,
     ) -> Result<(), Failure> {
-        let moved: HashSet<&VPath> = plan.files.iter().map(|file| &file.path).collect();
+        let moved: HashSet<&VirtualPath> = plan.files.iter().map(|file| &file.path).collect();
         let changes: Vec<&ModeChange> = plan.modes.iter().filter(|change| !moved.contains(&change.path)).collect();
         if changes.is_empty() {
             return Ok(());
@@ -65,7 +65,7 @@ impl Mirror {
         if self.is_from {
             let change = |change: &&ModeChange| {
                 let here = self.here(&change.path);
-                let changed = modes::change(&here, change.bits, change.is_folder);
+                let changed = modes::change(&here, change.bits, change.is_directory);
                 changed.map_err(|error| Failure::local(&here, &error))
             };
             return Ok(changes.iter().map(change).collect());

@@ -2,17 +2,17 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use crate::base::attributes::{FILE_BITS_MIN, FOLDER_BITS_MIN, PERMISSIONS, mode_for_change, mode_of_new};
-use crate::base::virtual_path::VPath;
+use crate::base::attributes::{DIRECTORY_BITS_MIN, FILE_BITS_MIN, PERMISSIONS, mode_for_change, mode_of_new};
+use crate::base::virtual_path::VirtualPath;
 use crate::client::mirror::times::{TimeMatch, compare_times};
 use crate::wire::message::{Entry, EntryKind};
 
 /// The entries of one side, by their path below the root.
 #[derive(Default)]
 pub struct Tree {
-    nodes: BTreeMap<VPath, Node>,
+    nodes: BTreeMap<VirtualPath, Node>,
     /// Directories that contain something that the mirror must not touch.
-    kept: HashSet<VPath>,
+    kept: HashSet<VirtualPath>,
 }
 
 /// An entry of a tree.
@@ -38,7 +38,7 @@ impl From<&Entry> for Node {
 impl Node {
     /// Returns the permission bits that a copy of this entry must have.
     fn wanted_bits(&self) -> Option<u32> {
-        let needed = if self.kind == EntryKind::Dir { FOLDER_BITS_MIN } else { FILE_BITS_MIN };
+        let needed = if self.kind == EntryKind::Dir { DIRECTORY_BITS_MIN } else { FILE_BITS_MIN };
         self.mode.map(|mode| mode | needed)
     }
 }
@@ -50,22 +50,22 @@ impl Tree {
     }
 
     /// Returns the paths of all entries.
-    pub fn paths(&self) -> impl Iterator<Item = &VPath> + Clone {
+    pub fn paths(&self) -> impl Iterator<Item = &VirtualPath> + Clone {
         self.nodes.keys()
     }
 
     /// Adds an entry at `path`.
-    pub fn add(&mut self, path: VPath, node: Node) {
+    pub fn add(&mut self, path: VirtualPath, node: Node) {
         self.nodes.insert(path, node);
     }
 
     /// Notes that something at `path` is left alone, so the directories above it stay.
-    pub fn keep(&mut self, path: &VPath) {
-        self.kept.extend(std::iter::successors(path.parent(), VPath::parent));
+    pub fn keep(&mut self, path: &VirtualPath) {
+        self.kept.extend(std::iter::successors(path.parent(), VirtualPath::parent));
     }
 
     /// Returns the entry at `path`.
-    pub fn get(&self, path: &VPath) -> Option<&Node> {
+    pub fn get(&self, path: &VirtualPath) -> Option<&Node> {
         self.nodes.get(path)
     }
 }
@@ -86,7 +86,7 @@ pub struct Rules {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Move {
     /// The path in both trees.
-    pub path: VPath,
+    pub path: VirtualPath,
     /// The size in the source in bytes.
     pub size: u64,
     /// The target has a file at this path.
@@ -99,9 +99,9 @@ pub struct Move {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModeChange {
     /// The path in both trees.
-    pub path: VPath,
+    pub path: VirtualPath,
     /// Whether the entry is a directory.
-    pub is_folder: bool,
+    pub is_directory: bool,
     /// The permission bits in the source.
     pub bits: u32,
     /// The permission bits in the target.
@@ -112,14 +112,14 @@ pub struct ModeChange {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Plan {
     /// Target entries of another kind than in the source, innermost first.
-    pub in_the_way: Vec<VPath>,
+    pub in_the_way: Vec<VirtualPath>,
     /// Entries of another kind that must not be deleted. They and their content stay as they are.
-    pub blocked: Vec<VPath>,
+    pub blocked: Vec<VirtualPath>,
     /// Source entries that are neither files nor directories. They are not copied, and the target's entries
     /// stay.
-    pub left_out: Vec<VPath>,
+    pub left_out: Vec<VirtualPath>,
     /// Directories to create, outermost first.
-    pub folders: Vec<VPath>,
+    pub directories: Vec<VirtualPath>,
     /// Entries in both trees whose permission bits differ.
     pub modes: Vec<ModeChange>,
     /// Files to transfer.
@@ -129,13 +129,13 @@ pub struct Plan {
     /// The number of files that are already identical.
     pub same: usize,
     /// Entries that exist only in the target, innermost first.
-    pub extra: Vec<VPath>,
+    pub extra: Vec<VirtualPath>,
 }
 
 impl Plan {
     /// Returns whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
-        [&self.in_the_way, &self.folders, &self.extra].into_iter().all(Vec::is_empty) && self.files.is_empty()
+        [&self.in_the_way, &self.directories, &self.extra].into_iter().all(Vec::is_empty) && self.files.is_empty()
     }
 
     /// Returns the total size of the files to transfer in bytes.
@@ -165,7 +165,7 @@ impl Plan {
                 there = None;
             }
             match node.kind {
-                EntryKind::Dir if there.is_none() => plan.folders.push(path.clone()),
+                EntryKind::Dir if there.is_none() => plan.directories.push(path.clone()),
                 EntryKind::Dir => plan.add_mode(path, node, there, rules),
                 EntryKind::File => {
                     plan.add_mode(path, node, there, rules);
@@ -181,17 +181,17 @@ impl Plan {
         plan
     }
 
-    fn add_mode(&mut self, path: &VPath, node: &Node, there: Option<&Node>, rules: Rules) {
+    fn add_mode(&mut self, path: &VirtualPath, node: &Node, there: Option<&Node>, rules: Rules) {
         let bits = node.wanted_bits();
         let Some(((bits, now), mask)) = bits.zip(there.and_then(|there| there.mode)).zip(rules.modes_but) else {
             return;
         };
         if mode_for_change(bits, now, mode_of_new(bits, mask, None), false) != now {
-            self.modes.push(ModeChange { path: path.clone(), is_folder: node.kind == EntryKind::Dir, bits, now });
+            self.modes.push(ModeChange { path: path.clone(), is_directory: node.kind == EntryKind::Dir, bits, now });
         }
     }
 
-    fn add_file(&mut self, path: &VPath, node: &Node, there: Option<&Node>, rules: Rules) {
+    fn add_file(&mut self, path: &VirtualPath, node: &Node, there: Option<&Node>, rules: Rules) {
         let file = Move { path: path.clone(), size: node.size, replaces: there.is_some(), mode: node.mode };
         match there.filter(|there| there.size == node.size) {
             Some(_) if rules.by_content => self.alike.push(file),
@@ -209,8 +209,8 @@ impl Plan {
         &mut self,
         source: &Tree,
         target: &Tree,
-        mut skipped: HashSet<VPath>,
-        mut in_the_way: HashSet<VPath>,
+        mut skipped: HashSet<VirtualPath>,
+        mut in_the_way: HashSet<VirtualPath>,
         rules: Rules,
     ) {
         for path in target.nodes.keys() {
@@ -229,8 +229,8 @@ impl Plan {
     }
 }
 
-fn is_below(path: &VPath, folders: &HashSet<VPath>) -> bool {
-    path.parent().is_some_and(|folder| folders.contains(&folder))
+fn is_below(path: &VirtualPath, directories: &HashSet<VirtualPath>) -> bool {
+    path.parent().is_some_and(|directory| directories.contains(&directory))
 }
 
 /// Up to this size, a file with nearly the same time on both sides is compared by digest. A two-second clock
@@ -241,8 +241,8 @@ const COMPARED_BYTES_MAX: u64 = 1024 * 1024;
 mod tests {
     use super::*;
 
-    fn path(text: &str) -> VPath {
-        VPath::parse(text.as_bytes()).expect("valid")
+    fn path(text: &str) -> VirtualPath {
+        VirtualPath::parse(text.as_bytes()).expect("valid")
     }
 
     /// `a/` is a directory, `a@` a symlink, `a=3,5` a file of 3 bytes with the time 5 s.
@@ -268,14 +268,14 @@ mod tests {
     }
 
     fn shown(plan: &Plan) -> String {
-        let paths = |paths: &[VPath]| paths.iter().map(VPath::to_string).collect::<Vec<_>>().join(" ");
+        let paths = |paths: &[VirtualPath]| paths.iter().map(VirtualPath::to_string).collect::<Vec<_>>().join(" ");
         let files = |files: &[Move]| files.iter().map(|file| file.path.to_string()).collect::<Vec<_>>().join(" ");
         let mut parts = vec![];
         for (name, content) in [
             ("way", paths(&plan.in_the_way)),
             ("blocked", paths(&plan.blocked)),
             ("left", paths(&plan.left_out)),
-            ("mkdir", paths(&plan.folders)),
+            ("mkdir", paths(&plan.directories)),
             ("move", files(&plan.files)),
             ("alike", files(&plan.alike)),
             ("rm", paths(&plan.extra)),

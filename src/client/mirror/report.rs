@@ -5,7 +5,7 @@ use serde_json::json;
 use super::{Mirror, relative};
 use crate::base::digest::Digest;
 use crate::base::text::Size;
-use crate::base::virtual_path::VPath;
+use crate::base::virtual_path::VirtualPath;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 use crate::client::mirror::plan::{Plan, Tree};
@@ -24,7 +24,7 @@ impl Mirror {
         &self,
         session: &mut Session,
         action: &str,
-        path: &VPath,
+        path: &VirtualPath,
         file: Option<(u64, Option<(Digest, u64)>)>,
     ) -> Result<(), Failure> {
         if self.is_dry_run {
@@ -67,7 +67,7 @@ impl Mirror {
         for path in &plan.in_the_way {
             self.conclude(session, &mut summary, "rm", path, Ok(()))?;
         }
-        for path in &plan.folders {
+        for path in &plan.directories {
             self.conclude(session, &mut summary, "mkdir", path, Ok(()))?;
         }
         for file in &plan.files {
@@ -75,7 +75,7 @@ impl Mirror {
             let reported = self.report_action(session, self.verb(), &file.path, Some((file.size, None)));
             summary.count(session, reported)?;
         }
-        let moved: HashSet<&VPath> = plan.files.iter().map(|file| &file.path).collect();
+        let moved: HashSet<&VirtualPath> = plan.files.iter().map(|file| &file.path).collect();
         for change in plan.modes.iter().filter(|change| !moved.contains(&change.path)) {
             summary.mode_changed();
             self.report_action(session, "chmod", &change.path, None)?;
@@ -90,7 +90,7 @@ impl Mirror {
 }
 
 /// Names the kind of the entry at `path`.
-fn kind_at(tree: &Tree, path: &VPath) -> &'static str {
+fn kind_at(tree: &Tree, path: &VirtualPath) -> &'static str {
     match tree.get(path).map(|node| node.kind) {
         Some(EntryKind::File) => "a file",
         Some(EntryKind::Dir) => "a directory",

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::Mirror;
 use crate::base::attributes::PERMISSIONS;
 use crate::base::calendar::unix_ns;
-use crate::base::virtual_path::VPath;
+use crate::base::virtual_path::VirtualPath;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 use crate::client::files::local::shown;
@@ -34,7 +34,7 @@ pub(super) struct Scan {
 
 impl Mirror {
     pub(super) fn scan(&self, session: &mut Session, summary: &mut Summary) -> Result<Scan, Failure> {
-        let (is_here, is_there, root_mode) = self.find_folders(session)?;
+        let (is_here, is_there, root_mode) = self.find_directories(session)?;
         let mut parts = Vec::new();
         let here = if is_here { self.walk_local(session, summary, &mut parts)? } else { Tree::default() };
         let failed_here = summary.failed();
@@ -46,16 +46,16 @@ impl Mirror {
 
     /// Returns whether the local and the remote root exist, and the permission bits of the source root. The
     /// source must be a directory. The target must be one or be missing.
-    fn find_folders(&self, session: &mut Session) -> Result<(bool, bool, Option<u32>), Failure> {
+    fn find_directories(&self, session: &mut Session) -> Result<(bool, bool, Option<u32>), Failure> {
         let here = fs::metadata(&self.local);
         let there = session.find(&self.remote)?;
-        let no_folder =
+        let no_directory =
             |path: String| Err(Failure::Local(format!("{path} is not a directory; mirror takes two directories")));
         if here.as_ref().is_ok_and(|here| !here.is_dir()) {
-            return no_folder(shown(&self.local).to_string());
+            return no_directory(shown(&self.local).to_string());
         }
         if there.as_ref().is_some_and(|there| there.kind != EntryKind::Dir) {
-            return no_folder(self.remote.to_string());
+            return no_directory(self.remote.to_string());
         }
         match (self.is_from, &here, &there) {
             (true, _, None) => {
@@ -82,12 +82,12 @@ impl Mirror {
         summary: &mut Summary,
         parts: &mut Vec<PathBuf>,
     ) -> Result<Tree, Failure> {
-        let (mut tree, mut to_visit) = (Tree::default(), vec![VPath::root()]);
-        while let Some(folder) = to_visit.pop() {
+        let (mut tree, mut to_visit) = (Tree::default(), vec![VirtualPath::root()]);
+        while let Some(directory) = to_visit.pop() {
             if session.link.keep_alive() {
                 return Err(Failure::Interrupted);
             }
-            let here = self.here(&folder);
+            let here = self.here(&directory);
             let entries = match fs::read_dir(&here) {
                 Ok(entries) => entries,
                 Err(error) => {
@@ -98,7 +98,8 @@ impl Mirror {
             for entry in entries {
                 let found = entry.map_err(|error| Failure::local(&here, &error)).and_then(|entry| {
                     let (name, path) = (Name(entry.file_name().into_encoded_bytes()), entry.path());
-                    let below = folder.child(&name.0).map_err(|e| Failure::Local(format!("{}: {e}", shown(&path))))?;
+                    let below =
+                        directory.child(&name.0).map_err(|e| Failure::Local(format!("{}: {e}", shown(&path))))?;
                     Ok((below, self.examine(&path)?, path))
                 });
                 match found {
@@ -137,14 +138,14 @@ impl Mirror {
         let (mut tree, mut excluded) = (Tree::default(), HashSet::new());
         for found in found {
             let path = self.below(&found.path)?;
-            let is_folder = found.entry.kind == EntryKind::Dir;
-            let is_in_excluded = path.parent().is_some_and(|folder| excluded.contains(&folder));
-            if is_in_excluded || self.exclusions.has(&path, is_folder) {
+            let is_directory = found.entry.kind == EntryKind::Dir;
+            let is_in_excluded = path.parent().is_some_and(|directory| excluded.contains(&directory));
+            if is_in_excluded || self.exclusions.has(&path, is_directory) {
                 tree.keep(&path);
                 excluded.insert(path);
                 continue;
             }
-            if found.entry.unexamined && !is_folder {
+            if found.entry.unexamined && !is_directory {
                 summary.count(session, Err(not_examined(&found.path)))?;
                 tree.keep(&path);
                 continue;

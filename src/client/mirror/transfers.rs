@@ -1,7 +1,7 @@
 //! The transfers of a mirror.
 
 use super::{Mirror, is_top, relative};
-use crate::base::virtual_path::VPath;
+use crate::base::virtual_path::VirtualPath;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 use crate::client::files::modes::ModePolicy;
@@ -20,7 +20,7 @@ impl Mirror {
         session: &mut Session,
         summary: &mut Summary,
         plan: &Plan,
-    ) -> Result<Vec<VPath>, Failure> {
+    ) -> Result<Vec<VirtualPath>, Failure> {
         let mut occupied = Vec::new();
         let mut progress = Progress::of_files(session.progress, plan.files.len(), plan.bytes());
         let jobs = plan.files.iter().map(|file| self.job(file)).collect::<Result<_, _>>()?;
@@ -41,7 +41,7 @@ impl Mirror {
         session: &mut Session,
         summary: &mut Summary,
         source: &Tree,
-        occupied: &[VPath],
+        occupied: &[VirtualPath],
     ) -> Result<(), Failure> {
         let (mut wanted, mut there) = (Tree::default(), Tree::default());
         let mut requests = Vec::with_capacity(occupied.len());

@@ -5,12 +5,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use crate::base::text::is_unprintable;
-use crate::base::virtual_path::VPath;
+use crate::base::virtual_path::VirtualPath;
 use crate::client::shell::lexer::is_plain;
 use crate::client::ui::output::Output;
 
 /// Returns `command` with the remote `path`, or `command` alone if nobody can type the path.
-pub fn remote(command: &str, path: &VPath) -> String {
+pub fn remote(command: &str, path: &VirtualPath) -> String {
     with_name(command, path.as_bytes())
 }
 
@@ -28,8 +28,8 @@ pub fn local_operand(path: &Path) -> Option<String> {
 
 fn local_name(path: &Path) -> Vec<u8> {
     let name = path.as_os_str().as_bytes();
-    let needs_folder = name.starts_with(b"-") || name.starts_with(b"~");
-    if needs_folder { [b"./", name].concat() } else { name.to_vec() }
+    let needs_directory = name.starts_with(b"-") || name.starts_with(b"~");
+    if needs_directory { [b"./", name].concat() } else { name.to_vec() }
 }
 
 fn with_name(command: &str, name: &[u8]) -> String {

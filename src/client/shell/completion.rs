@@ -13,7 +13,7 @@ pub struct Named {
     /// The bytes of the name.
     pub name: Vec<u8>,
     /// Whether the name is a directory, so a slash and another name may follow.
-    pub is_folder: bool,
+    pub is_directory: bool,
 }
 
 /// The machine that a path belongs to.
@@ -44,13 +44,13 @@ pub fn complete(line: &str, mut names_in: impl FnMut(Side, &Word) -> Vec<Named>)
     let sides: &[Side] = match (operands, position) {
         (Operands::Commands, _) => return (typed.name_start, commands(&typed)),
         (Operands::None, _) => &[],
-        (Operands::Remote | Operands::RemoteFolders, _) | (Operands::RemoteThenLocal, 0) => &[Side::Remote],
-        (Operands::Local | Operands::LocalFolders, _) | (Operands::LocalThenRemote, 0) => &[Side::Local],
+        (Operands::Remote | Operands::RemoteDirectories, _) | (Operands::RemoteThenLocal, 0) => &[Side::Remote],
+        (Operands::Local | Operands::LocalDirectories, _) | (Operands::LocalThenRemote, 0) => &[Side::Local],
         (Operands::RemoteThenLocal, _) => &[Side::Local, Side::Remote],
         (Operands::LocalThenRemote, _) => &[Side::Remote, Side::Local],
     };
-    let only_folders = matches!(command.operands, Operands::RemoteFolders | Operands::LocalFolders);
-    let mut found = sides.iter().map(|side| paths(&typed, only_folders, |folder| names_in(*side, folder)));
+    let only_directories = matches!(command.operands, Operands::RemoteDirectories | Operands::LocalDirectories);
+    let mut found = sides.iter().map(|side| paths(&typed, only_directories, |directory| names_in(*side, directory)));
     (typed.name_start, found.find(|pairs| !pairs.is_empty()).unwrap_or_default())
 }
 
@@ -66,16 +66,16 @@ fn long_options(command: &Command, typed: &Typed) -> Vec<Pair> {
     fitting.map(|name| Pair { display: name.into(), replacement: format!("{name} ") }).collect()
 }
 
-fn paths(typed: &Typed, only_folders: bool, names_in: impl FnOnce(&Word) -> Vec<Named>) -> Vec<Pair> {
-    let (folder, beginning) = typed.word.split_name();
+fn paths(typed: &Typed, only_directories: bool, names_in: impl FnOnce(&Word) -> Vec<Named>) -> Vec<Pair> {
+    let (directory, beginning) = typed.word.split_name();
     if beginning == b".." {
         return vec![Pair { display: "../".into(), replacement: "../".into() }];
     }
     let is_hidden = |name: &[u8]| name.starts_with(b".") && !beginning.starts_with(b".");
     let fits = |named: &Named| {
-        named.name.starts_with(beginning) && !is_hidden(&named.name) && (named.is_folder || !only_folders)
+        named.name.starts_with(beginning) && !is_hidden(&named.name) && (named.is_directory || !only_directories)
     };
-    names_in(&folder).iter().filter(|named| fits(named)).filter_map(|named| pair(typed, named)).collect()
+    names_in(&directory).iter().filter(|named| fits(named)).filter_map(|named| pair(typed, named)).collect()
 }
 
 /// Formats a name for insertion: followed by a slash for a directory, otherwise by a space.
@@ -86,7 +86,7 @@ fn pair(typed: &Typed, named: &Named) -> Option<Pair> {
     let closed = quote.map(char::from).map(String::from).unwrap_or_default();
     let name = escape(name, quote);
     let shown = Escaped(&named.name);
-    Some(match named.is_folder {
+    Some(match named.is_directory {
         true => Pair { display: format!("{shown}/"), replacement: format!("{opened}{name}/") },
         false => Pair { display: shown.to_string(), replacement: format!("{opened}{name}{closed} ") },
     })
@@ -97,8 +97,8 @@ mod tests {
     use super::*;
 
     fn replacements(line: &str) -> (usize, Vec<String>) {
-        let names = |side: Side, folder: &Word| -> Vec<Named> {
-            let names: &[&str] = match (side, folder.as_str()) {
+        let names = |side: Side, directory: &Word| -> Vec<Named> {
+            let names: &[&str] = match (side, directory.as_str()) {
                 (Side::Remote, "") => &["my photos/", "my.txt", ".hidden", "it's", "new\nline", "n\u{202e}gpj.exe"],
                 (Side::Remote, "my photos/") => &["a b.jpg", "c/"],
                 (Side::Local, "") => &["here.txt", "my.txt"],
@@ -106,7 +106,7 @@ mod tests {
             };
             let named = |name: &&str| Named {
                 name: name.trim_end_matches('/').as_bytes().to_vec(),
-                is_folder: name.ends_with('/'),
+                is_directory: name.ends_with('/'),
             };
             names.iter().map(named).collect()
         };

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use rustix::fs::OFlags;
 
-use crate::client::connection::state::{lock_folder, replace};
+use crate::client::connection::state::{lock_directory, replace};
 
 /// Returns the lines of `file`, oldest first. Returns none if the file does not exist.
 pub fn read(file: &Path) -> io::Result<Vec<String>> {
@@ -31,7 +31,7 @@ pub fn append(file: &Path, lines: &[String], count_max: usize) -> io::Result<()>
     if lines.is_empty() {
         return Ok(());
     }
-    let _lock = lock_folder(file.parent().unwrap_or(Path::new(".")))?;
+    let _lock = lock_directory(file.parent().unwrap_or(Path::new(".")))?;
     let mut all = read(file)?;
     all.extend_from_slice(lines);
     let mut text = String::from(FIRST_LINE);
@@ -69,8 +69,8 @@ mod tests {
 
     #[test]
     fn lines_are_found_again_as_they_were_and_the_oldest_go() {
-        let folder = tempfile::tempdir().expect("temporary folder");
-        let file = folder.path().join("history");
+        let directory = tempfile::tempdir().expect("temporary folder");
+        let file = directory.path().join("history");
         assert_eq!(read(&file).expect("none is no error"), [""; 0]);
         let lines = ["ls", "get a\\ b", "two\nlines", "ü"].map(String::from);
         append(&file, &lines[..2], 10).expect("writable");
@@ -83,6 +83,6 @@ mod tests {
         assert_eq!(read(&file).expect("readable"), ["old\\form", "bad \u{fffd}", "new"]);
         fs::write(&file, b"").expect("writable");
         assert_eq!(read(&file).expect("readable"), [""; 0]);
-        assert_eq!(fs::read_dir(folder.path()).expect("readable").count(), 1);
+        assert_eq!(fs::read_dir(directory.path()).expect("readable").count(), 1);
     }
 }

@@ -20,7 +20,7 @@ use crate::base::refusals;
 use crate::client::commands::local;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
-use crate::client::files::folder_cache::FolderCache;
+use crate::client::files::directory_cache::DirectoryCache;
 use crate::client::shell::command::{self, Flow};
 use crate::client::shell::completion::{Named, Side, complete};
 use crate::client::shell::history;
@@ -83,7 +83,7 @@ fn open_editor(session: &mut Session) -> rustyline::Result<ShellEditor<'_>> {
         .completion_type(rustyline::CompletionType::List)
         .build();
     let mut editor = Editor::with_config(config)?;
-    let place = Place { session, cache: FolderCache::default() };
+    let place = Place { session, cache: DirectoryCache::default() };
     editor.set_helper(Some(Assistant {
         hinter: HistoryHinter::new(),
         has_colors: has_colors(),
@@ -96,7 +96,7 @@ fn converse(editor: &mut ShellEditor<'_>, server: &str, typed: &mut Vec<String>)
     loop {
         let session = &place_of(editor)?.session;
         let columns = session.output.columns().unwrap_or(usize::MAX);
-        let prompt = prompt_text(server, &session.folder.to_string(), columns / PROMPT_SHARE);
+        let prompt = prompt_text(server, &session.directory.to_string(), columns / PROMPT_SHARE);
         let line = match read_line(editor, &prompt) {
             Ok(line) => line,
             Err(ReadlineError::Interrupted) => continue,
@@ -116,18 +116,18 @@ fn converse(editor: &mut ShellEditor<'_>, server: &str, typed: &mut Vec<String>)
     }
 }
 
-/// Formats `SERVER:FOLDER> `. If it is wider than `width`, the beginning of the directory is cut first, then
+/// Formats `SERVER:DIRECTORY> `. If it is wider than `width`, the beginning of the directory is cut first, then
 /// the end of the server.
-fn prompt_text(server: &str, folder: &str, width: usize) -> String {
-    let fits = |server: &str, folder: &str| server.width() + folder.width() + ":> ".len() <= width;
-    let last = format!("…/{}", folder.rsplit('/').next().unwrap_or_default());
-    let folder = if folder.len() <= last.len() || fits(server, folder) { folder.into() } else { last };
-    if fits(server, &folder) {
-        return format!("{server}:{folder}> ");
+fn prompt_text(server: &str, directory: &str, width: usize) -> String {
+    let fits = |server: &str, directory: &str| server.width() + directory.width() + ":> ".len() <= width;
+    let last = format!("…/{}", directory.rsplit('/').next().unwrap_or_default());
+    let directory = if directory.len() <= last.len() || fits(server, directory) { directory.into() } else { last };
+    if fits(server, &directory) {
+        return format!("{server}:{directory}> ");
     }
-    let server = cut(server, SERVER_COLUMNS_MIN.max(width.saturating_sub(folder.width() + ":> ".len())));
-    let folder = cut(&folder, width.saturating_sub(server.width() + ":> ".len()).max(FOLDER_COLUMNS_MIN));
-    format!("{server}:{folder}> ")
+    let server = cut(server, SERVER_COLUMNS_MIN.max(width.saturating_sub(directory.width() + ":> ".len())));
+    let directory = cut(&directory, width.saturating_sub(server.width() + ":> ".len()).max(DIRECTORY_COLUMNS_MIN));
+    format!("{server}:{directory}> ")
 }
 
 /// Shortens `text` to `width` columns, with … for the removed part.
@@ -203,29 +203,31 @@ struct Assistant<'a> {
 /// The session that resolves paths, and the cached directory listings.
 struct Place<'a> {
     session: &'a mut Session,
-    cache: FolderCache,
+    cache: DirectoryCache,
 }
 
 impl Place<'_> {
-    fn names_in(&mut self, side: Side, folder: &Word) -> Vec<Named> {
+    fn names_in(&mut self, side: Side, directory: &Word) -> Vec<Named> {
         match side {
-            Side::Local => local::names_in(folder),
-            Side::Remote => self.remote_names_in(folder).unwrap_or_default(),
+            Side::Local => local::names_in(directory),
+            Side::Remote => self.remote_names_in(directory).unwrap_or_default(),
         }
     }
 
-    fn remote_names_in(&mut self, folder: &Word) -> Option<Vec<Named>> {
-        let path = match folder.text.is_empty() {
-            true => self.session.folder.clone(),
-            false => self.session.path(folder).ok()?,
+    fn remote_names_in(&mut self, directory: &Word) -> Option<Vec<Named>> {
+        let path = match directory.text.is_empty() {
+            true => self.session.directory.clone(),
+            false => self.session.path(directory).ok()?,
         };
         let now = Instant::now();
         if let Some(names) = self.cache.find(&path, now) {
             return Some(names.to_vec());
         }
         let entries = self.session.list_until(&path, now + PATIENCE)?;
-        let named =
-            |entry: crate::wire::message::Entry| Named { is_folder: entry.kind == EntryKind::Dir, name: entry.name.0 };
+        let named = |entry: crate::wire::message::Entry| Named {
+            is_directory: entry.kind == EntryKind::Dir,
+            name: entry.name.0,
+        };
         let names: Vec<Named> = entries.into_iter().map(named).collect();
         self.cache.keep(path, names.clone(), now);
         Some(names)
@@ -237,7 +239,7 @@ impl Completer for Assistant<'_> {
 
     fn complete(&self, line: &str, position: usize, _: &Context<'_>) -> rustyline::Result<(usize, Vec<Pair>)> {
         let mut place = self.place.borrow_mut();
-        Ok(complete(&line[..position], |side, folder| place.names_in(side, folder)))
+        Ok(complete(&line[..position], |side, directory| place.names_in(side, directory)))
     }
 }
 
@@ -267,7 +269,7 @@ impl Helper for Assistant<'_> {}
 const PROMPT_SHARE: usize = 2;
 /// The minimum width of the server and of the directory in a narrow prompt.
 const SERVER_COLUMNS_MIN: usize = 6;
-const FOLDER_COLUMNS_MIN: usize = 6;
+const DIRECTORY_COLUMNS_MIN: usize = 6;
 /// The maximum number of lines in the history. Older lines are dropped.
 const HISTORY_LINES_MAX: usize = 2000;
 /// The maximum time for a completion. A slower listing gives no completion.
@@ -278,8 +280,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_prompt_names_the_server_and_the_folder_and_leaves_room_in_narrow_terminals() {
-        for (server, folder, width, prompt) in [
+    fn the_prompt_names_the_server_and_the_directory_and_leaves_room_in_narrow_terminals() {
+        for (server, directory, width, prompt) in [
             ("nas", "/", 20, "nas:/> "),
             ("nas", "/photos/2026", 20, "nas:/photos/2026> "),
             ("nas", "/photos/2026/summer", 20, "nas:…/summer> "),
@@ -288,7 +290,7 @@ mod tests {
             ("nas", "/写真/夏休み", 14, "nas:…/夏休み> "),
             ("nas", "/", 2, "nas:/> "),
         ] {
-            assert_eq!(prompt_text(server, folder, width), prompt);
+            assert_eq!(prompt_text(server, directory, width), prompt);
         }
         for width in 16..60 {
             let prompt = prompt_text("files.example.org", "/photos/2026/a long name of a folder", width);

@@ -42,12 +42,12 @@ pub fn transfer_many(
     deferred: &mut Vec<(TransferJob, Failure)>,
 ) -> Result<(), Failure> {
     let mut progress = Progress::of_files(session.progress, jobs.len(), bytes);
-    let folder = common_folder(jobs.iter().map(|job| job.destination(direction)));
+    let directory = common_directory(jobs.iter().map(|job| job.destination(direction)));
     // All files go to this directory, so every other new file would fail in the same way.
     let is_of_all = |job: &TransferJob, failure: &Failure| {
         direction.is_denied_at_destination(failure)
             && !(direction == Direction::Upload && job.replace)
-            && job.destination(direction).parent() == folder.as_deref()
+            && job.destination(direction).parent() == directory.as_deref()
     };
     transfer_all(session, direction, jobs, &mut progress, |session, (job, result)| match result {
         Err(failure) if is_deferred(direction, &failure) => {
@@ -71,8 +71,9 @@ fn is_deferred(direction: Direction, failure: &Failure) -> bool {
 }
 
 /// Returns the innermost directory that contains all of `paths`.
-fn common_folder<'a>(paths: impl Iterator<Item = &'a Path>) -> Option<PathBuf> {
-    let both = |one: &'a Path, other: &'a Path| one.ancestors().find(|folder| other.starts_with(folder)).unwrap_or(one);
+fn common_directory<'a>(paths: impl Iterator<Item = &'a Path>) -> Option<PathBuf> {
+    let both =
+        |one: &'a Path, other: &'a Path| one.ancestors().find(|directory| other.starts_with(directory)).unwrap_or(one);
     paths.filter_map(Path::parent).reduce(both).map(Path::to_path_buf)
 }
 

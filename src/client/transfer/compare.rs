@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::base::digest::Digest;
-use crate::base::virtual_path::VPath;
+use crate::base::virtual_path::VirtualPath;
 use crate::client::connection::incoming::Event;
 use crate::client::connection::session::Session;
 use crate::client::error::{Failure, unexpected};
@@ -13,7 +13,7 @@ use crate::client::ui::hashing::Hashing;
 use crate::wire::{Reply, Request};
 
 /// Returns the digest of a local and a remote file if both have the same content. Both sides compute at once.
-pub fn same_content(session: &mut Session, local: &Path, remote: &VPath) -> Result<Option<Digest>, Failure> {
+pub fn same_content(session: &mut Session, local: &Path, remote: &VirtualPath) -> Result<Option<Digest>, Failure> {
     let mut same = Err(unexpected());
     same_contents(session, &[(local, remote)], |result| same = result)?;
     same
@@ -23,7 +23,7 @@ pub fn same_content(session: &mut Session, local: &Path, remote: &VPath) -> Resu
 /// `on_result` gets the results in order.
 pub fn same_contents(
     session: &mut Session,
-    pairs: &[(&Path, &VPath)],
+    pairs: &[(&Path, &VirtualPath)],
     mut on_result: impl FnMut(Result<Option<Digest>, Failure>),
 ) -> Result<(), Failure> {
     if pairs.is_empty() {
@@ -63,7 +63,7 @@ impl DigestsAhead {
     fn compare_first(
         &mut self,
         session: &mut Session,
-        pairs: &[(&Path, &VPath)],
+        pairs: &[(&Path, &VirtualPath)],
         hashing: &Hashing,
     ) -> Result<Result<Option<Digest>, Failure>, Failure> {
         while self.requested < pairs.len() && session.link.has_room() {

@@ -20,7 +20,7 @@ use std::time::Duration;
 use crate::client::connection::endpoint::Endpoint;
 use crate::client::connection::link::Link;
 use crate::client::connection::session::Session;
-use crate::client::connection::state::StateFolder;
+use crate::client::connection::state::StateDirectory;
 use crate::client::error::{EXIT_LOGIN, Failure};
 use crate::client::shell::interrupt::Interrupt;
 use crate::client::transfer::download::Downloader;
@@ -189,7 +189,7 @@ fn run_first<P: Pipeline>(
 struct SecondConnection<P: Pipeline> {
     endpoint: Endpoint,
     interrupt: Interrupt,
-    state: StateFolder,
+    state: StateDirectory,
     is_quiet: bool,
     share: SharedProgress,
     queue: Queue<P::Item>,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::base::digest::Digest;
 use crate::base::text::Escaped;
-use crate::base::virtual_path::VPath;
+use crate::base::virtual_path::VirtualPath;
 use crate::client::error::Failure;
 use crate::client::files::modes::ModePolicy;
 use crate::wire::message::{End, ErrorCode};
@@ -45,7 +45,7 @@ pub struct TransferJob {
     /// The local file.
     pub local: PathBuf,
     /// The remote path.
-    pub remote: VPath,
+    pub remote: VirtualPath,
     /// The size in bytes at the time of planning.
     pub size: u64,
     /// Whether the transfer may replace an existing file.
@@ -73,7 +73,7 @@ impl TransferJob {
 }
 
 /// Returns the name of a remote file in the progress display.
-pub fn label(remote: &VPath) -> String {
+pub fn label(remote: &VirtualPath) -> String {
     Escaped(remote.name().unwrap_or(b"/")).to_string()
 }
 

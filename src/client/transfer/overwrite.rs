@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use crate::base::calendar::unix_ns;
-use crate::base::virtual_path::VPath;
+use crate::base::virtual_path::VirtualPath;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 use crate::client::files::local::{shown, stamp_of};
@@ -22,7 +22,7 @@ pub struct Conflict<'a> {
     /// The local file.
     pub local: &'a Path,
     /// The remote file.
-    pub remote: &'a VPath,
+    pub remote: &'a VirtualPath,
     /// The size in bytes of the file to transfer.
     pub size: u64,
     /// The size in bytes of the file at the destination.

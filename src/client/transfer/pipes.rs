@@ -11,7 +11,7 @@ use rustix::event::PollFlags;
 use sha2::{Digest as _, Sha256};
 
 use crate::base::digest::Digest;
-use crate::base::virtual_path::VPath;
+use crate::base::virtual_path::VirtualPath;
 use crate::client::connection::incoming::Event;
 use crate::client::connection::link::Link;
 use crate::client::connection::session::Session;
@@ -28,7 +28,7 @@ use crate::wire::{Reply, Request};
 /// begins with them.
 pub fn fetch(
     session: &mut Session,
-    remote: &VPath,
+    remote: &VirtualPath,
     progress: &mut Progress,
     mut take: impl FnMut(&mut Output, &mut Link, &[u8]) -> Result<(), Failure>,
 ) -> Result<Transferred, Failure> {
@@ -50,7 +50,7 @@ impl Received {
     fn fetch_rest(
         &mut self,
         session: &mut Session,
-        remote: &VPath,
+        remote: &VirtualPath,
         progress: &mut Progress,
         take: &mut impl FnMut(&mut Output, &mut Link, &[u8]) -> Result<(), Failure>,
     ) -> Result<Transferred, Failure> {
@@ -113,7 +113,7 @@ impl Received {
 /// server whether it stored them.
 pub fn send(
     session: &mut Session,
-    remote: &VPath,
+    remote: &VirtualPath,
     mode: PutMode,
     progress: &mut Progress,
 ) -> Result<Transferred, Failure> {
@@ -155,7 +155,7 @@ pub fn send(
 fn send_once(
     session: &mut Session,
     request: &Request,
-    remote: &VPath,
+    remote: &VirtualPath,
     progress: &mut Progress,
     sent: &mut Option<End>,
 ) -> Result<Transferred, Failure> {
@@ -211,7 +211,7 @@ fn send_bytes(link: &mut Link, id: u32, progress: &mut Progress) -> Result<Resul
     Ok(Ok(end))
 }
 
-fn conclude(remote: &VPath, end: End, answer: Event) -> Result<Transferred, Failure> {
+fn conclude(remote: &VirtualPath, end: End, answer: Event) -> Result<Transferred, Failure> {
     match answer {
         Event::Reply(Reply::Stored { size, sha256 }) if end == (End { size, sha256 }) => {
             Ok(Transferred { size, sha256, resumed_from: 0 })
@@ -225,7 +225,7 @@ fn conclude(remote: &VPath, end: End, answer: Event) -> Result<Transferred, Fail
     }
 }
 
-fn wrong(remote: &VPath) -> Failure {
+fn wrong(remote: &VirtualPath) -> Failure {
     Failure::Verification(format!(
         "{remote}: the received content differs from the server's; do not use it, get it again"
     ))

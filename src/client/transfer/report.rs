@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::base::virtual_path::VPath;
+use crate::base::virtual_path::VirtualPath;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 use crate::client::files::local::{name_of, shown};
@@ -22,7 +22,7 @@ pub struct Report<'a> {
     /// The local file.
     pub local: &'a Path,
     /// The remote file.
-    pub remote: &'a VPath,
+    pub remote: &'a VirtualPath,
     /// What was transferred.
     pub transferred: Transferred,
     /// Nothing was transferred, because both sides had the same content.

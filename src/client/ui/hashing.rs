@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use unicode_width::UnicodeWidthStr;
 
 use crate::base::text::{Escaped, Size};
-use crate::base::virtual_path::VPath;
+use crate::base::virtual_path::VirtualPath;
 use crate::client::files::local::shown;
 use crate::client::ui::amounts::Elapsed;
 use crate::client::ui::meter::RateMeter;
@@ -72,14 +72,14 @@ impl Hashing {
     }
 
     /// Shows the hashing of one remote file.
-    pub fn of_remote(style: Style, path: &VPath) -> Self {
+    pub fn of_remote(style: Style, path: &VirtualPath) -> Self {
         let hashing = Self::of(style, 1);
         hashing.next_remote(path);
         hashing
     }
 
     /// Moves on to the next file, which the server hashes under this path.
-    pub fn next_remote(&self, path: &VPath) {
+    pub fn next_remote(&self, path: &VirtualPath) {
         let mut display = self.0.borrow_mut();
         let name = Escaped(path.name().unwrap_or(b"/")).to_string();
         (display.local, display.remote, display.since) = (None, name, Instant::now());
@@ -179,7 +179,7 @@ mod tests {
 
     #[test]
     fn the_line_names_the_side_the_share_and_the_time() {
-        let path = |text: &str| VPath::parse(text.as_bytes()).expect("valid");
+        let path = |text: &str| VirtualPath::parse(text.as_bytes()).expect("valid");
         let hashing = Hashing::of_remote(Style::Bar, &path("/a/big.bin"));
         let line = |columns, seconds| {
             let display = hashing.0.borrow();

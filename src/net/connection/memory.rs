@@ -6,14 +6,14 @@ use crate::base::buffers::{INPUT_BYTES, OUTPUT_BYTES_HIGH, PIECE_BYTES};
 use crate::base::memory::{Charge, MEMORY_WAIT_STEP, SmallBuffers};
 use crate::protocol::data_connection::DataConnection;
 use crate::protocol::native::pipeline::PIPELINE_BYTES_MAX;
-use crate::tls::{SEALED_BYTES, SEALED_OUT_BYTES};
+use crate::tls::{TLS_BYTES, TLS_OUT_BYTES};
 use std::time::Instant;
 
 /// The charge for a large receive buffer: itself, the requests decoded ahead, and what TLS holds for
 /// it.
-const INPUT_CHARGE: usize = INPUT_BYTES + PIPELINE_BYTES_MAX + SEALED_BYTES + 16 * 1024;
+const INPUT_CHARGE: usize = INPUT_BYTES + PIPELINE_BYTES_MAX + TLS_BYTES + 16 * 1024;
 /// The charge for a large send buffer: itself, one piece more, and what TLS holds of it.
-const OUTPUT_CHARGE: usize = OUTPUT_BYTES_HIGH + PIECE_BYTES + SEALED_OUT_BYTES;
+const OUTPUT_CHARGE: usize = OUTPUT_BYTES_HIGH + PIECE_BYTES + TLS_OUT_BYTES;
 
 impl Connection {
     /// Enlarges a full receive buffer. Without memory this is tried again later, because its content may be

@@ -17,7 +17,7 @@ impl Connection {
         self.is_channel_reported = true;
         match channel {
             Channel::Plain => {}
-            Channel::Sealed(binding) => self.protocol.set_binding(binding),
+            Channel::TlsSession(binding) => self.protocol.set_binding(binding),
             Channel::Refused => self.fail(SessionError::TlsRequired, now),
         }
         Ok(())

@@ -110,7 +110,7 @@ impl DataSocket {
     pub(super) fn refuse(&self, from: SocketAddr) {
         let origin = Origin::of(from.ip()).networks().next_back();
         let line = format!("a data connection of {} from {from} was refused", self.peer);
-        logging::log_repeatable(STDERR, Level::Warn, (&"data connection", &origin), &line);
+        logging::log_rate_limited(STDERR, Level::Warn, (&"data connection", &origin), &line);
     }
 
     pub(super) fn take_connection(&mut self) -> Result<usize, Failure> {

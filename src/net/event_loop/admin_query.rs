@@ -1,7 +1,7 @@
 //! Answers admin queries about all connections of the network.
 
 use super::{EventLoop, Slot};
-use crate::protocol::admin::SURVEY_SLOTS_PER_TURN;
+use crate::protocol::admin::ADMIN_QUERY_SLOTS_PER_TURN;
 use crate::protocol::admin::query::{Query, QueryJob, QueryResult, Selector, SessionRow};
 use crate::session::{Session, SessionError};
 use std::time::Instant;
@@ -16,7 +16,7 @@ impl EventLoop {
             turns: self.turn_times,
             uptime: now.saturating_duration_since(self.began),
         };
-        let end = query.from.saturating_add(SURVEY_SLOTS_PER_TURN);
+        let end = query.from.saturating_add(ADMIN_QUERY_SLOTS_PER_TURN);
         for key in query.from..end.min(self.slots.capacity()) {
             let Some((slot, session)) = self.slots.get(key).and_then(open_session) else { continue };
             match &query.job {

@@ -21,13 +21,13 @@ use std::time::Duration;
 const TURNS_PER_ROUND: usize = 2;
 /// Turns of woken connections between two polls. Busy connections get as many, so woken ones take at
 /// most half of the turns.
-pub const ASKING_PER_ROUND: usize = 16;
+pub const WOKEN_TURNS_PER_ROUND: usize = 16;
 /// No turn of a user begins later than this after a poll, because another connection may have become
 /// ready.
 pub const ROUND_TIME: Duration = Duration::from_micros(500);
 /// Turns of unauthenticated connections between two polls if no other connection wants one; otherwise
 /// one.
-pub const STRANGERS_PER_ROUND: usize = 4;
+pub const UNAUTHENTICATED_TURNS_PER_ROUND: usize = 4;
 
 /// Why a connection wants a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,9 +83,9 @@ impl Scheduler {
     /// Begins a round.
     pub fn begin_round(&mut self) -> RoundTurns {
         self.round_took = Duration::ZERO;
-        let asking = self.sharing.waiting(Priority::Woken).min(ASKING_PER_ROUND);
+        let asking = self.sharing.waiting(Priority::Woken).min(WOKEN_TURNS_PER_ROUND);
         // After each turn of an unauthenticated connection others may be ready, and only a poll tells.
-        let strangers = if self.is_anybody_waiting() { 1 } else { STRANGERS_PER_ROUND };
+        let strangers = if self.is_anybody_waiting() { 1 } else { UNAUTHENTICATED_TURNS_PER_ROUND };
         RoundTurns([asking, asking.max(TURNS_PER_ROUND), strangers])
     }
 

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 /// A user whose turns took far longer than others' is held back until the others have caught up, but
 /// for at most this for each of them: a user that met a slow disk once is not shut out.
-pub(super) const OWNER_DEBT_MAX: Duration = Duration::from_millis(100);
+pub(super) const USER_DEBT_MAX: Duration = Duration::from_millis(100);
 
 /// The owner of connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -195,7 +195,7 @@ impl Sharing {
         let shares = &mut self.owners[owner].shares;
         let levels = PRIORITIES.map(|priority| self.queues[priority as usize].level);
         let add = |share: &mut QueueShare, from: Duration, priority: Priority| {
-            share.had = (from + took).min(levels[priority as usize] + OWNER_DEBT_MAX);
+            share.had = (from + took).min(levels[priority as usize] + USER_DEBT_MAX);
         };
         add(&mut shares[priority as usize], began, priority);
         let work = &mut shares[Priority::Busy as usize];

@@ -1,8 +1,8 @@
 //! Scheduler counted and timed by a clock that the tests set.
 
 use super::*;
-use crate::net::scheduler::sharing::OWNER_DEBT_MAX;
-use crate::net::scheduler::{ASKING_PER_ROUND, ROUND_TIME, STRANGERS_PER_ROUND};
+use crate::net::scheduler::sharing::USER_DEBT_MAX;
+use crate::net::scheduler::{ROUND_TIME, UNAUTHENTICATED_TURNS_PER_ROUND, WOKEN_TURNS_PER_ROUND};
 use crate::session::origin::Origin;
 
 const SHORT: Duration = Duration::from_micros(10);
@@ -47,7 +47,7 @@ fn strangers_whose_turns_are_long_leave_half_of_the_time() {
 fn strangers_have_all_turns_when_nobody_else_wants_one() {
     let mut turns = admission(10, 0);
     let [_, _, strangers] = run(&mut turns, 100, |_| LONG);
-    assert_eq!(strangers.0, 100 * STRANGERS_PER_ROUND);
+    assert_eq!(strangers.0, 100 * UNAUTHENTICATED_TURNS_PER_ROUND);
     assert!(turns.has_time_for_unauthenticated());
 }
 
@@ -56,7 +56,7 @@ fn a_crowd_that_asks_takes_half_of_the_turns() {
     let mut turns = admission(0, 1);
     (1..1000).for_each(|slot| turns.push(slot, Priority::Woken));
     let [asking, working, _] = run(&mut turns, 100, |_| SHORT);
-    assert_eq!((asking.0, working.0), (100 * ASKING_PER_ROUND, 100 * ASKING_PER_ROUND));
+    assert_eq!((asking.0, working.0), (100 * WOKEN_TURNS_PER_ROUND, 100 * WOKEN_TURNS_PER_ROUND));
 }
 
 #[test]
@@ -210,7 +210,7 @@ fn a_turn_that_met_a_slow_disk_holds_its_user_back_for_a_bounded_time() {
         let mut round = turns.begin_round();
         while let Some((slot, priority)) = turns.next(&mut round) {
             if slot == 0 {
-                assert!((OWNER_DEBT_MAX - LONG..=OWNER_DEBT_MAX + LONG).contains(&waited), "{waited:?}");
+                assert!((USER_DEBT_MAX - LONG..=USER_DEBT_MAX + LONG).contains(&waited), "{waited:?}");
                 return;
             }
             turns.push(slot, priority);

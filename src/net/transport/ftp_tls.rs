@@ -33,7 +33,7 @@ impl FtpTlsSettings {
 
     /// Records what a handshake on a data connection has shown so far.
     pub fn note_handshake(&mut self, transport: &Transport) {
-        if let (Layer::Sealed(sealed), Some(own)) = (&transport.layer, &mut self.own)
+        if let (Layer::TlsSession(sealed), Some(own)) = (&transport.layer, &mut self.own)
             && sealed.is_full_handshake()
         {
             own.data().forget_ticket();
@@ -43,7 +43,7 @@ impl FtpTlsSettings {
     /// Returns what a data connection proves after its handshake.
     pub fn resumption(&mut self, transport: &Transport) -> Resumption {
         match (&transport.layer, &mut self.own) {
-            (Layer::Sealed(sealed), Some(own)) => own.data().resumption(sealed),
+            (Layer::TlsSession(sealed), Some(own)) => own.data().resumption(sealed),
             _ => Resumption::None,
         }
     }
@@ -52,7 +52,7 @@ impl FtpTlsSettings {
     /// for each resumed connection.
     pub fn shows_reuse(&mut self, transport: &Transport) -> bool {
         match (&transport.layer, &mut self.own) {
-            (Layer::Sealed(sealed), Some(own)) => own.data().shows_reuse(sealed),
+            (Layer::TlsSession(sealed), Some(own)) => own.data().shows_reuse(sealed),
             _ => false,
         }
     }

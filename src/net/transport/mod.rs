@@ -10,7 +10,7 @@ mod socket;
 
 use crate::auth::scram::Binding;
 use crate::base::buffers::{IoBuffers, Piece, ReceiveBuffer, SendBuffer};
-use crate::tls::{Received, Sealed};
+use crate::tls::{Received, TlsSession};
 pub use ftp_tls::FtpTlsSettings;
 use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
@@ -22,7 +22,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
 /// What one turn may encrypt and send: 0.05 ms at 4 GB/s.
-const SEALED_FLUSH_BUDGET: usize = 256 * 1024;
+const TLS_FLUSH_BUDGET: usize = 256 * 1024;
 
 /// The transport of a connection.
 pub struct Transport {
@@ -43,7 +43,7 @@ enum Layer {
     Plain,
     /// Plaintext, which the policy refuses: input is dropped.
     Refused,
-    Sealed(Box<Sealed>),
+    TlsSession(Box<TlsSession>),
 }
 
 /// The TLS policy of network listeners.
@@ -63,7 +63,7 @@ pub enum Channel {
     /// Plaintext.
     Plain,
     /// TLS; a login is bound to it.
-    Sealed(Binding),
+    TlsSession(Binding),
     /// Plaintext, which the policy refuses.
     Refused,
 }
@@ -103,7 +103,7 @@ impl Transport {
 
     /// Switches this control connection to TLS.
     pub fn seal_control(&mut self, ftp_tls: &mut FtpTlsSettings) -> io::Result<()> {
-        self.layer = Layer::Sealed(Box::new(Sealed::server(Arc::clone(&ftp_tls.own()?.control))?));
+        self.layer = Layer::TlsSession(Box::new(TlsSession::server(Arc::clone(&ftp_tls.own()?.control))?));
         Ok(())
     }
 
@@ -118,11 +118,11 @@ impl Transport {
         let own = ftp_tls.own()?.data();
         own.forget_ticket();
         let mut sealed = match is_upload {
-            true => Sealed::server_of_upload(Arc::clone(&own.upload))?,
-            false => Sealed::server(Arc::clone(&own.download))?,
+            true => TlsSession::server_of_upload(Arc::clone(&own.upload))?,
+            false => TlsSession::server(Arc::clone(&own.download))?,
         };
         sealed.allow_large_records();
-        Ok(Self { layer: Layer::Sealed(Box::new(sealed)), ..Self::plain_data(stream) })
+        Ok(Self { layer: Layer::TlsSession(Box::new(sealed)), ..Self::plain_data(stream) })
     }
 
     /// A program on this machine.
@@ -141,14 +141,14 @@ impl Transport {
             Layer::Undetected(_) => Ok(None),
             Layer::Plain => Ok(Some(Channel::Plain)),
             Layer::Refused => Ok(Some(Channel::Refused)),
-            Layer::Sealed(sealed) if sealed.is_handshaking() => Ok(None),
-            Layer::Sealed(sealed) => sealed.binding().map(|binding| Some(Channel::Sealed(binding))),
+            Layer::TlsSession(sealed) if sealed.is_handshaking() => Ok(None),
+            Layer::TlsSession(sealed) => sealed.binding().map(|binding| Some(Channel::TlsSession(binding))),
         }
     }
 
     /// Returns whether the handshake is incomplete.
     pub fn is_handshaking(&self) -> bool {
-        matches!(&self.layer, Layer::Sealed(sealed) if sealed.is_handshaking())
+        matches!(&self.layer, Layer::TlsSession(sealed) if sealed.is_handshaking())
     }
 
     /// Returns whether the connection is plaintext.
@@ -158,12 +158,12 @@ impl Transport {
 
     /// Returns whether [`Transport::fill`] has bytes that no event will announce.
     pub fn holds_input(&self) -> bool {
-        matches!(&self.layer, Layer::Sealed(sealed) if sealed.holds_input())
+        matches!(&self.layer, Layer::TlsSession(sealed) if sealed.holds_input())
     }
 
     /// Returns whether [`Transport::flush`] has bytes to send besides the output.
     pub fn wants_flush(&self) -> bool {
-        matches!(&self.layer, Layer::Sealed(sealed) if sealed.wants_flush())
+        matches!(&self.layer, Layer::TlsSession(sealed) if sealed.wants_flush())
     }
 
     /// Receives once, so that the input holds at most `capacity` bytes. Reads nothing at that size. Some of
@@ -176,7 +176,7 @@ impl Transport {
             }
         }
         match &mut self.layer {
-            Layer::Sealed(sealed) => fill_sealed(sealed, &mut self.socket, input, capacity),
+            Layer::TlsSession(sealed) => fill_sealed(sealed, &mut self.socket, input, capacity),
             _ => {
                 let room = input.room(capacity);
                 if room.is_empty() {
@@ -200,7 +200,7 @@ impl Transport {
         let moved = moved(stream.peek(&mut first))?;
         if let Moved::Bytes(1..) = moved {
             self.layer = match first {
-                [TLS_HANDSHAKE] => Layer::Sealed(Box::new(Sealed::server(Arc::clone(&tls_policy.tls))?)),
+                [TLS_HANDSHAKE] => Layer::TlsSession(Box::new(TlsSession::server(Arc::clone(&tls_policy.tls))?)),
                 _ if tls_policy.allows_plaintext => Layer::Plain,
                 _ => Layer::Refused,
             };
@@ -211,7 +211,9 @@ impl Transport {
     /// Sends output, about `allowance` bytes at most.
     pub fn flush(&mut self, output: &mut SendBuffer, allowance: usize) -> io::Result<Moved> {
         match &mut self.layer {
-            Layer::Sealed(sealed) => flush_sealed(sealed, &mut self.socket, output, allowance.min(SEALED_FLUSH_BUDGET)),
+            Layer::TlsSession(sealed) => {
+                flush_sealed(sealed, &mut self.socket, output, allowance.min(TLS_FLUSH_BUDGET))
+            }
             _ => flush_plain(&mut self.socket, output, allowance, self.pads_truncated_ranges, &mut self.unsendable),
         }
     }
@@ -219,7 +221,7 @@ impl Transport {
     /// Shuts down the write side. While [`Transport::wants_flush`] returns true, call it again.
     pub fn shutdown(&mut self) {
         // The peer may be gone already.
-        if let Layer::Sealed(sealed) = &mut self.layer
+        if let Layer::TlsSession(sealed) = &mut self.layer
             && !sealed.close(&mut self.socket).unwrap_or(true)
         {
             return;
@@ -233,7 +235,7 @@ impl Transport {
 
     /// Allows large records after login.
     pub fn allow_large_records(&mut self) {
-        if let Layer::Sealed(sealed) = &mut self.layer {
+        if let Layer::TlsSession(sealed) = &mut self.layer {
             sealed.allow_large_records();
         }
     }
@@ -241,7 +243,7 @@ impl Transport {
     /// Returns the memory of `buffers` and of TLS that no charge covers.
     pub fn uncharged_bytes(&self, buffers: &IoBuffers) -> usize {
         let (received, unsent) = match &self.layer {
-            Layer::Sealed(sealed) => (sealed.received_bytes(), sealed.unsent_bytes()),
+            Layer::TlsSession(sealed) => (sealed.received_bytes(), sealed.unsent_bytes()),
             _ => (0, 0),
         };
         let (input, output) = (&buffers.input, &buffers.output);
@@ -252,14 +254,14 @@ impl Transport {
 
     /// Frees memory before a sleep that may be long.
     pub fn release(&mut self) {
-        if let Layer::Sealed(sealed) = &mut self.layer {
+        if let Layer::TlsSession(sealed) = &mut self.layer {
             sealed.release();
         }
     }
 }
 
 fn fill_sealed(
-    sealed: &mut Sealed,
+    sealed: &mut TlsSession,
     socket: &mut Socket,
     input: &mut ReceiveBuffer,
     capacity: usize,
@@ -280,7 +282,7 @@ fn fill_sealed(
 }
 
 fn flush_sealed(
-    sealed: &mut Sealed,
+    sealed: &mut TlsSession,
     socket: &mut Socket,
     output: &mut SendBuffer,
     allowance: usize,

@@ -13,7 +13,7 @@ use crate::base::text::{Escaped, shortened};
 use crate::protocol::{Protocol, Sockets};
 use crate::session::home_check::{HomeCheck, HomeCheckMode, HomeCheckStep};
 use crate::session::{Phase, Service, SessionError};
-use crate::store::count::{Unseen, UnseenEntry};
+use crate::store::count::{UnreadableEntries, UnreadableEntry};
 use crate::store::ledger::{QuotaLimits, QuotaState};
 use crate::store::usage::Usage;
 use crate::wire::Frame;
@@ -25,7 +25,7 @@ use status::Status;
 use std::time::Instant;
 
 /// Connections that the loop examines in one turn for an admin query: about ten microseconds.
-pub const SURVEY_SLOTS_PER_TURN: usize = 128;
+pub const ADMIN_QUERY_SLOTS_PER_TURN: usize = 128;
 
 /// One connection of an administrator.
 #[derive(Default)]
@@ -186,7 +186,7 @@ fn next_usage(audit: &mut HomeCheck, service: &mut Service, budget: &mut Budget)
         }
         HomeCheckStep::Failed(name, error) => {
             let nothing = QuotaState::default();
-            let nothing = usage(&name, &nothing, None, &Unseen::default());
+            let nothing = usage(&name, &nothing, None, &UnreadableEntries::default());
             RequestStep::Reply(ControlReply::Usage(AccountUsage { error: Some(error), ..nothing }))
         }
         HomeCheckStep::End => RequestStep::End,
@@ -194,7 +194,7 @@ fn next_usage(audit: &mut HomeCheck, service: &mut Service, budget: &mut Budget)
 }
 
 /// Returns the report of one account's usage.
-pub fn usage(name: &AccountName, state: &QuotaState, found: Option<Usage>, unseen: &Unseen) -> AccountUsage {
+pub fn usage(name: &AccountName, state: &QuotaState, found: Option<Usage>, unseen: &UnreadableEntries) -> AccountUsage {
     let QuotaLimits { bytes: limit_bytes, files: limit_files } = state.limits;
     // A count sees only files with names.
     let found = found.map(|found| found + state.nameless);
@@ -213,7 +213,7 @@ pub fn usage(name: &AccountName, state: &QuotaState, found: Option<Usage>, unsee
     }
 }
 
-fn unexamined_entry(UnseenEntry { path, problem }: &UnseenEntry) -> UnexaminedEntry {
+fn unexamined_entry(UnreadableEntry { path, problem }: &UnreadableEntry) -> UnexaminedEntry {
     let path = if path.is_empty() { b"." } else { &path[..] };
     let path = shortened(Escaped(path).to_string(), UNEXAMINED_PATH_BYTES_MAX);
     UnexaminedEntry { path, problem: problem.clone() }
@@ -230,7 +230,10 @@ fn reply(buffers: &mut IoBuffers, id: u32, reply: &ControlReply) {
 mod tests {
     use super::*;
     use crate::account::Accounts;
-    use crate::base::virtual_path::VPath;
+    use crate::base::budget::TURN_BUDGET;
+    use crate::base::buffers::OUTPUT_BYTES_HIGH;
+    use crate::base::virtual_path::PATH_BYTES_MAX;
+    use crate::base::virtual_path::VirtualPath;
     use crate::config::Config;
     use crate::protocol::admin::query::{QueryJob, SessionRow};
     use crate::session::Policy;
@@ -243,20 +246,21 @@ mod tests {
     fn page(next: Option<usize>, now: Instant) -> QueryResult {
         let path = [b"/".as_slice(), &[1; PATH_BYTES_MAX - 1]].concat();
         let components: Vec<&[u8]> = path[1..].chunks(200).collect();
-        let path = VPath::parse(&[b"/", components.join(&b'/').as_slice()].concat()[..PATH_BYTES_MAX]).expect("a path");
+        let path =
+            VirtualPath::parse(&[b"/", components.join(&b'/').as_slice()].concat()[..PATH_BYTES_MAX]).expect("a path");
         let transfer =
             TransferInfo { verb: "put", is_upload: true, path, bytes: 1, offset: 0, size: None, started: now };
         let peer = ([127, 0, 0, 1], 1).into();
         let overview = SessionInfo { member: None, peer, state: StateName::Upload, transfer: Some(transfer) };
         let seen = |session| SessionRow { session, overview: overview.clone() };
-        let seen = (0..SURVEY_SLOTS_PER_TURN as u64).map(seen).collect();
+        let seen = (0..ADMIN_QUERY_SLOTS_PER_TURN as u64).map(seen).collect();
         QueryResult { rows: seen, kicked: 0, next, turns: Default::default(), uptime: Default::default() }
     }
 
     #[test]
     fn a_status_is_told_in_pieces_that_the_output_holds_and_asks_for_no_page_before_there_is_room() {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let config = Config::default_for(&folder.path().join("conf/berthd.json")).expect("valid");
+        let directory = tempfile::tempdir().expect("a temporary folder");
+        let config = Config::default_for(&directory.path().join("conf/berthd.json")).expect("valid");
         let store = Store::new(Vec::new(), config.partial_expiry, Syncer::inline()).expect("random numbers");
         let mut service = Service::new(Accounts::open(&config).expect("none"), store, Policy::from(&config));
         let (mut control, mut buffers, now) = (Control::default(), IoBuffers::roomy(), Instant::now());
@@ -273,7 +277,7 @@ mod tests {
                 assert_eq!(query.job, QueryJob::Look);
                 assert!(buffers.output.has_room(), "asked while there is no room");
                 asked.push(query.from);
-                control.answer(page((asked.len() < 3).then_some(asked.len() * SURVEY_SLOTS_PER_TURN), now));
+                control.answer(page((asked.len() < 3).then_some(asked.len() * ADMIN_QUERY_SLOTS_PER_TURN), now));
             } else {
                 assert!(moved, "it waits for nothing");
             }
@@ -283,9 +287,9 @@ mod tests {
                 buffers.output.advance(count);
             }
         }
-        assert_eq!(asked, [0, SURVEY_SLOTS_PER_TURN, 2 * SURVEY_SLOTS_PER_TURN]);
+        assert_eq!(asked, [0, ADMIN_QUERY_SLOTS_PER_TURN, 2 * ADMIN_QUERY_SLOTS_PER_TURN]);
         let sessions = said.windows(12).filter(|window| window == br#"{"session":{"#).count();
-        assert_eq!(sessions, 3 * SURVEY_SLOTS_PER_TURN);
+        assert_eq!(sessions, 3 * ADMIN_QUERY_SLOTS_PER_TURN);
         assert_eq!(control.phase(), Phase::Idle);
     }
 }

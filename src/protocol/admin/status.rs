@@ -1,7 +1,7 @@
 //! `status`: all sessions, page by page; then the usage of their accounts; then the totals. The pages
-//! are of different moments; up to `SURVEY_SLOTS_PER_TURN` connections are of the same one.
+//! are of different moments; up to `ADMIN_QUERY_SLOTS_PER_TURN` connections are of the same one.
 //!
-//! `SURVEY_SLOTS_PER_TURN`: SURVEY_SLOTS_PER_TURN
+//! `ADMIN_QUERY_SLOTS_PER_TURN`: SURVEY_SLOTS_PER_TURN
 
 use super::RequestStep;
 use crate::account::AccountName;

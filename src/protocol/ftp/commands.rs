@@ -7,7 +7,7 @@ use super::parse_error::ParseError;
 use super::transfer::{Form, UploadCommand};
 use super::{Ftp, FtpContext, Hashed, NotBegun, Passive, reply};
 use crate::base::budget::PATH_COMPONENT_COST;
-use crate::base::virtual_path::VPath;
+use crate::base::virtual_path::VirtualPath;
 use crate::protocol::Protocol;
 use crate::session::{CountedSession, SessionError};
 
@@ -18,7 +18,7 @@ impl Ftp {
     pub(super) fn begin_command(
         &mut self,
         command: &Command,
-        from: Option<&VPath>,
+        from: Option<&VirtualPath>,
         turn: &mut FtpContext,
     ) -> Result<(), NotBegun> {
         match command {
@@ -61,8 +61,8 @@ impl Ftp {
             Command::Stou => return self.store_unique(turn),
             Command::List(text) => self.begin_listing(Form::Long, text, turn),
             Command::Nlst(text) => self.begin_listing(Form::Names, text, turn),
-            Command::Mlsd(path) => self.on_path_or_folder(path.as_deref(), turn, Self::begin_facts),
-            Command::Mlst(path) => self.on_path_or_folder(path.as_deref(), turn, Self::reply_facts),
+            Command::Mlsd(path) => self.on_path_or_directory(path.as_deref(), turn, Self::begin_facts),
+            Command::Mlst(path) => self.on_path_or_directory(path.as_deref(), turn, Self::reply_facts),
             Command::Stat(None) => self.reply_status(turn),
             Command::Stat(Some(text)) => self.begin_status_of(text, turn),
             Command::Size(path) => self.on_path(path, turn, Self::reply_size),
@@ -78,11 +78,11 @@ impl Ftp {
                 _ => self.begin_hash(Hashed::Xsha256, exact, turn),
             },
             Command::Avbl(path) => return self.reply_available(path.as_deref(), turn),
-            Command::Cwd(path) => self.on_path_or_folder(Some(path), turn, Self::change_folder),
-            Command::Cdup => self.on_path(b"..", turn, Self::change_folder),
-            Command::Pwd => turn.reply_quoted(257, &self.folder, "is the current directory."),
-            Command::Mkd(path) => return self.make_folder(path, turn),
-            Command::Rmd(path) => return self.remove_folder(path, turn),
+            Command::Cwd(path) => self.on_path_or_directory(Some(path), turn, Self::change_directory),
+            Command::Cdup => self.on_path(b"..", turn, Self::change_directory),
+            Command::Pwd => turn.reply_quoted(257, &self.directory, "is the current directory."),
+            Command::Mkd(path) => return self.make_directory(path, turn),
+            Command::Rmd(path) => return self.remove_directory(path, turn),
             Command::Dele(path) => return self.remove_file(path, turn),
             Command::Rnfr(path) => self.on_path(path, turn, Self::rename_from),
             Command::Rnto(path) => return self.rename_to(from, path, turn),
@@ -112,19 +112,19 @@ impl Ftp {
 
     // ---- Paths ----------------------------------------------------------------------------
 
-    /// Returns the path that `text` names from the current folder. `None`: it is invalid, and the reply is
+    /// Returns the path that `text` names from the current directory. `None`: it is invalid, and the reply is
     /// sent.
-    pub(super) fn path(&self, text: &[u8], turn: &mut FtpContext) -> Option<VPath> {
-        let path = self.folder.join(text).map_err(|error| turn.reply(553, format!("Invalid path: {error}.")));
+    pub(super) fn path(&self, text: &[u8], turn: &mut FtpContext) -> Option<VirtualPath> {
+        let path = self.directory.join(text).map_err(|error| turn.reply(553, format!("Invalid path: {error}.")));
         path.ok().inspect(|path| turn.charge_for(path))
     }
 
-    /// Like `path`, but empty or blank text that names no entry is the current folder.
-    pub(super) fn path_or_folder(&self, text: Option<&[u8]>, turn: &mut FtpContext) -> Option<VPath> {
+    /// Like `path`, but empty or blank text that names no entry is the current directory.
+    pub(super) fn path_or_directory(&self, text: Option<&[u8]>, turn: &mut FtpContext) -> Option<VirtualPath> {
         let is_blank = |text: &[u8]| text.iter().all(|&byte| byte == b' ');
         match text {
             Some(text) if !is_blank(text) || self.is_there(text) => self.path(text, turn),
-            _ => Some(self.folder.clone()).inspect(|path| turn.charge_for(path)),
+            _ => Some(self.directory.clone()).inspect(|path| turn.charge_for(path)),
         }
     }
 
@@ -132,20 +132,20 @@ impl Ftp {
         &mut self,
         text: &[u8],
         turn: &mut FtpContext,
-        act: impl FnOnce(&mut Self, VPath, &mut FtpContext),
+        act: impl FnOnce(&mut Self, VirtualPath, &mut FtpContext),
     ) {
         if let Some(path) = self.path(text, turn) {
             act(self, path, turn);
         }
     }
 
-    fn on_path_or_folder(
+    fn on_path_or_directory(
         &mut self,
         text: Option<&[u8]>,
         turn: &mut FtpContext,
-        act: impl FnOnce(&mut Self, VPath, &mut FtpContext),
+        act: impl FnOnce(&mut Self, VirtualPath, &mut FtpContext),
     ) {
-        if let Some(path) = self.path_or_folder(text, turn) {
+        if let Some(path) = self.path_or_directory(text, turn) {
             act(self, path, turn);
         }
     }
@@ -153,7 +153,7 @@ impl Ftp {
 
 impl FtpContext<'_> {
     /// Charges the budget for a path: longer paths cost the kernel more.
-    pub(super) fn charge_for(&mut self, path: &VPath) {
+    pub(super) fn charge_for(&mut self, path: &VirtualPath) {
         self.budget.spend(path.depth() as u64 * PATH_COMPONENT_COST);
     }
 
@@ -164,12 +164,12 @@ impl FtpContext<'_> {
     }
 
     /// Replies about a path, in the form of RFC 959 appendix II.
-    pub(super) fn reply_quoted(&mut self, code: u16, path: &VPath, text: &str) {
+    pub(super) fn reply_quoted(&mut self, code: u16, path: &VirtualPath, text: &str) {
         self.reply(code, [&reply::quoted(path.as_bytes())[..], b" ", text.as_bytes()].concat());
     }
 
     /// Replies to a command about `path` that succeeds with `(code, text)`.
-    pub(super) fn reply_result(&mut self, result: Result<(), SessionError>, done: (u16, &str), path: &VPath) {
+    pub(super) fn reply_result(&mut self, result: Result<(), SessionError>, done: (u16, &str), path: &VirtualPath) {
         match result {
             Ok(()) => self.reply(done.0, done.1),
             Err(refusal) => self.refuse(refusal, Some(path)),

@@ -1,39 +1,39 @@
-//! Commands about files and folders: the current folder, making, removing, renaming, times, permissions,
+//! Commands about files and directories: the current directory, making, removing, renaming, times, permissions,
 //! digests.
 
 use super::permissions::Permissions;
 use super::{Activity, Ftp, FtpContext, Hashed, NotBegun, reply, time};
 use crate::base::upload_id::UploadId;
-use crate::base::virtual_path::VPath;
+use crate::base::virtual_path::VirtualPath;
 use crate::session::{SessionError, Unfinished};
 use crate::store::meta::Kind;
 
 impl Ftp {
-    // ---- Folders --------------------------------------------------------------------------
+    // ---- Directories --------------------------------------------------------------------------
 
-    pub(super) fn change_folder(&mut self, path: VPath, turn: &mut FtpContext) {
+    pub(super) fn change_directory(&mut self, path: VirtualPath, turn: &mut FtpContext) {
         match self.session.stat(turn.service, &path) {
-            Ok((meta, _)) if meta.kind == Kind::Folder => {
-                self.folder = path;
-                turn.reply_quoted(250, &self.folder, "is the current directory.");
+            Ok((meta, _)) if meta.kind == Kind::Directory => {
+                self.directory = path;
+                turn.reply_quoted(250, &self.directory, "is the current directory.");
             }
             Ok(_) => turn.refuse(SessionError::NotADirectory, Some(&path)),
             Err(refusal) => turn.refuse(refusal, Some(&path)),
         }
     }
 
-    pub(super) fn make_folder(&mut self, text: &[u8], turn: &mut FtpContext) -> Result<(), NotBegun> {
+    pub(super) fn make_directory(&mut self, text: &[u8], turn: &mut FtpContext) -> Result<(), NotBegun> {
         let Some(path) = self.path(text, turn) else { return Ok(()) };
-        match self.counted(turn)?.make_folder(&path, None) {
+        match self.counted(turn)?.make_directory(&path, None) {
             Ok(()) => turn.reply_quoted(257, &path, "created."),
             Err(refusal) => turn.refuse(refusal, Some(&path)),
         }
         Ok(())
     }
 
-    pub(super) fn remove_folder(&mut self, text: &[u8], turn: &mut FtpContext) -> Result<(), NotBegun> {
+    pub(super) fn remove_directory(&mut self, text: &[u8], turn: &mut FtpContext) -> Result<(), NotBegun> {
         let Some(path) = self.path(text, turn) else { return Ok(()) };
-        let removed = self.counted(turn)?.remove_folder(&path);
+        let removed = self.counted(turn)?.remove_directory(&path);
         turn.reply_result(removed, (250, "Directory removed."), &path);
         Ok(())
     }
@@ -58,7 +58,7 @@ impl Ftp {
         Ok(())
     }
 
-    pub(super) fn rename_from(&mut self, path: VPath, turn: &mut FtpContext) {
+    pub(super) fn rename_from(&mut self, path: VirtualPath, turn: &mut FtpContext) {
         match self.session.entry(&path) {
             Ok(_) => {
                 self.next.from = Some(path);
@@ -70,7 +70,7 @@ impl Ftp {
 
     pub(super) fn rename_to(
         &mut self,
-        from: Option<&VPath>,
+        from: Option<&VirtualPath>,
         text: &[u8],
         turn: &mut FtpContext,
     ) -> Result<(), NotBegun> {
@@ -87,7 +87,7 @@ impl Ftp {
 
     /// Refuses a command about a file. If there is no file but an upload, running or interrupted, the reply
     /// says so, because SIZE reports it.
-    pub(super) fn refuse_absent(&self, refusal: SessionError, path: &VPath, turn: &mut FtpContext) {
+    pub(super) fn refuse_absent(&self, refusal: SessionError, path: &VirtualPath, turn: &mut FtpContext) {
         let unfinished = self.session.unfinished_upload(path).filter(|_| refusal == SessionError::NotFound);
         let upload = match unfinished {
             None => return turn.refuse(refusal, Some(path)),
@@ -141,7 +141,7 @@ impl Ftp {
         let Some(path) = self.path(text, turn) else { return Ok(()) };
         let session = self.counted(turn)?;
         let changed = session.stat(turn.service, &path).and_then(|(meta, _)| {
-            session.set_mode(&path, permissions.apply(meta.mode, meta.kind == Kind::Folder))?;
+            session.set_mode(&path, permissions.apply(meta.mode, meta.kind == Kind::Directory))?;
             session.stat(turn.service, &path)
         });
         match changed {

@@ -1,9 +1,9 @@
 //! Commands that only query: sizes, times, facts, digests, the quota, help, and the session's status.
 
 use super::transfer::List;
-use super::{Activity, Ftp, FtpContext, Hashed, NotBegun, REPLY_FOLDER_STATUS, help, listing, reply, time};
+use super::{Activity, Ftp, FtpContext, Hashed, NotBegun, REPLY_DIRECTORY_STATUS, help, listing, reply, time};
 use crate::base::text::Size;
-use crate::base::virtual_path::VPath;
+use crate::base::virtual_path::VirtualPath;
 use crate::session::SessionError;
 use crate::session::session_info::TransferInfo;
 use crate::session::task::TaskStep;
@@ -12,7 +12,7 @@ use crate::store::meta::{Kind, Meta, Seen};
 
 impl Ftp {
     /// `SIZE`. For a partial upload it tells the stored bytes, so that a client can resume it.
-    pub(super) fn reply_size(&mut self, path: VPath, turn: &mut FtpContext) {
+    pub(super) fn reply_size(&mut self, path: VirtualPath, turn: &mut FtpContext) {
         match self.session.stat_resumable(&path) {
             Ok(meta) if meta.kind == Kind::File => turn.reply(213, meta.size.to_string()),
             Ok(_) => turn.refuse(SessionError::NotAFile, Some(&path)),
@@ -21,7 +21,7 @@ impl Ftp {
     }
 
     /// `MDTM`.
-    pub(super) fn reply_mtime(&mut self, path: VPath, turn: &mut FtpContext) {
+    pub(super) fn reply_mtime(&mut self, path: VirtualPath, turn: &mut FtpContext) {
         match self.session.stat_resumable(&path) {
             Ok(meta) => turn.reply(213, time::written(meta.mtime_ns)),
             Err(refusal) => turn.refuse(refusal, Some(&path)),
@@ -29,7 +29,7 @@ impl Ftp {
     }
 
     /// Returns the metadata of a dangling symlink itself, or the refusal.
-    pub(super) fn link_or(&self, refusal: SessionError, path: &VPath) -> Result<Meta, SessionError> {
+    pub(super) fn link_or(&self, refusal: SessionError, path: &VirtualPath) -> Result<Meta, SessionError> {
         match refusal {
             SessionError::NotFound => self.session.link_itself(path).ok_or(refusal),
             refusal => Err(refusal),
@@ -37,7 +37,7 @@ impl Ftp {
     }
 
     /// `MLST`.
-    pub(super) fn reply_facts(&mut self, path: VPath, turn: &mut FtpContext) {
+    pub(super) fn reply_facts(&mut self, path: VirtualPath, turn: &mut FtpContext) {
         let found = self.session.stat_resumable(&path).or_else(|refusal| self.link_or(refusal, &path));
         match found {
             Ok(meta) => {
@@ -81,12 +81,12 @@ impl Ftp {
                 if !is_last {
                     return true;
                 }
-                turn.reply(REPLY_FOLDER_STATUS, "End of listing.");
+                turn.reply(REPLY_DIRECTORY_STATUS, "End of listing.");
             }
             Ok(TaskStep::Waits) => return false,
             Ok(_) => return true,
             // The reply has begun with this code.
-            Err(refusal) => turn.reply(REPLY_FOLDER_STATUS, format!("Listing incomplete: {refusal}.")),
+            Err(refusal) => turn.reply(REPLY_DIRECTORY_STATUS, format!("Listing incomplete: {refusal}.")),
         }
         self.activity = Activity::Nothing;
         true
@@ -114,7 +114,7 @@ impl Ftp {
 
     /// draft-peterson-streamlined-ftp-command-extensions, section 4.
     pub(super) fn reply_available(&mut self, text: Option<&[u8]>, turn: &mut FtpContext) -> Result<(), NotBegun> {
-        let Some(path) = self.path_or_folder(text, turn) else { return Ok(()) };
+        let Some(path) = self.path_or_directory(text, turn) else { return Ok(()) };
         let session = self.counted(turn)?;
         match session.stat(turn.service, &path).and_then(|_| session.available_bytes()) {
             Ok(bytes) => turn.reply(213, bytes.to_string()),

@@ -12,11 +12,11 @@ use crate::store::meta::{Kind, Seen};
 pub struct Options {
     /// `a`, `A`: also names with a leading dot, which a pattern otherwise leaves out.
     pub all: bool,
-    /// `d`: the folder itself, not its content.
+    /// `d`: the directory itself, not its content.
     pub itself: bool,
     /// `l`: the long form, also for `NLST`.
     pub long: bool,
-    /// `R`: its subfolders, too.
+    /// `R`: its subdirectories, too.
     pub recursive: bool,
     /// `F`: a mark after each name for its kind.
     pub marks: bool,
@@ -68,13 +68,13 @@ impl Options {
     }
 }
 
-/// Splits `path` into folder and pattern, if its last component is a pattern: clients send these for
+/// Splits `path` into directory and pattern, if its last component is a pattern: clients send these for
 /// `mget`. An entry with exactly that name takes precedence; the caller checks that.
 pub fn split_pattern(path: &[u8]) -> Option<(&[u8], Pattern)> {
     let name_at = path.iter().rposition(|&byte| byte == b'/').map_or(0, |slash| slash + 1);
-    let (folder, name) = path.split_at(name_at);
-    let folder = if folder.is_empty() { b"." } else { folder };
-    name.iter().any(|&byte| is_wild(byte)).then(|| (folder, Pattern::plain(name)))
+    let (directory, name) = path.split_at(name_at);
+    let directory = if directory.is_empty() { b"." } else { directory };
+    name.iter().any(|&byte| is_wild(byte)).then(|| (directory, Pattern::plain(name)))
 }
 
 /// Appends a line in the form of `ls -l`, without its end. Times are in UTC. A symlink is shown with
@@ -129,7 +129,7 @@ pub fn put_facts(out: &mut Vec<u8>, listed: &Listed, facts: Facts, may_write: bo
 /// follows.
 pub fn mark(seen: &Seen, is_long: bool) -> &'static [u8] {
     match seen.kind() {
-        Some(Kind::Folder) => b"/",
+        Some(Kind::Directory) => b"/",
         Some(Kind::Link) if is_long => b"",
         Some(Kind::Link) => b"@",
         Some(Kind::File) if seen.meta().is_some_and(|meta| meta.mode & 0o111 != 0) => b"*",
@@ -142,7 +142,7 @@ pub fn mark(seen: &Seen, is_long: bool) -> &'static [u8] {
 fn letter(kind: Kind) -> char {
     match kind {
         Kind::File | Kind::Link => '-',
-        Kind::Folder => 'd',
+        Kind::Directory => 'd',
         // A FIFO, a socket or a device; clients accept this letter for all of them.
         Kind::Other => 'p',
     }
@@ -206,7 +206,7 @@ impl Facts {
 fn kind(kind: Kind) -> &'static str {
     match kind {
         Kind::File => "file",
-        Kind::Folder => "dir",
+        Kind::Directory => "dir",
         Kind::Link => "OS.unix=slink",
         Kind::Other => "OS.unix=other",
     }
@@ -217,8 +217,8 @@ fn allowed(kind: Kind, may_write: bool) -> &'static str {
     match (kind, may_write) {
         (Kind::File, true) => "adfrw",
         (Kind::File, false) => "r",
-        (Kind::Folder, true) => "cdeflmp",
-        (Kind::Folder, false) => "el",
+        (Kind::Directory, true) => "cdeflmp",
+        (Kind::Directory, false) => "el",
         (Kind::Link | Kind::Other, true) => "df",
         (Kind::Link | Kind::Other, false) => "",
     }
@@ -251,7 +251,7 @@ mod tests {
     fn the_long_form_is_that_of_ls() {
         let line = long(&listed(b"a b", Kind::File, NOW));
         assert_eq!(line, "-rw-r--r--   1 berth    berth            1234 Nov 27 12:34 a b\r\n");
-        let line = long(&listed(b"docs", Kind::Folder, NOW - 365 * DAY));
+        let line = long(&listed(b"docs", Kind::Directory, NOW - 365 * DAY));
         assert_eq!(line, "drw-r--r--   1 berth    berth               0 Nov 27  2025 docs\r\n");
         let mut largest = listed(b"x", Kind::File, NOW);
         if let Seen::Examined(meta) = &mut largest.seen {
@@ -263,7 +263,7 @@ mod tests {
     #[test]
     fn an_entry_that_cannot_be_examined_is_a_line_like_the_others() {
         for (kind, line_start, fact) in [
-            (Some(Kind::Folder), "d---------", "type=dir; x\r\n"),
+            (Some(Kind::Directory), "d---------", "type=dir; x\r\n"),
             (Some(Kind::File), "----------", "type=file; x\r\n"),
             (None, "----------", " x\r\n"),
         ] {
@@ -315,9 +315,9 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_is_split_from_its_folder() {
-        for (path, folder) in [("*.txt", "."), ("/*", "/"), ("a/b/[x]?", "a/b/"), ("../*", "../")] {
-            assert_eq!(split_pattern(path.as_bytes()).expect(path).0, folder.as_bytes());
+    fn a_pattern_is_split_from_its_directory() {
+        for (path, directory) in [("*.txt", "."), ("/*", "/"), ("a/b/[x]?", "a/b/"), ("../*", "../")] {
+            assert_eq!(split_pattern(path.as_bytes()).expect(path).0, directory.as_bytes());
         }
         for path in ["", "a", "*/a", "/a/*/", "a/b"] {
             assert_eq!(split_pattern(path.as_bytes()), None, "{path}");
@@ -340,7 +340,7 @@ mod tests {
             "type=file;size=1234;modify=20261127123456;perm=adfrw;unique=fe01g2a;UNIX.mode=0644;  x\r\n"
         );
         assert_eq!(
-            line(Kind::Folder, Facts::default(), false),
+            line(Kind::Directory, Facts::default(), false),
             "type=dir;modify=20261127123456;perm=el;unique=fe01g2a;UNIX.mode=0644;  x\r\n"
         );
         assert_eq!(line(Kind::Link, Facts::read("TYPE;SIZE;nonsense"), true), "type=OS.unix=slink;  x\r\n");

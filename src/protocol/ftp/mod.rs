@@ -29,7 +29,7 @@ pub mod time;
 mod transfer;
 
 use crate::base::buffers::{Budget, IoBuffers, SpliceSource};
-use crate::base::virtual_path::VPath;
+use crate::base::virtual_path::VirtualPath;
 use crate::config;
 use crate::protocol::data_connection::{ConnectionStage, DataConnection};
 use crate::protocol::{Protocol, Sockets};
@@ -77,7 +77,7 @@ pub struct Ftp {
     active: Option<SocketAddr>,
     /// The name of `USER`.
     user: Option<String>,
-    folder: VPath,
+    directory: VirtualPath,
     facts: Facts,
     data: DataRules,
     reuse: Reuse,
@@ -128,7 +128,7 @@ impl FtpContext<'_> {
         self.buffers.output.append(|out| reply::put(out, code, text));
     }
 
-    fn refuse(&mut self, refusal: SessionError, path: Option<&VPath>) {
+    fn refuse(&mut self, refusal: SessionError, path: Option<&VirtualPath>) {
         let (code, text) = reply::refusal(refusal, path);
         self.reply(code, text);
     }
@@ -168,7 +168,7 @@ impl Protocol for Ftp {
 
     fn fail(&mut self, buffers: &mut IoBuffers, why: SessionError, now: Instant) {
         if let Activity::ListingStatus(_) = self.activity {
-            buffers.output.append(|out| reply::put(out, REPLY_FOLDER_STATUS, "Listing incomplete."));
+            buffers.output.append(|out| reply::put(out, REPLY_DIRECTORY_STATUS, "Listing incomplete."));
         }
         let (_, text) = reply::refusal(why, None);
         buffers.output.append(|out| reply::put(out, REPLY_CLOSING, text));
@@ -201,7 +201,7 @@ impl Protocol for Ftp {
     }
 
     fn set_sealed(&mut self) {
-        self.control = ControlState::Sealed;
+        self.control = ControlState::TlsSession;
         self.queue = CommandQueue::default();
         // RFC 4217, section 4.1: plaintext may have come from an attacker.
         (self.user, self.next) = (None, PendingArguments::default());
@@ -272,7 +272,7 @@ impl Ftp {
             unused_data_until: None,
             active: None,
             user: None,
-            folder: VPath::root(),
+            directory: VirtualPath::root(),
             facts: Facts::default(),
             // With implicit TLS many clients leave out PBSZ.
             data: DataRules { has_buffer_size: is_sealed, is_private: is_sealed, ..DataRules::default() },
@@ -312,7 +312,7 @@ impl Ftp {
 
     fn greet(&mut self, turn: &mut FtpContext) -> bool {
         let ControlState::New { is_sealed } = self.control else { return false };
-        self.control = if is_sealed { ControlState::Sealed } else { ControlState::Plain };
+        self.control = if is_sealed { ControlState::TlsSession } else { ControlState::Plain };
         turn.reply(220, "berthd ready");
         true
     }
@@ -336,7 +336,7 @@ impl Ftp {
 
     /// Returns whether the control connection uses TLS.
     fn is_sealed(&self) -> bool {
-        self.control == ControlState::Sealed
+        self.control == ControlState::TlsSession
     }
 
     /// Returns whether a data connection is or can be set up.
@@ -359,4 +359,4 @@ pub fn too_many_sessions(bound: &str) -> Vec<u8> {
 /// "Service not available, closing control connection" (RFC 959, section 5.4).
 const REPLY_CLOSING: u16 = 421;
 /// "Directory status".
-const REPLY_FOLDER_STATUS: u16 = 212;
+const REPLY_DIRECTORY_STATUS: u16 = 212;

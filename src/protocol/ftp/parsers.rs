@@ -10,8 +10,8 @@ use super::time;
 use crate::auth::scram::PASSWORD_BYTES_MAX;
 use zeroize::Zeroizing;
 
-/// A space without text is the current folder; no space is an error.
-pub(super) fn folder(argument: Argument<'_>) -> Result<Command, ParseError> {
+/// A space without text is the current directory; no space is an error.
+pub(super) fn directory(argument: Argument<'_>) -> Result<Command, ParseError> {
     if argument.has_space { Ok(Command::Cwd(argument.text.to_vec())) } else { argument.wrong() }
 }
 

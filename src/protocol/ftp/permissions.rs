@@ -21,7 +21,7 @@ struct Clause {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ModeBits {
-    /// These bits. `executes_if_any` is `X`: also the execute bits, for a folder or a file that has one.
+    /// These bits. `executes_if_any` is `X`: also the execute bits, for a directory or a file that has one.
     Bits { bits: u32, executes_if_any: bool },
     /// The bits of another class, given as a shift: user 6, group 3, others 0.
     CopyOf(u32),
@@ -96,15 +96,15 @@ impl Permissions {
     }
 
     /// Returns `mode` with the change applied.
-    pub fn apply(&self, mode: u32, is_folder: bool) -> u32 {
-        self.clauses.iter().fold(mode & ALL, |mode, clause| clause.apply(mode, is_folder))
+    pub fn apply(&self, mode: u32, is_directory: bool) -> u32 {
+        self.clauses.iter().fold(mode & ALL, |mode, clause| clause.apply(mode, is_directory))
     }
 }
 
 impl Clause {
-    fn apply(&self, mode: u32, is_folder: bool) -> u32 {
+    fn apply(&self, mode: u32, is_directory: bool) -> u32 {
         let bits = match self.value {
-            ModeBits::Bits { bits, executes_if_any } if executes_if_any && (is_folder || mode & 0o111 != 0) => {
+            ModeBits::Bits { bits, executes_if_any } if executes_if_any && (is_directory || mode & 0o111 != 0) => {
                 bits | 0o111
             }
             ModeBits::Bits { bits, .. } => bits,
@@ -136,8 +136,8 @@ const ALL: u32 = 0o777;
 mod tests {
     use super::*;
 
-    fn applied(text: &str, mode: u32, is_folder: bool) -> Option<u32> {
-        Permissions::read(text.as_bytes()).map(|permissions| permissions.apply(mode, is_folder))
+    fn applied(text: &str, mode: u32, is_directory: bool) -> Option<u32> {
+        Permissions::read(text.as_bytes()).map(|permissions| permissions.apply(mode, is_directory))
     }
 
     #[test]
@@ -153,7 +153,7 @@ mod tests {
 
     #[test]
     fn letters_change_bits_as_chmod_does() {
-        for (text, mode, is_folder, bits) in [
+        for (text, mode, is_directory, bits) in [
             ("u+x", 0o644, false, 0o744),
             ("g-w,o=r", 0o666, false, 0o644),
             ("a+rX", 0o600, false, 0o644),
@@ -168,7 +168,7 @@ mod tests {
             ("u+x-w", 0o600, false, 0o500),
             ("g+s,o+t,u+s", 0o755, true, 0o755),
         ] {
-            assert_eq!(applied(text, mode, is_folder), Some(bits), "{text}");
+            assert_eq!(applied(text, mode, is_directory), Some(bits), "{text}");
         }
     }
 

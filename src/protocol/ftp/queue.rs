@@ -103,6 +103,7 @@ fn is_status(line: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::ftp::line::FTP_LINE_BYTES_MAX;
 
     fn put(input: &mut ReceiveBuffer, bytes: &[u8]) {
         input.room(64 * 1024)[..bytes.len()].copy_from_slice(bytes);

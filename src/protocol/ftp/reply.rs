@@ -2,7 +2,7 @@
 //! name holds. The only mapping from session errors to FTP codes.
 
 use crate::base::text::shortened;
-use crate::base::virtual_path::VPath;
+use crate::base::virtual_path::VirtualPath;
 use crate::session::SessionError;
 
 /// How much of a path a reply repeats: some clients fail at a line of 2 KiB.
@@ -68,7 +68,7 @@ fn put_line(out: &mut Vec<u8>, start: &str, text: &[u8]) {
 }
 
 /// Returns the reply to a refused command about `path`. After 421 the connection is closed.
-pub fn refusal(refusal: SessionError, path: Option<&VPath>) -> (u16, String) {
+pub fn refusal(refusal: SessionError, path: Option<&VirtualPath>) -> (u16, String) {
     let code = match refusal {
         SessionError::LoginRequired | SessionError::LoginFailed | SessionError::TlsRequired => 530,
         SessionError::WrongState => 503,
@@ -106,7 +106,7 @@ pub fn refusal(refusal: SessionError, path: Option<&VPath>) -> (u16, String) {
 }
 
 /// Returns a path for a reply, shortened to what clients accept.
-pub fn subject(path: &VPath) -> String {
+pub fn subject(path: &VirtualPath) -> String {
     shortened(path.to_string(), FTP_SUBJECT_BYTES_MAX)
 }
 
@@ -154,10 +154,10 @@ mod tests {
 
     #[test]
     fn refusals_say_what_happened_to_what() {
-        let path = VPath::parse("/gr\u{fc}\u{df}e\r\n.txt".as_bytes()).expect("valid");
+        let path = VirtualPath::parse("/gr\u{fc}\u{df}e\r\n.txt".as_bytes()).expect("valid");
         let (code, text) = refusal(SessionError::NotFound, Some(&path));
         assert_eq!((code, &text[..]), (550, "/gr\u{fc}\u{df}e\\r\\n.txt: no such file or directory."));
-        let longest = VPath::parse(&b"/\xff".repeat(2000)).expect("valid");
+        let longest = VirtualPath::parse(&b"/\xff".repeat(2000)).expect("valid");
         assert!(refusal(SessionError::NotFound, Some(&longest)).1.len() < 1200, "clients read lines of 2 KiB or so");
         let (code, text) = refusal(SessionError::QuotaBytes(SHORTAGE), None);
         assert!(code == 552 && text.starts_with("Disk quota exceeded: needs 50M, 4M of 5M are free"), "{text}");

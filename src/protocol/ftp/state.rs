@@ -1,7 +1,7 @@
 //! What an FTP session remembers between commands.
 
 use super::transfer::{List, Transfer};
-use crate::base::virtual_path::VPath;
+use crate::base::virtual_path::VirtualPath;
 
 /// The state of the control connection.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -13,7 +13,7 @@ pub(super) enum ControlState {
     /// The reply to AUTH is sent; the peer must begin TLS.
     Sealing,
     /// TLS.
-    Sealed,
+    TlsSession,
 }
 
 /// The settings of data connections.
@@ -45,7 +45,7 @@ pub(super) struct PendingArguments {
     /// `ALLO`: the bytes of an upload.
     pub(super) length: Option<u64>,
     /// `RNFR`: the path to rename.
-    pub(super) from: Option<VPath>,
+    pub(super) from: Option<VirtualPath>,
 }
 
 /// The running command.
@@ -54,8 +54,8 @@ pub(super) enum Activity {
     /// A password is being checked.
     CheckingPassword,
     /// A digest is being computed for this command.
-    Hashing(Hashed, VPath),
-    /// A folder is being listed on the control connection.
+    Hashing(Hashed, VirtualPath),
+    /// A directory is being listed on the control connection.
     ListingStatus(Box<List>),
     Transfer(Box<Transfer>),
 }

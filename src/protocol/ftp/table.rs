@@ -115,7 +115,7 @@ pub static COMMANDS: &[Row] = &[
     row(&["EPSV"], "EPSV [1 | 2 | ALL]", "does the same for IPv4 (1) and IPv6 (2)", AfterLogin, Nothing, parsers::extended_passive)
         .announces(&["EPSV"]),
     row(&["ABOR"], "ABOR", "ends the running transfer", AfterLogin, Nothing, |_| Ok(Command::Abor)),
-    row(&["CWD", "XCWD"], "CWD <path>", "changes the current directory", AfterLogin, Reads, parsers::folder).announces(&["TVFS"]),
+    row(&["CWD", "XCWD"], "CWD <path>", "changes the current directory", AfterLogin, Reads, parsers::directory).announces(&["TVFS"]),
     row(&["CDUP", "XCUP"], "CDUP", "changes to the parent directory", AfterLogin, Reads, |_| Ok(Command::Cdup)),
     row(&["PWD", "XPWD"], "PWD", "shows the current directory", AfterLogin, Nothing, |_| Ok(Command::Pwd)),
     row(&["MKD", "XMKD"], "MKD <path>", "creates a directory", AfterLogin, Changes, |a| Ok(Command::Mkd(a.path()?))),

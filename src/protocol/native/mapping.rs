@@ -2,16 +2,16 @@
 
 use crate::base::buffers::IoBuffers;
 use crate::base::text::{Escaped, shortened};
-use crate::base::virtual_path::VPath;
+use crate::base::virtual_path::VirtualPath;
 use crate::session::SessionError;
 use crate::store::listing::Listed;
 use crate::store::meta::{Kind, Meta, Seen};
-use crate::store::staging::KeptUpload;
+use crate::store::staging::PartialUpload;
 use crate::wire::ErrorCode;
 use crate::wire::frame::{self, FrameType};
 use crate::wire::message::{ERROR_MESSAGE_BYTES_MAX, Entry, EntryKind, ErrorReply, MessageError, Name, Partial};
 
-pub(super) fn vpath(name: &Name) -> Result<VPath, ErrorReply> {
+pub(super) fn vpath(name: &Name) -> Result<VirtualPath, ErrorReply> {
     name.to_vpath().map_err(|error| ErrorReply {
         code: ErrorCode::BadName,
         message: format!("{}: {error}", subject(&name.0)),
@@ -38,14 +38,14 @@ pub(super) fn listed_entry(Listed { name, seen, .. }: Listed) -> Entry {
 fn entry_kind(kind: Kind) -> EntryKind {
     match kind {
         Kind::File => EntryKind::File,
-        Kind::Folder => EntryKind::Dir,
+        Kind::Directory => EntryKind::Dir,
         Kind::Link => EntryKind::Link,
         Kind::Other => EntryKind::Other,
     }
 }
 
 /// For `map_err`: returns the error reply for a request about `path`.
-pub(super) fn at(path: &VPath) -> impl Fn(SessionError) -> ErrorReply {
+pub(super) fn at(path: &VirtualPath) -> impl Fn(SessionError) -> ErrorReply {
     move |refusal| error_reply(refusal, Some(path))
 }
 
@@ -62,8 +62,8 @@ pub(super) fn malformed(error: &MessageError) -> ErrorReply {
 }
 
 /// Maps a partial upload.
-pub(super) fn partial(kept: KeptUpload) -> Partial {
-    let KeptUpload { id: upload_id, record, length: offset, expires_ns } = kept;
+pub(super) fn partial(kept: PartialUpload) -> Partial {
+    let PartialUpload { id: upload_id, record, length: offset, expires_ns } = kept;
     let (path, size, expires_s) = (Name(record.path), record.size, expires_ns / 1_000_000_000);
     Partial { upload_id, path, offset, size, expires_s }
 }
@@ -77,7 +77,7 @@ fn subject(name: &[u8]) -> String {
 const SENTENCE_BYTES_MAX: usize = 512;
 
 /// Maps a session error. The only mapping of these two lists.
-pub(super) fn error_reply(refusal: SessionError, path: Option<&VPath>) -> ErrorReply {
+pub(super) fn error_reply(refusal: SessionError, path: Option<&VirtualPath>) -> ErrorReply {
     let (code, retry, fatal) = match refusal {
         SessionError::LoginRequired => (ErrorCode::LoginRequired, false, false),
         SessionError::WrongState | SessionError::LoginMalformed | SessionError::BadOffset => {
@@ -170,7 +170,7 @@ mod tests {
 
     #[test]
     fn the_client_recognizes_the_refusal_of_an_account_that_may_only_read() {
-        let path = VPath::parse(b"/a").expect("valid");
+        let path = VirtualPath::parse(b"/a").expect("valid");
         assert!(error_reply(SessionError::ReadOnly, Some(&path)).message.ends_with(READ_ONLY));
     }
 

@@ -13,7 +13,7 @@ mod transfers;
 use crate::auth::scram::Binding;
 use crate::base::buffers::{Budget, IoBuffers};
 use crate::base::text::shortened;
-use crate::base::virtual_path::VPath;
+use crate::base::virtual_path::VirtualPath;
 use crate::protocol::{Protocol, Sockets};
 use crate::session::state::StateName;
 use crate::session::{Phase, Service, Session, SessionError};
@@ -50,7 +50,7 @@ struct Running {
     id: u32,
     stage: RequestStage,
     /// Its path, for errors.
-    path: Option<VPath>,
+    path: Option<VirtualPath>,
 }
 
 /// The stage of the running request.
@@ -58,7 +58,7 @@ struct Running {
 enum RequestStage {
     /// A login whose proof is being checked.
     Login,
-    /// A listing, a digest, or many folders.
+    /// A listing, a digest, or many directories.
     Task,
     /// A resumed upload, reading its prefix again.
     PrepareUpload,

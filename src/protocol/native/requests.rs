@@ -2,11 +2,11 @@
 
 use super::mapping::{at, entry, error_reply, listed_entry, malformed, partial, vpath};
 use super::{Native, NativeContext, RequestStage, Running};
-use crate::base::attributes::WantedMode;
+use crate::base::attributes::RequestedMode;
 use crate::base::budget::{PATH_COMPONENT_COST, REQUEST_COST};
 use crate::base::buffers::DATA_BYTES_MAX;
 use crate::base::text::Escaped;
-use crate::base::virtual_path::VPath;
+use crate::base::virtual_path::VirtualPath;
 use crate::protocol::Protocol;
 use crate::protocol::native::pipeline::DecodedRequest;
 use crate::session::download::{DownloadPlan, DownloadStart};
@@ -57,16 +57,16 @@ impl Native {
                 let path = vpath(path)?;
                 let Some(mut session) = self.counted(turn)? else { return Ok(false) };
                 if *parents {
-                    session.begin_folders(&path, *permissions).map_err(at(&path))?;
+                    session.begin_directories(&path, *permissions).map_err(at(&path))?;
                     return Ok(self.run(id, RequestStage::Task, Some(path)));
                 }
-                session.make_folder(&path, *permissions).map_err(at(&path))?;
+                session.make_directory(&path, *permissions).map_err(at(&path))?;
                 Reply::Done {}
             }
             Request::SetPermissions { path, permissions } => {
                 let path = vpath(path)?;
                 let Some(session) = self.counted(turn)? else { return Ok(false) };
-                let permissions = session.take_mode_of_source(&path, *permissions).map_err(at(&path))?;
+                let permissions = session.apply_mode_of_source(&path, *permissions).map_err(at(&path))?;
                 Reply::Permissions { permissions }
             }
             Request::Rm { path } => {
@@ -78,7 +78,7 @@ impl Native {
             Request::Rmdir { path } => {
                 let path = vpath(path)?;
                 let Some(session) = self.counted(turn)? else { return Ok(false) };
-                session.remove_folder(&path).map_err(at(&path))?;
+                session.remove_directory(&path).map_err(at(&path))?;
                 Reply::Done {}
             }
             Request::Mv { from, to, replace } => {
@@ -108,7 +108,8 @@ impl Native {
                     id: *upload_id,
                     start: if *resume { UploadStart::Kept } else { UploadStart::Empty },
                     hash: true,
-                    wanted_mode: permissions.map(|bits| WantedMode { bits, also_of_replaced: *set_permissions }),
+                    wanted_mode: permissions
+                        .map(|bits| RequestedMode { bits, applies_to_replaced_file: *set_permissions }),
                 };
                 session.begin_upload(turn.service, plan, turn.now).map_err(at(&path))?;
                 let stage = if *resume { RequestStage::PrepareUpload } else { RequestStage::Receive };
@@ -124,7 +125,7 @@ impl Native {
         self.session.counted(turn.budget).map_err(|refusal| error_reply(refusal, None))
     }
 
-    fn run(&mut self, id: u32, stage: RequestStage, path: Option<VPath>) -> bool {
+    fn run(&mut self, id: u32, stage: RequestStage, path: Option<VirtualPath>) -> bool {
         self.running = Some(Running { id, stage, path });
         true
     }
@@ -192,12 +193,12 @@ impl Native {
 
     // ---- Replies --------------------------------------------------------------------------
 
-    fn stat(&mut self, path: &VPath, turn: &mut NativeContext) -> Result<Reply, ErrorReply> {
+    fn stat(&mut self, path: &VirtualPath, turn: &mut NativeContext) -> Result<Reply, ErrorReply> {
         let (meta, etag) = self.session.stat(turn.service, path).map_err(at(path))?;
         Ok(Reply::Stat { entry: entry(path.name().unwrap_or(b"/").to_vec(), &meta), etag })
     }
 
-    fn list(&mut self, id: u32, path: VPath, turn: &mut NativeContext) -> Result<bool, ErrorReply> {
+    fn list(&mut self, id: u32, path: VirtualPath, turn: &mut NativeContext) -> Result<bool, ErrorReply> {
         match self.session.begin_list(&path) {
             Ok(()) => return Ok(self.run(id, RequestStage::Task, Some(path))),
             Err(SessionError::NotADirectory) => {
@@ -220,7 +221,7 @@ impl Native {
                 (Reply::Page { entries, last }, last)
             }
             TaskStep::Digest(sha256, size) => (Reply::Sha256 { sha256, size }, true),
-            TaskStep::FoldersMade => (Reply::Done {}, true),
+            TaskStep::DirectoriesMade => (Reply::Done {}, true),
             TaskStep::PartialUploads(page, last) => {
                 let partials = page.into_iter().map(partial).collect();
                 (Reply::Partials { partials, last }, last)

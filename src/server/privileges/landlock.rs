@@ -1,4 +1,4 @@
-//! Landlock: restricts this process to the files below the folders it needs, whatever its user may do
+//! Landlock: restricts this process to the files below the directories it needs, whatever its user may do
 //! and whatever fails within it. It applies to the calling thread and the threads it starts, for good,
 //! and to files opened afterwards.
 
@@ -9,16 +9,16 @@ use landlock::{
 use std::fmt;
 use std::path::PathBuf;
 
-/// A folder that stays accessible, with all below it.
+/// A directory that stays accessible, with all below it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AllowedFolder {
-    /// The folder; symlinks are resolved now and not later.
-    pub folder: PathBuf,
+pub struct AllowedDirectory {
+    /// The directory; symlinks are resolved now and not later.
+    pub directory: PathBuf,
     /// The allowed access.
     pub access: Access,
 }
 
-/// The access to a [`AllowedFolder`]. It never includes making devices or running programs.
+/// The access to a [`AllowedDirectory`]. It never includes making devices or running programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
     /// Read.
@@ -34,22 +34,22 @@ pub enum Access {
 /// Whether the process is confined.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Confinement {
-    /// Confined to its folders.
+    /// Confined to its directories.
     Full,
-    /// Confined to its folders, except for access that an older kernel does not check.
+    /// Confined to its directories, except for access that an older kernel does not check.
     Partial,
     /// Not confined; holds the reason.
     Off(String),
 }
 
-/// Confines the calling thread to `places`. Folders that do not exist are left out.
-pub fn confine(places: &[AllowedFolder]) -> Confinement {
+/// Confines the calling thread to `places`. Directories that do not exist are left out.
+pub fn confine(places: &[AllowedDirectory]) -> Confinement {
     restrict(places).unwrap_or_else(|error| Confinement::Off(error.to_string()))
 }
 
-fn restrict(places: &[AllowedFolder]) -> Result<Confinement, RulesetError> {
+fn restrict(places: &[AllowedDirectory]) -> Result<Confinement, RulesetError> {
     let mut ruleset = Ruleset::default()
-        // A kernel without this right would refuse every rename from one folder to another, and so every
+        // A kernel without this right would refuse every rename from one directory to another, and so every
         // upload.
         .set_compatibility(CompatLevel::SoftRequirement)
         .handle_access(AccessFs::Refer)?
@@ -57,9 +57,9 @@ fn restrict(places: &[AllowedFolder]) -> Result<Confinement, RulesetError> {
         .handle_access(AccessFs::from_all(CHECKED))?
         .scope(Scope::from_all(CHECKED))?
         .create()?;
-    for AllowedFolder { folder, access } in places {
-        match PathFd::new(folder) {
-            Ok(folder) => ruleset = ruleset.add_rule(PathBeneath::new(folder, access.rights()))?,
+    for AllowedDirectory { directory, access } in places {
+        match PathFd::new(directory) {
+            Ok(directory) => ruleset = ruleset.add_rule(PathBeneath::new(directory, access.rights()))?,
             Err(error) => log::warn!("out of reach until the next start: {error}"),
         }
     }
@@ -124,7 +124,7 @@ mod tests {
     fn confined<T: Send>(places: &[(&Path, Access)], act: impl FnOnce() -> T + Send) -> Option<T> {
         let places: Vec<_> = places
             .iter()
-            .map(|(folder, access)| AllowedFolder { folder: folder.to_path_buf(), access: *access })
+            .map(|(directory, access)| AllowedDirectory { directory: directory.to_path_buf(), access: *access })
             .collect();
         let run = move || match confine(&places) {
             Confinement::Off(reason) => {
@@ -141,15 +141,15 @@ mod tests {
         result.is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
     }
 
-    fn folder() -> tempfile::TempDir {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        fs::write(folder.path().join("file"), "content").expect("writable");
-        folder
+    fn directory() -> tempfile::TempDir {
+        let directory = tempfile::tempdir().expect("a temporary folder");
+        fs::write(directory.path().join("file"), "content").expect("writable");
+        directory
     }
 
     #[test]
     fn what_lies_in_no_place_is_out_of_reach_by_any_way() {
-        let (inside, outside) = (folder(), folder());
+        let (inside, outside) = (directory(), directory());
         let (inside, outside) = (inside.path(), outside.path());
         symlink(outside, inside.join("link")).expect("writable");
         confined(&[(inside, Access::Own)], || {
@@ -170,7 +170,7 @@ mod tests {
 
     #[test]
     fn a_home_made_later_can_be_used_like_any_other() {
-        let homes = folder();
+        let homes = directory();
         let home = homes.path().join("new");
         let file = home.join("file");
         confined(&[(homes.path(), Access::Own)], || {
@@ -187,16 +187,16 @@ mod tests {
     }
 
     #[test]
-    fn an_upload_may_begin_without_a_name_and_get_one_in_any_folder_of_its_root() {
-        let homes = folder();
+    fn an_upload_may_begin_without_a_name_and_get_one_in_any_directory_of_its_root() {
+        let homes = directory();
         let homes = homes.path();
         for name in ["home", "home/.berth", "other"] {
             fs::create_dir(homes.join(name)).expect("writable");
         }
         confined(&[(homes, Access::Own)], || {
-            let unnamed = |folder: &str| {
+            let unnamed = |directory: &str| {
                 let flags = OFlags::TMPFILE | OFlags::RDWR;
-                let file = rustix::fs::open(homes.join(folder), flags, 0o640.into()).expect("allowed");
+                let file = rustix::fs::open(homes.join(directory), flags, 0o640.into()).expect("allowed");
                 let mut file = File::from(file);
                 file.write_all(b"content").expect("allowed");
                 file
@@ -214,7 +214,7 @@ mod tests {
 
     #[test]
     fn each_place_allows_what_is_needed_there_and_no_more() {
-        let (readable, logs, keys) = (folder(), folder(), folder());
+        let (readable, logs, keys) = (directory(), directory(), directory());
         let (readable, logs, keys) = (readable.path(), logs.path(), keys.path());
         let places = [(readable, Access::Read), (logs, Access::Append), (keys, Access::Replace)];
         confined(&places, || {
@@ -243,7 +243,7 @@ mod tests {
 
     #[test]
     fn a_place_that_is_not_there_takes_nothing_from_the_others() {
-        let there = folder();
+        let there = directory();
         let missing = there.path().join("missing");
         confined(&[(&missing, Access::Own), (there.path(), Access::Read)], || {
             fs::read(there.path().join("file")).expect("within reach");

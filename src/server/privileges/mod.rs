@@ -4,9 +4,9 @@
 
 mod landlock;
 
-pub use landlock::{Access, AllowedFolder, Confinement, confine};
+pub use landlock::{Access, AllowedDirectory, Confinement, confine};
 
-use crate::base::atomic_file::{self, GROUP_FOLDER, SECRET_FOLDER};
+use crate::base::atomic_file::{self, GROUP_DIRECTORY, SECRET_DIRECTORY};
 use crate::config::{Config, ConfigError};
 use nix::unistd::{Gid, Group, Uid, User, setgroups, setresgid, setresuid};
 use rustix::fs::{AtFlags, chownat};
@@ -54,21 +54,21 @@ impl ServiceUser {
         rustix::process::geteuid().as_raw() == self.user.as_raw()
     }
 
-    /// Makes those of the server's folders that only root can make, and gives them to the user. Does
-    /// nothing unless root calls it, nor below another user's folder: what is missing there the user can
+    /// Makes those of the server's directories that only root can make, and gives them to the user. Does
+    /// nothing unless root calls it, nor below another user's directory: what is missing there the user can
     /// make without root.
-    pub fn make_folders(&self, config: &Config) -> Result<(), ConfigError> {
-        for (folder, mode) in own_folders(config) {
-            if is_root() && lies_in_roots_folders(&folder) {
+    pub fn make_directories(&self, config: &Config) -> Result<(), ConfigError> {
+        for (directory, mode) in own_directories(config) {
+            if is_root() && lies_in_roots_directories(&directory) {
                 let owner = Some((self.user.as_raw(), self.group.as_raw()));
-                atomic_file::make_folder_for(owner, &folder, mode)
-                    .map_err(|error| ConfigError::new(&folder, "", format!("cannot be made: {error}")))?;
+                atomic_file::make_directory_for(owner, &directory, mode)
+                    .map_err(|error| ConfigError::new(&directory, "", format!("cannot be made: {error}")))?;
             }
         }
         Ok(())
     }
 
-    /// Gives a file or folder that root made to the user. The handle may be `O_PATH`.
+    /// Gives a file or directory that root made to the user. The handle may be `O_PATH`.
     pub fn give(&self, made: &File) -> io::Result<()> {
         if !is_root() {
             return Ok(());
@@ -130,20 +130,20 @@ fn known<T>(kind: &str, database: &str, name: &str, found: nix::Result<Option<T>
     }
 }
 
-/// Returns the server's folders and home roots, with their modes.
-fn own_folders(config: &Config) -> Vec<(PathBuf, u32)> {
-    let mut folders = vec![(config.accounts_dir(), SECRET_FOLDER)];
+/// Returns the server's directories and home roots, with their modes.
+fn own_directories(config: &Config) -> Vec<(PathBuf, u32)> {
+    let mut directories = vec![(config.accounts_dir(), SECRET_DIRECTORY)];
     let tls = config.tls.key.parent().filter(|_| config.tls.is_own);
-    folders.extend(tls.map(|folder| (folder.to_path_buf(), SECRET_FOLDER)));
+    directories.extend(tls.map(|directory| (directory.to_path_buf(), SECRET_DIRECTORY)));
     let logs = [&config.logs.access, &config.logs.transactions].into_iter().filter_map(|log| log.parent());
-    folders.extend(logs.map(|folder| (folder.to_path_buf(), GROUP_FOLDER)));
-    folders.extend(config.home_roots.iter().map(|root| (root.clone(), GROUP_FOLDER)));
-    folders
+    directories.extend(logs.map(|directory| (directory.to_path_buf(), GROUP_DIRECTORY)));
+    directories.extend(config.home_roots.iter().map(|root| (root.clone(), GROUP_DIRECTORY)));
+    directories
 }
 
 /// Returns whether all existing parents belong to root, so that no other user can have put a symlink
 /// there or can change them now.
-fn lies_in_roots_folders(path: &Path) -> bool {
+fn lies_in_roots_directories(path: &Path) -> bool {
     let is_roots = |found: io::Result<Metadata>| found.map_or(true, |found| found.uid() == 0);
-    path.ancestors().skip(1).all(|folder| is_roots(folder.symlink_metadata()) && is_roots(folder.metadata()))
+    path.ancestors().skip(1).all(|directory| is_roots(directory.symlink_metadata()) && is_roots(directory.metadata()))
 }

@@ -4,7 +4,7 @@ use super::append_base::Replaces;
 use super::plan::{Stored, UploadPlan};
 use crate::config::SyncPolicy;
 use crate::session::error::SessionError;
-use crate::store::home::{Home, reopen_folder};
+use crate::store::home::{Home, reopen_directory};
 use crate::store::staging::Staged;
 use crate::store::syncer::{Disk, Flush, SyncError, Synced, Ticket};
 use crate::store::{Store, StoreError};
@@ -33,12 +33,12 @@ pub(super) enum CommitStep {
     SyncingData(Staged, Ticket),
     /// The content is on disk.
     Synced(Staged),
-    /// Renamed. The folder is to be synced, then its parents.
+    /// Renamed. The directory is to be synced, then its parents.
     Renamed(File, Disk),
-    /// The folder is being synced.
-    SyncingFolder(Arc<File>, Ticket),
-    /// The folder is on disk.
-    FolderSynced(Arc<File>),
+    /// The directory is being synced.
+    SyncingDirectory(Arc<File>, Ticket),
+    /// The directory is on disk.
+    DirectorySynced(Arc<File>),
     Done,
 }
 
@@ -73,20 +73,20 @@ impl Commit {
                         return Err(SessionError::Changed);
                     }
                     let disk = staged.disk()?;
-                    let folder = self.rename(store, staged)?;
+                    let directory = self.rename(store, staged)?;
                     if sync == SyncPolicy::Full {
-                        CommitStep::Renamed(reopen_folder(folder)?.into(), disk)
+                        CommitStep::Renamed(reopen_directory(directory)?.into(), disk)
                     } else {
                         CommitStep::Done
                     }
                 }
-                CommitStep::Renamed(folder, disk) => {
-                    let folder = Arc::new(folder);
-                    let ticket = store.syncer.sync(owner, &disk, Arc::clone(&folder), Flush::Folder);
-                    CommitStep::SyncingFolder(folder, ticket)
+                CommitStep::Renamed(directory, disk) => {
+                    let directory = Arc::new(directory);
+                    let ticket = store.syncer.sync(owner, &disk, Arc::clone(&directory), Flush::Directory);
+                    CommitStep::SyncingDirectory(directory, ticket)
                 }
-                // The name is on disk only if its parent folders are; they may be new.
-                CommitStep::FolderSynced(folder) => match home.folder_above(&folder)? {
+                // The name is on disk only if its parent directories are; they may be new.
+                CommitStep::DirectorySynced(directory) => match home.directory_above(&directory)? {
                     Some((above, disk)) => CommitStep::Renamed(above.into(), disk),
                     None => CommitStep::Done,
                 },
@@ -116,9 +116,9 @@ impl Commit {
                 synced.result.map_err(unwritten)?;
                 CommitStep::Synced(staged)
             }
-            CommitStep::SyncingFolder(folder, ticket) if ticket == synced.ticket => {
+            CommitStep::SyncingDirectory(directory, ticket) if ticket == synced.ticket => {
                 synced.result.map_err(StoreError::from)?;
-                CommitStep::FolderSynced(folder)
+                CommitStep::DirectorySynced(directory)
             }
             other => other,
         };

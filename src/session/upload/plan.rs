@@ -1,9 +1,9 @@
 //! What a client announces before the bytes of an upload, and the checks that need no bytes.
 
-use crate::base::attributes::WantedMode;
+use crate::base::attributes::RequestedMode;
 use crate::base::digest::Digest;
 use crate::base::upload_id::UploadId;
-use crate::base::virtual_path::VPath;
+use crate::base::virtual_path::VirtualPath;
 use crate::store::home::{Home, UploadTarget};
 use crate::store::meta::{Kind, Meta};
 use crate::store::staging::Record;
@@ -65,7 +65,7 @@ pub enum UploadStart {
 #[derive(Debug, Clone)]
 pub struct UploadPlan {
     /// The path of the file.
-    pub path: VPath,
+    pub path: VirtualPath,
     /// The size of the whole file.
     pub length: Length,
     /// The modification time, nanoseconds since the epoch. Default: the time of the upload.
@@ -81,7 +81,7 @@ pub struct UploadPlan {
     /// Whether a digest is computed as the bytes come.
     pub hash: bool,
     /// The permission bits of the source; else those of any new file.
-    pub wanted_mode: Option<WantedMode>,
+    pub wanted_mode: Option<RequestedMode>,
 }
 
 impl UploadPlan {
@@ -110,7 +110,7 @@ impl UploadPlan {
         }
         let target = home.upload_target(&self.path)?;
         match target.there() {
-            Some(meta) if meta.kind == Kind::Folder => Err(StoreError::NotAFile),
+            Some(meta) if meta.kind == Kind::Directory => Err(StoreError::NotAFile),
             Some(_) if !self.replace => Err(StoreError::Exists),
             there if !self.accepts(store, there.as_ref()) => Err(StoreError::Changed),
             _ => Ok(target),

@@ -1,13 +1,13 @@
 //! Makes, removes and renames entries of a home, and sets their times and modes.
 
-use super::{Home, folder_id};
+use super::{Home, directory_id};
 use crate::base::attributes::{
-    FILE_BITS_MIN, FOLDER_BITS_MIN, PERMISSIONS, UMASK, default_list, has_access_list, mode_for_change, mode_of_new,
+    DIRECTORY_BITS_MIN, FILE_BITS_MIN, PERMISSIONS, UMASK, default_list, has_access_list, mode_for_change, mode_of_new,
     path_of, set_mtime,
 };
 use crate::base::refusals::Operation;
 use crate::base::upload_id::UploadId;
-use crate::base::virtual_path::VPath;
+use crate::base::virtual_path::VirtualPath;
 use crate::store::StoreError;
 use crate::store::file_systems::is_refusal;
 use crate::store::meta::{Kind, Meta, meta_of};
@@ -16,21 +16,21 @@ use rustix::io::Errno;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 impl Home {
-    /// Makes a folder, with these permission bits as far as the umask or its folder allows.
-    pub fn make_folder(&self, path: &VPath, bits: Option<u32>) -> Result<(), StoreError> {
+    /// Makes a directory, with these permission bits as far as the umask or its directory allows.
+    pub fn make_directory(&self, path: &VirtualPath, bits: Option<u32>) -> Result<(), StoreError> {
         if path.is_root() {
             return Err(StoreError::Exists);
         }
         let (parent, name) = self.parent(path)?;
-        self.make_folder_in(&parent, name, bits)
+        self.make_directory_in(&parent, name, bits)
     }
 
-    /// Removes an entry that is not a folder.
-    pub fn remove_file(&self, path: &VPath) -> Result<(), StoreError> {
+    /// Removes an entry that is not a directory.
+    pub fn remove_file(&self, path: &VirtualPath) -> Result<(), StoreError> {
         self.check_answers()?;
         let (parent, name) = self.parent(path)?;
         let meta: Meta = rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW)?.into();
-        if meta.kind == Kind::Folder {
+        if meta.kind == Kind::Directory {
             return Err(StoreError::NotAFile);
         }
         let held = self.hold(&parent, name, &meta);
@@ -39,28 +39,28 @@ impl Home {
         Ok(())
     }
 
-    /// Removes an empty folder.
-    pub fn remove_folder(&self, path: &VPath) -> Result<(), StoreError> {
+    /// Removes an empty directory.
+    pub fn remove_directory(&self, path: &VirtualPath) -> Result<(), StoreError> {
         self.check_answers()?;
         let (parent, name) = self.parent(path)?;
-        let held = self.hold_folder(&parent, name);
+        let held = self.open_directory_for_deferred_close(&parent, name);
         rustix::fs::unlinkat(&parent, name, AtFlags::REMOVEDIR)?;
         if let Some((device, held)) = held {
-            self.let_go(device, Some(held));
+            self.close_deferred(device, Some(held));
         }
         self.ledger.credit(0, 1);
         Ok(())
     }
 
-    /// Renames an entry. A file at `to` is replaced only if `replace` is set; a folder never is.
-    pub fn rename(&self, from: &VPath, to: &VPath, replace: bool) -> Result<(), StoreError> {
+    /// Renames an entry. A file at `to` is replaced only if `replace` is set; a directory never is.
+    pub fn rename(&self, from: &VirtualPath, to: &VirtualPath, replace: bool) -> Result<(), StoreError> {
         if from != to && from.contains(to) {
             return Err(StoreError::IntoItself);
         }
         let (from_parent, from_name) = self.parent(from)?;
         let (to_parent, to_name) = self.parent(to)?;
         let moved: Meta = rustix::fs::statat(&from_parent, from_name, AtFlags::SYMLINK_NOFOLLOW)?.into();
-        let replaced = replace_check(&to_parent, to_name, replace && moved.kind != Kind::Folder)?.map(Meta::from);
+        let replaced = replace_check(&to_parent, to_name, replace && moved.kind != Kind::Directory)?.map(Meta::from);
         let same = replaced.is_some_and(|replaced| replaced.identity.inode() == moved.identity.inode());
         let held = replaced.and_then(|replaced| self.hold(&to_parent, to_name, &replaced));
         self.rename_entry(from_parent.as_fd(), from_name, to_parent.as_fd(), to_name, replaced.is_some()).map_err(
@@ -79,7 +79,7 @@ impl Home {
             Some(replaced) if !same => self.credit(&replaced, held),
             _ => {}
         }
-        if moved.kind != Kind::Folder {
+        if moved.kind != Kind::Directory {
             self.drop_superseded(&UploadId::of_path(to));
         }
         Ok(())
@@ -108,65 +108,65 @@ impl Home {
         }
     }
 
-    /// Sets the modification time of a file or folder. Symlinks inside the home are followed.
-    pub fn set_mtime(&self, path: &VPath, mtime_ns: i64) -> Result<(), StoreError> {
+    /// Sets the modification time of a file or directory. Symlinks inside the home are followed.
+    pub fn set_mtime(&self, path: &VirtualPath, mtime_ns: i64) -> Result<(), StoreError> {
         Ok(set_mtime(self.open_for_attributes(path)?.0, mtime_ns)?)
     }
 
-    /// Sets the permission bits of a file or folder. Symlinks inside the home are followed. The bits that
-    /// the server needs to read the file and to count the folder stay set.
-    pub fn set_mode(&self, path: &VPath, mode: u32) -> Result<(), StoreError> {
+    /// Sets the permission bits of a file or directory. Symlinks inside the home are followed. The bits that
+    /// the server needs to read the file and to count the directory stay set.
+    pub fn set_mode(&self, path: &VirtualPath, mode: u32) -> Result<(), StoreError> {
         let (entry, kind) = self.open_for_attributes(path)?;
         let (needed, kept) = match kind {
-            // The owner of a shared folder chose its setgid and sticky bits.
-            Kind::Folder => (FOLDER_BITS_MIN, meta_of(&entry)?.mode & 0o7000),
+            // The owner of a shared directory chose its setgid and sticky bits.
+            Kind::Directory => (DIRECTORY_BITS_MIN, meta_of(&entry)?.mode & 0o7000),
             _ => (FILE_BITS_MIN, 0),
         };
         Ok(rustix::fs::fchmod(entry, Mode::from_raw_mode(mode & PERMISSIONS | needed | kept))?)
     }
 
-    /// Gives a file or folder the permission bits of its source, as far as a new one in its folder would get
+    /// Gives a file or directory the permission bits of its source, as far as a new one in its directory would get
     /// them, and returns those that it has then. Links inside the home are followed.
-    pub fn take_mode_of_source(&self, path: &VPath, bits: u32) -> Result<u32, StoreError> {
+    pub fn apply_mode_of_source(&self, path: &VirtualPath, bits: u32) -> Result<u32, StoreError> {
         let (entry, kind) = self.open_for_attributes(path)?;
-        let needed = if kind == Kind::Folder { FOLDER_BITS_MIN } else { FILE_BITS_MIN };
+        let needed = if kind == Kind::Directory { DIRECTORY_BITS_MIN } else { FILE_BITS_MIN };
         let mode = self.mode_for_change(self.parent(path)?.0.as_fd(), &entry, bits | needed)?;
         let special = meta_of(&entry)?.mode & 0o7000;
-        let kept = if kind == Kind::Folder { special } else { 0 };
+        let kept = if kind == Kind::Directory { special } else { 0 };
         let changed = rustix::fs::fchmod(&entry, Mode::from_raw_mode(mode | kept));
         changed.map_err(|errno| if is_refusal(errno) { StoreError::Denied } else { errno.into() })?;
         Ok(meta_of(&entry)?.mode & PERMISSIONS)
     }
 
-    /// See [`mode_for_change`]; `entry` is in `folder`, or is to be.
+    /// See [`mode_for_change`]; `entry` is in `directory`, or is to be.
     pub(in crate::store) fn mode_for_change(
         &self,
-        folder: BorrowedFd<'_>,
+        directory: BorrowedFd<'_>,
         entry: impl AsFd,
         bits: u32,
     ) -> Result<u32, StoreError> {
-        let of_new = mode_of_new(bits, UMASK, default_list(&path_of(folder, b"."))?);
+        let of_new = mode_of_new(bits, UMASK, default_list(&path_of(directory, b"."))?);
         let has_list = has_access_list(&entry);
         Ok(mode_for_change(bits, meta_of(&entry)?.mode, of_new, has_list))
     }
 
-    /// Opens a file or folder, so that it cannot be replaced before it is changed.
-    fn open_for_attributes(&self, path: &VPath) -> Result<(OwnedFd, Kind), StoreError> {
+    /// Opens a file or directory, so that it cannot be replaced before it is changed.
+    fn open_for_attributes(&self, path: &VirtualPath) -> Result<(OwnedFd, Kind), StoreError> {
         if path.is_root() {
             return Err(StoreError::BadName);
         }
         match self.open_for_listing(path) {
             Err(StoreError::NotADirectory) => Ok((self.open_regular(path)?.0.into(), Kind::File)),
-            folder => Ok((folder?, Kind::Folder)),
+            directory => Ok((directory?, Kind::Directory)),
         }
     }
 }
 
-/// Returns whether two names in these folders may be one entry, on a file system that treats some names
+/// Returns whether two names in these directories may be one entry, on a file system that treats some names
 /// as equal.
-fn may_be_one(one: &[u8], other: &[u8], folders: (impl AsFd, impl AsFd)) -> Result<bool, StoreError> {
+fn may_be_one(one: &[u8], other: &[u8], directories: (impl AsFd, impl AsFd)) -> Result<bool, StoreError> {
     let is_alike = one.eq_ignore_ascii_case(other) || !one.is_ascii() || !other.is_ascii();
-    Ok(is_alike && folder_id(folders.0)? == folder_id(folders.1)?)
+    Ok(is_alike && directory_id(directories.0)? == directory_id(directories.1)?)
 }
 
 /// Returns the entry that a rename to `name` would replace, or refuses.
@@ -176,7 +176,7 @@ pub(in crate::store) fn replace_check(
     replace: bool,
 ) -> Result<Option<Stat>, StoreError> {
     match rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(stat) if replace && Meta::from(stat).kind != Kind::Folder => Ok(Some(stat)),
+        Ok(stat) if replace && Meta::from(stat).kind != Kind::Directory => Ok(Some(stat)),
         Ok(_) => Err(StoreError::Exists),
         Err(Errno::NOENT) => Ok(None),
         Err(errno) => Err(errno.into()),

@@ -1,9 +1,9 @@
-//! Finds entries of a home. Every path is resolved below the descriptor of the home, and the staging folder is
+//! Finds entries of a home. Every path is resolved below the descriptor of the home, and the staging directory is
 //! refused by any of its names.
 
-use super::{FolderId, Home, reopen_folder};
+use super::{DirectoryId, Home, reopen_directory};
 use crate::base::memory::Charge;
-use crate::base::virtual_path::VPath;
+use crate::base::virtual_path::VirtualPath;
 use crate::store::StoreError;
 use crate::store::listing::Listing;
 use crate::store::meta::{Kind, Meta, meta_of};
@@ -21,7 +21,7 @@ use std::os::unix::ffi::OsStrExt;
 impl Home {
     /// Opens a regular file for reading. Anything else is refused without being opened, so that no FIFO or
     /// device blocks or acts.
-    pub fn open(&self, path: &VPath) -> Result<(OpenFile, Meta), StoreError> {
+    pub fn open(&self, path: &VirtualPath) -> Result<(OpenFile, Meta), StoreError> {
         let (file, meta) = self.open_regular(path)?;
         Ok((OpenFile::new(file, &meta, &self.ledger, &self.closer), meta))
     }
@@ -32,7 +32,7 @@ impl Home {
         Ok(OpenFile::new(file, &meta, &self.ledger, &self.closer))
     }
 
-    pub(super) fn open_regular(&self, path: &VPath) -> Result<(File, Meta), StoreError> {
+    pub(super) fn open_regular(&self, path: &VirtualPath) -> Result<(File, Meta), StoreError> {
         let file = self.open_any(path)?;
         let meta = meta_of(&file)?;
         match meta.kind {
@@ -41,7 +41,7 @@ impl Home {
         }
     }
 
-    fn open_any(&self, path: &VPath) -> Result<File, StoreError> {
+    fn open_any(&self, path: &VirtualPath) -> Result<File, StoreError> {
         if path.is_root() {
             return Err(StoreError::NotAFile);
         }
@@ -60,7 +60,7 @@ impl Home {
 
     /// Opens the target of a symlink: resolved by cap-std, inside the home only. A separate look-up is
     /// enough, because users cannot create symlinks through the server.
-    fn open_link(&self, path: &VPath) -> Result<File, StoreError> {
+    fn open_link(&self, path: &VirtualPath) -> Result<File, StoreError> {
         let mut options = OpenOptions::new();
         options.read(true).custom_flags(OPEN.bits().cast_signed());
         let file = self.root.open_with(path.relative(), &options).map_err(StoreError::from_open)?.into_std();
@@ -69,7 +69,7 @@ impl Home {
     }
 
     /// Returns the metadata of `path`. Symlinks inside the home are followed.
-    pub fn stat(&self, path: &VPath) -> Result<Meta, StoreError> {
+    pub fn stat(&self, path: &VirtualPath) -> Result<Meta, StoreError> {
         if path.is_root() {
             return meta_of(&self.root);
         }
@@ -77,15 +77,15 @@ impl Home {
         if meta.kind != Kind::Link {
             return Ok(meta);
         }
-        match self.open_folder(path) {
+        match self.open_directory(path) {
             Err(StoreError::NotADirectory) => meta_of(self.open_any(path)?),
-            folder => meta_of(folder?),
+            directory => meta_of(directory?),
         }
     }
 
     /// Returns the metadata of `path` itself, or `None` if nothing is there. A symlink is not followed. An
-    /// error if the parent folder does not exist.
-    pub fn entry(&self, path: &VPath) -> Result<Option<Meta>, StoreError> {
+    /// error if the parent directory does not exist.
+    pub fn entry(&self, path: &VirtualPath) -> Result<Option<Meta>, StoreError> {
         let (parent, name) = self.parent(path)?;
         match rustix::fs::statat(&parent, OsStr::from_bytes(name), AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(Some(stat.into())),
@@ -94,38 +94,38 @@ impl Home {
         }
     }
 
-    /// Begins to list a folder. Its names are charged to `charge`, which must be empty.
-    pub fn list(&self, path: &VPath, charge: Charge) -> Result<Listing, StoreError> {
-        let folder = self.open_for_listing(path)?;
-        let is_root = self.is_root(&folder)?;
-        Listing::new(folder, is_root, charge)
+    /// Begins to list a directory. Its names are charged to `charge`, which must be empty.
+    pub fn list(&self, path: &VirtualPath, charge: Charge) -> Result<Listing, StoreError> {
+        let directory = self.open_for_listing(path)?;
+        let is_root = self.is_root(&directory)?;
+        Listing::new(directory, is_root, charge)
     }
 
-    /// Opens a folder by its path. Opening it by its handle would need the right to search the folder.
-    pub(super) fn open_for_listing(&self, path: &VPath) -> Result<OwnedFd, StoreError> {
-        let handle = self.open_folder(path)?;
+    /// Opens a directory by its path. Opening it by its handle would need the right to search the directory.
+    pub(super) fn open_for_listing(&self, path: &VirtualPath) -> Result<OwnedFd, StoreError> {
+        let handle = self.open_directory(path)?;
         if path.is_root() {
-            return reopen_folder(handle);
+            return reopen_directory(handle);
         }
         let mut options = OpenOptions::new();
         options.read(true).custom_flags(OPEN.union(OFlags::DIRECTORY).bits().cast_signed());
-        let folder = self.root.open_with(path.relative(), &options).map_err(StoreError::from_open)?.into_std();
-        // Another program may have replaced the folder.
-        self.refuse_staging_folder(&folder)?;
-        Ok(folder.into())
+        let directory = self.root.open_with(path.relative(), &options).map_err(StoreError::from_open)?.into_std();
+        // Another program may have replaced the directory.
+        self.refuse_staging_directory(&directory)?;
+        Ok(directory.into())
     }
 
-    pub(in crate::store) fn open_folder(&self, path: &VPath) -> Result<Dir, StoreError> {
+    pub(in crate::store) fn open_directory(&self, path: &VirtualPath) -> Result<Dir, StoreError> {
         refuse_staging(path)?;
         let dir = self.root.open_dir(path.relative()).map_err(StoreError::from_open)?;
-        self.refuse_staging_folder(&dir)?;
+        self.refuse_staging_directory(&dir)?;
         Ok(dir)
     }
 
     /// Returns the target of an upload, and the entry that is there now.
-    pub fn upload_target(&self, path: &VPath) -> Result<UploadTarget, StoreError> {
+    pub fn upload_target(&self, path: &VirtualPath) -> Result<UploadTarget, StoreError> {
         let at = self.target(path)?;
-        match rustix::fs::statat(&at.folder, at.name.as_slice(), AtFlags::SYMLINK_NOFOLLOW) {
+        match rustix::fs::statat(&at.directory, at.name.as_slice(), AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(UploadTarget { at, there: Some(stat) }),
             Err(Errno::NOENT) => Ok(UploadTarget { at, there: None }),
             Err(errno) => Err(errno.into()),
@@ -133,16 +133,16 @@ impl Home {
     }
 
     /// Returns the target of a staged file.
-    pub(in crate::store) fn target(&self, path: &VPath) -> Result<CommitTarget, StoreError> {
+    pub(in crate::store) fn target(&self, path: &VirtualPath) -> Result<CommitTarget, StoreError> {
         let (parent, name) = self.parent(path)?;
-        let folder = match parent {
+        let directory = match parent {
             Parent::Root(dir) => dir.try_clone()?,
             Parent::Below(dir) => dir,
         };
-        Ok(CommitTarget { folder: folder.into_std_file(), name: name.to_vec() })
+        Ok(CommitTarget { directory: directory.into_std_file(), name: name.to_vec() })
     }
 
-    pub(super) fn parent<'a, 'p>(&'a self, path: &'p VPath) -> Result<(Parent<'a>, &'p [u8]), StoreError> {
+    pub(super) fn parent<'a, 'p>(&'a self, path: &'p VirtualPath) -> Result<(Parent<'a>, &'p [u8]), StoreError> {
         refuse_staging(path)?;
         let name = path.name().ok_or(StoreError::BadName)?;
         let (above, _) = path.split().ok_or(StoreError::BadName)?;
@@ -151,40 +151,40 @@ impl Home {
             return Ok((Parent::Root(&self.root), name));
         }
         let dir = self.root.open_dir(above.relative()).map_err(StoreError::from_open)?;
-        self.refuse_staging_folder(&dir)?;
+        self.refuse_staging_directory(&dir)?;
         self.refuse_other_spelling(&dir, name)?;
         Ok((Parent::Below(dir), name))
     }
 
-    /// Refuses the staging folder by its identity, because a symlink inside the home may lead to it.
-    fn refuse_staging_folder(&self, dir: impl AsFd) -> Result<(), StoreError> {
+    /// Refuses the staging directory by its identity, because a symlink inside the home may lead to it.
+    fn refuse_staging_directory(&self, dir: impl AsFd) -> Result<(), StoreError> {
         match self.staging_id()? {
-            Some(id) if id == folder_id(dir)? => Err(StoreError::BadName),
+            Some(id) if id == directory_id(dir)? => Err(StoreError::BadName),
             _ => Ok(()),
         }
     }
 
-    /// Refuses the staging folder by a name in `folder`: another spelling that the file system treats as
+    /// Refuses the staging directory by a name in `directory`: another spelling that the file system treats as
     /// equal, or a path through a symlink to the top of the home.
-    fn refuse_other_spelling(&self, folder: impl AsFd, name: &[u8]) -> Result<(), StoreError> {
+    fn refuse_other_spelling(&self, directory: impl AsFd, name: &[u8]) -> Result<(), StoreError> {
         if !may_be_staging(name) {
             return Ok(());
         }
-        if name == STAGING.as_bytes() && self.is_root(&folder)? {
+        if name == STAGING.as_bytes() && self.is_root(&directory)? {
             return Err(StoreError::BadName);
         }
         let Some(staging) = self.staging_id()? else { return Ok(()) };
-        match rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+        match rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(there) if (there.st_dev, there.st_ino) == staging => Err(StoreError::BadName),
             _ => Ok(()),
         }
     }
 
-    pub(super) fn is_root(&self, folder: impl AsFd) -> Result<bool, StoreError> {
-        Ok(folder_id(folder)? == folder_id(&self.root)?)
+    pub(super) fn is_root(&self, directory: impl AsFd) -> Result<bool, StoreError> {
+        Ok(directory_id(directory)? == directory_id(&self.root)?)
     }
 
-    pub(in crate::store) fn staging_id(&self) -> Result<Option<FolderId>, StoreError> {
+    pub(in crate::store) fn staging_id(&self) -> Result<Option<DirectoryId>, StoreError> {
         if let Some(staging) = &*self.staging.borrow() {
             return Ok(Some(staging.id));
         }
@@ -199,7 +199,7 @@ impl Home {
 /// O_NONBLOCK keeps the open of a FIFO from waiting for its other end.
 const OPEN: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
 
-/// The parent folder of an entry.
+/// The parent directory of an entry.
 pub(super) enum Parent<'a> {
     Root(&'a Dir),
     Below(Dir),
@@ -216,8 +216,8 @@ impl AsFd for Parent<'_> {
 
 /// The target of a staged file.
 pub(in crate::store) struct CommitTarget {
-    /// The folder, open. Policy `full` syncs it.
-    pub(in crate::store) folder: File,
+    /// The directory, open. Policy `full` syncs it.
+    pub(in crate::store) directory: File,
     pub(in crate::store) name: Vec<u8>,
 }
 
@@ -246,11 +246,11 @@ impl StoreError {
     }
 }
 
-fn refuse_staging(path: &VPath) -> Result<(), StoreError> {
+fn refuse_staging(path: &VirtualPath) -> Result<(), StoreError> {
     if path.components().next() == Some(STAGING.as_bytes()) { Err(StoreError::BadName) } else { Ok(()) }
 }
 
-/// Returns whether a file system might treat this name as the staging folder's: by its case, trailing
+/// Returns whether a file system might treat this name as the staging directory's: by its case, trailing
 /// dots and blanks, its short form, or characters that Unicode ignores.
 fn may_be_staging(name: &[u8]) -> bool {
     let end = name.iter().rposition(|byte| !b". ".contains(byte)).map_or(0, |last| last + 1);
@@ -259,7 +259,7 @@ fn may_be_staging(name: &[u8]) -> bool {
 }
 
 /// Returns device and inode.
-pub(in crate::store) fn folder_id(folder: impl AsFd) -> Result<FolderId, StoreError> {
-    let stat = rustix::fs::fstat(folder)?;
+pub(in crate::store) fn directory_id(directory: impl AsFd) -> Result<DirectoryId, StoreError> {
+    let stat = rustix::fs::fstat(directory)?;
     Ok((stat.st_dev, stat.st_ino))
 }

@@ -7,7 +7,7 @@ mod removed;
 
 use super::StoreError;
 use super::clock::WallClock;
-use super::count::Unseen;
+use super::count::UnreadableEntries;
 use super::file_systems::{FileSystems, is_refusal};
 use super::ledger::{Advanced, Ledger, Reservation};
 use super::staging::claims::Claims;
@@ -19,8 +19,8 @@ use crate::base::text::{Escaped, shortened};
 use cap_std::fs::Dir;
 pub(super) use changes::replace_check;
 pub use lookup::UploadTarget;
-pub(super) use lookup::{CommitTarget, folder_id};
-pub(super) use removed::hold_large;
+pub(super) use lookup::{CommitTarget, directory_id};
+pub(super) use removed::open_large_for_deferred_close;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use std::cell::{Cell, RefCell};
@@ -33,7 +33,7 @@ use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
-const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// Opens the home at `path` below the entry of `roots` that contains it. No symlink is followed below
 /// the root, so a user with write access above a home cannot redirect it.
@@ -45,24 +45,24 @@ pub fn open_root(roots: &[PathBuf], path: &Path) -> Result<Dir, StoreError> {
     let mut at: OwnedFd = File::open(root)?.into();
     for component in below.components() {
         let Component::Normal(name) = component else { return Err(StoreError::BadName) };
-        at = rustix::fs::openat(&at, name, FOLDER, Mode::empty())?;
+        at = rustix::fs::openat(&at, name, DIRECTORY, Mode::empty())?;
     }
     Ok(Dir::from_std_file(at.into()))
 }
 
-/// Opens a folder again, for reading: cap-std's handles of folders are O_PATH.
-pub fn reopen_folder(folder: impl AsFd) -> Result<OwnedFd, StoreError> {
-    Ok(rustix::fs::openat(folder, c".", FOLDER, Mode::empty())?)
+/// Opens a directory again, for reading: cap-std's handles of directories are O_PATH.
+pub fn reopen_directory(directory: impl AsFd) -> Result<OwnedFd, StoreError> {
+    Ok(rustix::fs::openat(directory, c".", DIRECTORY, Mode::empty())?)
 }
 
 /// The home of one account.
 pub struct Home {
     root: Dir,
-    /// The path at which it was opened, for messages only: another folder may be there by now.
+    /// The path at which it was opened, for messages only: another directory may be there by now.
     pub(super) path: Rc<Path>,
     pub(super) systems: Rc<FileSystems>,
     ledger: Rc<Ledger>,
-    pub(super) staging: RefCell<Option<StagingFolder>>,
+    pub(super) staging: RefCell<Option<StagingDirectory>>,
     pub(super) claims: Claims,
     pub(super) partials: Partials,
     pub(super) partial_expiry: Duration,
@@ -83,17 +83,17 @@ pub(super) struct Shared {
     pub(super) clock: WallClock,
 }
 
-/// The staging folder, once it was needed.
-pub(super) struct StagingFolder {
+/// The staging directory, once it was needed.
+pub(super) struct StagingDirectory {
     pub(super) handle: Rc<OwnedFd>,
-    pub(super) id: FolderId,
+    pub(super) id: DirectoryId,
 }
 
 /// Device and inode.
-pub(super) type FolderId = (u64, u64);
+pub(super) type DirectoryId = (u64, u64);
 
 impl Home {
-    /// Makes the home whose folder is `root`, found at `path`.
+    /// Makes the home whose directory is `root`, found at `path`.
     pub(super) fn new(root: Dir, path: Rc<Path>, ledger: Rc<Ledger>, shared: Shared) -> Self {
         let (staging, claims, partials) = (RefCell::default(), Claims::default(), Partials::default());
         let Shared { systems, partial_expiry, boot, closer, clock } = shared;
@@ -129,7 +129,7 @@ impl Home {
         match rustix::fs::fstatvfs(&self.root) {
             Ok(stat) => Ok(Some(stat.f_bavail.saturating_mul(stat.f_frsize))),
             Err(errno) if is_refusal(errno) => {
-                self.systems.warn(Operation::FreeSpace, folder_id(&self.root)?.0, &self.path, errno);
+                self.systems.warn(Operation::FreeSpace, directory_id(&self.root)?.0, &self.path, errno);
                 Ok(None)
             }
             Err(errno) => Err(errno.into()),
@@ -138,7 +138,7 @@ impl Home {
 
     /// Logs that this home's file system is full, at most once an hour.
     pub fn warn_full(&self) {
-        if let Ok((device, _)) = folder_id(&self.root) {
+        if let Ok((device, _)) = directory_id(&self.root) {
             self.systems.warn_full(device, &self.path, self.clock.now_ns());
         }
     }
@@ -153,15 +153,15 @@ impl Home {
         self.systems.tolerate(operation, device, &self.path, result)
     }
 
-    /// Returns the parent of `folder` and its file system. `None` above the home itself, or if another
+    /// Returns the parent of `directory` and its file system. `None` above the home itself, or if another
     /// program has moved it out of the home.
-    pub fn folder_above(&self, folder: impl AsFd) -> Result<Option<(OwnedFd, Disk)>, StoreError> {
-        let id = folder_id(&folder)?;
-        if id == folder_id(&self.root)? {
+    pub fn directory_above(&self, directory: impl AsFd) -> Result<Option<(OwnedFd, Disk)>, StoreError> {
+        let id = directory_id(&directory)?;
+        if id == directory_id(&self.root)? {
             return Ok(None);
         }
-        let above = rustix::fs::openat(folder, c"..", FOLDER, Mode::empty())?;
-        let above_id = folder_id(&above)?;
+        let above = rustix::fs::openat(directory, c"..", DIRECTORY, Mode::empty())?;
+        let above_id = directory_id(&above)?;
         // Only the root of the file system is its own parent.
         Ok(if above_id == id { None } else { Some((above, self.disk_on(above_id.0))) })
     }
@@ -174,13 +174,13 @@ impl Home {
         }
         loop {
             if self.ledger.is_recount_due() {
-                // The count reports a staging folder that cannot be read.
+                // The count reports a staging directory that cannot be read.
                 let _ = self.sweep_staging();
             }
             match self.ledger.advance_count(|| self.root_fd(), self.clock.now_ns(), budget)? {
                 Advanced::Counted => return Ok(true),
                 Advanced::Finished(before) => {
-                    self.warn_of_unseen(&before, &self.ledger.unseen());
+                    self.warn_of_unreadable(&before, &self.ledger.unseen());
                     return Ok(true);
                 }
                 Advanced::Later => return Ok(false),
@@ -190,7 +190,7 @@ impl Home {
     }
 
     /// Logs what a count could not read, unless the previous count reported the same.
-    fn warn_of_unseen(&self, before: &Unseen, unseen: &Unseen) {
+    fn warn_of_unreadable(&self, before: &UnreadableEntries, unseen: &UnreadableEntries) {
         if unseen == before {
             return;
         }
@@ -205,15 +205,15 @@ impl Home {
         }
     }
 
-    /// Reserves quota for one more file in `folder`.
-    pub(super) fn promise(&self, bytes: u64, folder: impl AsFd) -> Result<Reservation, StoreError> {
+    /// Reserves quota for one more file in `directory`.
+    pub(super) fn reserve_for_new_file(&self, bytes: u64, directory: impl AsFd) -> Result<Reservation, StoreError> {
         let reservation = self.ledger.reserve(bytes, 1)?;
-        check_disk(bytes, folder)?;
+        check_disk(bytes, directory)?;
         Ok(reservation)
     }
 
     /// Reserves quota for `bytes` more of an open file.
-    pub(super) fn promise_more(&self, bytes: u64, file: impl AsFd) -> Result<Reservation, StoreError> {
+    pub(super) fn reserve_more(&self, bytes: u64, file: impl AsFd) -> Result<Reservation, StoreError> {
         let reservation = self.ledger.reserve(bytes, 0)?;
         check_disk(bytes, file)?;
         Ok(reservation)

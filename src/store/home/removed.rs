@@ -1,6 +1,6 @@
 //! Files that lose their last name: a worker closes them, because the last close frees their space.
 
-use super::{Home, folder_id};
+use super::{Home, directory_id};
 use crate::store::meta::{Kind, Meta};
 use crate::store::syncer::Disk;
 use crate::store::{SLOW_CLOSE_BYTES, StoreError};
@@ -16,21 +16,25 @@ impl Home {
     pub(in crate::store) fn hold(&self, parent: impl AsFd, name: &[u8], meta: &Meta) -> Option<OwnedFd> {
         let is_last_name = meta.kind == Kind::File && meta.links == 1;
         let is_slow = is_last_name && self.systems.frees_slowly(meta.identity.dev, &parent);
-        if is_slow && self.closer.has_room() { open_path(&parent, name) } else { hold_large(parent, name, meta) }
+        if is_slow && self.closer.has_room() {
+            open_path(&parent, name)
+        } else {
+            open_large_for_deferred_close(parent, name, meta)
+        }
     }
 
-    /// Like [`Home::hold`], for a folder. Returns its file system too.
-    pub(super) fn hold_folder(&self, parent: impl AsFd, name: &[u8]) -> Option<(u64, OwnedFd)> {
+    /// Like [`Home::hold`], for a directory. Returns its file system too.
+    pub(super) fn open_directory_for_deferred_close(&self, parent: impl AsFd, name: &[u8]) -> Option<(u64, OwnedFd)> {
         if !self.closer.has_room() {
             return None;
         }
         let held = open_path(parent, name)?;
-        let (device, _) = folder_id(&held).ok()?;
+        let (device, _) = directory_id(&held).ok()?;
         self.systems.frees_slowly(device, &held).then_some((device, held))
     }
 
     /// Closes a descriptor that [`Home::hold`] opened.
-    pub(in crate::store) fn let_go(&self, device: u64, held: Option<OwnedFd>) {
+    pub(in crate::store) fn close_deferred(&self, device: u64, held: Option<OwnedFd>) {
         if let Some(held) = held {
             self.closer.close(device, Arc::new(held.into()));
         }
@@ -38,7 +42,7 @@ impl Home {
 
     /// Credits the usage of an entry that has just lost a name, and closes its descriptor `held`.
     pub(in crate::store) fn credit(&self, removed: &Meta, held: Option<OwnedFd>) {
-        self.let_go(removed.identity.dev, held);
+        self.close_deferred(removed.identity.dev, held);
         match removed.links {
             0 | 1 => self.ledger.credit_inode(removed.identity.inode(), removed.size),
             _ => {
@@ -58,7 +62,7 @@ impl Home {
 
     /// Refuses operations that would wait for a disk that does not answer.
     pub fn check_answers(&self) -> Result<(), StoreError> {
-        if self.closer.is_silent() { Err(StoreError::NoAnswer) } else { Ok(()) }
+        if self.closer.is_unresponsive() { Err(StoreError::NoAnswer) } else { Ok(()) }
     }
 
     /// Returns the file system with this device number.
@@ -75,7 +79,7 @@ fn open_path(parent: impl AsFd, name: &[u8]) -> Option<OwnedFd> {
 
 /// Opens a large file that is about to lose its name, so that the kernel frees its pages when a worker
 /// closes it and not within the loop.
-pub(in crate::store) fn hold_large(parent: impl AsFd, name: &[u8], meta: &Meta) -> Option<OwnedFd> {
+pub(in crate::store) fn open_large_for_deferred_close(parent: impl AsFd, name: &[u8], meta: &Meta) -> Option<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let is_large = meta.kind == Kind::File && meta.size >= SLOW_CLOSE_BYTES;
     is_large.then(|| rustix::fs::openat(parent, OsStr::from_bytes(name), flags, Mode::empty()).ok())?

@@ -1,5 +1,5 @@
 //! The ledger of one home: used, reserved and allowed. Bytes are the sizes of regular files, each inode
-//! once, including partial uploads. Files are all entries, including folders. There is no usage file:
+//! once, including partial uploads. Files are all entries, including directories. There is no usage file:
 //! the ledger starts from a count of the disk, in slices.
 //!
 //! ```text
@@ -14,7 +14,7 @@
 mod nameless;
 
 use super::StoreError;
-use super::count::{Count, Counted, Unseen};
+use super::count::{Count, Counted, UnreadableEntries};
 use super::usage::{InodeId, Usage};
 use crate::base::buffers::Budget;
 use crate::base::text::Size;
@@ -87,7 +87,7 @@ pub(super) enum Advanced {
     /// The ledger is reliable, as before.
     Counted,
     /// The ledger is reliable again. Holds what the previous count could not read.
-    Finished(Unseen),
+    Finished(UnreadableEntries),
     /// The budget is spent.
     Later,
     /// The home was changed meanwhile; the count starts again.
@@ -104,7 +104,7 @@ pub struct Ledger {
     /// The usage that the last count found.
     on_disk: Cell<Option<Usage>>,
     /// Entries that it could not read.
-    unseen: RefCell<Unseen>,
+    unseen: RefCell<UnreadableEntries>,
     /// The time of the last count, in nanoseconds since the epoch.
     counted_ns: Cell<i64>,
     /// The home was changed during a count, so it must run again.
@@ -201,7 +201,7 @@ impl Ledger {
 
     /// Requires a count that changes nothing before the next change; [`Ledger::on_disk`] returns its
     /// result. A ledger that was never counted is counted instead.
-    pub fn begin_verify(&self) {
+    pub fn begin_check(&self) {
         let mut counting = self.counting.borrow_mut();
         if let Counting::Done = *counting {
             *counting = Counting::Due(Purpose::Verify);
@@ -214,7 +214,7 @@ impl Ledger {
     }
 
     /// Returns what the last count could not read.
-    pub fn unseen(&self) -> Unseen {
+    pub fn unseen(&self) -> UnreadableEntries {
         self.unseen.borrow().clone()
     }
 

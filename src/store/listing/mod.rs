@@ -1,4 +1,4 @@
-//! Lists a folder in slices: names are read and sorted in runs, the runs are merged as pages are
+//! Lists a directory in slices: names are read and sorted in runs, the runs are merged as pages are
 //! produced, and an entry's metadata is read only for its page. If the order depends on metadata, it is
 //! read for all entries first. An entry that cannot be read is listed by its name.
 
@@ -28,7 +28,7 @@ pub const PAGE_BYTES_TARGET: usize = 6 * 1024;
 pub struct Listing {
     dir: Dir,
     hides_staging: bool,
-    /// The staging folder, which some file systems list under another spelling.
+    /// The staging directory, which some file systems list under another spelling.
     staging: Option<(u64, u64)>,
     is_read: bool,
     /// Names that were read, in sorted runs.
@@ -47,11 +47,11 @@ pub struct Listing {
     order: Order,
     /// The number of runs whose ranks were read.
     ranked_runs: usize,
-    /// The number of folders between the home and the listed one, if targets of symlinks are requested.
+    /// The number of directories between the home and the listed one, if targets of symlinks are requested.
     depth: Option<usize>,
 }
 
-/// One entry of a folder.
+/// One entry of a directory.
 #[derive(Debug, Clone)]
 pub struct Listed {
     /// The name of the entry.
@@ -105,10 +105,10 @@ impl Run {
 }
 
 impl Listing {
-    /// Lists `folder`, open for reading, without the staging folder if it is the top of a home. Its memory
+    /// Lists `directory`, open for reading, without the staging directory if it is the top of a home. Its memory
     /// is charged to `charge`.
-    pub fn new(folder: OwnedFd, hides_staging: bool, charge: Charge) -> Result<Self, StoreError> {
-        let dir = Dir::new(folder)?;
+    pub fn new(directory: OwnedFd, hides_staging: bool, charge: Charge) -> Result<Self, StoreError> {
+        let dir = Dir::new(directory)?;
         let staging = hides_staging.then(|| rustix::fs::statat(dir.fd()?, STAGING, AtFlags::SYMLINK_NOFOLLOW));
         Ok(Self {
             dir,
@@ -249,14 +249,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_large_folder_comes_sorted_and_in_slices() {
-        let folder = tempfile::tempdir().expect("temporary folder");
+    fn a_large_directory_comes_sorted_and_in_slices() {
+        let directory = tempfile::tempdir().expect("temporary folder");
         let count = LISTING_RUN_ENTRIES * 2 + 77;
         for i in 0..count {
-            std::fs::write(folder.path().join(format!("f{}", (i * 7919) % count)), "").expect("write");
+            std::fs::write(directory.path().join(format!("f{}", (i * 7919) % count)), "").expect("write");
         }
-        std::fs::create_dir(folder.path().join(STAGING)).expect("mkdir");
-        let fd = std::fs::File::open(folder.path()).expect("open");
+        std::fs::create_dir(directory.path().join(STAGING)).expect("mkdir");
+        let fd = std::fs::File::open(directory.path()).expect("open");
         let mut listing = Listing::new(fd.into(), true, Charge::default()).expect("listing");
         let (mut names, mut slices) = (Vec::new(), 0);
         loop {

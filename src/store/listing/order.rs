@@ -12,7 +12,7 @@ use std::os::unix::ffi::OsStrExt;
 /// Entries read and sorted together. The sorted runs are merged as pages are produced.
 pub(super) const LISTING_RUN_ENTRIES: usize = 1024;
 
-/// The order of the entries of a folder.
+/// The order of the entries of a directory.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Order {
     /// The first criterion.
@@ -82,7 +82,7 @@ impl Listing {
         self
     }
 
-    /// Makes the listing return targets of symlinks. `depth` folders lie between the home and the listed
+    /// Makes the listing return targets of symlinks. `depth` directories lie between the home and the listed
     /// one.
     pub fn with_targets(mut self, depth: usize) -> Self {
         self.depth = Some(depth);
@@ -145,7 +145,7 @@ impl Listing {
     }
 }
 
-/// Returns whether `target`, seen from a folder with `depth` parents in the home, never leaves the
+/// Returns whether `target`, seen from a directory with `depth` parents in the home, never leaves the
 /// home.
 fn stays_inside(depth: usize, target: &[u8]) -> bool {
     let below = target.split(|&byte| byte == b'/').try_fold(depth, |depth, name| match name {
@@ -181,21 +181,22 @@ mod tests {
     }
 
     #[test]
-    fn a_large_folder_comes_in_each_order_and_in_slices() {
-        let folder = tempfile::tempdir().expect("temporary folder");
+    fn a_large_directory_comes_in_each_order_and_in_slices() {
+        let directory = tempfile::tempdir().expect("temporary folder");
         let count = LISTING_RUN_ENTRIES + 77;
         let mut entries = Vec::new();
         for i in 0..count {
             let (name, size, time) = (format!("f{i:05}"), (i * 31) % 97, (i * 7919) % 499);
-            let file = File::create(folder.path().join(&name)).expect("create");
+            let file = File::create(directory.path().join(&name)).expect("create");
             file.set_len(size as u64).expect("set_len");
             // Half of the times lie before 1970.
             let (time, middle) = (Duration::from_secs(time as u64), Duration::from_secs(250));
             file.set_modified(UNIX_EPOCH - middle + time).expect("set_modified");
             entries.push((name, size, time));
         }
-        let open =
-            || Listing::new(File::open(folder.path()).expect("open").into(), true, Charge::default()).expect("listing");
+        let open = || {
+            Listing::new(File::open(directory.path()).expect("open").into(), true, Charge::default()).expect("listing")
+        };
         for by in [SortBy::Name, SortBy::Time, SortBy::Size] {
             match by {
                 SortBy::Name => entries.sort_by(|a, b| a.0.cmp(&b.0)),

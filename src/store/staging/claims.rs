@@ -39,7 +39,7 @@ impl Claims {
     }
 
     /// Marks the running upload as impossible to store, if this file has its bytes. Returns whether it has.
-    pub(super) fn distrust(&self, id: &UploadId, file: InodeId) -> bool {
+    pub(super) fn mark_failed(&self, id: &UploadId, file: InodeId) -> bool {
         let running = self.0.borrow().get(id).and_then(Weak::upgrade);
         let is_in = |claim: &Rc<Claim>| claim.file.borrow().as_ref().is_some_and(|open| open.id() == file);
         running.filter(is_in).inspect(|claim| claim.is_unwritten.set(true)).is_some()

@@ -1,6 +1,6 @@
-//! Incomplete uploads. The bytes go to a file without a name, created in the folder of the target,
+//! Incomplete uploads. The bytes go to a file without a name, created in the directory of the target,
 //! which gets its name by one link. An upload that is worth resuming, or replaces a file, gets a name
-//! in a hidden folder at the top of the home first, and its final name by one rename.
+//! in a hidden directory at the top of the home first, and its final name by one rename.
 //!
 //! ```text
 //!               keep, or a file is to be replaced
@@ -15,9 +15,9 @@
 
 pub(super) mod claims;
 mod commit;
-mod folder;
+mod directory;
 mod inode;
-mod kept;
+mod listing;
 pub(super) mod partials;
 mod record;
 mod resume;
@@ -30,7 +30,7 @@ use super::names::{FULL_DISK_MTIME_NS, part_name, record_name};
 use super::open_file::OpenFile;
 use super::splice::Pipe;
 use super::syncer::{Disk, Flush, OnFailure, Syncer, Ticket, Unsynced};
-use crate::base::attributes::{WantedMode, set_mtime};
+use crate::base::attributes::{RequestedMode, set_mtime};
 use crate::base::buffers::SpliceSource;
 use crate::base::refusals::Operation;
 use crate::base::upload_id::UploadId;
@@ -38,16 +38,16 @@ use claims::Claim;
 
 /// How much one turn truncates. The kernel frees this in 0.5 ms, and 4 GiB at once in more than a
 /// second.
-pub const CUT_BYTES_PER_TURN: u64 = 2 * 1024 * 1024;
+pub const TRUNCATED_BYTES_PER_TURN: u64 = 2 * 1024 * 1024;
 /// Interrupted uploads kept per home.
 pub const PARTIALS_PER_HOME_MAX: usize = 64;
-pub(super) use folder::{remove, staged_names};
-use inode::InodeLocation;
-pub use kept::{KeptListing, KeptStep};
+pub(super) use directory::{remove, staged_names};
+use inode::PartLocation;
+pub use listing::{PartialUploadListing, PartialUploadPage};
 use partials::RecordSlot;
-use record::{KeptRecord, kept_text, write_record, write_record_text};
-pub use record::{KeptUpload, Record};
-use resume::Surplus;
+pub use record::{PartialUpload, Record};
+use record::{StoredRecord, kept_text, write_record, write_record_text};
+use resume::Truncation;
 use std::cell::{Cell, RefCell};
 use std::fs::File;
 use std::io;
@@ -59,19 +59,19 @@ use std::sync::Arc;
 /// A growing file of an upload. Dropping it removes the file, unless it has a record.
 pub struct Staged {
     home: Rc<Home>,
-    place: InodeLocation,
+    place: PartLocation,
     id: UploadId,
     claim: Rc<Claim>,
     /// Valid bytes; the file has more while `surplus` is being truncated.
     length: u64,
-    surplus: Option<Surplus>,
+    surplus: Option<Truncation>,
     /// The content of the record's file, now or after an interruption; `None` while the upload is not worth
     /// resuming.
-    kept: Option<KeptRecord>,
+    kept: Option<StoredRecord>,
     /// Held while the record's file exists.
     slot: Option<RecordSlot>,
     /// It cannot get a name that would outlive the server.
-    is_fleeting: bool,
+    cannot_be_kept: bool,
     /// The disk was full.
     met_full_disk: bool,
     is_committed: bool,
@@ -84,29 +84,29 @@ impl Staged {
         home: Rc<Home>,
         target: &UploadTarget,
         id: Option<UploadId>,
-        wanted: Option<WantedMode>,
+        wanted: Option<RequestedMode>,
         promised: u64,
     ) -> Result<Self, StoreError> {
         let id = match id {
             Some(id) => {
-                home.drop_kept(&id)?;
+                home.drop_partial_upload(&id)?;
                 id
             }
             None => UploadId::random()?,
         };
-        let reservation = home.promise(promised, &target.at.folder)?;
+        let reservation = home.reserve_for_new_file(promised, &target.at.directory)?;
         let (file, place) = inode::create(&home, &id, target, wanted, &reservation)?;
         Ok(Self::claimed(home, place, id, reservation, file, 0, None))
     }
 
     fn claimed(
         home: Rc<Home>,
-        place: InodeLocation,
+        place: PartLocation,
         id: UploadId,
         reservation: Reservation,
         file: OpenFile,
         length: u64,
-        kept: Option<KeptRecord>,
+        kept: Option<StoredRecord>,
     ) -> Self {
         let claim = Claim { reservation, file: RefCell::new(Some(Rc::new(file))), is_unwritten: Cell::new(false) };
         let claim = Rc::new(claim);
@@ -121,7 +121,7 @@ impl Staged {
             surplus: None,
             kept,
             slot: None,
-            is_fleeting: false,
+            cannot_be_kept: false,
             met_full_disk: false,
             is_committed: false,
         };
@@ -136,14 +136,14 @@ impl Staged {
 
     /// Appends bytes. Bytes written before an error stay written and counted.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
-        self.promise_room(bytes.len() as u64)?;
+        self.reserve_room(bytes.len() as u64)?;
         self.append(bytes.len(), |file, offset, left| file.write_at(&bytes[bytes.len() - left..], offset))
     }
 
     /// Splices bytes from a socket. Returns the number of bytes; 0 means that they must be read and
     /// written.
     pub fn write_from(&mut self, incoming: SpliceSource<'_>, pipe: &mut Pipe) -> Result<usize, StoreError> {
-        self.promise_room(incoming.count as u64)?;
+        self.reserve_room(incoming.count as u64)?;
         let taken = pipe.fill(incoming, &*self.file()?)?;
         self.append(taken, |file, offset, left| pipe.drain(file, offset, left))?;
         Ok(taken)
@@ -188,7 +188,7 @@ impl Staged {
     }
 
     /// Reserves quota for `bytes` more, unless it is reserved already.
-    fn promise_room(&self, bytes: u64) -> Result<(), StoreError> {
+    fn reserve_room(&self, bytes: u64) -> Result<(), StoreError> {
         debug_assert!(self.surplus.is_none(), "what comes now would be cut off again");
         self.check_claim()?;
         self.claim.reservation.grow(bytes.saturating_sub(self.claim.reservation.bytes()), 0)
@@ -204,19 +204,19 @@ impl Staged {
     }
 
     /// Makes the upload resumable after its session ends. It also survives a crash of the server, unless
-    /// the maximum number of records exists. If its folder lies on another file system than the staging
-    /// folder, it cannot be resumed.
+    /// the maximum number of records exists. If its directory lies on another file system than the staging
+    /// directory, it cannot be resumed.
     pub fn keep(&mut self, record: &Record) -> Result<(), StoreError> {
-        if self.is_fleeting || self.slot.is_some() {
+        if self.cannot_be_kept || self.slot.is_some() {
             return Ok(());
         }
         if self.kept.is_none() {
-            self.kept = Some(KeptRecord { record: record.clone(), synced: 0, boot: self.home.boot.to_string() });
+            self.kept = Some(StoredRecord { record: record.clone(), synced: 0, boot: self.home.boot.to_string() });
         }
         let Some(slot) = self.home.partials.take_slot() else { return Ok(()) };
         match self.name_part() {
             Err(StoreError::OtherFileSystem) => {
-                (self.is_fleeting, self.kept) = (true, None);
+                (self.cannot_be_kept, self.kept) = (true, None);
                 return Ok(());
             }
             named => drop(named?),
@@ -229,22 +229,22 @@ impl Staged {
         written
     }
 
-    /// Names the part in the staging folder. Returns that folder.
+    /// Names the part in the staging directory. Returns that directory.
     fn name_part(&mut self) -> Result<Rc<OwnedFd>, StoreError> {
         match &self.place {
-            InodeLocation::Staging { folder, .. } => return Ok(Rc::clone(folder)),
-            InodeLocation::Beside(_) => return Err(StoreError::OtherFileSystem),
-            InodeLocation::Nameless => {}
+            PartLocation::Staging { directory, .. } => return Ok(Rc::clone(directory)),
+            PartLocation::TemporaryInTarget(_) => return Err(StoreError::OtherFileSystem),
+            PartLocation::Nameless => {}
         }
         let file = self.open_file()?;
-        let folder = inode::link_part(&self.home, &self.id, &file)?;
+        let directory = inode::link_part(&self.home, &self.id, &file)?;
         file.note_named();
-        self.place = InodeLocation::Staging { folder: Rc::clone(&folder), was_nameless: true };
-        Ok(folder)
+        self.place = PartLocation::Staging { directory: Rc::clone(&directory), was_nameless: true };
+        Ok(directory)
     }
 
     fn staging(&self) -> Option<&OwnedFd> {
-        if let InodeLocation::Staging { folder, .. } = &self.place { Some(folder) } else { None }
+        if let PartLocation::Staging { directory, .. } = &self.place { Some(directory) } else { None }
     }
 
     /// Records that the first `length` bytes are on disk.
@@ -364,9 +364,9 @@ impl Drop for Staged {
             return self.home.note_interrupted(self.id, part.identity.ctime_ns);
         }
         let is_removed = match &self.place {
-            InodeLocation::Nameless => false,
-            InodeLocation::Staging { folder, .. } => remove(folder, &part_name(&self.id)),
-            InodeLocation::Beside(folder) => remove(folder, &inode::beside_name(&self.id)),
+            PartLocation::Nameless => false,
+            PartLocation::Staging { directory, .. } => remove(directory, &part_name(&self.id)),
+            PartLocation::TemporaryInTarget(directory) => remove(directory, &inode::temporary_name(&self.id)),
         };
         if is_removed {
             self.home.ledger().credit_inode(file.id(), self.bytes_on_disk());

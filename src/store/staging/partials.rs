@@ -40,7 +40,7 @@ impl Partials {
         }
     }
 
-    /// Makes the next interruption read the staging folder again.
+    /// Makes the next interruption read the staging directory again.
     pub(in crate::store) fn forget_all(&self) {
         *self.interrupted.borrow_mut() = None;
     }

@@ -25,7 +25,7 @@ pub struct Record {
 
 /// A record as it is stored in its file.
 #[derive(Serialize, Deserialize)]
-pub(super) struct KeptRecord {
+pub(super) struct StoredRecord {
     #[serde(flatten)]
     pub(super) record: Record,
     /// Bytes known to be on disk.
@@ -36,7 +36,7 @@ pub(super) struct KeptRecord {
 
 /// An interrupted upload.
 #[derive(Debug, Clone)]
-pub struct KeptUpload {
+pub struct PartialUpload {
     /// The name of the upload.
     pub id: UploadId,
     /// Its announced properties.
@@ -47,7 +47,7 @@ pub struct KeptUpload {
     pub expires_ns: i64,
 }
 
-pub(super) fn read_record(staging: &OwnedFd, id: &UploadId) -> Option<KeptRecord> {
+pub(super) fn read_record(staging: &OwnedFd, id: &UploadId) -> Option<StoredRecord> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let file = File::from(rustix::fs::openat(staging, record_name(id), flags, Mode::empty()).ok()?);
     let mut text = Vec::new();
@@ -57,11 +57,11 @@ pub(super) fn read_record(staging: &OwnedFd, id: &UploadId) -> Option<KeptRecord
 
 /// The record is replaced as a whole, but not synced: if it is lost at a power failure, the transfer
 /// starts again, and a damaged one is ignored.
-pub(super) fn write_record(staging: &OwnedFd, id: &UploadId, kept: &KeptRecord) -> Result<(), StoreError> {
+pub(super) fn write_record(staging: &OwnedFd, id: &UploadId, kept: &StoredRecord) -> Result<(), StoreError> {
     write_record_text(staging, id, &kept_text(kept)?)
 }
 
-pub(super) fn kept_text(kept: &KeptRecord) -> io::Result<Vec<u8>> {
+pub(super) fn kept_text(kept: &StoredRecord) -> io::Result<Vec<u8>> {
     serde_json::to_vec(kept).map_err(io::Error::other)
 }
 

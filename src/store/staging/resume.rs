@@ -2,19 +2,19 @@
 //! that the file stays intact until the upload is complete.
 
 use super::Staged;
-use super::inode::{InodeLocation, check_target};
-use super::record::{KeptRecord, Record, read_record};
+use super::inode::{PartLocation, check_target};
+use super::record::{Record, StoredRecord, read_record};
 use crate::base::attributes::set_mtime;
 use crate::base::buffers::PIECE_BYTES;
 use crate::base::upload_id::{RESUME_BYTES_MIN, UploadId};
-use crate::base::virtual_path::VPath;
+use crate::base::virtual_path::VirtualPath;
 use crate::store::StoreError;
 use crate::store::file_systems::is_refusal;
 use crate::store::home::Home;
 use crate::store::meta::{Kind, Meta, meta_of};
 use crate::store::names::{FULL_DISK_MTIME_NS, part_name};
 use crate::store::open_file::OpenFile;
-use crate::store::staging::CUT_BYTES_PER_TURN;
+use crate::store::staging::TRUNCATED_BYTES_PER_TURN;
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 use std::fs::File;
@@ -28,7 +28,7 @@ struct ResumedUpload {
     file: OpenFile,
     /// Number of stored bytes.
     length: u64,
-    kept: KeptRecord,
+    kept: StoredRecord,
 }
 
 impl ResumedUpload {
@@ -53,7 +53,7 @@ impl ResumedUpload {
     }
 }
 
-impl KeptRecord {
+impl StoredRecord {
     /// Returns how many of a part's `length` bytes can be trusted: all, unless the machine was rebooted
     /// since.
     fn trusted_of(&self, length: u64, home: &Home) -> u64 {
@@ -63,7 +63,7 @@ impl KeptRecord {
 
 /// The bytes beyond the one that an upload continues at.
 #[derive(Clone, Copy)]
-pub(super) struct Surplus {
+pub(super) struct Truncation {
     pub(super) bytes: u64,
     /// The size of the file to reserve, as soon as truncating makes room.
     promised: u64,
@@ -78,7 +78,7 @@ impl Staged {
         if record.size.is_some_and(|size| length > size) {
             return Ok(None);
         }
-        let path = VPath::parse(&record.path).map_err(|_| StoreError::BadName)?;
+        let path = VirtualPath::parse(&record.path).map_err(|_| StoreError::BadName)?;
         Self::take_up(home, id, there, &path, length, record.size.unwrap_or(0)).map(Some)
     }
 
@@ -87,7 +87,7 @@ impl Staged {
     pub fn resume_at(
         home: Rc<Home>,
         record: &Record,
-        path: &VPath,
+        path: &VirtualPath,
         length: u64,
         promised: u64,
     ) -> Result<Option<Self>, StoreError> {
@@ -109,20 +109,20 @@ impl Staged {
         home: Rc<Home>,
         id: UploadId,
         there: ResumedUpload,
-        path: &VPath,
+        path: &VirtualPath,
         length: u64,
         promised: u64,
     ) -> Result<Self, StoreError> {
         check_target(&home.upload_target(path)?)?;
         // A refusal must come while everything is still there.
-        let reservation = home.promise_more(promised.saturating_sub(there.length), &*there.file)?;
-        let surplus = Surplus { bytes: there.length - length, promised };
+        let reservation = home.reserve_more(promised.saturating_sub(there.length), &*there.file)?;
+        let surplus = Truncation { bytes: there.length - length, promised };
         let ResumedUpload { staging, file, kept, .. } = there;
         if meta_of(&*file)?.mtime_ns == FULL_DISK_MTIME_NS {
             // Otherwise a file that needs no more bytes would get that time.
             let _ = set_mtime(&*file, home.clock.now_ns());
         }
-        let place = InodeLocation::Staging { folder: staging, was_nameless: false };
+        let place = PartLocation::Staging { directory: staging, was_nameless: false };
         let mut staged = Self::claimed(home, place, id, reservation, file, length, Some(kept));
         staged.surplus = Some(surplus);
         Ok(staged)
@@ -151,12 +151,12 @@ impl Staged {
     /// Truncates some bytes at the end. Returns the number of bytes.
     pub fn cut(&mut self) -> Result<u64, StoreError> {
         self.check_claim()?;
-        let Some(Surplus { bytes, promised }) = self.surplus else { return Ok(0) };
-        let count = bytes.min(CUT_BYTES_PER_TURN);
+        let Some(Truncation { bytes, promised }) = self.surplus else { return Ok(0) };
+        let count = bytes.min(TRUNCATED_BYTES_PER_TURN);
         let left = self.length + bytes - count;
         if count > 0 {
             self.file()?.set_len(left)?;
-            self.surplus = Some(Surplus { bytes: bytes - count, promised });
+            self.surplus = Some(Truncation { bytes: bytes - count, promised });
             self.home.ledger().credit(count, 0);
         }
         // At once, before another session takes the freed quota.
@@ -184,7 +184,7 @@ impl Staged {
     /// Appends up to `most` bytes of `source`, from the end of this file on. Returns the number of bytes,
     /// at least one. The kernel shares or copies them if it can.
     pub fn copy_from(&mut self, source: &File, most: u64) -> Result<u64, StoreError> {
-        self.promise_room(most)?;
+        self.reserve_room(most)?;
         let file = self.open_file()?;
         let count = copy_piece(source, &file, self.length, usize::try_from(most).unwrap_or(usize::MAX))? as u64;
         self.note_written(&file, count);
@@ -232,10 +232,10 @@ impl Home {
     /// Returns the partial upload under the shared name of `path`, if it is newer than the file there, as
     /// metadata of its trusted bytes. The comparison uses the file's change time, because users can set the
     /// modification time.
-    pub fn held(&self, path: &VPath) -> Result<Option<Meta>, StoreError> {
+    pub fn held(&self, path: &VirtualPath) -> Result<Option<Meta>, StoreError> {
         let Some(held) = self.held_part(path)? else { return Ok(None) };
         match self.stat(path) {
-            // The folder may be gone, or was moved, and the path of the upload with it.
+            // The directory may be gone, or was moved, and the path of the upload with it.
             Err(StoreError::NotFound) => self.entry(path).map(|_| Some(held)),
             there => {
                 let there = there?;
@@ -245,7 +245,7 @@ impl Home {
         }
     }
 
-    fn held_part(&self, path: &VPath) -> Result<Option<Meta>, StoreError> {
+    fn held_part(&self, path: &VirtualPath) -> Result<Option<Meta>, StoreError> {
         let Some(staging) = self.staging(false)? else { return Ok(None) };
         let id = UploadId::of_path(path);
         let Some(kept) = read_record(&staging, &id).filter(|kept| kept.record.path == path.as_bytes()) else {

@@ -26,7 +26,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
-use unsynced::{Holder, Holders};
+use unsynced::{UnsyncedUpload, UnsyncedUploads};
 use workers::Workers;
 
 /// Written and unsynced bytes of one upload, above which its input is not read.
@@ -86,7 +86,7 @@ pub struct Syncer {
     pending: BTreeMap<Ticket, Pending>,
     /// Jobs of disks that do not answer.
     unanswered: VecDeque<Ticket>,
-    holders: Holders,
+    holders: UnsyncedUploads,
     next_ticket: u64,
     /// The time of the last tick.
     now: Option<Instant>,
@@ -100,7 +100,7 @@ impl Syncer {
             inline: VecDeque::new(),
             pending: BTreeMap::new(),
             unanswered: VecDeque::new(),
-            holders: Holders::default(),
+            holders: UnsyncedUploads::default(),
             next_ticket: 0,
             now: None,
         }
@@ -130,7 +130,7 @@ impl Syncer {
         self.next_ticket += 1;
         let ticket = Ticket(self.next_ticket);
         let mut pending = Pending { owner, worker: None, on_failure, is_given_up: false };
-        if self.is_silent(disk.device) {
+        if self.is_unresponsive(disk.device) {
             // Nothing was tried, so nothing has failed.
             pending.on_failure = None;
             self.unanswered.push_back(ticket);
@@ -175,7 +175,7 @@ impl Syncer {
         self.sync_holder(&unsynced.0);
     }
 
-    fn sync_holder(&mut self, holder: &Rc<Holder>) {
+    fn sync_holder(&mut self, holder: &Rc<UnsyncedUpload>) {
         if let Some(file) = holder.unsynced_file() {
             let on_failure = Some(Rc::clone(&holder.on_failure));
             let ticket = self.ask(holder.owner, &holder.disk, file, Flush::Data, on_failure);
@@ -193,7 +193,7 @@ impl Syncer {
             self.sync_holder(&holder);
         }
         let Some((workers, _)) = &self.workers else { return };
-        for silence in workers.borrow_mut().find_silent(now, patience) {
+        for silence in workers.borrow_mut().find_unresponsive(now, patience) {
             let mut given_up: Vec<Ticket> = Vec::new();
             for (ticket, pending) in &mut self.pending {
                 if pending.worker == Some(silence.worker) && !pending.is_given_up {
@@ -214,8 +214,8 @@ impl Syncer {
     }
 
     /// Returns whether the file system of this device does not answer.
-    pub fn is_silent(&self, device: u64) -> bool {
-        self.workers.as_ref().is_some_and(|(workers, _)| workers.borrow().is_silent(device))
+    pub fn is_unresponsive(&self, device: u64) -> bool {
+        self.workers.as_ref().is_some_and(|(workers, _)| workers.borrow().is_unresponsive(device))
     }
 
     /// Returns the names of the file systems that do not answer.
@@ -317,7 +317,7 @@ mod tests {
     #[test]
     fn without_a_helper_the_caller_does_the_work() {
         let mut syncer = Syncer::inline();
-        syncer.sync(1, &disk(1, 1), file(), Flush::Folder);
+        syncer.sync(1, &disk(1, 1), file(), Flush::Directory);
         assert!(syncer.has_work());
         assert!(syncer.take_synced().is_some_and(|synced| synced.result.is_ok()));
         assert!(!syncer.has_work());

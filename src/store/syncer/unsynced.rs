@@ -55,7 +55,7 @@ impl AccountShare {
 }
 
 /// The bytes of one upload, and its sync.
-pub(super) struct Holder {
+pub(super) struct UnsyncedUpload {
     pub(super) owner: u64,
     pub(super) disk: Disk,
     file: WeakFile<File>,
@@ -70,7 +70,7 @@ pub(super) struct Holder {
     is_fresh: Cell<bool>,
 }
 
-impl Holder {
+impl UnsyncedUpload {
     /// Returns the file to sync, if it has unsynced bytes and no sync is running.
     pub(super) fn unsynced_file(&self) -> Option<Arc<File>> {
         if self.bytes.get() == 0 || self.job.get().is_some() { None } else { self.file.upgrade() }
@@ -87,7 +87,7 @@ impl Holder {
 }
 
 /// The registration of one upload's unsynced bytes. Dropping it subtracts them from the total.
-pub struct Unsynced(pub(super) Rc<Holder>);
+pub struct Unsynced(pub(super) Rc<UnsyncedUpload>);
 
 impl Unsynced {
     /// Returns whether the bound of unsynced bytes is reached. An upload without such bytes may always
@@ -119,18 +119,18 @@ impl Drop for Unsynced {
 
 /// All uploads with unsynced bytes.
 #[derive(Default)]
-pub(super) struct Holders {
-    all: Vec<Weak<Holder>>,
+pub(super) struct UnsyncedUploads {
+    all: Vec<Weak<UnsyncedUpload>>,
     systems: HashMap<u64, Weak<System>>,
     /// By device and account.
     shares: HashMap<(u64, u64), Weak<AccountShare>>,
     look_at: Option<Instant>,
 }
 
-impl Holders {
+impl UnsyncedUploads {
     /// Registers a new upload.
     pub(super) fn add(&mut self, owner: u64, disk: Disk, file: &Arc<File>, on_failure: OnFailure) -> Unsynced {
-        let holder = Holder {
+        let holder = UnsyncedUpload {
             owner,
             share: self.share(&disk),
             disk,
@@ -169,7 +169,7 @@ impl Holders {
         bytes: u64,
         length: u64,
         now: Option<Instant>,
-    ) -> Vec<Rc<Holder>> {
+    ) -> Vec<Rc<UnsyncedUpload>> {
         let (holder, share) = (&unsynced.0, &unsynced.0.share);
         let was_full = share.is_full();
         holder.set(holder.bytes.get() + bytes);
@@ -178,20 +178,21 @@ impl Holders {
         self.look_at = self.look_at.or_else(|| Some(now? + IDLE_SYNC_INTERVAL));
         if share.is_full() && !was_full {
             // The uploads with the most bytes are synced, and not the new ones.
-            let is_asked =
-                |other: &Rc<Holder>| Rc::ptr_eq(&other.share.system, &share.system) && other.share.is_exhausted();
+            let is_asked = |other: &Rc<UnsyncedUpload>| {
+                Rc::ptr_eq(&other.share.system, &share.system) && other.share.is_exhausted()
+            };
             return self.all.iter().filter_map(Weak::upgrade).filter(is_asked).collect();
         }
         if holder.bytes.get() >= SYNC_STEP_BYTES { vec![Rc::clone(holder)] } else { Vec::new() }
     }
 
-    /// Returns when [`Holders::take_idle`] has work.
+    /// Returns when [`UnsyncedUploads::take_idle`] has work.
     pub(super) fn look_at(&self) -> Option<Instant> {
         self.look_at
     }
 
     /// Returns the uploads without new bytes since the last check.
-    pub(super) fn take_idle(&mut self, now: Instant) -> Vec<Rc<Holder>> {
+    pub(super) fn take_idle(&mut self, now: Instant) -> Vec<Rc<UnsyncedUpload>> {
         if self.look_at.is_none_or(|at| at > now) {
             return Vec::new();
         }

@@ -56,7 +56,7 @@ struct Worker {
     since: Option<Instant>,
     /// Its work counter at that time.
     done: u64,
-    is_silent: bool,
+    is_unresponsive: bool,
 }
 
 impl Worker {
@@ -66,13 +66,13 @@ impl Worker {
 
     /// Returns when it will have been silent for too long.
     fn due(&self, patience: Duration) -> Option<Instant> {
-        let waits = self.shared.left.load(Relaxed) > 0 && !self.is_silent;
+        let waits = self.shared.left.load(Relaxed) > 0 && !self.is_unresponsive;
         self.since.filter(|_| waits).map(|since| since + patience)
     }
 }
 
 /// A worker that was found silent.
-pub(super) struct Silence {
+pub(super) struct UnresponsiveWorker {
     pub(super) worker: u64,
     /// Work that it had not begun, and will not.
     pub(super) dropped: Vec<Ticket>,
@@ -101,7 +101,7 @@ impl Workers {
             path: Rc::clone(&disk.path),
             since: self.now,
             done: 0,
-            is_silent: false,
+            is_unresponsive: false,
         });
         let is_sync = matches!(errand, Errand::Sync(_));
         let mut queue = worker.shared.lock();
@@ -129,7 +129,7 @@ impl Workers {
     /// Returns the key of the worker that serves this device.
     fn key(&mut self, device: u64) -> u64 {
         if !self.by_device.contains_key(&device) && self.by_device.len() >= WORKERS_MAX - 1 {
-            self.by_device.retain(|_, worker| worker.is_silent || !worker.is_idle());
+            self.by_device.retain(|_, worker| worker.is_unresponsive || !worker.is_idle());
         }
         let has_own = self.by_device.contains_key(&device) || self.by_device.len() < WORKERS_MAX - 1;
         if has_own { device } else { SHARED }
@@ -139,7 +139,7 @@ impl Workers {
     pub(super) fn note(&mut self, report: &WorkerReport) {
         let Some(worker) = self.by_device.get_mut(&report.worker) else { return };
         (worker.since, worker.done) = (self.now, worker.shared.done.load(Relaxed));
-        if std::mem::replace(&mut worker.is_silent, false) {
+        if std::mem::replace(&mut worker.is_unresponsive, false) {
             self.silent -= 1;
             log::info!("{}: the file system answers again", worker.path.display());
         }
@@ -147,7 +147,7 @@ impl Workers {
 
     /// Returns the workers that have finished nothing for `patience`, and takes the work from them that
     /// they had not begun. Begun work may finish later, or never.
-    pub(super) fn find_silent(&mut self, now: Instant, patience: Duration) -> Vec<Silence> {
+    pub(super) fn find_unresponsive(&mut self, now: Instant, patience: Duration) -> Vec<UnresponsiveWorker> {
         self.now = Some(now);
         let mut found = Vec::new();
         for (&key, worker) in &mut self.by_device {
@@ -165,28 +165,28 @@ impl Workers {
             queue.is_watched = true;
             drop(queue);
             worker.shared.left.fetch_sub(dropped.len(), Relaxed);
-            worker.is_silent = true;
+            worker.is_unresponsive = true;
             self.silent += 1;
             let path = worker.path.display();
             let seconds = patience.as_secs();
             log::warn!(
                 "{path}: the file system has not answered for {seconds} s; uploads are refused there until it does"
             );
-            found.push(Silence { worker: key, dropped });
+            found.push(UnresponsiveWorker { worker: key, dropped });
         }
         found
     }
 
     /// Returns whether the file system does not answer.
-    pub(super) fn is_silent(&self, device: u64) -> bool {
+    pub(super) fn is_unresponsive(&self, device: u64) -> bool {
         // A file system without its own worker is served by the shared one only while there are too many.
         let find = |key| self.by_device.get(&key);
-        self.silent > 0 && find(device).or_else(|| find(SHARED)).is_some_and(|worker| worker.is_silent)
+        self.silent > 0 && find(device).or_else(|| find(SHARED)).is_some_and(|worker| worker.is_unresponsive)
     }
 
     /// Returns the names of file systems that do not answer.
     pub(super) fn silent(&self) -> impl Iterator<Item = &Rc<Path>> {
-        self.by_device.values().filter(|worker| worker.is_silent).map(|worker| &worker.path)
+        self.by_device.values().filter(|worker| worker.is_unresponsive).map(|worker| &worker.path)
     }
 
     /// Returns when the next worker will have been silent for too long.
@@ -254,12 +254,12 @@ impl Closer {
 
     /// Returns whether the queue of files to close is full, so that the home must wait for its disk.
     pub fn is_behind(&self) -> bool {
-        self.workers.is_some() && !self.has_room() && !self.is_silent()
+        self.workers.is_some() && !self.has_room() && !self.is_unresponsive()
     }
 
     /// Returns whether the home's file system does not answer.
-    pub fn is_silent(&self) -> bool {
-        self.workers.as_ref().is_some_and(|workers| workers.borrow().is_silent(self.disk.device))
+    pub fn is_unresponsive(&self) -> bool {
+        self.workers.as_ref().is_some_and(|workers| workers.borrow().is_unresponsive(self.disk.device))
     }
 
     /// Returns the file system of this device, as the home sees it.

@@ -59,9 +59,9 @@ fn another_protocol_on_the_port_is_a_lost_connection_not_a_crash() {
 
 #[test]
 fn an_answer_out_of_turn_ends_the_conversation() {
-    let folder = state();
+    let directory = state();
     for shift in [1, 2] {
-        let mut stage = Stage::new(folder.path(), move |seen, answers| {
+        let mut stage = Stage::new(directory.path(), move |seen, answers| {
             if let Seen::Request(id, _) = seen {
                 answers.reply(id + shift, &Reply::Done {});
             }
@@ -72,8 +72,8 @@ fn an_answer_out_of_turn_ends_the_conversation() {
 
 #[test]
 fn a_fatal_error_says_why_the_server_hangs_up() {
-    let folder = state();
-    let mut stage = Stage::new(folder.path(), |_, answers| {
+    let directory = state();
+    let mut stage = Stage::new(directory.path(), |_, answers| {
         let mut error = super::scripted_server::refusal(ErrorCode::AccountClosed);
         error.fatal = true;
         answers.reply(0, &Reply::Error(error));
@@ -85,8 +85,8 @@ fn a_fatal_error_says_why_the_server_hangs_up() {
 
 #[test]
 fn a_ping_is_answered_while_something_else_is_awaited() {
-    let folder = state();
-    let mut stage = Stage::new(folder.path(), |seen, answers| match seen {
+    let directory = state();
+    let mut stage = Stage::new(directory.path(), |seen, answers| match seen {
         Seen::Request(..) => answers.ping(),
         Seen::Pong => answers.reply(1, &Reply::Done {}),
         _ => {}
@@ -96,9 +96,9 @@ fn a_ping_is_answered_while_something_else_is_awaited() {
 
 #[test]
 fn a_listing_comes_in_pages_and_is_shown_sorted_and_escaped() {
-    let folder = state();
+    let directory = state();
     for bytes_per_call in [1, 3, 64, usize::MAX] {
-        let mut stage = Stage::with_calls_of(bytes_per_call, folder.path(), |seen, answers| {
+        let mut stage = Stage::with_calls_of(bytes_per_call, directory.path(), |seen, answers| {
             if let Seen::Request(id, Request::List { .. }) = seen {
                 answers.reply(id, &Reply::Page { entries: vec![entry("b"), entry("\x1b[2J")], last: false });
                 answers.reply(id, &Reply::Page { entries: vec![entry(".hidden"), entry("a")], last: true });
@@ -111,9 +111,9 @@ fn a_listing_comes_in_pages_and_is_shown_sorted_and_escaped() {
 
 #[test]
 fn names_that_could_be_paths_are_not_taken_from_a_server() {
-    let folder = state();
+    let directory = state();
     for name in ["..", "a/b", "/etc/passwd", "", "a\0"] {
-        let mut stage = Stage::new(folder.path(), move |seen, answers| {
+        let mut stage = Stage::new(directory.path(), move |seen, answers| {
             if let Seen::Request(id, _) = seen {
                 answers.reply(id, &Reply::Page { entries: vec![entry(name)], last: true });
             }
@@ -125,7 +125,7 @@ fn names_that_could_be_paths_are_not_taken_from_a_server() {
 
 #[test]
 fn a_listing_without_end_is_cut_off() {
-    let folder = state();
+    let directory = state();
     let endless = |seen, answers: &mut Answers| {
         let Seen::Request(id, _) = seen else { return };
         let entries: Vec<Entry> = (0..180).map(|i| entry(&format!("{i:0>255}"))).collect();
@@ -135,17 +135,17 @@ fn a_listing_without_end_is_cut_off() {
             answers.append(&page);
         }
     };
-    let mut stage = Stage::new(folder.path(), endless);
+    let mut stage = Stage::new(directory.path(), endless);
     let failure = stage.run("ls").expect_err("cut off");
     assert!(failure.to_string().contains("without end"), "{failure}");
 }
 
 #[test]
 fn many_requests_go_ahead_but_never_more_than_the_server_takes() {
-    let folder = state();
+    let directory = state();
     let mut waiting = Vec::new();
     let mut total = 0;
-    let mut stage = Stage::new(folder.path(), move |seen, answers| {
+    let mut stage = Stage::new(directory.path(), move |seen, answers| {
         let Seen::Request(id, _) = seen else { return };
         waiting.push(id);
         total += 1;
@@ -160,8 +160,8 @@ fn many_requests_go_ahead_but_never_more_than_the_server_takes() {
 
 #[test]
 fn one_of_several_failures_is_reported_and_the_rest_goes_on() {
-    let folder = state();
-    let mut stage = Stage::new(folder.path(), |seen, answers| match seen {
+    let directory = state();
+    let mut stage = Stage::new(directory.path(), |seen, answers| match seen {
         Seen::Request(id, Request::Rm { path }) if path.0 == b"/b" => answers.error(id, ErrorCode::NotFound),
         Seen::Request(id, _) => answers.reply(id, &Reply::Done {}),
         _ => {}

@@ -17,14 +17,14 @@ use berth::wire::frame::FrameType;
 use berth::wire::message::{End, Entry, EntryKind, ErrorCode, ErrorReply, Name, Partial, QuotaReport};
 use berth::wire::{Reply, Request, frame};
 
-/// A folder with `state` for the client, `here` where files go, and `outside` where none may.
+/// A directory with `state` for the client, `here` where files go, and `outside` where none may.
 struct Place(tempfile::TempDir);
 
 impl Place {
     fn new() -> Self {
         let place = Self(tempfile::tempdir().expect("temporary folder"));
-        for folder in ["here", "outside"] {
-            fs::create_dir(place.path(folder)).expect("writable");
+        for directory in ["here", "outside"] {
+            fs::create_dir(place.path(directory)).expect("writable");
         }
         place
     }
@@ -39,13 +39,13 @@ impl Place {
 
     /// Every path below, without those of the client's own state.
     fn files(&self) -> Vec<String> {
-        let (mut found, mut folders) = (Vec::new(), vec![self.0.path().to_path_buf()]);
-        while let Some(folder) = folders.pop() {
-            for entry in fs::read_dir(&folder).expect("readable") {
+        let (mut found, mut directories) = (Vec::new(), vec![self.0.path().to_path_buf()]);
+        while let Some(directory) = directories.pop() {
+            for entry in fs::read_dir(&directory).expect("readable") {
                 let path = entry.expect("readable").path();
                 let shown = path.strip_prefix(self.0.path()).expect("below").to_string_lossy().into_owned();
                 if path.is_dir() && !path.is_symlink() && shown != "state" {
-                    folders.push(path);
+                    directories.push(path);
                 }
                 found.push(shown);
             }
@@ -75,7 +75,7 @@ fn send_file(id: u32, bytes: &[u8], answers: &mut Answers) {
     answers.end(id, &End { size: bytes.len() as u64, sha256: Digest::of(bytes) });
 }
 
-/// A server whose folders hold `entries`, whichever folder is asked for, and whose files `evil`.
+/// A server whose directories hold `entries`, whichever directory is asked for, and whose files `evil`.
 fn lists(entries: Vec<Entry>) -> impl FnMut(Seen, &mut Answers) {
     move |seen, answers| match seen {
         Seen::Request(id, Request::Stat { path }) => {
@@ -130,7 +130,7 @@ fn a_name_that_is_too_long_for_any_path_is_told_and_the_rest_comes() {
 }
 
 #[test]
-fn files_and_folders_that_are_called_like_parts_all_come_whatever_is_here() {
+fn files_and_directories_that_are_called_like_parts_all_come_whatever_is_here() {
     // What stands here already; what comes; what is told to have failed.
     type Names = &'static [&'static str];
     let cases: [(Names, &str, EntryKind, Names, usize); 4] = [
@@ -166,7 +166,7 @@ fn files_and_folders_that_are_called_like_parts_all_come_whatever_is_here() {
     }
 }
 
-/// What `get` left of a tree `d` with the folder `sub` and the files `f` and `sub/f`.
+/// What `get` left of a tree `d` with the directory `sub` and the files `f` and `sub/f`.
 fn get_tree(place: &Place, line: &str) -> (Result<(), Failure>, Vec<Request>) {
     let mut stage = place.stage(move |seen, answers| match seen {
         Seen::Request(id, Request::List { path }) => {
@@ -185,7 +185,7 @@ fn get_tree(place: &Place, line: &str) -> (Result<(), Failure>, Vec<Request>) {
 }
 
 #[test]
-fn a_link_among_the_folders_of_a_tree_is_not_followed() {
+fn a_link_among_the_directories_of_a_tree_is_not_followed() {
     for line in ["get -r d", "get -r -f d", "get -r *", "get -r -f /d"] {
         let place = Place::new();
         fs::create_dir(place.path("here/d")).expect("writable");
@@ -240,7 +240,7 @@ fn a_link_in_place_of_a_file_or_of_its_part_is_neither_followed_nor_replaced() {
 }
 
 #[test]
-fn a_file_where_a_tree_has_a_folder_stays_and_what_the_folder_holds_is_left_out() {
+fn a_file_where_a_tree_has_a_directory_stays_and_what_the_directory_holds_is_left_out() {
     let place = Place::new();
     fs::create_dir(place.path("here/d")).expect("writable");
     fs::write(place.path("here/d/sub"), "mine").expect("writable");
@@ -275,8 +275,8 @@ fn nasty_server(seen: Seen, answers: &mut Answers) {
             _ => answers.reply(id, &Reply::Error(nasty_error(ErrorCode::Denied))),
         },
         Seen::Request(id, Request::Stat { path }) => {
-            let is_folder = path.0 == b"/" || path.0.ends_with(b"Dir");
-            let found = entry(NASTY, if is_folder { EntryKind::Dir } else { EntryKind::File });
+            let is_directory = path.0 == b"/" || path.0.ends_with(b"Dir");
+            let found = entry(NASTY, if is_directory { EntryKind::Dir } else { EntryKind::File });
             answers.reply(id, &Reply::Stat { entry: found, etag: Some(NASTY.into()) });
         }
         Seen::Request(id, Request::Get { path, .. }) if path.0.ends_with(b"File") => {
@@ -493,7 +493,7 @@ fn frames_without_end_that_bring_nothing_end_the_conversation() {
     }
 }
 
-/// Folders in folders, whichever is asked for: `entries` in each.
+/// Directories in directories, whichever is asked for: `entries` in each.
 fn tree_without_end(place: &Place, entries: Vec<Entry>) -> Stage {
     let mut listed = lists(entries);
     place.stage(move |seen, answers| match seen {
@@ -506,7 +506,7 @@ fn tree_without_end(place: &Place, entries: Vec<Entry>) -> Stage {
 }
 
 #[test]
-fn a_folder_that_holds_itself_is_left_where_paths_end() {
+fn a_directory_that_holds_itself_is_left_where_paths_end() {
     for name in ["d", &"d".repeat(255)] {
         let place = Place::new();
         let mut stage = tree_without_end(&place, vec![entry(name, EntryKind::Dir)]);

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use super::scripted_server::{Answers, Seen, link_to};
 use berth::auth::scram::{Binding, ClientFirst, SCRAM_ROUNDS_MAX, SCRAM_ROUNDS_MIN, ServerExchange, Verifier};
 use berth::base::digest::Digest;
-use berth::base::virtual_path::VPath;
+use berth::base::virtual_path::VirtualPath;
 use berth::client::connection::incoming::Event;
 use berth::client::connection::link::Link;
 use berth::client::connection::login;
@@ -192,7 +192,7 @@ fn log_in_again(
 }
 
 fn ask(link: &mut Link) -> u32 {
-    let path = (&VPath::parse(b"/a").expect("a path")).into();
+    let path = (&VirtualPath::parse(b"/a").expect("a path")).into();
     link.request(&Request::Sha256 { path }).expect("room")
 }
 

@@ -7,10 +7,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::support::in_memory::output::Shared;
-use berth::base::virtual_path::VPath;
+use berth::base::virtual_path::VirtualPath;
 use berth::client::connection::link::Link;
 use berth::client::connection::session::Session;
-use berth::client::connection::state::StateFolder;
+use berth::client::connection::state::StateDirectory;
 use berth::client::connection::stream::Stream;
 use berth::client::shell::interrupt::Interrupt;
 use berth::client::ui::output::Output;
@@ -181,16 +181,16 @@ impl Stage {
         let (results, remarks) = (Shared::default(), Shared::default());
         let session = Session {
             link,
-            folder: VPath::root(),
+            directory: VirtualPath::root(),
             output: Output::to(Box::new(results.clone()), Box::new(remarks.clone()), false, false),
-            state: StateFolder::at(Some(state.join("state"))),
+            state: StateDirectory::at(Some(state.join("state"))),
             progress: Style::Silent,
             peer: "user@scripted:1".into(),
             may_ask: false,
             stdin_is_script: false,
             endpoint: None,
             was_lost: false,
-            previous_folder: None,
+            previous_directory: None,
         };
         Self { session, seen, results, remarks, interrupt }
     }

@@ -14,7 +14,7 @@ use berth::wire::{Reply, Request};
 
 const MTIME_NS: i64 = 1_000_000_000_000_000_000;
 
-fn folder() -> tempfile::TempDir {
+fn directory() -> tempfile::TempDir {
     tempfile::tempdir().expect("temporary folder")
 }
 
@@ -42,8 +42,8 @@ fn file_of(bytes: &[u8], offset: u64) -> Reply {
     Reply::File { size: bytes.len() as u64, mtime_ns: MTIME_NS, etag: "e".into(), offset, mode: None }
 }
 
-fn names_in(folder: &Path) -> Vec<String> {
-    let entries = fs::read_dir(folder).expect("list").flatten();
+fn names_in(directory: &Path) -> Vec<String> {
+    let entries = fs::read_dir(directory).expect("list").flatten();
     let mut names: Vec<String> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
     names.retain(|name| name != "state");
     names.sort();
@@ -79,23 +79,23 @@ fn sends(bytes: Vec<u8>) -> impl FnMut(Seen, &mut Answers) {
 fn a_file_arrives_whole_however_the_bytes_are_cut() {
     let bytes = content(5000);
     for bytes_per_call in [1, 2, 3, 7, 64, usize::MAX] {
-        let folder = folder();
-        let mut stage = Stage::with_calls_of(bytes_per_call, folder.path(), sends(bytes.clone()));
-        let target = folder.path().join("f");
+        let directory = directory();
+        let mut stage = Stage::with_calls_of(bytes_per_call, directory.path(), sends(bytes.clone()));
+        let target = directory.path().join("f");
         stage.run(&format!("get -v f {}", target.display())).expect("fetched");
         assert_eq!(fs::read(&target).expect("read"), bytes);
         let modified = fs::metadata(&target).expect("metadata").modified().expect("time");
         assert_eq!(berth::base::calendar::unix_ns(modified), MTIME_NS);
-        assert_eq!(names_in(folder.path()), ["f"]);
+        assert_eq!(names_in(directory.path()), ["f"]);
         assert!(stage.results.text().contains(&Digest::of(&bytes).to_string()));
     }
 }
 
 #[test]
 fn a_wrong_digest_leaves_nothing_and_exits_with_5() {
-    let folder = folder();
+    let directory = directory();
     let mut stage = Stage::new(
-        folder.path(),
+        directory.path(),
         serve(content(3000), |seen, answers| {
             if let Seen::Request(id, Request::Get { .. }) = seen {
                 answers.reply(id, &file_of(&content(3000), 0));
@@ -104,18 +104,18 @@ fn a_wrong_digest_leaves_nothing_and_exits_with_5() {
             }
         }),
     );
-    let failure = stage.run(&format!("get f {}/f", folder.path().display())).expect_err("wrong");
+    let failure = stage.run(&format!("get f {}/f", directory.path().display())).expect_err("wrong");
     assert_eq!(failure.exit_code(), 5);
-    assert!(names_in(folder.path()).is_empty());
+    assert!(names_in(directory.path()).is_empty());
     stage.run("stat f").expect("the session goes on");
 }
 
 #[test]
 fn more_bytes_than_announced_are_thrown_away() {
-    let folder = folder();
+    let directory = directory();
     let mut running = 0;
     let mut stage = Stage::new(
-        folder.path(),
+        directory.path(),
         serve(content(3000), move |seen, answers| match seen {
             Seen::Request(id, Request::Get { .. }) => {
                 running = id;
@@ -130,17 +130,17 @@ fn more_bytes_than_announced_are_thrown_away() {
             _ => {}
         }),
     );
-    let failure = stage.run(&format!("get f {}/f", folder.path().display())).expect_err("too much");
+    let failure = stage.run(&format!("get f {}/f", directory.path().display())).expect_err("too much");
     assert_eq!(failure.exit_code(), 5);
-    assert!(names_in(folder.path()).is_empty());
+    assert!(names_in(directory.path()).is_empty());
     stage.run("stat f").expect("the session goes on");
 }
 
 #[test]
 fn content_that_is_handed_on_is_no_longer_than_announced_and_the_session_goes_on() {
-    let folder = folder();
+    let directory = directory();
     let mut stage = Stage::new(
-        folder.path(),
+        directory.path(),
         serve(content(3000), |seen, answers| match seen {
             Seen::Request(id, Request::Get { .. }) => {
                 answers.reply(id, &file_of(&content(3000), 0));
@@ -162,10 +162,10 @@ fn content_that_is_handed_on_is_no_longer_than_announced_and_the_session_goes_on
 
 #[test]
 fn a_cut_download_resumes_where_it_was() {
-    let (folder, bytes) = (folder(), content(9000));
-    let target = folder.path().join("f");
+    let (directory, bytes) = (directory(), content(9000));
+    let target = directory.path().join("f");
     let mut stage = Stage::new(
-        folder.path(),
+        directory.path(),
         serve(bytes.clone(), |seen, answers| {
             if let Seen::Request(id, Request::Get { .. }) = seen {
                 answers.reply(id, &file_of(&content(9000), 0));
@@ -177,31 +177,31 @@ fn a_cut_download_resumes_where_it_was() {
     let line = format!("get f {}", target.display());
     assert_eq!(stage.run(&line).expect_err("cut").exit_code(), 3);
     drop(stage);
-    assert_eq!(names_in(folder.path()), [".f.berth-part"]);
+    assert_eq!(names_in(directory.path()), [".f.berth-part"]);
 
-    let mut stage = Stage::new(folder.path(), sends(bytes.clone()));
+    let mut stage = Stage::new(directory.path(), sends(bytes.clone()));
     stage.run(&line).expect("resumed");
     assert!(stage.remarks.text().contains("resuming at 3.9K"), "{}", stage.remarks.text());
     assert_eq!(fs::read(&target).expect("read"), bytes);
-    assert_eq!(names_in(folder.path()), ["f"]);
+    assert_eq!(names_in(directory.path()), ["f"]);
 }
 
 #[test]
 fn a_part_of_another_file_is_started_over() {
-    let (folder, bytes) = (folder(), content(9000));
-    fs::write(folder.path().join(".f.berth-part"), b"something quite different").expect("write");
-    let mut stage = Stage::new(folder.path(), sends(bytes.clone()));
-    stage.run(&format!("get f {}/f", folder.path().display())).expect("fetched");
+    let (directory, bytes) = (directory(), content(9000));
+    fs::write(directory.path().join(".f.berth-part"), b"something quite different").expect("write");
+    let mut stage = Stage::new(directory.path(), sends(bytes.clone()));
+    stage.run(&format!("get f {}/f", directory.path().display())).expect("fetched");
     assert!(stage.remarks.text().contains("starting over"));
-    assert_eq!(fs::read(folder.path().join("f")).expect("read"), bytes);
+    assert_eq!(fs::read(directory.path().join("f")).expect("read"), bytes);
 }
 
 #[test]
 fn a_file_that_changes_meanwhile_is_fetched_again() {
-    let folder = folder();
+    let directory = directory();
     let mut tries = 0;
     let mut stage = Stage::new(
-        folder.path(),
+        directory.path(),
         serve(content(3000), move |seen, answers| {
             let Seen::Request(id, Request::Get { .. }) = seen else { return };
             tries += 1;
@@ -213,26 +213,26 @@ fn a_file_that_changes_meanwhile_is_fetched_again() {
             }
         }),
     );
-    stage.run(&format!("get f {}/f", folder.path().display())).expect("fetched");
-    assert_eq!(fs::read(folder.path().join("f")).expect("read"), content(3000));
+    stage.run(&format!("get f {}/f", directory.path().display())).expect("fetched");
+    assert_eq!(fs::read(directory.path().join("f")).expect("read"), content(3000));
 }
 
 #[test]
 fn get_skips_an_identical_local_file() {
-    let (folder, bytes) = (folder(), content(3000));
-    fs::write(folder.path().join("f"), &bytes).expect("write");
-    let mut stage = Stage::new(folder.path(), sends(bytes));
-    stage.run(&format!("get f {}/f", folder.path().display())).expect("done");
+    let (directory, bytes) = (directory(), content(3000));
+    fs::write(directory.path().join("f"), &bytes).expect("write");
+    let mut stage = Stage::new(directory.path(), sends(bytes));
+    stage.run(&format!("get f {}/f", directory.path().display())).expect("done");
     assert!(stage.results.text().contains("already there, identical"));
     assert!(!stage.requests().iter().any(|request| matches!(request, Request::Get { .. })));
 }
 
 #[test]
 fn what_is_here_and_differs_is_replaced_only_with_f() {
-    let (folder, bytes) = (folder(), content(3000));
-    let target = folder.path().join("f");
+    let (directory, bytes) = (directory(), content(3000));
+    let target = directory.path().join("f");
     fs::write(&target, b"mine").expect("write");
-    let mut stage = Stage::new(folder.path(), sends(bytes.clone()));
+    let mut stage = Stage::new(directory.path(), sends(bytes.clone()));
     let failure = stage.run(&format!("get f {}", target.display())).expect_err("kept");
     assert!(failure.exit_code() == 1 && failure.to_string().contains("-f"), "{failure}");
     assert_eq!(fs::read(&target).expect("read"), b"mine");
@@ -242,11 +242,11 @@ fn what_is_here_and_differs_is_replaced_only_with_f() {
 
 #[test]
 fn a_cancelled_download_keeps_its_part_and_the_session() {
-    let folder = folder();
+    let directory = directory();
     let interrupt = Rc::new(RefCell::new(berth::client::shell::interrupt::Interrupt::default()));
     let shared = Rc::clone(&interrupt);
     let mut stage = Stage::new(
-        folder.path(),
+        directory.path(),
         serve(content(9000), move |seen, answers| match seen {
             Seen::Request(id, Request::Get { .. }) => {
                 answers.reply(id, &file_of(&content(9000), 0));
@@ -261,20 +261,20 @@ fn a_cancelled_download_keeps_its_part_and_the_session() {
         }),
     );
     interrupt.replace(stage.interrupt.clone());
-    let failure = stage.run(&format!("get f {}/f", folder.path().display())).expect_err("cancelled");
+    let failure = stage.run(&format!("get f {}/f", directory.path().display())).expect_err("cancelled");
     assert_eq!(failure, Failure::Interrupted);
-    assert_eq!(names_in(folder.path()), [".f.berth-part"]);
+    assert_eq!(names_in(directory.path()), [".f.berth-part"]);
     stage.run("stat f").expect("the session goes on");
 }
 
 #[test]
 fn a_second_ctrl_c_before_the_prompt_is_back_leaves() {
-    let folder = folder();
+    let directory = directory();
     for is_impatient in [false, true] {
         let interrupt = Rc::new(RefCell::new(berth::client::shell::interrupt::Interrupt::default()));
         let shared = Rc::clone(&interrupt);
         let mut stage = Stage::new(
-            folder.path(),
+            directory.path(),
             serve(content(9000), move |seen, answers| match seen {
                 Seen::Request(id, Request::Get { .. }) => {
                     answers.reply(id, &file_of(&content(9000), 0));
@@ -285,7 +285,7 @@ fn a_second_ctrl_c_before_the_prompt_is_back_leaves() {
             }),
         );
         interrupt.replace(stage.interrupt.clone());
-        let line = format!("get f {}/f", folder.path().display());
+        let line = format!("get f {}/f", directory.path().display());
         let flow = berth::client::shell::prompt::run_line(&mut stage.session, &line);
         assert_eq!(flow.err(), is_impatient.then_some(Failure::Interrupted));
     }
@@ -293,10 +293,10 @@ fn a_second_ctrl_c_before_the_prompt_is_back_leaves() {
 
 #[test]
 fn many_files_are_asked_for_ahead() {
-    let folder = folder();
+    let directory = directory();
     let names: Vec<String> = (0..150).map(|i| format!("f{i:03}")).collect();
     let listed = names.clone();
-    let mut stage = Stage::new(folder.path(), move |seen, answers| match seen {
+    let mut stage = Stage::new(directory.path(), move |seen, answers| match seen {
         Seen::Request(id, Request::Stat { .. }) => {
             let entry =
                 Entry { name: "d".into(), kind: EntryKind::Dir, size: 0, mtime_ns: 0, mode: 0o755, unexamined: false };
@@ -324,11 +324,11 @@ fn many_files_are_asked_for_ahead() {
         }
         _ => {}
     });
-    let failure = stage.run(&format!("get -r d {}", folder.path().display())).expect_err("one failed");
+    let failure = stage.run(&format!("get -r d {}", directory.path().display())).expect_err("one failed");
     assert_eq!(failure, Failure::Some { failed: 1, total: 150 });
-    let arrived = names_in(&folder.path().join("d"));
+    let arrived = names_in(&directory.path().join("d"));
     assert_eq!(arrived.len(), 149);
-    assert_eq!(fs::read(folder.path().join("d/f042")).expect("read"), b"f042");
+    assert_eq!(fs::read(directory.path().join("d/f042")).expect("read"), b"f042");
     stage.session.output.flush().expect("memory");
     assert!(stage.results.text().contains("get: 149 files, 596 bytes, 1 failed"), "{}", stage.results.text());
 }
@@ -342,13 +342,13 @@ struct Taker {
 
 #[test]
 fn a_file_is_sent_whole_with_its_digest() {
-    let (folder, bytes) = (folder(), content(700_000));
-    let source = folder.path().join("f");
+    let (directory, bytes) = (directory(), content(700_000));
+    let source = directory.path().join("f");
     fs::write(&source, &bytes).expect("write");
     for bytes_per_call in [4099, usize::MAX] {
         let taken = Rc::new(RefCell::new(Taker::default()));
         let taker = Rc::clone(&taken);
-        let mut stage = Stage::with_calls_of(bytes_per_call, folder.path(), move |seen, answers| match seen {
+        let mut stage = Stage::with_calls_of(bytes_per_call, directory.path(), move |seen, answers| match seen {
             Seen::Data(_, data) => taker.borrow_mut().bytes.extend(data),
             Seen::End(id, end) => {
                 assert_eq!(end, end_of(&taker.borrow().bytes));
@@ -370,11 +370,11 @@ fn a_file_is_sent_whole_with_its_digest() {
 
 #[test]
 fn an_early_refusal_stops_the_data_and_keeps_the_session() {
-    let (folder, bytes) = (folder(), content(3_000_000));
-    let source = folder.path().join("f");
+    let (directory, bytes) = (directory(), content(3_000_000));
+    let source = directory.path().join("f");
     fs::write(&source, &bytes).expect("write");
     let mut is_discarding = false;
-    let mut stage = Stage::new(folder.path(), move |seen, answers| match seen {
+    let mut stage = Stage::new(directory.path(), move |seen, answers| match seen {
         Seen::Request(id, Request::Put { .. }) => {
             answers.error(id, ErrorCode::QuotaBytes);
             is_discarding = true;
@@ -397,8 +397,8 @@ fn an_early_refusal_stops_the_data_and_keeps_the_session() {
 
 #[test]
 fn what_is_there_and_identical_counts_as_done() {
-    let (folder, bytes) = (folder(), content(5000));
-    let source = folder.path().join("f");
+    let (directory, bytes) = (directory(), content(5000));
+    let source = directory.path().join("f");
     fs::write(&source, &bytes).expect("write");
     let mut refused = 0;
     let refuses = move |seen: Seen, answers: &mut Answers| match seen {
@@ -411,7 +411,7 @@ fn what_is_there_and_identical_counts_as_done() {
         }
         _ => {}
     };
-    let mut stage = Stage::new(folder.path(), serve(bytes, refuses));
+    let mut stage = Stage::new(directory.path(), serve(bytes, refuses));
     stage.run(&format!("put {}", source.display())).expect("done");
     assert!(stage.results.text().contains("already there, identical"));
 
@@ -423,18 +423,18 @@ fn what_is_there_and_identical_counts_as_done() {
 
 #[test]
 fn a_cut_upload_resumes_where_the_server_was() {
-    let (folder, bytes) = (folder(), content(2_500_000));
-    let source = folder.path().join("f");
+    let (directory, bytes) = (directory(), content(2_500_000));
+    let source = directory.path().join("f");
     fs::write(&source, &bytes).expect("write");
     let line = format!("put {}", source.display());
-    let mut stage = Stage::new(folder.path(), |seen, answers| answers.hang_up |= matches!(seen, Seen::Data(..)));
+    let mut stage = Stage::new(directory.path(), |seen, answers| answers.hang_up |= matches!(seen, Seen::Data(..)));
     assert_eq!(stage.run(&line).expect_err("cut").exit_code(), 3);
     let Some(Request::Put { upload_id: Some(first_id), .. }) = stage.requests().pop() else { panic!("no upload id") };
     drop(stage);
 
     let file = bytes.clone();
     let mut got = 0;
-    let mut stage = Stage::new(folder.path(), move |seen, answers| match seen {
+    let mut stage = Stage::new(directory.path(), move |seen, answers| match seen {
         Seen::Request(id, Request::Put { resume: true, upload_id, .. }) => {
             assert_eq!(upload_id, Some(first_id));
             answers.reply(id, &Reply::Ready { offset: 2_000_000, prefix_sha256: Digest::of(&file[..2_000_000]) });
@@ -448,21 +448,21 @@ fn a_cut_upload_resumes_where_the_server_was() {
     });
     stage.run(&line).expect("resumed");
     assert!(stage.remarks.text().contains("resuming at 1.9M"), "{}", stage.remarks.text());
-    assert!(names_in(&folder.path().join("state")).is_empty(), "the record is gone");
+    assert!(names_in(&directory.path().join("state")).is_empty(), "the record is gone");
 }
 
 #[test]
 fn what_the_server_kept_of_another_file_is_not_continued() {
-    let (folder, bytes) = (folder(), content(2_500_000));
-    let source = folder.path().join("f");
+    let (directory, bytes) = (directory(), content(2_500_000));
+    let source = directory.path().join("f");
     fs::write(&source, &bytes).expect("write");
     let line = format!("put {}", source.display());
-    let mut stage = Stage::new(folder.path(), |seen, answers| answers.hang_up |= matches!(seen, Seen::Data(..)));
+    let mut stage = Stage::new(directory.path(), |seen, answers| answers.hang_up |= matches!(seen, Seen::Data(..)));
     stage.run(&line).expect_err("cut");
     drop(stage);
 
     let mut got = Vec::new();
-    let mut stage = Stage::new(folder.path(), move |seen, answers| match seen {
+    let mut stage = Stage::new(directory.path(), move |seen, answers| match seen {
         Seen::Request(id, Request::Put { resume: true, .. }) => {
             answers.reply(id, &Reply::Ready { offset: 1000, prefix_sha256: Digest::of(b"poison") });
         }
@@ -490,10 +490,10 @@ fn what_nobody_will_resume_is_dropped_at_the_server_unless_another_session_has_i
         (ErrorCode::Superseded, false),
         (ErrorCode::DiskFull, false),
     ] {
-        let folder = folder();
-        let source = folder.path().join("f");
+        let directory = directory();
+        let source = directory.path().join("f");
         fs::write(&source, content(2_500_000)).expect("write");
-        let mut stage = Stage::new(folder.path(), move |seen, answers| match seen {
+        let mut stage = Stage::new(directory.path(), move |seen, answers| match seen {
             Seen::End(id, _) => answers.error(id, code),
             Seen::Request(id, Request::DropPartial { .. }) => answers.error(id, ErrorCode::NotFound),
             Seen::Request(id, Request::Put { resume: true, .. }) => answers.error(id, code),
@@ -510,8 +510,8 @@ fn what_nobody_will_resume_is_dropped_at_the_server_unless_another_session_has_i
 
 #[test]
 fn a_mirror_to_a_server_that_keeps_no_permissions_says_so_once_and_asks_for_none() {
-    let folder = folder();
-    let tree = folder.path().join("tree");
+    let directory = directory();
+    let tree = directory.path().join("tree");
     fs::create_dir(&tree).expect("folder");
     let mut entries = Vec::new();
     for name in ["a", "b"] {
@@ -522,7 +522,7 @@ fn a_mirror_to_a_server_that_keeps_no_permissions_says_so_once_and_asks_for_none
         let (kind, size) = (EntryKind::File, 1);
         entries.push(Entry { name: name.into(), kind, size, mtime_ns, mode: 0o644, unexamined: false });
     }
-    let mut stage = Stage::new(folder.path(), move |seen, answers| match seen {
+    let mut stage = Stage::new(directory.path(), move |seen, answers| match seen {
         Seen::Request(id, Request::Stat { .. }) => {
             let entry = Entry { name: "t".into(), kind: EntryKind::Dir, mode: 0o755, ..entries[0].clone() };
             answers.reply(id, &Reply::Stat { entry, etag: None });
@@ -542,8 +542,8 @@ fn a_mirror_to_a_server_that_keeps_no_permissions_says_so_once_and_asks_for_none
 
 #[test]
 fn small_files_are_sent_back_to_back() {
-    let folder = folder();
-    let tree = folder.path().join("tree");
+    let directory = directory();
+    let tree = directory.path().join("tree");
     fs::create_dir_all(tree.join("sub")).expect("folders");
     for i in 0..100 {
         fs::write(tree.join(format!("sub/f{i}")), format!("content {i}")).expect("write");
@@ -554,7 +554,7 @@ fn small_files_are_sent_back_to_back() {
     let most_ahead = Rc::clone(&ahead);
     let mut ends = Vec::new();
     let mut total = 0;
-    let mut stage = Stage::new(folder.path(), move |seen, answers| match seen {
+    let mut stage = Stage::new(directory.path(), move |seen, answers| match seen {
         Seen::Request(id, Request::Mkdir { .. }) => answers.reply(id, &Reply::Done {}),
         Seen::Request(_, Request::Put { .. }) => {
             unanswered += 1;

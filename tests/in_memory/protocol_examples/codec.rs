@@ -12,7 +12,7 @@ use berth::base::buffers::DATA_BYTES_MAX;
 use berth::base::digest::Digest;
 use berth::base::memory::{LISTING_BYTES_MAX, LISTING_ENTRIES_MAX};
 use berth::base::upload_id::{RESUME_BYTES_MIN, UploadId};
-use berth::base::virtual_path::{NAME_BYTES_MAX, PATH_BYTES_MAX, VPath};
+use berth::base::virtual_path::{NAME_BYTES_MAX, PATH_BYTES_MAX, VirtualPath};
 use berth::config::defaults::{
     DRAIN_TIMEOUT_DEFAULT, IDLE_TIMEOUT_DEFAULT, LOGIN_TIMEOUT_DEFAULT, LOGIN_TRIES_DEFAULT, PARTIAL_EXPIRY_DEFAULT,
     STALL_TIMEOUT_DEFAULT,
@@ -415,7 +415,10 @@ fn paths_are_normalized_as_described() {
     for (sent, meant) in
         [("", None), ("/", Some("/")), ("a", Some("/a")), ("/a//./b/", Some("/a/b")), ("/../../a/../b", Some("/b"))]
     {
-        assert_eq!(VPath::parse(sent.as_bytes()).ok(), meant.map(|path| VPath::parse(path.as_bytes()).expect("valid")));
+        assert_eq!(
+            VirtualPath::parse(sent.as_bytes()).ok(),
+            meant.map(|path| VirtualPath::parse(path.as_bytes()).expect("valid"))
+        );
     }
     let name: berth::wire::message::Name = serde_json::from_str(r#"{"b64":"Y2Fm6Q=="}"#).expect("a name");
     assert_eq!(name.0, b"caf\xe9");

@@ -104,13 +104,13 @@ fn an_error_about_a_long_text_fits_a_frame() {
 #[test]
 fn partials_with_long_paths_come_in_pages_that_fit_a_frame() {
     let mut server = Server::with_quota(QUOTA);
-    let folder = format!("/{}", "\u{1}".repeat(NAME_BYTES_MAX)).repeat(PATH_BYTES_MAX / (NAME_BYTES_MAX + 1));
+    let directory = format!("/{}", "\u{1}".repeat(NAME_BYTES_MAX)).repeat(PATH_BYTES_MAX / (NAME_BYTES_MAX + 1));
     let mut peer = server.log_in();
-    peer.request_as(10, &Request::Mkdir { path: folder.as_str().into(), parents: true, permissions: None });
+    peer.request_as(10, &Request::Mkdir { path: directory.as_str().into(), parents: true, permissions: None });
     peer.pump(&mut server);
     assert_eq!(codes(&mut peer), [(10, None)]);
     for id in 0..5 {
-        let mut request = put(&format!("{folder}/{id}"));
+        let mut request = put(&format!("{directory}/{id}"));
         if let Request::Put { upload_id, .. } = &mut request {
             *upload_id = Some(UploadId([id; 16]));
         }

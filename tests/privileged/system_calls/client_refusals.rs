@@ -25,10 +25,10 @@ impl Scene {
         let place = Place::new();
         place.add("ann", &[]);
         let server = place.serve();
-        for folder in [place.home("ann", "t"), place.here("up")] {
-            fs::create_dir(&folder).expect("writable");
+        for directory in [place.home("ann", "t"), place.here("up")] {
+            fs::create_dir(&directory).expect("writable");
             for (name, seed, size) in [("a", 1, 100), ("b", 2, 100_000)] {
-                fs::write(folder.join(name), pattern(seed, size)).expect("writable");
+                fs::write(directory.join(name), pattern(seed, size)).expect("writable");
             }
         }
         Self { place, server }

@@ -23,10 +23,10 @@ tests! {
         an_upload_to_one_disk_is_acknowledged_while_the_sync_of_another_hangs,
         an_upload_refused_because_of_a_hanging_disk_can_be_resumed_later,
         a_sync_that_fails_after_it_was_given_up_leaves_nothing_to_be_resumed,
-        a_name_whose_folder_the_disk_does_not_sync_is_not_acknowledged,
+        a_name_whose_directory_the_disk_does_not_sync_is_not_acknowledged,
         idle_uploads_of_one_account_do_not_make_another_account_sync_each_piece,
         bytes_of_an_upload_that_stands_still_are_synced_without_its_end,
-        removing_a_file_or_folder_leaves_to_the_worker_what_takes_long;
+        removing_a_file_or_directory_leaves_to_the_worker_what_takes_long;
     [CURL, STRACE, TRACING]
         an_upload_that_waits_for_a_disk_without_an_answer_is_refused_and_the_session_goes_on;
 }
@@ -36,16 +36,16 @@ const HANG: &str = "delay_enter=1000000000";
 
 /// The first of these on another file system than `place`.
 fn other_disk(place: &Place) -> tempfile::TempDir {
-    let device = |path: &Path| fs::metadata(path).map(|folder| folder.dev()).ok();
+    let device = |path: &Path| fs::metadata(path).map(|directory| directory.dev()).ok();
     let own = device(&place.path("conf"));
-    let folders = ["/dev/shm", "/tmp", env!("CARGO_TARGET_TMPDIR")].map(Path::new);
-    let other = folders.into_iter().find(|folder| device(folder).is_some_and(|other| Some(other) != own));
+    let directories = ["/dev/shm", "/tmp", env!("CARGO_TARGET_TMPDIR")].map(Path::new);
+    let other = directories.into_iter().find(|directory| device(directory).is_some_and(|other| Some(other) != own));
     let other = other.expect("this test needs two file systems: mount a tmpfs at /dev/shm");
     tempfile::tempdir_in(other).expect("writable")
 }
 
 /// A server that syncs, with the account `ann`, to whose calls strace does this.
-fn serve(changes: Value, inject: &str) -> (Place, Watched) {
+fn serve(changes: Value, inject: &str) -> (Place, WatchState) {
     let place = place(changes);
     let server = serve_with(&place, inject);
     (place, server)
@@ -63,9 +63,9 @@ fn place(mut changes: Value) -> Place {
 }
 
 /// A server under strace. A call that strace holds back keeps it from noticing the end of the program.
-struct Watched(Server);
+struct WatchState(Server);
 
-impl Watched {
+impl WatchState {
     /// Lets all calls go on.
     fn release(&self) {
         let status = fs::read_to_string(format!("/proc/{}/status", self.0.program.pid())).unwrap_or_default();
@@ -74,7 +74,7 @@ impl Watched {
     }
 }
 
-impl std::ops::Deref for Watched {
+impl std::ops::Deref for WatchState {
     type Target = Server;
 
     fn deref(&self) -> &Server {
@@ -82,18 +82,18 @@ impl std::ops::Deref for Watched {
     }
 }
 
-impl Drop for Watched {
+impl Drop for WatchState {
     fn drop(&mut self) {
         self.release();
     }
 }
 
-fn serve_with(place: &Place, inject: &str) -> Watched {
+fn serve_with(place: &Place, inject: &str) -> WatchState {
     let name = inject.split(':').next().expect("a call");
     // One that hangs is written down when another thread makes a call.
     let calls = format!("{name},fdatasync,epoll_wait,epoll_pwait");
     let inject = format!("inject={inject}");
-    Watched(place.serve_as(watched(&place.berthd(&["serve"]), &trace::file(place), &calls, &["-e", &inject])))
+    WatchState(place.serve_as(watched(&place.berthd(&["serve"]), &trace::file(place), &calls, &["-e", &inject])))
 }
 
 fn store(peer: &mut Peer, path: &str, content: &[u8]) {
@@ -239,7 +239,7 @@ fn a_sync_that_fails_after_it_was_given_up_leaves_nothing_to_be_resumed() {
     assert!(matches!(reply, Reply::Ready { offset: 0, .. }), "{reply:?}");
 }
 
-fn a_name_whose_folder_the_disk_does_not_sync_is_not_acknowledged() {
+fn a_name_whose_directory_the_disk_does_not_sync_is_not_acknowledged() {
     let (place, server) = serve(json!({"sync": "full", "timeouts": {"storage": 1}}), &format!("fsync:{HANG}:when=1"));
     let mut ann = Peer::login(server.address, "ann");
     expect_no_answer(&ann.put("/file", b"content", PutMode::Create), "/file");
@@ -306,24 +306,24 @@ fn bytes_of_an_upload_that_stands_still_are_synced_without_its_end() {
 
 // ---- What is removed ----------------------------------------------------------------------
 
-/// A folder on a disk, where what a file fills takes long to be freed.
-fn disk_folder() -> tempfile::TempDir {
-    let is_disk = |folder: &&Path| {
+/// A directory on a disk, where what a file fills takes long to be freed.
+fn disk_directory() -> tempfile::TempDir {
+    let is_disk = |directory: &&Path| {
         let kinds = [0xef53, 0x5846_5342, 0x9123_683e, 0xf2f5_2010, 0x2fc1_2fc1];
-        rustix::fs::statfs(*folder).is_ok_and(|stat| kinds.contains(&stat.f_type))
+        rustix::fs::statfs(*directory).is_ok_and(|stat| kinds.contains(&stat.f_type))
     };
     let (own, target) = (std::env::temp_dir(), Path::new(env!("CARGO_TARGET_TMPDIR")));
-    let folder = [own.as_path(), target].into_iter().find(is_disk);
-    let folder = folder.expect("this test needs TMPDIR or the target folder on ext4, XFS, Btrfs, F2FS or ZFS");
-    tempfile::tempdir_in(folder).expect("writable")
+    let directory = [own.as_path(), target].into_iter().find(is_disk);
+    let directory = directory.expect("this test needs TMPDIR or the target folder on ext4, XFS, Btrfs, F2FS or ZFS");
+    tempfile::tempdir_in(directory).expect("writable")
 }
 
 /// Freeing takes a hundred times as long as removing a name, and waits for the file system's journal.
-fn removing_a_file_or_folder_leaves_to_the_worker_what_takes_long() {
-    let disk = disk_folder();
+fn removing_a_file_or_directory_leaves_to_the_worker_what_takes_long() {
+    let disk = disk_directory();
     let place = Place::with(json!({"sync": "data", "home_roots": [disk.path()]}));
     place.add("ann", &[]);
-    let server = Watched(place.serve_as(watched(
+    let server = WatchState(place.serve_as(watched(
         &place.berthd(&["serve"]),
         &trace::file(&place),
         "openat,unlinkat,renameat2,renameat,close",

@@ -20,7 +20,7 @@ tests! {
         kill_9_before_any_system_call_of_an_account_command_leaves_the_account_as_before_or_as_after;
 }
 
-const FOLDER: &str = "/x";
+const DIRECTORY: &str = "/x";
 const CHANGES: usize = 12;
 /// What changes a home. `openat` also reads, but makes parts and records, too.
 const CHANGING: &str =
@@ -48,7 +48,7 @@ fn killed_at(place: &Place, command: &Command, (name, number): (&str, usize)) ->
 /// Makes the same changes from the beginning. Returns how many were acknowledged.
 fn play(server: &Server) -> (History, usize) {
     let mut peer = Peer::login(server.address, "ann");
-    let history = History::random(&mut Random::new(4), &mut peer, FOLDER, Tree::new(), CHANGES);
+    let history = History::random(&mut Random::new(4), &mut peer, DIRECTORY, Tree::new(), CHANGES);
     let (answered, _answers) = channel();
     let acknowledged = history.play(peer, answered).join().expect("no panic");
     (history, acknowledged)
@@ -56,8 +56,8 @@ fn play(server: &Server) -> (History, usize) {
 
 fn empty_home(place: &Place) {
     let _ = fs::remove_dir_all(place.home("ann", ".berth"));
-    let _ = fs::remove_dir_all(place.home("ann", &FOLDER[1..]));
-    fs::create_dir(place.home("ann", &FOLDER[1..])).expect("writable");
+    let _ = fs::remove_dir_all(place.home("ann", &DIRECTORY[1..]));
+    fs::create_dir(place.home("ann", &DIRECTORY[1..])).expect("writable");
 }
 
 fn kill_9_before_any_system_call_of_a_change_leaves_each_done_or_not_done_and_an_exact_quota() {
@@ -82,11 +82,11 @@ fn kill_9_before_any_system_call_of_a_change_leaves_each_done_or_not_done_and_an
         let server = place.serve_as(killed_at(&place, &place.berthd(&["serve"]), call));
         let (history, acknowledged) = play(&server);
         drop(server);
-        let mut trees = [history.find(&place.home("ann", ""), FOLDER, acknowledged)];
+        let mut trees = [history.find(&place.home("ann", ""), DIRECTORY, acknowledged)];
         undone += usize::from(acknowledged < CHANGES);
         let server = place.serve();
         resumed += recover(&place, &server, &[history], &mut trees);
-        assert!(read_tree(&place.home("ann", ""), FOLDER) == trees[0]);
+        assert!(read_tree(&place.home("ann", ""), DIRECTORY) == trees[0]);
     }
     assert!(undone > 0, "it was never killed");
     println!("{undone} kills amid changes, {resumed} uploads resumed");
@@ -94,7 +94,7 @@ fn kill_9_before_any_system_call_of_a_change_leaves_each_done_or_not_done_and_an
 
 // ---- Account commands ---------------------------------------------------------------------
 
-/// An account and the folder it is in, as they can be put back.
+/// An account and the directory it is in, as they can be put back.
 struct Accounted {
     place: Place,
     accounts: Accounts,

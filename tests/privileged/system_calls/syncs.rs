@@ -100,7 +100,7 @@ fn name_from_its_beginning(calls: &mut [Call], at: usize) {
 }
 
 /// A server that was asked to store small and large files, new ones and in place of others, at
-/// the top of the home and in a folder; then stopped.
+/// the top of the home and in a directory; then stopped.
 fn store_files(sync: &str) -> (Place, Trace) {
     let place = Place::with(json!({"sync": sync}));
     place.add("ann", &[]);
@@ -135,7 +135,7 @@ fn stored<'a>(place: &Place, trace: &'a Trace) -> Vec<(&'a Call, &'a Call)> {
     renames.into_iter().zip(told).collect()
 }
 
-fn folder_of(path: &str) -> &str {
+fn directory_of(path: &str) -> &str {
     path.rsplit_once('/').expect("absolute").0
 }
 
@@ -154,8 +154,8 @@ fn check_names(place: &Place, trace: &Trace) {
     }
 }
 
-fn syncs_below<'a>(trace: &'a Trace, folder: &str) -> Vec<&'a Call> {
-    trace.all(&SYNCS).filter(|call| call.path().is_empty() || call.path().starts_with(folder)).collect()
+fn syncs_below<'a>(trace: &'a Trace, directory: &str) -> Vec<&'a Call> {
+    trace.all(&SYNCS).filter(|call| call.path().is_empty() || call.path().starts_with(directory)).collect()
 }
 
 fn with_sync_none_no_file_of_a_user_is_ever_flushed() {
@@ -182,12 +182,12 @@ fn with_sync_full_the_name_is_on_disk_too_before_the_upload_is_acknowledged() {
     for (rename, told) in stored(&place, &trace) {
         let named = rename.named();
         trace.expect_sync("fdatasync", &named[0], trace.last_write(&named[0], rename), rename);
-        // The folders on the way to it may be as new as the file.
+        // The directories on the way to it may be as new as the file.
         let home = place.home("ann", "").display().to_string();
-        let mut folder = folder_of(&named[1]);
-        while format!("{folder}/").starts_with(&home) {
-            trace.expect_sync("fsync", folder, rename, told);
-            folder = folder_of(folder);
+        let mut directory = directory_of(&named[1]);
+        while format!("{directory}/").starts_with(&home) {
+            trace.expect_sync("fsync", directory, rename, told);
+            directory = directory_of(directory);
         }
     }
 }
@@ -256,7 +256,7 @@ fn a_large_upload_that_is_given_up_is_freed_beside_the_loop() {
     };
     wait_until("all has come", || used() >= SLOW_CLOSE_BYTES);
     drop(peer);
-    // Read whole, the trace knows the name it got in the staging folder.
+    // Read whole, the trace knows the name it got in the staging directory.
     let is_part = |path: &str| path.contains("/homes/ann/#") || path.ends_with(".part");
     let is_its = |call: &Call| call.name == "close" && is_part(call.path());
     wait_until("the file is closed", || trace::so_far(&place).iter().any(is_its));
@@ -272,19 +272,19 @@ fn a_large_upload_that_is_given_up_is_freed_beside_the_loop() {
 
 // ---- Files of the server itself -----------------------------------------------------------
 
-/// Everything that was renamed into a `folder` was flushed before, and its folder after; nothing
+/// Everything that was renamed into a `directory` was flushed before, and its directory after; nothing
 /// there is written to under its own name. How many there were.
 #[track_caller]
-fn check_replacements(folder: &Path, trace: &Trace) -> usize {
-    let folder = folder.display().to_string();
-    let replaced: Vec<&Call> = trace.all(&RENAMES).filter(|call| call.named()[1].starts_with(&folder)).collect();
+fn check_replacements(directory: &Path, trace: &Trace) -> usize {
+    let directory = directory.display().to_string();
+    let replaced: Vec<&Call> = trace.all(&RENAMES).filter(|call| call.named()[1].starts_with(&directory)).collect();
     let told = trace.0.last().expect("the program did something");
     for rename in &replaced {
         let named = rename.named();
         trace.expect_sync("fsync", &named[0], trace.last_write(&named[0], rename), rename);
-        trace.expect_sync("fsync", folder_of(&named[1]), rename, first_told(trace, rename).unwrap_or(told));
+        trace.expect_sync("fsync", directory_of(&named[1]), rename, first_told(trace, rename).unwrap_or(told));
     }
-    for call in trace.all(&WRITES).filter(|call| call.path().starts_with(&folder)) {
+    for call in trace.all(&WRITES).filter(|call| call.path().starts_with(&directory)) {
         assert!(call.path().ends_with(".tmp"), "{call:?}");
     }
     replaced.len()
@@ -321,7 +321,7 @@ fn accounts_are_replaced_by_a_flushed_file_before_anybody_is_told() {
     let file = place.path("conf/users/ann.json").display().to_string();
     let removed = trace.all(&["unlink", "unlinkat"]).find(|call| call.named()[0] == file).expect("removed");
     let told = first_told(&trace, removed).expect("told");
-    trace.expect_sync("fsync", folder_of(&file), removed, told);
+    trace.expect_sync("fsync", directory_of(&file), removed, told);
 }
 
 fn a_new_account_is_told_of_only_when_its_home_would_survive_too() {
@@ -336,11 +336,11 @@ fn a_new_account_is_told_of_only_when_its_home_would_survive_too() {
 
 fn the_key_and_the_configuration_are_flushed_before_the_server_says_where_it_listens() {
     let place = Place::new();
-    let folder = place.path("demo");
-    let quickstart = ["quickstart", "--dir", folder.to_str().expect("UTF-8"), "--listen", "127.0.0.1:0"];
+    let directory = place.path("demo");
+    let quickstart = ["quickstart", "--dir", directory.to_str().expect("UTF-8"), "--listen", "127.0.0.1:0"];
     let mut server = place.serve_as(watched(&place.berthd(&quickstart), &trace::file(&place), CALLS, &[]));
     server.program.signal(Signal::TERM);
     server.program.wait().expect_code(0);
     // Configuration, key, certificate, the account `demo`, the secret for nobody's names.
-    assert_eq!(check_replacements(&folder, &Trace::of(&place)), 5);
+    assert_eq!(check_replacements(&directory, &Trace::of(&place)), 5);
 }

@@ -152,8 +152,8 @@ impl Call {
 
     /// The path that a link gives to a file.
     pub(crate) fn linked(&self) -> String {
-        let (folders, names) = (self.descriptors(), self.strings());
-        format!("{}/{}", folders.last().copied().unwrap_or_default(), names.last().copied().unwrap_or_default())
+        let (directories, names) = (self.descriptors(), self.strings());
+        format!("{}/{}", directories.last().copied().unwrap_or_default(), names.last().copied().unwrap_or_default())
     }
 
     /// What `openat` has opened.
@@ -163,10 +163,10 @@ impl Call {
 
     /// The paths that the call names; relative ones that no descriptor goes with stay so.
     pub(crate) fn named(&self) -> Vec<String> {
-        let folders = self.descriptors();
-        let mut folders = folders.iter();
-        let full = |name: &str| match folders.next() {
-            Some(folder) if !name.starts_with('/') => format!("{folder}/{name}"),
+        let directories = self.descriptors();
+        let mut directories = directories.iter();
+        let full = |name: &str| match directories.next() {
+            Some(directory) if !name.starts_with('/') => format!("{directory}/{name}"),
             _ => name.to_string(),
         };
         self.strings().into_iter().map(full).collect()

@@ -16,7 +16,7 @@ use std::sync::mpsc::channel;
 use std::time::Instant;
 
 /// Each connection has one to itself.
-const FOLDERS: [&str; 2] = ["/x", "/y"];
+const DIRECTORIES: [&str; 2] = ["/x", "/y"];
 /// Changes in one go; fewer than a session may ask for at once.
 const CHANGES: usize = 50;
 
@@ -34,8 +34,8 @@ impl Scene {
         place.add("ann", &["--quota", "1G"]);
         let server = place.serve();
         let mut peer = Peer::login(server.address, "ann");
-        for folder in FOLDERS {
-            let made = peer.ask(&Request::Mkdir { path: Name::from(folder), parents: false, permissions: None });
+        for directory in DIRECTORIES {
+            let made = peer.ask(&Request::Mkdir { path: Name::from(directory), parents: false, permissions: None });
             assert!(matches!(made, Reply::Done {}), "{made:?}");
         }
         Self { place, server, random: Random::new(1), trees: [Tree::new(), Tree::new()], resumed: 0 }
@@ -47,14 +47,14 @@ impl Scene {
         let mut histories = Vec::new();
         let mut players = Vec::new();
         let (answered, answers) = channel();
-        for (folder, tree) in FOLDERS.into_iter().zip(&self.trees) {
+        for (directory, tree) in DIRECTORIES.into_iter().zip(&self.trees) {
             let mut peer = Peer::login(self.server.address, "ann");
-            let history = History::random(&mut self.random, &mut peer, folder, tree.clone(), CHANGES);
+            let history = History::random(&mut self.random, &mut peer, directory, tree.clone(), CHANGES);
             players.push(history.play(peer, answered.clone()));
             histories.push(history);
         }
         drop(answered);
-        for _ in 0..moment * (FOLDERS.len() * CHANGES) as u64 / moments {
+        for _ in 0..moment * (DIRECTORIES.len() * CHANGES) as u64 / moments {
             let _ = answers.recv_timeout(PATIENCE);
         }
         for _ in 0..self.random.below(300) {
@@ -64,12 +64,12 @@ impl Scene {
         let home = self.place.home("ann", "");
         for (player, (history, at)) in players.into_iter().zip(histories.iter().zip(0..)) {
             let acknowledged = player.join().expect("no panic");
-            self.trees[at] = history.find(&home, FOLDERS[at], acknowledged);
+            self.trees[at] = history.find(&home, DIRECTORIES[at], acknowledged);
         }
         self.start_again(["none", "data", "full"][moment as usize % 3]);
         self.resumed += recover(&self.place, &self.server, &histories, &mut self.trees);
-        for (folder, tree) in FOLDERS.into_iter().zip(&self.trees) {
-            assert!(read_tree(&home, folder) == *tree, "{folder} is not as it should be");
+        for (directory, tree) in DIRECTORIES.into_iter().zip(&self.trees) {
+            assert!(read_tree(&home, directory) == *tree, "{directory} is not as it should be");
         }
     }
 

@@ -74,7 +74,7 @@ impl Scene {
         client
     }
 
-    /// Lengths of the uploads that are not whole: in the staging folder, or without a name.
+    /// Lengths of the uploads that are not whole: in the staging directory, or without a name.
     fn parts(&self) -> Vec<u64> {
         let entries = fs::read_dir(self.home(".berth")).into_iter().flatten();
         let parts = entries.map(|entry| entry.expect("readable").path());

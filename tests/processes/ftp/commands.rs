@@ -12,7 +12,7 @@ use std::time::{Duration, UNIX_EPOCH};
 /// 2020-03-04 05:06:07.
 const MOMENT: (u64, &str) = (1_583_298_367, "20200304050607");
 
-/// With a file, a folder, and a file in it.
+/// With a file, a directory, and a file in it.
 fn scene() -> Scene {
     let scene = Scene::new();
     scene.write("file", b"0123456789");
@@ -36,7 +36,7 @@ fn check(client: &mut Client, commands: &[(&str, &[u16])]) {
 }
 
 #[test]
-fn folders_are_changed_made_and_removed() {
+fn directories_are_changed_made_and_removed() {
     let scene = scene();
     let mut client = scene.login();
     assert_eq!(client.ask("PWD").expect(&[257]).text().split('"').nth(1), Some("/"));
@@ -48,14 +48,14 @@ fn folders_are_changed_made_and_removed() {
         &mut client,
         &[("CDUP", &[200, 250, 550]), ("CWD folder", &[250]), ("CWD ..", &[250]), ("XCWD /folder", &[250])],
     );
-    assert_eq!(client.ask("XPWD").expect(&[257]).text().split('"').nth(1), Some("/folder"));
-    assert_eq!(client.ask("MKD new").expect(&[257]).text().split('"').nth(1), Some("/folder/new"));
+    assert_eq!(client.ask("XPWD").expect(&[257]).text().split('"').nth(1), Some("/directory"));
+    assert_eq!(client.ask("MKD new").expect(&[257]).text().split('"').nth(1), Some("/directory/new"));
     assert!(scene.home("folder/new").is_dir());
     check(&mut client, &[("MKD new", &[550]), ("MKD none/new", &[550]), ("XMKD /other", &[257]), ("RMD new", &[250])]);
     assert!(!scene.exists("folder/new"));
     check(&mut client, &[("RMD new", &[550]), ("RMD /folder", &[550]), ("RMD /file", &[550]), ("XRMD /other", &[250])]);
     check(&mut client, &[("CWD none", &[550]), ("CWD /file", &[550]), ("RMD /", &[550, 553])]);
-    assert_eq!(client.ask("PWD").expect(&[257]).text().split('"').nth(1), Some("/folder"));
+    assert_eq!(client.ask("PWD").expect(&[257]).text().split('"').nth(1), Some("/directory"));
 }
 
 #[test]
@@ -361,8 +361,8 @@ fn status_is_told_with_and_without_a_path() {
     let mut client = scene.login();
     let status = client.ask("STAT").expect(&[211]);
     assert!(status.lines.len() > 2 && status.lines.iter().any(|line| line.contains("ann")), "{status:?}");
-    let folder = client.ask("STAT folder").expect(&[211, 212, 213]);
-    assert!(folder.inner().iter().any(|line| line.ends_with(" inner")), "{folder:?}");
+    let directory = client.ask("STAT folder").expect(&[211, 212, 213]);
+    assert!(directory.inner().iter().any(|line| line.ends_with(" inner")), "{directory:?}");
     let file = client.ask("STAT file").expect(&[211, 212, 213]);
     assert!(file.inner().iter().any(|line| line.contains(" 10 ") && line.ends_with("file")), "{file:?}");
     client.ask("STAT none").expect(&[450, 550]);
@@ -376,14 +376,14 @@ fn a_listing_by_stat_that_is_aborted_or_overtaken_is_still_one_reply() {
         scene.write(&format!("many/{number}"), b"");
     }
     let mut client = scene.login();
-    for folder in ["folder", "many"] {
-        client.send(format!("STAT {folder}\r\nABOR\r\nNOOP\r\n").as_bytes());
+    for directory in ["folder", "many"] {
+        client.send(format!("STAT {directory}\r\nABOR\r\nNOOP\r\n").as_bytes());
         client.reply().expect(&[212]);
         client.reply().expect(&[225, 226]);
         client.reply().expect(&[200]);
-        client.send(format!("STAT {folder}\r\nSTAT\r\nNOOP\r\n").as_bytes());
+        client.send(format!("STAT {directory}\r\nSTAT\r\nNOOP\r\n").as_bytes());
         let listed = client.reply().expect(&[212]).inner().len();
-        assert_eq!(listed, if folder == "many" { 3000 } else { 1 });
+        assert_eq!(listed, if directory == "many" { 3000 } else { 1 });
         client.reply().expect(&[211]);
         client.reply().expect(&[200]);
     }
@@ -427,7 +427,7 @@ fn modes_are_taken_in_each_form_of_chmod_and_set_the_lower_nine_bits() {
     let mode = |path: &str| scene.home(path).metadata().expect("there").permissions().mode() & 0o7777;
     fs::set_permissions(scene.home("folder"), fs::Permissions::from_mode(0o3770)).expect("ours");
     let mut client = scene.login();
-    for (text, on_file, on_folder) in [
+    for (text, on_file, on_directory) in [
         ("2775", 0o775, 0o3775),
         ("1777", 0o777, 0o3777),
         ("4755", 0o755, 0o3755),
@@ -440,7 +440,7 @@ fn modes_are_taken_in_each_form_of_chmod_and_set_the_lower_nine_bits() {
         ("g+s,o+t", 0o755, 0o3755),
         ("000", 0o400, 0o3700),
     ] {
-        for (path, expected) in [("file", on_file), ("folder", on_folder)] {
+        for (path, expected) in [("file", on_file), ("folder", on_directory)] {
             let reply = client.ask(&format!("SITE CHMOD {text} {path}")).expect(&[200]);
             assert_eq!(mode(path), expected, "{text} {path}: {:o}", mode(path));
             let told = format!("Permissions set to {:03o}", expected & 0o777);
@@ -470,7 +470,7 @@ fn a_blank_argument_means_the_current_directory() {
 }
 
 #[test]
-fn the_time_of_a_folder_is_told_and_its_size_is_not() {
+fn the_time_of_a_directory_is_told_and_its_size_is_not() {
     let scene = scene();
     File::open(scene.home("folder"))
         .expect("there")

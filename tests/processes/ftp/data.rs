@@ -270,7 +270,7 @@ fn a_data_connection_that_never_comes_ends_the_wait_and_not_the_session() {
     let scene = Scene::with(json!({"data_timeout": 1}), json!({}), &[]);
     scene.write("file", b"0123456789");
     let mut idle = scene.login();
-    // The first upload opens the home's staging folder, which stays open.
+    // The first upload opens the home's staging directory, which stays open.
     idle.stores("other", b"content");
     let before = descriptors(&scene);
     std::thread::scope(|scope| {

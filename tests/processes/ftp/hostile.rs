@@ -262,10 +262,10 @@ fn no_command_with_any_argument_breaks_a_session() {
 
 // ---- Paths (threats 1 to 12) --------------------------------------------------------------
 
-/// Every file and folder below, with what is in it.
-pub(crate) fn snapshot(folder: &Path) -> Vec<(String, Vec<u8>)> {
+/// Every file and directory below, with what is in it.
+pub(crate) fn snapshot(directory: &Path) -> Vec<(String, Vec<u8>)> {
     let mut seen = Vec::new();
-    for entry in fs::read_dir(folder).expect("readable") {
+    for entry in fs::read_dir(directory).expect("readable") {
         let path = entry.expect("readable").path();
         let content = if path.is_dir() { Vec::new() } else { fs::read(&path).unwrap_or_default() };
         seen.push((path.to_string_lossy().into_owned(), content));
@@ -424,8 +424,8 @@ fn staging_cannot_be_named() {
     symlink(".berth", scene.home("link")).expect("ours");
     let name = fs::read_dir(scene.home(".berth")).expect("made").next().expect("a part").expect("readable").file_name();
     let name = name.to_str().expect("hexadecimal").to_string();
-    for folder in [".berth", "/.berth", "./.berth/", "x/../.berth", "link/."] {
-        for path in [folder.to_string(), format!("{folder}/{name}"), format!("{folder}/new")] {
+    for directory in [".berth", "/.berth", "./.berth/", "x/../.berth", "link/."] {
+        for path in [directory.to_string(), format!("{directory}/{name}"), format!("{directory}/new")] {
             // What names the link itself could remove that.
             let verbs = ["CWD", "SIZE", "MKD", "HASH", "MLST", "SITE CHMOD 777", "DELE", "RMD"];
             for verb in &verbs[..if path == "link/." { 1 } else { verbs.len() }] {

@@ -1,4 +1,4 @@
-//! No path leads out of a home by FTP: siblings, homes that became links, folders that are exchanged with links,
+//! No path leads out of a home by FTP: siblings, homes that became links, directories that are exchanged with links,
 //! renames. `hostile` has spellings, links and special files; `tests/in_memory/jail.rs` checks the native protocol.
 
 use super::Scene;
@@ -27,12 +27,12 @@ fn a_home_with_the_same_prefix_is_not_accessible() {
     symlink(&sibling, scene.place.home("bob", "direct")).expect("ours");
     let before = snapshot(&sibling);
     let mut client = Client::login(scene.ftp, "bob");
-    for folder in ["/../bob2", "../bob2", "/../../homes/bob2", "2", "/2", "../bob/../bob2", "/link", "/direct"] {
-        let path = format!("{folder}/secret");
+    for directory in ["/../bob2", "../bob2", "/../../homes/bob2", "2", "/2", "../bob/../bob2", "/link", "/direct"] {
+        let path = format!("{directory}/secret");
         for verb in ["SIZE", "MDTM", "MLST", "STAT", "HASH", "DELE", "RNFR"] {
             client.ask(&format!("{verb} {path}")).expect(&[550]);
         }
-        client.ask(&format!("CWD {folder}")).expect(&[550]);
+        client.ask(&format!("CWD {directory}")).expect(&[550]);
         for verb in ["RETR", "LIST", "STOR", "APPE"] {
             client.try_open(&format!("{verb} {path}")).err().expect("another world").expect(&[550, 553]);
         }
@@ -144,7 +144,7 @@ fn a_rename_onto_another_name_of_the_same_file_loses_nothing() {
 // ---- Races (threat 5) ---------------------------------------------------------------------
 
 #[test]
-fn a_folder_that_flips_to_a_link_outside_lets_nothing_through() {
+fn a_directory_that_flips_to_a_link_outside_lets_nothing_through() {
     let mut scene = Scene::new();
     let outside = scene.place.path("outside");
     fs::create_dir(&outside).expect("ours");
@@ -227,7 +227,7 @@ fn carry_out(client: &mut Client, command: &str) -> u16 {
 }
 
 #[test]
-fn the_staging_folder_is_not_reached_through_a_link_to_the_home() {
+fn the_staging_directory_is_not_reached_through_a_link_to_the_home() {
     let scene = Scene::new();
     let mut client = scene.login();
     symlink(".", scene.home("me")).expect("ours");

@@ -76,7 +76,7 @@ fn listings_are_sorted_and_complete() {
 }
 
 #[test]
-fn a_folder_a_file_and_a_pattern_can_be_listed() {
+fn a_directory_a_file_and_a_pattern_can_be_listed() {
     let scene = scene();
     let mut client = scene.login();
     for command in ["LIST folder", "LIST /folder", "LIST folder/", "LIST -la folder", "LIST -l /folder"] {
@@ -141,10 +141,10 @@ fn machine_listings_are_exact() {
     let value = |facts: &str, name: &str| facts.split(';').find_map(|it| Some(it.strip_prefix(name)?.to_string()));
     let perm = value(&file, "perm=").expect("the fact");
     assert!(["a", "d", "f", "r", "w"].iter().all(|right| perm.contains(right)), "{perm}");
-    let folder = facts("folder");
-    let perm = value(&folder, "perm=").expect("the fact");
+    let directory = facts("folder");
+    let perm = value(&directory, "perm=").expect("the fact");
     assert!(["c", "d", "e", "f", "l", "m", "p"].iter().all(|right| perm.contains(right)), "{perm}");
-    assert!(folder.contains("type=dir"), "{folder}");
+    assert!(directory.contains("type=dir"), "{directory}");
     let unique: Vec<_> = ["b.txt", "c.txt", "folder"].iter().map(|name| value(&facts(name), "unique=")).collect();
     assert!(unique.iter().all(Option::is_some) && unique[0] != unique[1] && unique[1] != unique[2], "{unique:?}");
 }

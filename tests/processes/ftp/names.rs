@@ -54,7 +54,7 @@ fn list(client: &mut Client, command: &[u8]) -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn a_folder_of_exactly_the_given_name_is_listed() {
+fn a_directory_of_exactly_the_given_name_is_listed() {
     let scene = Scene::new();
     for name in ODD {
         fs::create_dir(home(&scene, name)).expect("ours");
@@ -266,7 +266,7 @@ fn options_work_as_those_of_ls() {
 }
 
 #[test]
-fn folders_of_a_tree_come_in_the_order_of_ls_and_links_are_not_followed() {
+fn directories_of_a_tree_come_in_the_order_of_ls_and_links_are_not_followed() {
     let scene = Scene::new();
     for name in ["a/x/1", "a/y/2", "b/3", "c/z/4"] {
         scene.write(name, b"");
@@ -319,7 +319,7 @@ fn set_time(scene: &Scene, name: &str, seconds: u64) {
     File::options().write(true).open(scene.home(name)).expect("there").set_times(times(seconds)).expect("ours");
 }
 
-/// `-l ..` and the like name no folder that a `..` behind it could leave again.
+/// `-l ..` and the like name no directory that a `..` behind it could leave again.
 #[test]
 fn options_before_a_path_with_dotdot_are_parsed() {
     let scene = Scene::new();
@@ -347,7 +347,7 @@ fn options_before_a_path_with_dotdot_are_parsed() {
     let changed = scene.home("one/two/file").metadata().expect("there").modified().expect("one");
     assert_eq!(changed.duration_since(UNIX_EPOCH).expect("after 1970").as_secs(), 978_307_200);
     client.ask("XSHA256 \"three/../file\" 0 1").expect(&[504]);
-    // A folder that is really called so is meant, and what a path leads to through it.
+    // A directory that is really called so is meant, and what a path leads to through it.
     std::fs::create_dir(scene.home("one/two/-l three")).expect("ours");
     assert_eq!(client.list("NLST -l three/../..").len(), 1);
 }

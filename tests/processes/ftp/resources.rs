@@ -110,7 +110,7 @@ fn without_descriptors_newcomers_wait_and_who_is_in_goes_on() {
     assert!(received == content);
     upload.write(&content[1 << 20..]);
     upload.finish();
-    // Its folder may be one descriptor too many; what came is kept then.
+    // Its directory may be one descriptor too many; what came is kept then.
     other.reply().expect(&[226, 451]);
     scene.server.program.limit_descriptors(ENOUGH);
     drop(waiting);

@@ -14,7 +14,7 @@ use std::sync::Arc;
 /// One connection, encrypted or not.
 pub(crate) enum Wire {
     Plain(TcpStream),
-    Sealed(Box<StreamOwned<ClientConnection, TcpStream>>),
+    TlsSession(Box<StreamOwned<ClientConnection, TcpStream>>),
 }
 
 impl Wire {
@@ -32,24 +32,24 @@ impl Wire {
         while stream.conn.is_handshaking() {
             stream.conn.complete_io(&mut stream.sock)?;
         }
-        Ok(Self::Sealed(Box::new(stream)))
+        Ok(Self::TlsSession(Box::new(stream)))
     }
 
     pub(crate) fn stream(&self) -> &TcpStream {
         match self {
             Self::Plain(stream) => stream,
-            Self::Sealed(sealed) => &sealed.sock,
+            Self::TlsSession(sealed) => &sealed.sock,
         }
     }
 
     /// Whether the handshake took an earlier session up again.
     pub(crate) fn is_resumed(&self) -> bool {
-        matches!(self, Self::Sealed(sealed) if sealed.conn.handshake_kind() == Some(HandshakeKind::Resumed))
+        matches!(self, Self::TlsSession(sealed) if sealed.conn.handshake_kind() == Some(HandshakeKind::Resumed))
     }
 
     /// Says that nothing more comes, where there is a word for it.
     pub(crate) fn close(&mut self) {
-        if let Self::Sealed(sealed) = self {
+        if let Self::TlsSession(sealed) = self {
             sealed.conn.send_close_notify();
             let _ = sealed.flush();
         }
@@ -60,7 +60,7 @@ impl Read for Wire {
     fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Plain(stream) => stream.read(room),
-            Self::Sealed(sealed) => sealed.read(room),
+            Self::TlsSession(sealed) => sealed.read(room),
         }
     }
 }
@@ -69,14 +69,14 @@ impl Write for Wire {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Plain(stream) => stream.write(bytes),
-            Self::Sealed(sealed) => sealed.write(bytes),
+            Self::TlsSession(sealed) => sealed.write(bytes),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
         match self {
             Self::Plain(stream) => stream.flush(),
-            Self::Sealed(sealed) => sealed.flush(),
+            Self::TlsSession(sealed) => sealed.flush(),
         }
     }
 }

@@ -34,13 +34,13 @@ fn an_empty_known_hosts_file_is_refused_with_advice() {
 #[test]
 fn a_relative_home_variable_is_ignored() {
     let visit = Visit::new(&[]);
-    let folder = visit.place.path("elsewhere");
-    fs::create_dir(&folder).expect("ours");
+    let directory = visit.place.path("elsewhere");
+    fs::create_dir(&directory).expect("ours");
     for home in ["", "relative"] {
         let mut command = visit.place.berth_over_tls(&["--accept-new", &visit.server.target("ann"), "pwd"]);
-        command.current_dir(&folder).env("HOME", home).env_remove("XDG_STATE_HOME").env_remove("XDG_CONFIG_HOME");
+        command.current_dir(&directory).env("HOME", home).env_remove("XDG_STATE_HOME").env_remove("XDG_CONFIG_HOME");
         let ended = visit.place.run(command).expect_code(0);
         assert!(ended.stderr.contains("set HOME or XDG_STATE_HOME"), "{home:?}: {ended:?}");
-        assert!(files(&folder).is_empty(), "{home:?}: {:?}", files(&folder));
+        assert!(files(&directory).is_empty(), "{home:?}: {:?}", files(&directory));
     }
 }

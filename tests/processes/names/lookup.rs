@@ -32,7 +32,7 @@ fn each_command_takes_the_name_that_was_given_before_what_it_fits_as_a_pattern()
 }
 
 #[test]
-fn folders_are_meant_by_their_names_also_in_the_middle_of_a_path() {
+fn directories_are_meant_by_their_names_also_in_the_middle_of_a_path() {
     let visit = Visit::new(&[]);
     visit.plant_there(&["dir[1]/x", "dir[1]/y*", "dir[1]/yz", "dir1/x", "dir1/q", "file[1]", "file1/x"]);
     assert_eq!(visit.ok(&["cat", "dir[1]/y*"]), "dir[1]/y*");

@@ -7,7 +7,7 @@ use crate::support::peer::put;
 use crate::support::{PATIENCE, disk_usage, pattern, target, wait_until};
 use berth::auth::scram::Binding;
 use berth::base::digest::Digest;
-use berth::tls::{Pinning, Sealed};
+use berth::tls::{Pinning, TlsSession};
 use berth::wire::frame::{self, Frame, FrameType};
 use berth::wire::message::{End, ErrorReply, PutMode, WireLimits};
 use berth::wire::{ErrorCode, Reply, Request};
@@ -59,7 +59,7 @@ impl Relay {
         let address = listener.local_addr().expect("bound");
         thread::spawn(move || {
             let (client, _) = listener.accept().expect("a client");
-            let mut near = TlsPeer::over(client, Sealed::server(config).expect("a configuration"));
+            let mut near = TlsPeer::over(client, TlsSession::server(config).expect("a configuration"));
             let mut far = TlsPeer::connect(server);
             // What a client sends and a server answers come in turns, as a login does.
             while let Some(bytes) = near.read_next() {
@@ -82,7 +82,7 @@ fn impostor(keys: &Path, answers: Vec<Answer>) -> SocketAddr {
     let address = listener.local_addr().expect("bound");
     thread::spawn(move || {
         let (client, _) = listener.accept().expect("a client");
-        let mut peer = TlsPeer::over(client, Sealed::server(config).expect("a configuration"));
+        let mut peer = TlsPeer::over(client, TlsSession::server(config).expect("a configuration"));
         for (at, answer) in answers.into_iter().enumerate() {
             let Some(bytes) = peer.read_next() else { return };
             let Ok(Some((Frame::Control { id, body }, _))) = frame::decode(&bytes, 65_536) else { return };
@@ -211,7 +211,7 @@ fn an_upload_without_close_notify_is_not_stored() {
 /// What a client sends of a handshake: its hello, and after the server's answer the rest.
 fn shake_hands_up_to(server: SocketAddr, count: usize) -> (TcpStream, bool) {
     let config = Pinning::new(None).client_config().expect("a configuration");
-    let mut sealed = Sealed::client(config).expect("a configuration");
+    let mut sealed = TlsSession::client(config).expect("a configuration");
     let mut stream = TcpStream::connect(server).expect("it listens");
     stream.set_read_timeout(Some(PATIENCE)).expect("a positive time");
     let mut left = count;

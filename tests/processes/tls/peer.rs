@@ -2,7 +2,7 @@
 
 use crate::support::{PASSWORD, PATIENCE};
 use berth::auth::scram::{Binding, ClientExchange};
-use berth::tls::{Pinning, Received, Sealed};
+use berth::tls::{Pinning, Received, TlsSession};
 use berth::wire::frame::{self, Frame, FrameType};
 use berth::wire::message::VERSION;
 use berth::wire::{Reply, Request};
@@ -11,7 +11,7 @@ use std::net::{SocketAddr, TcpStream};
 /// One end of a TLS connection over a blocking socket.
 pub(crate) struct TlsPeer {
     pub(crate) stream: TcpStream,
-    pub(crate) sealed: Sealed,
+    pub(crate) sealed: TlsSession,
     input: Vec<u8>,
     next_id: u32,
 }
@@ -20,10 +20,10 @@ impl TlsPeer {
     pub(crate) fn connect(address: SocketAddr) -> Self {
         let config = Pinning::new(None).client_config().expect("a configuration");
         let stream = TcpStream::connect(address).expect("the server listens");
-        Self::over(stream, Sealed::client(config).expect("a configuration"))
+        Self::over(stream, TlsSession::client(config).expect("a configuration"))
     }
 
-    pub(crate) fn over(stream: TcpStream, sealed: Sealed) -> Self {
+    pub(crate) fn over(stream: TcpStream, sealed: TlsSession) -> Self {
         stream.set_read_timeout(Some(PATIENCE)).expect("a positive time");
         stream.set_write_timeout(Some(PATIENCE)).expect("a positive time");
         let mut peer = Self { stream, sealed, input: Vec::new(), next_id: 1 };

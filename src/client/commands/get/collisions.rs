@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::base::virtual_path::VPath;
+use crate::base::virtual_path::VirtualPath;
 use crate::client::error::Failure;
 use crate::client::files::local::{names_in, shown};
 use crate::client::files::spellings::Spellings;
@@ -24,7 +24,7 @@ impl FileId {
 
 /// Returns the existing local path that the file system treats as the same name as `local`.
 pub(super) fn other_spelling(spellings: &Spellings, local: &Path) -> Option<PathBuf> {
-    let found = spellings.listed_otherwise([path_bytes(local)], |folder| Ok::<_, Failure>(names_in(folder)));
+    let found = spellings.listed_otherwise([path_bytes(local)], |directory| Ok::<_, Failure>(names_in(directory)));
     let (_, other) = found.ok()?.into_iter().next()?;
     Some(PathBuf::from(OsStr::from_bytes(&other)))
 }
@@ -38,6 +38,6 @@ pub(super) fn same_here(local: &Path, other: &Path) -> Failure {
     Failure::Local(format!("{local} and {other} are the same to the local file system; get one to another place"))
 }
 
-pub(super) fn same_name(one: &VPath, other: &VPath, local: &Path) -> Failure {
+pub(super) fn same_name(one: &VirtualPath, other: &VirtualPath, local: &Path) -> Failure {
     Failure::Local(format!("{other} and {one} are both {} here; get one of them to another place", shown(local)))
 }

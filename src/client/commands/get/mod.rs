@@ -15,7 +15,7 @@ use collisions::{FileId, other_spelling, path_bytes, same_here, same_name};
 use plan::{job, plan};
 use target::LocalTarget;
 
-use crate::base::virtual_path::VPath;
+use crate::base::virtual_path::VirtualPath;
 use crate::client::commands::cat::Shown;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
@@ -62,7 +62,7 @@ pub fn get(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     }
     let target = match target {
         Some(word) => LocalTarget::named(session, words, word, &remotes, given.contains('r'))?,
-        None => LocalTarget::Folder(PathBuf::new()),
+        None => LocalTarget::Directory(PathBuf::new()),
     };
     let force = given.contains('f');
     let result = match &remotes[..] {
@@ -81,11 +81,11 @@ pub fn is_to_stdout(words: &[Word]) -> bool {
 }
 
 /// `get FILE -`: writes only the content to standard output.
-fn get_content(session: &mut Session, remote: &VPath) -> Result<(), Failure> {
+fn get_content(session: &mut Session, remote: &VirtualPath) -> Result<(), Failure> {
     session.output.reserve_for_content();
     // Progress would mix with the text, or with the objects.
-    let is_silent = session.output.is_terminal || session.output.is_json;
-    let style = if is_silent { Style::Silent } else { session.progress };
+    let is_unresponsive = session.output.is_terminal || session.output.is_json;
+    let style = if is_unresponsive { Style::Silent } else { session.progress };
     let entry = session.stat(remote)?;
     if entry.kind == EntryKind::Dir {
         return Err(Failure::Local(format!("{remote} is a directory; only a file goes to standard output")));
@@ -105,7 +105,7 @@ fn get_content(session: &mut Session, remote: &VPath) -> Result<(), Failure> {
 
 fn get_single(
     session: &mut Session,
-    remote: &VPath,
+    remote: &VirtualPath,
     target: &LocalTarget,
     mut overwrite: Overwrite,
     modes: ModePolicy,
@@ -115,18 +115,18 @@ fn get_single(
         return Err(Failure::Local(format!("{remote} is a directory; -r takes it whole")));
     }
     let job = job(remote.clone(), target.of(remote), &entry, modes);
-    if let Some(folder) = job.local.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        check_folder(session, folder, &job.local)?;
+    if let Some(directory) = job.local.parent().filter(|directory| !directory.as_os_str().is_empty()) {
+        check_directory(session, directory, &job.local)?;
     }
     get_one(session, &mut Summary::new("get", true), job, entry.size, &mut overwrite, false)
 }
 
 /// Checks that the directory for the destination exists.
-fn check_folder(session: &Session, folder: &Path, destination: &Path) -> Result<(), Failure> {
-    match fs::metadata(folder) {
+fn check_directory(session: &Session, directory: &Path, destination: &Path) -> Result<(), Failure> {
+    match fs::metadata(directory) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            let creation = advice::local(&session.output, "mkdir -p", folder);
-            Err(Failure::Local(format!("local directory {} does not exist; {creation} creates it", shown(folder))))
+            let creation = advice::local(&session.output, "mkdir -p", directory);
+            Err(Failure::Local(format!("local directory {} does not exist; {creation} creates it", shown(directory))))
         }
         Err(error) if error.kind() == ErrorKind::NotADirectory => Err(Failure::file_above_here(destination)),
         Ok(metadata) if !metadata.is_dir() => Err(Failure::file_above_here(destination)),
@@ -175,14 +175,14 @@ fn fetch(session: &mut Session, job: &TransferJob, size: u64) -> Result<Transfer
 /// change meanwhile are downloaded last, one by one.
 fn get_many(
     session: &mut Session,
-    remotes: &[VPath],
+    remotes: &[VirtualPath],
     target: &LocalTarget,
     mut overwrite: Overwrite,
-    with_folders: bool,
+    with_directories: bool,
     modes: ModePolicy,
 ) -> Result<(), Failure> {
     let mut summary = Summary::new("get", false);
-    let wanted = plan(session, &mut summary, remotes, target, with_folders, modes)?;
+    let wanted = plan(session, &mut summary, remotes, target, with_directories, modes)?;
     summary.plan(wanted.len(), total_of(&wanted));
     let result = get_wanted(session, &mut summary, wanted, &mut overwrite);
     summary.conclude(session, result)
@@ -218,8 +218,8 @@ fn without_what_is_here(
 ) -> Result<Vec<TransferJob>, Failure> {
     let (mut remaining, mut existing) = (Vec::new(), Vec::new());
     let spellings = Spellings::among(wanted.iter().map(|job| path_bytes(&job.local)));
-    let mut names: HashMap<FileId, VPath> = HashMap::new();
-    let mut new_names: HashMap<PathBuf, VPath> = HashMap::new();
+    let mut names: HashMap<FileId, VirtualPath> = HashMap::new();
+    let mut new_names: HashMap<PathBuf, VirtualPath> = HashMap::new();
     for job in wanted {
         match what_is_here(&job.local) {
             Err(failure) => summary.count(session, Err(failure))?,

@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 
 use super::collisions::{FileId, other_spelling, path_bytes, same_here, same_name};
 use super::target::LocalTarget;
-use crate::base::virtual_path::VPath;
+use crate::base::virtual_path::VirtualPath;
 use crate::client::connection::session::Session;
 use crate::client::error::{Failure, unexpected};
 use crate::client::files::local::shown;
-use crate::client::files::modes::{ModePolicy, create_folder};
+use crate::client::files::modes::{ModePolicy, create_directory};
 use crate::client::files::remote::not_examined;
 use crate::client::files::spellings::Spellings;
 use crate::client::transfer::job::TransferJob;
@@ -25,9 +25,9 @@ use crate::wire::{Reply, Request};
 pub(super) fn plan(
     session: &mut Session,
     summary: &mut Summary,
-    remotes: &[VPath],
+    remotes: &[VirtualPath],
     target: &LocalTarget,
-    with_folders: bool,
+    with_directories: bool,
     modes: ModePolicy,
 ) -> Result<Vec<TransferJob>, Failure> {
     let requests: Vec<Request> = remotes.iter().map(|remote| Request::Stat { path: remote.into() }).collect();
@@ -42,8 +42,8 @@ pub(super) fn plan(
         };
         let local = target.of(remote);
         match result {
-            Ok(entry) if entry.kind == EntryKind::Dir && with_folders => {
-                let bits = modes.of_folder(entry.mode);
+            Ok(entry) if entry.kind == EntryKind::Dir && with_directories => {
+                let bits = modes.of_directory(entry.mode);
                 wanted.extend(plan_tree(session, summary, (remote, bits), &local, target, modes)?);
             }
             Ok(entry) if entry.kind == EntryKind::Dir => {
@@ -60,7 +60,7 @@ pub(super) fn plan(
 fn plan_tree(
     session: &mut Session,
     summary: &mut Summary,
-    (root, root_bits): (&VPath, Option<u32>),
+    (root, root_bits): (&VirtualPath, Option<u32>),
     local_root: &Path,
     target: &LocalTarget,
     modes: ModePolicy,
@@ -71,7 +71,7 @@ fn plan_tree(
         summary.count(session, Err(failure))?;
     }
     if !(root.is_root() && local_root.is_dir())
-        && let Err(failure) = make_folder(local_root, root_bits)
+        && let Err(failure) = make_directory(local_root, root_bits)
     {
         // The tree is all that there is to fetch.
         if matches!(failure, Failure::LocalDenied(_)) || matches!(target, LocalTarget::Tree(..)) {
@@ -85,8 +85,8 @@ fn plan_tree(
     }
     let mut wanted = Vec::new();
     // Directories that could not be created. Their content is left out.
-    let mut missing: HashSet<VPath> = HashSet::new();
-    let mut made: HashMap<FileId, VPath> = HashMap::new();
+    let mut missing: HashSet<VirtualPath> = HashSet::new();
+    let mut made: HashMap<FileId, VirtualPath> = HashMap::new();
     let places: Vec<PathBuf> = tree
         .iter()
         .filter(|found| found.entry.kind == EntryKind::Dir)
@@ -94,14 +94,14 @@ fn plan_tree(
         .collect();
     let spellings = Spellings::among(places.iter().map(|place| path_bytes(place)));
     for found in tree {
-        let is_in_missing = found.path.split().is_some_and(|(folder, _)| missing.contains(&folder));
+        let is_in_missing = found.path.split().is_some_and(|(directory, _)| missing.contains(&directory));
         let local = below(root, local_root, &found.path);
         match found.entry.kind {
             EntryKind::Dir if is_in_missing => drop(missing.insert(found.path)),
             _ if is_in_missing => {}
             EntryKind::Dir => {
                 if let Err(failure) =
-                    make_own_folder(&found.path, &local, modes.of_folder(found.entry.mode), &mut made, &spellings)
+                    make_own_directory(&found.path, &local, modes.of_directory(found.entry.mode), &mut made, &spellings)
                 {
                     if matches!(failure, Failure::LocalDenied(_)) && local.parent() == Some(local_root) {
                         return Err(failure);
@@ -120,27 +120,27 @@ fn plan_tree(
     Ok(wanted)
 }
 
-pub(super) fn job(remote: VPath, local: PathBuf, entry: &Entry, modes: ModePolicy) -> TransferJob {
+pub(super) fn job(remote: VirtualPath, local: PathBuf, entry: &Entry, modes: ModePolicy) -> TransferJob {
     let Entry { size, mode, .. } = *entry;
     TransferJob { local, remote, size, replace: false, modes, source_mode: Some(mode) }
 }
 
 /// Maps `path` below `root` to the path below `local_root`. The listing has checked that paths consist of
 /// single names, so the result cannot leave `local_root`.
-fn below(root: &VPath, local_root: &Path, path: &VPath) -> PathBuf {
+fn below(root: &VirtualPath, local_root: &Path, path: &VirtualPath) -> PathBuf {
     let names = path.components().skip(root.components().count());
     local_root.join(names.map(OsStr::from_bytes).collect::<PathBuf>())
 }
 
 /// Creates the local directory for `remote`. Fails if it already belongs to another remote directory in `made`.
-fn make_own_folder(
-    remote: &VPath,
+fn make_own_directory(
+    remote: &VirtualPath,
     local: &Path,
     bits: Option<u32>,
-    made: &mut HashMap<FileId, VPath>,
+    made: &mut HashMap<FileId, VirtualPath>,
     spellings: &Spellings,
 ) -> Result<(), Failure> {
-    make_folder(local, bits)?;
+    make_directory(local, bits)?;
     if let Some(other) = other_spelling(spellings, local) {
         return Err(same_here(local, &other));
     }
@@ -153,12 +153,12 @@ fn make_own_folder(
 
 /// Creates a directory whose name comes from the server, with these permission bits. A symlink in its place is
 /// not followed, because it may lead anywhere.
-fn make_folder(path: &Path, bits: Option<u32>) -> Result<(), Failure> {
+fn make_directory(path: &Path, bits: Option<u32>) -> Result<(), Failure> {
     if path.as_os_str().is_empty() {
         return Ok(());
     }
     let Ok(here) = fs::symlink_metadata(path) else {
-        return create_folder(path, bits).map_err(|error| match error.kind() {
+        return create_directory(path, bits).map_err(|error| match error.kind() {
             ErrorKind::NotADirectory => Failure::file_above_here(path),
             _ => Failure::local(path, &error),
         });
@@ -179,7 +179,7 @@ mod tests {
 
     #[test]
     fn tree_entries_keep_their_place_below_the_target() {
-        let path = |text: &str| VPath::parse(text.as_bytes()).expect("valid");
+        let path = |text: &str| VirtualPath::parse(text.as_bytes()).expect("valid");
         let place = |root: &str, at: &str| below(&path(root), Path::new("t"), &path(at));
         assert_eq!(place("/a", "/a/b/c"), Path::new("t/b/c"));
         assert_eq!(place("/", "/b"), Path::new("t/b"));

@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use crate::base::virtual_path::VPath;
+use crate::base::virtual_path::VirtualPath;
 use crate::client::commands::local::path as local_path;
 use crate::client::commands::target::{ambiguous_target, has_explicit_target};
 use crate::client::connection::session::Session;
@@ -18,7 +18,7 @@ use crate::client::unfinished_tree::UnfinishedTree;
 /// The local destination of the files.
 pub(super) enum LocalTarget {
     /// Into this directory, under their own names.
-    Folder(PathBuf),
+    Directory(PathBuf),
     /// The single source gets this path.
     Path(PathBuf),
     /// The single source directory gets this path, with its content.
@@ -31,26 +31,26 @@ impl LocalTarget {
         session: &mut Session,
         words: &[Word],
         word: &Word,
-        remotes: &[VPath],
-        with_folders: bool,
+        remotes: &[VirtualPath],
+        with_directories: bool,
     ) -> Result<Self, Failure> {
         let path = local_path(word);
         if path.as_os_str().is_empty() {
             return Err(Failure::Usage("'': the path is empty".into()));
         }
         let tree = match remotes {
-            [remote] if with_folders => Some(UnfinishedTree::new(session, "get", &path, remote)),
+            [remote] if with_directories => Some(UnfinishedTree::new(session, "get", &path, remote)),
             _ => None,
         };
         if path.is_dir() {
             return Ok(match tree {
                 Some(tree) if tree.is_begun(session, Some(&path)) => Self::Tree(path, tree),
-                _ => Self::Folder(path),
+                _ => Self::Directory(path),
             });
         }
         refuse_ambiguous(session, words, word, remotes)?;
         if remotes.len() != 1 || word.text.ends_with(b"/") {
-            return Err(not_a_folder(session, &path));
+            return Err(not_a_directory(session, &path));
         }
         Ok(match tree {
             Some(tree) => Self::Tree(path, tree),
@@ -60,21 +60,26 @@ impl LocalTarget {
 
     /// Returns the destination of `remote`. The home directory has no name, so its destination is the target
     /// directory itself.
-    pub(super) fn of(&self, remote: &VPath) -> PathBuf {
+    pub(super) fn of(&self, remote: &VirtualPath) -> PathBuf {
         match (self, remote.name()) {
-            (Self::Folder(folder), Some(name)) => folder.join(OsStr::from_bytes(name)),
-            (Self::Folder(path), None) | (Self::Path(path) | Self::Tree(path, _), _) => path.clone(),
+            (Self::Directory(directory), Some(name)) => directory.join(OsStr::from_bytes(name)),
+            (Self::Directory(path), None) | (Self::Path(path) | Self::Tree(path, _), _) => path.clone(),
         }
     }
 }
 
 /// Returns whether the path leads into an existing local directory, as `/tmp/name` does.
 fn is_place_here(path: &Path) -> bool {
-    path.is_absolute() && path.parent().is_some_and(|folder| folder != Path::new("/") && folder.is_dir())
+    path.is_absolute() && path.parent().is_some_and(|directory| directory != Path::new("/") && directory.is_dir())
 }
 
 /// Refuses a local target name that also exists on the server: a user who lists remote files wants all of them.
-fn refuse_ambiguous(session: &mut Session, words: &[Word], word: &Word, remotes: &[VPath]) -> Result<(), Failure> {
+fn refuse_ambiguous(
+    session: &mut Session,
+    words: &[Word],
+    word: &Word,
+    remotes: &[VirtualPath],
+) -> Result<(), Failure> {
     let Ok(remote) = session.path(word) else { return Ok(()) };
     if has_explicit_target(words) || is_place_here(&local_path(word)) || remotes == std::slice::from_ref(&remote) {
         return Ok(());
@@ -91,7 +96,7 @@ fn refuse_ambiguous(session: &mut Session, words: &[Word], word: &Word, remotes:
 }
 
 /// Returns the failure of a command whose local target must be a directory but is not.
-fn not_a_folder(session: &Session, path: &Path) -> Failure {
+fn not_a_directory(session: &Session, path: &Path) -> Failure {
     // The trailing slash is dropped, because the system resolves it only for a directory.
     let exists = fs::metadata(path.components().as_path()).is_ok();
     let creation = advice::local(&session.output, "mkdir", path);
@@ -108,7 +113,7 @@ mod tests {
 
     #[test]
     fn a_file_goes_into_the_target_under_its_own_name() {
-        let remote = VPath::parse(b"/a/b").expect("valid");
-        assert_eq!(LocalTarget::Folder(PathBuf::new()).of(&remote), Path::new("b"));
+        let remote = VirtualPath::parse(b"/a/b").expect("valid");
+        assert_eq!(LocalTarget::Directory(PathBuf::new()).of(&remote), Path::new("b"));
     }
 }

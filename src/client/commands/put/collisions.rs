@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 use super::plan::PutPlan;
-use crate::base::virtual_path::VPath;
+use crate::base::virtual_path::VirtualPath;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 use crate::client::files::local::shown;
@@ -18,7 +18,7 @@ pub(super) fn without_doubles(
     summary: &mut Summary,
     jobs: Vec<TransferJob>,
 ) -> Result<Vec<TransferJob>, Failure> {
-    let mut sources: HashMap<VPath, PathBuf> = HashMap::new();
+    let mut sources: HashMap<VirtualPath, PathBuf> = HashMap::new();
     let mut remaining = Vec::with_capacity(jobs.len());
     for job in jobs {
         let (here, remote) = (shown(&job.local), &job.remote);
@@ -39,17 +39,17 @@ pub(super) fn without_doubles(
 
 /// Removes directories that the server treats as the same as another directory of this command, with the files
 /// below them. Their content would be mixed.
-pub(super) fn without_doubled_folders(
+pub(super) fn without_doubled_directories(
     session: &mut Session,
     summary: &mut Summary,
     plan: &mut PutPlan,
 ) -> Result<(), Failure> {
-    let spellings = Spellings::among(plan.folders.iter().map(|(path, _)| path.as_bytes()));
-    let paths = plan.folders.iter().map(|(path, _)| path.as_bytes());
-    let doubled = spellings.listed_otherwise(paths, |folder| session.names(folder))?;
-    for (folder, other) in sorted(doubled) {
-        plan.files.retain(|job| !folder.contains(&job.remote));
-        summary.count(session, Err(same_there(&folder, &other)))?;
+    let spellings = Spellings::among(plan.directories.iter().map(|(path, _)| path.as_bytes()));
+    let paths = plan.directories.iter().map(|(path, _)| path.as_bytes());
+    let doubled = spellings.listed_otherwise(paths, |directory| session.names(directory))?;
+    for (directory, other) in sorted(doubled) {
+        plan.files.retain(|job| !directory.contains(&job.remote));
+        summary.count(session, Err(same_there(&directory, &other)))?;
     }
     Ok(())
 }
@@ -63,7 +63,7 @@ pub(super) fn without_doubled_files(
     mut occupied: Vec<(TransferJob, Failure)>,
 ) -> Result<Vec<(TransferJob, Failure)>, Failure> {
     let paths = occupied.iter().map(|(job, _)| job.remote.as_bytes());
-    let doubled = spellings.listed_otherwise(paths, |folder| session.names(folder))?;
+    let doubled = spellings.listed_otherwise(paths, |directory| session.names(directory))?;
     for (path, other) in sorted(doubled) {
         occupied.retain(|(job, _)| job.remote != path);
         summary.count(session, Err(same_there(&path, &other)))?;
@@ -71,15 +71,15 @@ pub(super) fn without_doubled_files(
     Ok(occupied)
 }
 
-fn sorted(doubled: HashMap<Vec<u8>, Vec<u8>>) -> Vec<(VPath, VPath)> {
-    let path = |bytes: Vec<u8>| VPath::parse(&bytes).ok();
-    let mut pairs: Vec<(VPath, VPath)> =
+fn sorted(doubled: HashMap<Vec<u8>, Vec<u8>>) -> Vec<(VirtualPath, VirtualPath)> {
+    let path = |bytes: Vec<u8>| VirtualPath::parse(&bytes).ok();
+    let mut pairs: Vec<(VirtualPath, VirtualPath)> =
         doubled.into_iter().filter_map(|(one, other)| path(one).zip(path(other))).collect();
     pairs.sort();
     pairs
 }
 
 /// Returns the failure for a path that the server treats as the same as another one.
-fn same_there(path: &VPath, other: &VPath) -> Failure {
+fn same_there(path: &VirtualPath, other: &VirtualPath) -> Failure {
     Failure::Local(format!("{path} and {other} are the same to the server's file system; put one to another place"))
 }

@@ -10,11 +10,11 @@ use std::fs;
 use std::iter::successors;
 use std::path::{Path, PathBuf};
 
-use collisions::{without_doubled_files, without_doubled_folders, without_doubles};
-use plan::{NewFolder, PutPlan, new_job, plan};
+use collisions::{without_doubled_directories, without_doubled_files, without_doubles};
+use plan::{NewDirectory, PutPlan, new_job, plan};
 use target::RemoteTarget;
 
-use crate::base::virtual_path::VPath;
+use crate::base::virtual_path::VirtualPath;
 use crate::client::commands::local::expand;
 use crate::client::commands::refusal;
 use crate::client::connection::session::Session;
@@ -58,7 +58,7 @@ pub fn put(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     let locals: Vec<PathBuf> = sources.into_iter().flat_map(expand).collect();
     let target = match target {
         Some(word) => RemoteTarget::named(session, words, word, &locals, given.contains('r'))?,
-        None => RemoteTarget::Folder(session.folder.clone()),
+        None => RemoteTarget::Directory(session.directory.clone()),
     };
     let force = given.contains('f');
     let result = match &locals[..] {
@@ -81,7 +81,9 @@ fn put_content(session: &mut Session, target: &Word, force: bool) -> Result<(), 
     let remote = match RemoteTarget::find(session, target)? {
         RemoteTarget::Path(remote) if target.text.ends_with(b"/") => return Err(refusal::of_target(session, &remote)),
         RemoteTarget::Path(remote) | RemoteTarget::Tree(remote, _) => remote,
-        RemoteTarget::Folder(folder) => return Err(usage("put", &format!("{folder} is a directory; name a file"))),
+        RemoteTarget::Directory(directory) => {
+            return Err(usage("put", &format!("{directory} is a directory; name a file")));
+        }
     };
     let mode = if force { PutMode::Replace } else { PutMode::Create };
     let style = if session.output.is_json { Style::Silent } else { session.progress };
@@ -180,11 +182,11 @@ fn put_many(
     locals: &[PathBuf],
     target: &RemoteTarget,
     mut overwrite: Overwrite,
-    with_folders: bool,
+    with_directories: bool,
     modes: ModePolicy,
 ) -> Result<(), Failure> {
     let mut summary = Summary::new("put", false);
-    let plan = plan(session, &mut summary, locals, target, with_folders, modes)?;
+    let plan = plan(session, &mut summary, locals, target, with_directories, modes)?;
     summary.plan(plan.files.len(), plan.bytes);
     if let RemoteTarget::Tree(_, tree) = target {
         tree.begin(session, None);
@@ -202,9 +204,10 @@ fn put_plan(
     may_meet: bool,
     overwrite: &mut Overwrite,
 ) -> Result<(), Failure> {
-    let missing = make_folders(session, summary, &plan.folders)?;
-    without_doubled_folders(session, summary, &mut plan)?;
-    let is_missing = |job: &TransferJob| successors(job.remote.parent(), VPath::parent).any(|of| missing.contains(&of));
+    let missing = make_directories(session, summary, &plan.directories)?;
+    without_doubled_directories(session, summary, &mut plan)?;
+    let is_missing =
+        |job: &TransferJob| successors(job.remote.parent(), VirtualPath::parent).any(|of| missing.contains(&of));
     let mut files = if may_meet { without_doubles(session, summary, plan.files)? } else { plan.files };
     if !missing.is_empty() {
         files.retain(|job| !is_missing(job));
@@ -264,21 +267,21 @@ fn without_what_is_there(
 
 /// Creates directories. The first one is above all others or beside them. Returns those that could not be
 /// created.
-fn make_folders(
+fn make_directories(
     session: &mut Session,
     summary: &mut Summary,
-    folders: &[NewFolder],
-) -> Result<HashSet<VPath>, Failure> {
-    let request = |(path, bits): &NewFolder| Request::Mkdir { path: path.into(), parents: true, permissions: *bits };
-    let requests: Vec<Request> = folders.iter().map(request).collect();
+    directories: &[NewDirectory],
+) -> Result<HashSet<VirtualPath>, Failure> {
+    let request = |(path, bits): &NewDirectory| Request::Mkdir { path: path.into(), parents: true, permissions: *bits };
+    let requests: Vec<Request> = directories.iter().map(request).collect();
     let (mut failures, mut missing) = (Vec::new(), HashSet::new());
     session.call_each(&requests, |_, at, result| failures.extend(result.err().map(|failure| (at, failure))))?;
     for (at, failure) in failures {
         if at == 0 && failure.is_refusal(ErrorCode::Denied) {
             return Err(summary.stop(failure));
         }
-        let path = &folders[at].0;
-        let is_below_missing = path.parent().is_some_and(|folder| missing.contains(&folder));
+        let path = &directories[at].0;
+        let is_below_missing = path.parent().is_some_and(|directory| missing.contains(&directory));
         missing.insert(path.clone());
         if !is_below_missing {
             let failure = refusal::of_tree(session, path, failure);

@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::target::{RemoteTarget, child};
-use crate::base::virtual_path::VPath;
+use crate::base::virtual_path::VirtualPath;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 use crate::client::files::local::shown;
@@ -16,13 +16,13 @@ use crate::client::transfer::part::names::destination_of_part;
 use crate::client::ui::summary::Summary;
 
 /// A remote directory to create, and its permission bits.
-pub(super) type NewFolder = (VPath, Option<u32>);
+pub(super) type NewDirectory = (VirtualPath, Option<u32>);
 
 /// The files and directories to upload.
 #[derive(Default)]
 pub(super) struct PutPlan {
     modes: ModePolicy,
-    pub(super) folders: Vec<NewFolder>,
+    pub(super) directories: Vec<NewDirectory>,
     pub(super) files: Vec<TransferJob>,
     pub(super) bytes: u64,
 }
@@ -32,14 +32,14 @@ pub(super) fn plan(
     summary: &mut Summary,
     locals: &[PathBuf],
     target: &RemoteTarget,
-    with_folders: bool,
+    with_directories: bool,
     modes: ModePolicy,
 ) -> Result<PutPlan, Failure> {
     let mut plan = PutPlan { modes, ..PutPlan::default() };
     for local in locals {
         let planned = match fs::metadata(local) {
             Err(error) => Err(Failure::missing_here(local, &error)),
-            Ok(metadata) if metadata.is_dir() && !with_folders => {
+            Ok(metadata) if metadata.is_dir() && !with_directories => {
                 Err(Failure::Local(format!("{} is a directory; -r takes it whole", shown(local))))
             }
             Ok(metadata) => target.of(local).map(|remote| (remote, metadata)),
@@ -56,14 +56,14 @@ pub(super) fn plan(
 }
 
 impl PutPlan {
-    fn add(&mut self, local: PathBuf, remote: VPath, size: u64) {
+    fn add(&mut self, local: PathBuf, remote: VirtualPath, size: u64) {
         self.bytes = self.bytes.saturating_add(size);
         self.files.push(new_job(local, remote, size, self.modes));
     }
 }
 
 /// Returns the job of uploading a file that may not replace another one.
-pub(super) fn new_job(local: PathBuf, remote: VPath, size: u64, modes: ModePolicy) -> TransferJob {
+pub(super) fn new_job(local: PathBuf, remote: VirtualPath, size: u64, modes: ModePolicy) -> TransferJob {
     TransferJob { local, remote, size, replace: false, modes, source_mode: None }
 }
 
@@ -74,20 +74,20 @@ fn plan_tree(
     summary: &mut Summary,
     plan: &mut PutPlan,
     root: PathBuf,
-    remote_root: VPath,
+    remote_root: VirtualPath,
 ) -> Result<(), Failure> {
     let mut to_visit = vec![(root, remote_root)];
-    while let Some((folder, remote)) = to_visit.pop() {
-        let bits = fs::metadata(&folder).ok().and_then(|metadata| plan.modes.of_folder(metadata.mode()));
-        let (names, problem) = read_folder(&folder);
+    while let Some((directory, remote)) = to_visit.pop() {
+        let bits = fs::metadata(&directory).ok().and_then(|metadata| plan.modes.of_directory(metadata.mode()));
+        let (names, problem) = read_directory(&directory);
         if let Some(failure) = problem {
             summary.count(session, Err(failure))?;
         }
         for name in names {
-            let local = folder.join(&name);
+            let local = directory.join(&name);
             let result = child(&remote, &name, &local).and_then(|remote| classify(local, remote));
             match result {
-                Ok(LocalEntry::Folder(local, remote)) => to_visit.push((local, remote)),
+                Ok(LocalEntry::Directory(local, remote)) => to_visit.push((local, remote)),
                 Ok(LocalEntry::File(local, remote, size)) => plan.add(local, remote, size),
                 Ok(LocalEntry::Other(local)) => {
                     session.output.note(format_args!("{} is no regular file: left out", shown(&local)));
@@ -95,23 +95,23 @@ fn plan_tree(
                 Err(failure) => summary.count(session, Err(failure))?,
             }
         }
-        plan.folders.push((remote, bits));
+        plan.directories.push((remote, bits));
     }
     Ok(())
 }
 
 /// A local file or directory, and its remote path.
 enum LocalEntry {
-    Folder(PathBuf, VPath),
-    File(PathBuf, VPath, u64),
+    Directory(PathBuf, VirtualPath),
+    File(PathBuf, VirtualPath, u64),
     Other(PathBuf),
 }
 
-fn classify(local: PathBuf, remote: VPath) -> Result<LocalEntry, Failure> {
+fn classify(local: PathBuf, remote: VirtualPath) -> Result<LocalEntry, Failure> {
     let failure = |error: std::io::Error| Failure::local(&local, &error);
     let metadata = fs::symlink_metadata(&local).map_err(failure)?;
     if metadata.is_dir() {
-        return Ok(LocalEntry::Folder(local, remote));
+        return Ok(LocalEntry::Directory(local, remote));
     }
     // A dangling symlink is left out, like one to a directory.
     let metadata = if metadata.is_symlink() { fs::metadata(&local).ok() } else { Some(metadata) };
@@ -123,9 +123,9 @@ fn classify(local: PathBuf, remote: VPath) -> Result<LocalEntry, Failure> {
 
 /// Returns the sorted names in a directory, and a failure if some of them could not be read. Partial downloads
 /// are left out.
-fn read_folder(folder: &Path) -> (Vec<OsString>, Option<Failure>) {
-    let failure = |error: std::io::Error| Failure::local(folder, &error);
-    let entries = match fs::read_dir(folder) {
+fn read_directory(directory: &Path) -> (Vec<OsString>, Option<Failure>) {
+    let failure = |error: std::io::Error| Failure::local(directory, &error);
+    let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,
         Err(error) => return (Vec::new(), Some(failure(error))),
     };
@@ -136,7 +136,7 @@ fn read_folder(folder: &Path) -> (Vec<OsString>, Option<Failure>) {
             Err(error) => problem = Some(failure(error)),
         }
     }
-    names.retain(|name| destination_of_part(&folder.join(name)).is_none());
+    names.retain(|name| destination_of_part(&directory.join(name)).is_none());
     names.sort();
     (names, problem)
 }

@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::leads_nowhere;
-use crate::base::virtual_path::VPath;
+use crate::base::virtual_path::VirtualPath;
 use crate::client::commands::local::path as local_path;
 use crate::client::commands::refusal;
 use crate::client::commands::target::{ambiguous_target, has_explicit_target};
@@ -20,11 +20,11 @@ use crate::wire::message::EntryKind;
 /// The remote destination of the files.
 pub(super) enum RemoteTarget {
     /// Into this directory, under their own names.
-    Folder(VPath),
+    Directory(VirtualPath),
     /// The single source gets this path.
-    Path(VPath),
+    Path(VirtualPath),
     /// The single source directory gets this path, with its content.
-    Tree(VPath, UnfinishedTree),
+    Tree(VirtualPath, UnfinishedTree),
 }
 
 impl RemoteTarget {
@@ -34,17 +34,17 @@ impl RemoteTarget {
         words: &[Word],
         word: &Word,
         locals: &[PathBuf],
-        with_folders: bool,
+        with_directories: bool,
     ) -> Result<Self, Failure> {
         let tree = match locals {
-            [local] if with_folders && local.is_dir() => {
+            [local] if with_directories && local.is_dir() => {
                 Some(UnfinishedTree::new(session, "put", local, &session.path(word)?))
             }
             _ => None,
         };
         match (Self::find(session, word)?, tree) {
-            (Self::Folder(path), Some(tree)) if tree.is_begun(session, None) => Ok(Self::Tree(path, tree)),
-            (Self::Folder(path), _) => Ok(Self::Folder(path)),
+            (Self::Directory(path), Some(tree)) if tree.is_begun(session, None) => Ok(Self::Tree(path, tree)),
+            (Self::Directory(path), _) => Ok(Self::Directory(path)),
             (Self::Path(path), tree) => {
                 refuse_ambiguous(words, word, locals, session.output.is_one_shot)?;
                 if locals.len() != 1 || word.text.ends_with(b"/") {
@@ -67,20 +67,20 @@ impl RemoteTarget {
     pub(super) fn find(session: &mut Session, word: &Word) -> Result<Self, Failure> {
         let path = session.path(word)?;
         let there = if path.is_root() { Ok(None) } else { session.find(&path) };
-        let is_folder = path.is_root()
+        let is_directory = path.is_root()
             || match there {
                 Err(failure) if leads_nowhere(&failure) => false,
                 there => there?.is_some_and(|entry| entry.kind == EntryKind::Dir),
             };
-        Ok(if is_folder { Self::Folder(path) } else { Self::Path(path) })
+        Ok(if is_directory { Self::Directory(path) } else { Self::Path(path) })
     }
 
     /// Returns the remote path of `local`. Paths without a name, such as `.`, map to the target directory
     /// itself.
-    pub(super) fn of(&self, local: &Path) -> Result<VPath, Failure> {
+    pub(super) fn of(&self, local: &Path) -> Result<VirtualPath, Failure> {
         match (self, local.file_name()) {
-            (Self::Folder(folder), Some(name)) => child(folder, name, local),
-            (Self::Folder(path), None) | (Self::Path(path) | Self::Tree(path, _), _) => Ok(path.clone()),
+            (Self::Directory(directory), Some(name)) => child(directory, name, local),
+            (Self::Directory(path), None) | (Self::Path(path) | Self::Tree(path, _), _) => Ok(path.clone()),
         }
     }
 }
@@ -96,6 +96,6 @@ fn refuse_ambiguous(words: &[Word], word: &Word, locals: &[PathBuf], is_one_shot
     Err(ambiguous_target("put", words, &problem, is_one_shot))
 }
 
-pub(super) fn child(folder: &VPath, name: &OsStr, local: &Path) -> Result<VPath, Failure> {
-    folder.child(name.as_bytes()).map_err(|error| Failure::Local(format!("{}: {error}", shown(local))))
+pub(super) fn child(directory: &VirtualPath, name: &OsStr, local: &Path) -> Result<VirtualPath, Failure> {
+    directory.child(name.as_bytes()).map_err(|error| Failure::Local(format!("{}: {error}", shown(local))))
 }

@@ -19,9 +19,9 @@ use crate::wire::frame::{self, CONTROL_BYTES_MAX, FrameType};
 
 /// What a client reads, frame by frame, without a reply that it waits for: pings, and the rest of
 /// cancelled transfers, which can be large on a fast line with high latency.
-const UNWANTED_BYTES_MAX: usize = 256 * 1024 * 1024;
+const DISCARDED_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// Extra bytes that each unwanted frame counts for, for the work it causes.
-const UNWANTED_FRAME_COST: usize = 1024;
+const DISCARDED_FRAME_COST: usize = 1024;
 /// A client with more than this queued answers no ping: a server that does not read its replies gets no
 /// more of them.
 const PING_QUEUE_MAX: usize = 8 * 1024 * 1024;
@@ -130,7 +130,7 @@ impl Link {
         let taken = std::mem::take(&mut self.chunk_bytes);
         self.consume(taken);
         loop {
-            if self.unwanted_bytes > UNWANTED_BYTES_MAX {
+            if self.unwanted_bytes > DISCARDED_BYTES_MAX {
                 return Err(LinkError::Protocol("it keeps sending unexpected data".into()));
             }
             if self.frame_bytes_left > 0 {
@@ -141,7 +141,7 @@ impl Link {
                 None => return Ok(None),
             };
             self.consume(decoded.1);
-            self.unwanted_bytes += UNWANTED_FRAME_COST;
+            self.unwanted_bytes += DISCARDED_FRAME_COST;
             match decoded.0 {
                 Decoded::Ping(body) => self.queue_pong(&body)?,
                 Decoded::Pong => {}

@@ -43,13 +43,13 @@ pub enum Operands {
     /// Remote paths.
     Remote,
     /// Remote directories.
-    RemoteFolders,
+    RemoteDirectories,
     /// Remote paths, then optionally a local path.
     RemoteThenLocal,
     /// Local paths.
     Local,
     /// Local directories.
-    LocalFolders,
+    LocalDirectories,
     /// Local paths, then optionally a remote path.
     LocalThenRemote,
     /// Command names.
@@ -153,8 +153,8 @@ pub fn names_only_absolute_paths(words: &[Word]) -> bool {
     let is_from = words.iter().any(|word| word.is_bare(b"--from"));
     match command.operands {
         Operands::None => command.name != "pwd",
-        Operands::Local | Operands::LocalFolders | Operands::Commands => true,
-        Operands::Remote | Operands::RemoteFolders => are_absolute(&operands),
+        Operands::Local | Operands::LocalDirectories | Operands::Commands => true,
+        Operands::Remote | Operands::RemoteDirectories => are_absolute(&operands),
         Operands::LocalThenRemote if !is_from => operands.len() > 1 && are_absolute(&operands[operands.len() - 1..]),
         Operands::RemoteThenLocal | Operands::LocalThenRemote => {
             are_absolute(&operands[..operands.len().saturating_sub(1).max(1).min(operands.len())])

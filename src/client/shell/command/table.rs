@@ -2,7 +2,7 @@
 
 use super::{Action, Command, Operands};
 use crate::client::commands::{
-    cat, files, folders, get, help, inspect, list, local, partials, put, shell_escape, usage,
+    cat, directories, files, get, help, inspect, list, local, partials, put, shell_escape, usage,
 };
 use crate::client::mirror;
 
@@ -47,8 +47,8 @@ pub const COMMANDS: &[Command] = &[
         help: "change the remote directory; - is the previous one, no PATH the home",
         options: &[],
         example: "cd photos/2026",
-        operands: Operands::RemoteFolders,
-        action: Action::Change(folders::cd),
+        operands: Operands::RemoteDirectories,
+        action: Action::Change(directories::cd),
     },
     Command {
         name: "pwd",
@@ -58,7 +58,7 @@ pub const COMMANDS: &[Command] = &[
         options: &[],
         example: "pwd",
         operands: Operands::None,
-        action: Action::Show(folders::pwd),
+        action: Action::Show(directories::pwd),
     },
     Command {
         name: "get",
@@ -137,8 +137,8 @@ pub const COMMANDS: &[Command] = &[
         help: "create directories",
         options: &[("-p", "create parents too; accept existing directories")],
         example: "mkdir -p photos/2026",
-        operands: Operands::RemoteFolders,
-        action: Action::Change(folders::mkdir),
+        operands: Operands::RemoteDirectories,
+        action: Action::Change(directories::mkdir),
     },
     Command {
         name: "rm",
@@ -157,8 +157,8 @@ pub const COMMANDS: &[Command] = &[
         help: "remove empty directories",
         options: &[],
         example: "rmdir old",
-        operands: Operands::RemoteFolders,
-        action: Action::Change(folders::rmdir),
+        operands: Operands::RemoteDirectories,
+        action: Action::Change(directories::rmdir),
     },
     Command {
         name: "mv",
@@ -227,7 +227,7 @@ pub const COMMANDS: &[Command] = &[
         help: "change the local directory",
         options: &[],
         example: "lcd ~/Downloads",
-        operands: Operands::LocalFolders,
+        operands: Operands::LocalDirectories,
         action: Action::Change(local::lcd),
     },
     Command {

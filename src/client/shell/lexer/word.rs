@@ -52,8 +52,8 @@ impl Word {
     /// Splits the word into its part up to the last slash, inclusive, and the name after it.
     pub fn split_name(&self) -> (Self, &[u8]) {
         let at = self.text.iter().rposition(|&byte| byte == b'/').map_or(0, |slash| slash + 1);
-        let folder = Self { text: self.text[..at].to_vec(), quoted: self.quoted[..at].to_vec(), is_reader: false };
-        (folder, &self.text[at..])
+        let directory = Self { text: self.text[..at].to_vec(), quoted: self.quoted[..at].to_vec(), is_reader: false };
+        (directory, &self.text[at..])
     }
 
     /// Returns the word without its first `bytes` bytes.

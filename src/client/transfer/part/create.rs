@@ -10,7 +10,7 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
 use crate::base::refusals::{self, is_refusal};
-use crate::client::files::modes::folder_of;
+use crate::client::files::modes::directory_of;
 use crate::client::transfer::part::names::mark;
 
 /// Creates the part at `path`. Fails if something exists there.
@@ -33,7 +33,7 @@ pub(super) fn create_new(path: &Path, destination: &Path, is_resumable: bool) ->
 /// without a mark. Returns `None` where the file system cannot do that.
 fn create_marked(path: &Path, destination: &Path) -> io::Result<Option<File>> {
     let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
-    let Ok(nameless) = rustix::fs::open(folder_of(path), flags, Mode::from_raw_mode(PART_MODE)) else {
+    let Ok(nameless) = rustix::fs::open(directory_of(path), flags, Mode::from_raw_mode(PART_MODE)) else {
         return Ok(None);
     };
     let file = File::from(nameless);

@@ -14,13 +14,13 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
-use crate::base::attributes::{WantedMode, set_mtime};
+use crate::base::attributes::{RequestedMode, set_mtime};
 use crate::base::digest::Digest;
 use crate::base::refusals::{self, Operation};
 use crate::client::connection::state::FileStamp;
 use crate::client::error::Failure;
 use crate::client::files::local::{destination, shown, stamp_of};
-use crate::client::files::modes::take_attributes;
+use crate::client::files::modes::apply_attributes;
 use crate::client::transfer::part::create::rename_to_new;
 use crate::client::transfer::part::names::{lock, unmark};
 
@@ -97,7 +97,7 @@ impl Part {
     pub fn finish(
         mut self,
         mtime_ns: i64,
-        mode: Option<WantedMode>,
+        mode: Option<RequestedMode>,
         replaced: Option<FileStamp>,
     ) -> Result<(), Failure> {
         let failure = |error: io::Error| Failure::local(&self.destination, &error);
@@ -110,7 +110,7 @@ impl Part {
                 shown(&self.destination)
             )));
         }
-        take_attributes(&self.file, &self.destination, is_there.is_some(), mode)
+        apply_attributes(&self.file, &self.destination, is_there.is_some(), mode)
             .map_err(|error| failure(error.into()))?;
         if let Err(errno) = set_mtime(&self.file, mtime_ns) {
             refusals::note(Operation::SetTimes.noun(), &self.destination, &errno.into());

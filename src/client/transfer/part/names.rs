@@ -166,22 +166,22 @@ mod tests {
 
     #[test]
     fn only_what_was_marked_is_a_part_and_no_copy_of_it() {
-        let folder = tempfile::tempdir().expect("temporary folder");
-        let (destination, path) = (folder.path().join("a"), folder.path().join(".a.berth-part"));
+        let directory = tempfile::tempdir().expect("temporary folder");
+        let (destination, path) = (directory.path().join("a"), directory.path().join(".a.berth-part"));
         fs::write(&path, b"mine").expect("write");
         assert_eq!(destination_of_part(&path), None);
         let file = File::options().read(true).write(true).open(&path).expect("open");
         mark(&file, &file.metadata().expect("metadata"), &destination);
         assert_eq!(destination_of_part(&path), Some(destination.clone()), "needs extended attributes");
         assert!(matches!(occupant(&path, &destination), Ok(Occupant::Ours(..))));
-        assert!(matches!(occupant(&path, &folder.path().join("b")), Ok(Occupant::Foreign)));
-        let copy = folder.path().join(".b.berth-part");
+        assert!(matches!(occupant(&path, &directory.path().join("b")), Ok(Occupant::Foreign)));
+        let copy = directory.path().join(".b.berth-part");
         fs::write(&copy, b"mine").expect("write");
         let copied = File::options().write(true).open(&copy).expect("open");
         fsetxattr(&copied, MARK, &mark_value(&file.metadata().expect("metadata"), b"b"), XattrFlags::empty())
             .expect("set");
         assert_eq!(destination_of_part(&copy), None);
-        fs::hard_link(&path, folder.path().join("second")).expect("link");
+        fs::hard_link(&path, directory.path().join("second")).expect("link");
         assert!(matches!(occupant(&path, &destination), Ok(Occupant::Foreign)));
     }
 }

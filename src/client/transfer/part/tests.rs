@@ -3,24 +3,24 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 #[test]
 fn a_part_becomes_the_file_only_when_it_is_finished() {
-    let folder = tempfile::tempdir().expect("temporary folder");
-    let destination = folder.path().join("a");
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let destination = directory.path().join("a");
     let mut part = Part::create(&destination, &Reserved::new(), true).expect("part");
     part.write(b"hello").expect("write");
-    let metadata = fs::metadata(folder.path().join(".a.berth-part")).expect("it is there");
+    let metadata = fs::metadata(directory.path().join(".a.berth-part")).expect("it is there");
     assert!(!destination.exists() && metadata.mode() & 0o077 == 0, "{:o}", metadata.mode());
     assert_eq!(part.digest(), Digest::of(b"hello"));
     part.finish(1_000_000_000, None, None).expect("finish");
     assert_eq!(fs::read(&destination).expect("read"), b"hello");
     let metadata = fs::metadata(&destination).expect("metadata");
     assert_eq!((metadata.mtime(), metadata.mode() & 0o777), (1, 0o644 & !crate::client::files::modes::umask()));
-    assert_eq!(fs::read_dir(folder.path()).expect("list").count(), 1);
+    assert_eq!(fs::read_dir(directory.path()).expect("list").count(), 1);
 }
 
 #[test]
 fn a_replaced_file_keeps_its_mode() {
-    let folder = tempfile::tempdir().expect("temporary folder");
-    let destination = folder.path().join("a");
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let destination = directory.path().join("a");
     for mode in [0o600, 0o755, 0o664, 0o444] {
         fs::write(&destination, b"old").expect("write");
         fs::set_permissions(&destination, fs::Permissions::from_mode(mode)).expect("ours");
@@ -35,10 +35,10 @@ fn a_replaced_file_keeps_its_mode() {
 
 #[test]
 fn a_part_is_found_again_and_an_empty_one_is_not_kept() {
-    let folder = tempfile::tempdir().expect("temporary folder");
-    let destination = folder.path().join("a");
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let destination = directory.path().join("a");
     drop(Part::create(&destination, &Reserved::new(), true).expect("part"));
-    assert_eq!(fs::read_dir(folder.path()).expect("list").count(), 0);
+    assert_eq!(fs::read_dir(directory.path()).expect("list").count(), 0);
     Part::create(&destination, &Reserved::new(), true).expect("part").write(b"half").expect("write");
     let mut part = Part::find(&destination, &Reserved::new(), 1 << 20, &mut |_| false).expect("look").expect("there");
     assert_eq!((part.received_bytes(), part.digest()), (4, Digest::of(b"half")));
@@ -50,23 +50,23 @@ fn a_part_is_found_again_and_an_empty_one_is_not_kept() {
 
 #[test]
 fn a_file_that_appeared_meanwhile_stays_and_a_link_is_not_followed() {
-    let folder = tempfile::tempdir().expect("temporary folder");
-    let destination = folder.path().join("a");
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let destination = directory.path().join("a");
     let part = Part::create(&destination, &Reserved::new(), true).expect("part");
     fs::write(&destination, b"old").expect("write");
     assert!(part.finish(0, None, None).is_err());
     assert_eq!(fs::read(&destination).expect("read"), b"old");
-    let other = folder.path().join("other");
+    let other = directory.path().join("other");
     fs::write(&other, b"safe").expect("write");
-    std::os::unix::fs::symlink(&other, folder.path().join(".b.berth-part")).expect("link");
-    assert!(Part::create(&folder.path().join("b"), &Reserved::new(), true).is_err());
+    std::os::unix::fs::symlink(&other, directory.path().join(".b.berth-part")).expect("link");
+    assert!(Part::create(&directory.path().join("b"), &Reserved::new(), true).is_err());
     assert_eq!(fs::read(&other).expect("read"), b"safe");
 }
 
 #[test]
 fn only_regular_files_are_replaced() {
-    let folder = tempfile::tempdir().expect("temporary folder");
-    let path = |name: &str| folder.path().join(name);
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let path = |name: &str| directory.path().join(name);
     assert!(matches!(destination(&path("none")), Ok(None)));
     fs::write(path("file"), b"old").expect("write");
     assert!(matches!(destination(&path("file")), Ok(Some(_))));
@@ -85,8 +85,8 @@ fn only_regular_files_are_replaced() {
 
 #[test]
 fn what_is_not_a_part_of_ours_is_copied_and_never_used() {
-    let folder = tempfile::tempdir().expect("temporary folder");
-    let (destination, path) = (folder.path().join("a"), folder.path().join(".a.berth-part"));
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let (destination, path) = (directory.path().join("a"), directory.path().join(".a.berth-part"));
     fs::write(&path, b"half").expect("write");
     let find = |bytes_max| Part::find(&destination, &Reserved::new(), bytes_max, &mut |_| false).expect("look");
     assert!(find(3).is_none(), "longer than the file");
@@ -103,13 +103,13 @@ fn what_is_not_a_part_of_ours_is_copied_and_never_used() {
         (fs::read(&destination).expect("read"), fs::read(&path).expect("read")),
         (b"other".to_vec(), b"half".to_vec())
     );
-    assert_eq!(fs::read_dir(folder.path()).expect("list").count(), 2);
+    assert_eq!(fs::read_dir(directory.path()).expect("list").count(), 2);
 }
 
 #[test]
 fn a_file_that_grew_while_its_replacement_came_stays_and_a_touched_one_goes() {
-    let folder = tempfile::tempdir().expect("temporary folder");
-    let destination = folder.path().join("a");
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let destination = directory.path().join("a");
     fs::write(&destination, b"old").expect("write");
     let seen = || stamp_of(&fs::metadata(&destination).expect("there"));
     let part = || {

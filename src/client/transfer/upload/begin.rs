@@ -169,7 +169,7 @@ fn put_request(job: &TransferJob, source: &UploadSource, upload_id: Option<Uploa
         upload_id,
         resume,
         permissions: mode.map(|mode| mode.bits),
-        set_permissions: mode.is_some_and(|mode| mode.also_of_replaced),
+        set_permissions: mode.is_some_and(|mode| mode.applies_to_replaced_file),
     }
 }
 

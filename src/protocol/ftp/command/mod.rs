@@ -7,7 +7,7 @@ use std::fmt;
 use std::net::{SocketAddr, SocketAddrV4};
 use zeroize::Zeroizing;
 
-/// A parsed line. Paths are raw bytes, relative to the current folder.
+/// A parsed line. Paths are raw bytes, relative to the current directory.
 #[derive(Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum Command {

@@ -2,14 +2,14 @@
 
 use super::{Transfer, TransferKind, TransferStep, UploadCommand, replies_apart};
 use crate::base::upload_id::UploadId;
-use crate::base::virtual_path::VPath;
+use crate::base::virtual_path::VirtualPath;
 use crate::protocol::ftp::{Activity, Ftp, FtpContext, NotBegun};
 use crate::session::SessionError;
 use crate::session::download::{DownloadPlan, DownloadStart};
 use crate::session::upload::{Length, UploadPlan, UploadStart};
 
 impl Ftp {
-    pub(in crate::protocol::ftp) fn begin_download(&mut self, path: VPath, turn: &mut FtpContext) {
+    pub(in crate::protocol::ftp) fn begin_download(&mut self, path: VirtualPath, turn: &mut FtpContext) {
         if !self.may_transfer(turn) {
             return;
         }
@@ -40,7 +40,7 @@ impl Ftp {
     /// Begins an upload at the byte of `REST`, or at the end of the file.
     pub(in crate::protocol::ftp) fn begin_upload(
         &mut self,
-        path: VPath,
+        path: VirtualPath,
         command: UploadCommand,
         turn: &mut FtpContext,
     ) -> Result<(), NotBegun> {
@@ -83,7 +83,7 @@ impl Ftp {
         &mut self,
         begun: Result<(), SessionError>,
         kind: TransferKind,
-        path: VPath,
+        path: VirtualPath,
         turn: &mut FtpContext,
     ) {
         match begun {

@@ -3,7 +3,7 @@
 use super::Transfer;
 use crate::base::buffers::IoBuffers;
 use crate::protocol::data_connection::{ConnectionStage, DataConnection, Failure};
-use crate::protocol::ftp::{Activity, Ftp, FtpContext, REPLY_FOLDER_STATUS, reply};
+use crate::protocol::ftp::{Activity, Ftp, FtpContext, REPLY_DIRECTORY_STATUS, reply};
 use crate::session::SessionError;
 use crate::tls::Resumption;
 use std::time::{Duration, Instant};
@@ -56,7 +56,7 @@ impl Ftp {
         let given_up = self.forget_transfer(turn.data);
         turn.data.reset();
         // A listing on the control connection has begun its reply, and must end it.
-        let code = if let Activity::ListingStatus(_) = given_up { REPLY_FOLDER_STATUS } else { 426 };
+        let code = if let Activity::ListingStatus(_) = given_up { REPLY_DIRECTORY_STATUS } else { 426 };
         turn.reply(code, "Transfer aborted.");
         self.was_aborted = true;
     }

@@ -1,11 +1,11 @@
-//! Listings of one folder or a whole tree, over a data connection or within a reply.
+//! Listings of one directory or a whole tree, over a data connection or within a reply.
 
 use super::tree::Tree;
-use super::{Activity, Ftp, FtpContext, REPLY_FOLDER_STATUS, TransferKind, check_connection};
+use super::{Activity, Ftp, FtpContext, REPLY_DIRECTORY_STATUS, TransferKind, check_connection};
 use crate::base::budget::ENTRY_COST;
 use crate::base::glob::Pattern;
 use crate::base::memory::Charge;
-use crate::base::virtual_path::{NAME_BYTES_MAX, VPath};
+use crate::base::virtual_path::{NAME_BYTES_MAX, VirtualPath};
 use crate::protocol::ftp::argument::list_options;
 use crate::protocol::ftp::listing::{self, Facts, OPTIONS, Options, split_pattern};
 use crate::protocol::ftp::parse_error::ParseError;
@@ -54,7 +54,7 @@ impl List {
     }
 
     /// Returns the only entry of a listing of `path` itself: by its name, or by the requested text.
-    fn only_entry(&self, path: &VPath, meta: Meta) -> Listed {
+    fn only_entry(&self, path: &VirtualPath, meta: Meta) -> Listed {
         let asked = self.prefix.strip_suffix(b"/").filter(|asked| self.form == Form::Names && !asked.is_empty());
         let name = asked.or(path.name()).unwrap_or(b"/").to_vec();
         Listed { name, seen: Seen::Examined(meta), target: None }
@@ -101,25 +101,25 @@ enum ListStep {
 }
 
 /// Returns the prefix of each name, so that the name can be used as it is (RFC 1123, section 4.1.2.7).
-fn prefix(folder: &[u8]) -> Vec<u8> {
-    match folder {
+fn prefix(directory: &[u8]) -> Vec<u8> {
+    match directory {
         b"" | b"." => Vec::new(),
-        folder if folder.ends_with(b"/") => folder.to_vec(),
-        folder => [folder, b"/"].concat(),
+        directory if directory.ends_with(b"/") => directory.to_vec(),
+        directory => [directory, b"/"].concat(),
     }
 }
 
-/// Appends the heading of a folder, like `ls -R`.
-fn put_heading(out: &mut Vec<u8>, folder: &[u8]) {
+/// Appends the heading of a directory, like `ls -R`.
+fn put_heading(out: &mut Vec<u8>, directory: &[u8]) {
     let start = out.len();
-    out.extend_from_slice(folder);
+    out.extend_from_slice(directory);
     out.push(b':');
     listing::end_line(out, start);
 }
 
 /// The parsed argument of `LIST` and similar.
 struct ListRequest {
-    path: VPath,
+    path: VirtualPath,
     list: List,
 }
 
@@ -145,7 +145,7 @@ impl Ftp {
     }
 
     /// `MLSD`.
-    pub(in crate::protocol::ftp) fn begin_facts(&mut self, path: VPath, turn: &mut FtpContext) {
+    pub(in crate::protocol::ftp) fn begin_facts(&mut self, path: VirtualPath, turn: &mut FtpContext) {
         self.begin_list(path, List::new(Form::Facts, Options::default(), Vec::new(), None), turn);
     }
 
@@ -160,32 +160,32 @@ impl Ftp {
         };
         let form = if options.long { Form::Long } else { form };
         let text = text.unwrap_or_default();
-        let (folder, pattern) = match split_pattern(&text) {
-            Some((folder, pattern)) if !self.is_there(&text) => (folder, Some(pattern)),
+        let (directory, pattern) = match split_pattern(&text) {
+            Some((directory, pattern)) if !self.is_there(&text) => (directory, Some(pattern)),
             _ => (&text[..], None),
         };
         if pattern.as_ref().is_some_and(|pattern| pattern.weight() > NAME_BYTES_MAX) {
             turn.reply(501, format!("Pattern too long; the limit is {NAME_BYTES_MAX} bytes."));
             return None;
         }
-        let path = self.path_or_folder(Some(folder).filter(|folder| !folder.is_empty()), turn)?;
-        Some(ListRequest { path, list: List::new(form, options, prefix(folder), pattern) })
+        let path = self.path_or_directory(Some(directory).filter(|directory| !directory.is_empty()), turn)?;
+        Some(ListRequest { path, list: List::new(form, options, prefix(directory), pattern) })
     }
 
     /// Returns whether an entry has exactly the name `text`. If the path goes up, its first component must
-    /// exist, too: otherwise `-la ../..` would be the current folder.
+    /// exist, too: otherwise `-la ../..` would be the current directory.
     pub(in crate::protocol::ftp) fn is_there(&self, text: &[u8]) -> bool {
-        let is_entry = |text: &[u8]| self.folder.join(text).is_ok_and(|path| self.session.has_entry(&path));
+        let is_entry = |text: &[u8]| self.directory.join(text).is_ok_and(|path| self.session.has_entry(&path));
         let mut components = text.split(|&byte| byte == b'/');
         let first = components.next().filter(|first| !matches!(*first, b"" | b"." | b".."));
         is_entry(text) && (first.is_none_or(is_entry) || !components.any(|component| component == b".."))
     }
 
-    fn begin_list(&mut self, path: VPath, list: List, turn: &mut FtpContext) {
+    fn begin_list(&mut self, path: VirtualPath, list: List, turn: &mut FtpContext) {
         if !self.may_transfer(turn) {
             return;
         }
-        let begun = match self.begin_folder(&path, &list) {
+        let begun = match self.begin_directory(&path, &list) {
             Err(SessionError::NotADirectory) if list.form != Form::Facts => return self.list_one(path, list, turn),
             Err(SessionError::NotFound) if list.form != Form::Facts && self.session.link_itself(&path).is_some() => {
                 return self.list_one(path, list, turn);
@@ -202,7 +202,7 @@ impl Ftp {
         self.begin(begun, TransferKind::List(list), path, turn);
     }
 
-    fn begin_folder(&mut self, path: &VPath, list: &List) -> Result<(), SessionError> {
+    fn begin_directory(&mut self, path: &VirtualPath, list: &List) -> Result<(), SessionError> {
         let (order, depth) = (list.options.order, path.components().count());
         let is_long = list.form == Form::Long;
         self.session.begin_list_as(path, |listing| {
@@ -211,8 +211,8 @@ impl Ftp {
         })
     }
 
-    /// Lists a single entry in one line: a file, or a folder itself (`-d`).
-    fn list_one(&mut self, path: VPath, list: List, turn: &mut FtpContext) {
+    /// Lists a single entry in one line: a file, or a directory itself (`-d`).
+    fn list_one(&mut self, path: VirtualPath, list: List, turn: &mut FtpContext) {
         let found = self.stat_or_link(&path, turn);
         let entry = found.as_ref().ok().map(|meta| list.only_entry(&path, *meta));
         let list = List::new(list.form, list.options, Vec::new(), None);
@@ -220,7 +220,7 @@ impl Ftp {
         self.begin(found.map(|_| ()), TransferKind::List(list), path, turn);
     }
 
-    fn stat_or_link(&self, path: &VPath, turn: &FtpContext) -> Result<Meta, SessionError> {
+    fn stat_or_link(&self, path: &VirtualPath, turn: &FtpContext) -> Result<Meta, SessionError> {
         let found = self.session.stat(turn.service, path).map(|(meta, _)| meta);
         found.or_else(|refusal| self.link_or(refusal, path))
     }
@@ -248,10 +248,10 @@ impl Ftp {
         Ok(true)
     }
 
-    /// Takes the next page, or continues with the next folder.
+    /// Takes the next page, or continues with the next directory.
     fn list_on(&mut self, list: &mut List, turn: &mut FtpContext) -> Result<ListStep, SessionError> {
         if !self.session.has_task() {
-            return Ok(if self.list_next_folder(list, turn) { ListStep::Some } else { ListStep::All });
+            return Ok(if self.list_next_directory(list, turn) { ListStep::Some } else { ListStep::All });
         }
         let entries = match self.session.run_task(turn.service, turn.budget, turn.now)? {
             TaskStep::Page(entries, _) => entries,
@@ -260,7 +260,7 @@ impl Ftp {
         };
         turn.budget.spend(list.cost(&entries));
         self.put_entries(list, &entries, turn);
-        let found = entries.iter().filter(|entry| entry.seen.kind() == Some(meta::Kind::Folder) && list.has(entry));
+        let found = entries.iter().filter(|entry| entry.seen.kind() == Some(meta::Kind::Directory) && list.has(entry));
         let found: Vec<&Listed> = found.collect();
         if let Some(tree) = &mut list.tree {
             found.iter().try_for_each(|entry| tree.add(&entry.name))?;
@@ -268,7 +268,7 @@ impl Ftp {
         Ok(ListStep::Some)
     }
 
-    fn list_next_folder(&mut self, list: &mut List, turn: &mut FtpContext) -> bool {
+    fn list_next_directory(&mut self, list: &mut List, turn: &mut FtpContext) -> bool {
         let Some(tree) = &mut list.tree else { return false };
         turn.budget.spend(ENTRY_COST);
         if !tree.descend() {
@@ -279,8 +279,8 @@ impl Ftp {
             put_heading(out, &tree.heading);
         });
         list.pattern = None;
-        let path = self.folder.join(&tree.heading).ok().inspect(|path| turn.charge_for(path));
-        let is_begun = path.is_some_and(|path| self.begin_folder(&path, list).is_ok());
+        let path = self.directory.join(&tree.heading).ok().inspect(|path| turn.charge_for(path));
+        let is_begun = path.is_some_and(|path| self.begin_directory(&path, list).is_ok());
         if let Some(tree) = list.tree.as_mut().filter(|_| !is_begun) {
             tree.skipped += 1;
         }
@@ -308,10 +308,10 @@ impl Ftp {
             return turn.refuse_line(&ParseError::Option(b'R', OPTIONS));
         }
         let is_one = list.options.itself && list.pattern.is_none();
-        let begun = if is_one { Err(SessionError::NotADirectory) } else { self.begin_folder(&path, &list) };
+        let begun = if is_one { Err(SessionError::NotADirectory) } else { self.begin_directory(&path, &list) };
         match begun {
             Ok(()) => {
-                turn.begin_status(REPLY_FOLDER_STATUS);
+                turn.begin_status(REPLY_DIRECTORY_STATUS);
                 self.activity = Activity::ListingStatus(Box::new(list));
             }
             Err(SessionError::NotADirectory | SessionError::NotFound) => match self.stat_or_link(&path, turn) {

@@ -14,8 +14,8 @@ mod tree;
 
 pub(super) use list::{Form, List};
 
-use super::{Activity, Ftp, FtpContext, REPLY_FOLDER_STATUS};
-use crate::base::virtual_path::VPath;
+use super::{Activity, Ftp, FtpContext, REPLY_DIRECTORY_STATUS};
+use crate::base::virtual_path::VirtualPath;
 use crate::protocol::data_connection::{ConnectionStage, DataConnection, Failure, Security};
 use crate::protocol::ftp::{FTP_REPLIES_APART, FTP_REPLIES_APART_MIN};
 use crate::session::{Phase, SessionError};
@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 pub(super) struct Transfer {
     kind: TransferKind,
     step: TransferStep,
-    path: VPath,
+    path: VirtualPath,
     /// The first reply, sent once the data connection exists.
     announcement: Option<Vec<u8>>,
     /// When the first reply was sent.
@@ -89,7 +89,7 @@ impl Transfer {
     }
 
     /// Returns the path.
-    pub(super) fn path(&self) -> &VPath {
+    pub(super) fn path(&self) -> &VirtualPath {
         &self.path
     }
 
@@ -198,7 +198,7 @@ impl Ftp {
             return Security::Plain;
         }
         let is_upload = matches!(&self.activity, Activity::Transfer(transfer) if transfer.is_upload());
-        Security::Sealed {
+        Security::TlsSession {
             is_upload,
             needs: match self.settings.requires_session_reuse {
                 true => Resumption::Session,

@@ -17,14 +17,14 @@ pub(super) struct Case {
     pub(super) verdict: Verdict,
 }
 
-/// What a path says whatever the run: random names and folders of the run are left out.
+/// What a path says whatever the run: random names and directories of the run are left out.
 pub(super) fn shape(place: &Place, call: &Call) -> Option<String> {
-    let folder = format!("{}/", place.path("").display().to_string().trim_end_matches('/'));
+    let directory = format!("{}/", place.path("").display().to_string().trim_end_matches('/'));
     let mut paths = call.named();
     paths.extend(call.descriptors().into_iter().map(str::to_string));
     let of_client = |path: &&String| !path.is_empty() && !path.starts_with('/') && call.descriptors().is_empty();
     let relative = paths.iter().find(of_client).map(|path| format!("here/{path}"));
-    let path = paths.iter().find_map(|path| path.strip_prefix(&folder)).or(relative.as_deref());
+    let path = paths.iter().find_map(|path| path.strip_prefix(&directory)).or(relative.as_deref());
     let words = path.filter(|path| !path.starts_with("io"))?.trim_end_matches('/').split_inclusive(['/', '.', '-']);
     // A file without a name is called by its number.
     let is_random = |word: &str| {

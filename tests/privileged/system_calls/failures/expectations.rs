@@ -79,7 +79,7 @@ const ROWS: &[Row] = &[
     (&["epoll_ctl"], &["ENOSPC"], false, Honest),
 ];
 
-/// With what `call` is to fail in `operation`. `path` is relative to the folder of the scene.
+/// With what `call` is to fail in `operation`. `path` is relative to the directory of the scene.
 pub(super) fn failures(operation: &str, call: &Call, nth: usize, path: &str) -> Vec<Failure> {
     let mut failures = Vec::new();
     for &(names, errors, is_lasting, verdict) in ROWS {
@@ -121,7 +121,7 @@ pub(super) fn failures(operation: &str, call: &Call, nth: usize, path: &str) -> 
 
 /// Nobody loses an upload because a log is full, or because the client cannot keep its notes.
 fn of_path(path: &str, verdict: Verdict) -> Verdict {
-    if ["logs", "user"].iter().any(|folder| path.starts_with(folder)) { Kept } else { verdict }
+    if ["logs", "user"].iter().any(|directory| path.starts_with(directory)) { Kept } else { verdict }
 }
 
 /// Whether a call is of those that can fail for what lies on a disk, or for want of descriptors.

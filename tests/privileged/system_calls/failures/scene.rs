@@ -1,4 +1,4 @@
-//! A server, a home and a client folder in the same state before each case, and their state afterwards.
+//! A server, a home and a client directory in the same state before each case, and their state afterwards.
 
 use super::super::trace;
 use crate::support::peer::Peer;
@@ -26,7 +26,7 @@ pub(super) const NO_ANSWER: &str = "NO ANSWER:";
 pub(super) const ACCOUNT: &str = "conf/users/ann.json";
 const STAGING: &str = ".berth";
 
-/// Files by their paths with their content; folders have none.
+/// Files by their paths with their content; directories have none.
 pub(super) type Tree = BTreeMap<String, Option<Vec<u8>>>;
 
 /// See the module.
@@ -62,9 +62,9 @@ impl Scene {
 
     /// Everything as it is before each case. All of it is old, so that no two runs differ in times.
     pub(super) fn reset(&self) {
-        for folder in [self.place.home("ann", ""), self.place.here(""), self.place.path("user")] {
-            fs::remove_dir_all(&folder).expect("ours");
-            fs::create_dir(&folder).expect("writable");
+        for directory in [self.place.home("ann", ""), self.place.here(""), self.place.path("user")] {
+            fs::remove_dir_all(&directory).expect("ours");
+            fs::create_dir(&directory).expect("writable");
         }
         for (path, seed, size) in [
             ("homes/ann/old", 1, 120_000),
@@ -80,8 +80,8 @@ impl Scene {
         }
         fs::create_dir(self.place.home("ann", "empty")).expect("writable");
         // Listings tell the minute, which would pass between two of them.
-        for folder in ["folder/sub", "folder", "empty"] {
-            make_old(&self.place.home("ann", folder)).expect("ours");
+        for directory in ["folder/sub", "folder", "empty"] {
+            make_old(&self.place.home("ann", directory)).expect("ours");
         }
         fs::write(self.place.path(ACCOUNT), &self.account).expect("writable");
     }
@@ -108,26 +108,26 @@ impl Scene {
 
     // ---- What is found --------------------------------------------------------------------
 
-    /// What the user sees of the home and of the folder of the client, parts not counted.
+    /// What the user sees of the home and of the directory of the client, parts not counted.
     pub(super) fn tree(&self) -> Tree {
         let mut tree = Tree::new();
-        for folder in ["homes/ann", "here"] {
-            add(&mut tree, &self.place.path(folder), folder);
+        for directory in ["homes/ann", "here"] {
+            add(&mut tree, &self.place.path(directory), directory);
         }
         tree
     }
 
-    /// What lies in the staging folder, and parts beside the client's files.
+    /// What lies in the staging directory, and parts beside the client's files.
     pub(super) fn leftovers(&self) -> Vec<String> {
-        let names = |folder: &Path| {
-            let entries = fs::read_dir(folder).into_iter().flatten();
+        let names = |directory: &Path| {
+            let entries = fs::read_dir(directory).into_iter().flatten();
             entries.map(|entry| entry.expect("readable").file_name().to_string_lossy().into_owned()).collect::<Vec<_>>()
         };
         let mut left = names(&self.place.home("ann", STAGING));
-        let mut folders = vec![self.place.here("")];
-        while let Some(folder) = folders.pop() {
-            left.extend(names(&folder).into_iter().filter(|name| is_part(name)));
-            folders.extend(names(&folder).iter().map(|name| folder.join(name)).filter(|path| path.is_dir()));
+        let mut directories = vec![self.place.here("")];
+        while let Some(directory) = directories.pop() {
+            left.extend(names(&directory).into_iter().filter(|name| is_part(name)));
+            directories.extend(names(&directory).iter().map(|name| directory.join(name)).filter(|path| path.is_dir()));
         }
         left
     }
@@ -159,7 +159,7 @@ impl Scene {
     }
 }
 
-/// Gives a file or folder a time of long ago.
+/// Gives a file or directory a time of long ago.
 fn make_old(path: &Path) -> io::Result<()> {
     let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
     File::open(path)?.set_modified(time)
@@ -169,8 +169,8 @@ fn is_part(name: &str) -> bool {
     name.starts_with('.') && name.ends_with(".berth-part")
 }
 
-fn add(tree: &mut Tree, folder: &Path, path: &str) {
-    for entry in fs::read_dir(folder).expect("readable") {
+fn add(tree: &mut Tree, directory: &Path, path: &str) {
+    for entry in fs::read_dir(directory).expect("readable") {
         let entry = entry.expect("readable");
         let name = entry.file_name().to_string_lossy().into_owned();
         if name == STAGING || is_part(&name) {

@@ -4,7 +4,7 @@
 //! the one with the oldest write is dropped. As many running ones have a record, which preserves them
 //! through a crash of the server; others get a record when they are interrupted.
 
-use super::record::{KeptUpload, Record, read_record};
+use super::record::{PartialUpload, Record, read_record};
 use crate::base::budget::ENTRY_COST;
 use crate::base::buffers::Budget;
 use crate::base::memory::Charge;
@@ -41,7 +41,7 @@ impl Home {
         let oldest: Vec<_> = interrupted.drain(..surplus).collect();
         *self.partials.interrupted.borrow_mut() = Some(interrupted);
         for (_, id) in oldest {
-            if let Err(error) = self.drop_kept(&id) {
+            if let Err(error) = self.drop_partial_upload(&id) {
                 log::warn!("an interrupted upload cannot be dropped to make room for a newer one: {error}");
             }
         }
@@ -61,29 +61,29 @@ fn part_meta(staging: &OwnedFd, id: &UploadId) -> Option<Meta> {
 }
 
 /// Lists the partial uploads that have a record, in slices, oldest first.
-pub struct KeptListing {
+pub struct PartialUploadListing {
     home: Rc<Home>,
     staging: Option<Rc<OwnedFd>>,
     names: Option<Dir>,
     recorded: Vec<UploadId>,
     /// All uploads, once read; the next one is last.
-    found: Vec<KeptUpload>,
+    found: Vec<PartialUpload>,
     is_sorted: bool,
     /// The charge for `found`.
     charge: Charge,
 }
 
-/// The result of [`KeptListing::next`].
-pub enum KeptStep {
+/// The result of [`PartialUploadListing::next`].
+pub enum PartialUploadPage {
     /// Some uploads, and whether they are the last.
-    Page(Vec<KeptUpload>, bool),
+    Page(Vec<PartialUpload>, bool),
     /// The budget is spent.
     Later,
     /// No memory is available for the next one.
     NoRoom,
 }
 
-impl KeptListing {
+impl PartialUploadListing {
     /// Lists those of `home`. Their memory is charged to `charge`.
     pub fn begin(home: Rc<Home>, charge: Charge) -> Result<Self, StoreError> {
         let staging = home.staging(false)?;
@@ -92,9 +92,9 @@ impl KeptListing {
     }
 
     /// Returns the next page.
-    pub fn next(&mut self, budget: &mut Budget) -> Result<KeptStep, StoreError> {
+    pub fn next(&mut self, budget: &mut Budget) -> Result<PartialUploadPage, StoreError> {
         if !self.read_names(budget)? {
-            return Ok(KeptStep::Later);
+            return Ok(PartialUploadPage::Later);
         }
         if let Some(obstacle) = self.read_records(budget) {
             return Ok(obstacle);
@@ -111,7 +111,7 @@ impl KeptListing {
             page.push(upload);
         }
         self.charge.resize(self.found.iter().map(held_bytes).sum());
-        Ok(KeptStep::Page(page, self.found.is_empty()))
+        Ok(PartialUploadPage::Page(page, self.found.is_empty()))
     }
 
     fn read_names(&mut self, budget: &mut Budget) -> Result<bool, StoreError> {
@@ -129,14 +129,14 @@ impl KeptListing {
     }
 
     /// Returns `None` once all are read.
-    fn read_records(&mut self, budget: &mut Budget) -> Option<KeptStep> {
+    fn read_records(&mut self, budget: &mut Budget) -> Option<PartialUploadPage> {
         while let (Some(id), Some(staging)) = (self.recorded.pop(), &self.staging) {
             if budget.is_spent() {
                 self.recorded.push(id);
-                return Some(KeptStep::Later);
+                return Some(PartialUploadPage::Later);
             }
             budget.spend(RECORD_COST);
-            let upload = self.home.kept_upload(staging, id).filter(|upload| self.home.is_listed(upload));
+            let upload = self.home.partial_upload(staging, id).filter(|upload| self.home.is_listed(upload));
             if let Some(upload) = &upload
                 && !self.charge.resize(self.charge.bytes() + held_bytes(upload))
             {
@@ -144,7 +144,7 @@ impl KeptListing {
                 // Otherwise two waiting listings would wait for each other.
                 self.recorded.extend(self.found.drain(..).map(|upload| upload.id));
                 self.charge.resize(0);
-                return Some(KeptStep::NoRoom);
+                return Some(PartialUploadPage::NoRoom);
             }
             self.found.extend(upload);
         }
@@ -156,24 +156,24 @@ fn recorded_id(name: &[u8]) -> Option<UploadId> {
     std::str::from_utf8(name).ok()?.strip_suffix(RECORD_SUFFIX)?.parse().ok()
 }
 
-fn held_bytes(upload: &KeptUpload) -> usize {
-    size_of::<KeptUpload>() + path_bytes(upload)
+fn held_bytes(upload: &PartialUpload) -> usize {
+    size_of::<PartialUpload>() + path_bytes(upload)
 }
 
-fn path_bytes(upload: &KeptUpload) -> usize {
+fn path_bytes(upload: &PartialUpload) -> usize {
     upload.record.path.len()
 }
 
 impl Home {
     /// Returns the partial upload `id`, if it has a record and a part.
-    pub(super) fn kept_upload(&self, staging: &OwnedFd, id: UploadId) -> Option<KeptUpload> {
+    pub(super) fn partial_upload(&self, staging: &OwnedFd, id: UploadId) -> Option<PartialUpload> {
         let record: Record = read_record(staging, &id)?.record;
         let meta = part_meta(staging, &id)?;
-        Some(KeptUpload { id, record, length: meta.size, expires_ns: self.expires_ns(&meta) })
+        Some(PartialUpload { id, record, length: meta.size, expires_ns: self.expires_ns(&meta) })
     }
 
     /// An expired one is listed only while it is running.
-    pub(super) fn is_listed(&self, upload: &KeptUpload) -> bool {
+    pub(super) fn is_listed(&self, upload: &PartialUpload) -> bool {
         !self.has_expired(upload.expires_ns, self.clock.now_ns()) || self.claims.is_running(&upload.id)
     }
 }

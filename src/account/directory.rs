@@ -1,4 +1,4 @@
-//! The folder of account files: reads them, changes them one at a time, and provides decoys that hide
+//! The directory of account files: reads them, changes them one at a time, and provides decoys that hide
 //! which names exist.
 
 use super::{Account, AccountError, AccountName, AccountRecord, home};
@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 /// All accounts of a server.
 #[derive(Debug)]
 pub struct Accounts {
-    folder: PathBuf,
+    directory: PathBuf,
     pub(super) config: Config,
     decoy_path: PathBuf,
     /// Replaces the decoy on disk until there is one, and is the salt secret of existing names.
@@ -59,7 +59,7 @@ pub struct Stamp {
 }
 
 impl Accounts {
-    /// Opens the accounts of a configuration. Missing folders are made if permitted; to read accounts, as a
+    /// Opens the accounts of a configuration. Missing directories are made if permitted; to read accounts, as a
     /// server does, no write permission is needed.
     pub fn open(config: &Config) -> Result<Self, AccountError> {
         Self::open_by(config, atomic_file::lock)
@@ -71,15 +71,13 @@ impl Accounts {
     }
 
     fn open_by(config: &Config, lock: Lock) -> Result<Self, AccountError> {
-        let folder = config.accounts_dir();
-        atomic_file::make_folder(&folder, atomic_file::SECRET_FOLDER).map_err(|source| AccountError::NoFolder {
-            path: folder.clone(),
-            source,
-            remedy: config.folder_remedy(),
+        let directory = config.accounts_dir();
+        atomic_file::make_directory(&directory, atomic_file::SECRET_DIRECTORY).map_err(|source| {
+            AccountError::NoDirectory { path: directory.clone(), source, remedy: config.directory_remedy() }
         })?;
-        let decoy_path = folder.join(".decoy");
+        let decoy_path = directory.join(".decoy");
         let accounts = Self {
-            folder,
+            directory,
             config: config.clone(),
             decoy_path,
             standby: new_decoy(),
@@ -101,7 +99,7 @@ impl Accounts {
     /// one. Before there is an account, no name can be found out.
     fn do_without(&self, error: &AccountError) -> Result<(), AccountError> {
         if !self.names()?.is_empty() {
-            let remedy = self.config.folder_remedy();
+            let remedy = self.config.directory_remedy();
             log::warn!(
                 "names of accounts can be found out by comparing answers before and after a restart: {error}; {remedy}"
             );
@@ -123,8 +121,8 @@ impl Accounts {
     /// Returns the names of all accounts, sorted. Their files may still be corrupt.
     pub fn names(&self) -> Result<Vec<AccountName>, AccountError> {
         let mut names = Vec::new();
-        for entry in fs::read_dir(&self.folder).map_err(at(&self.folder))? {
-            let entry = entry.map_err(at(&self.folder))?;
+        for entry in fs::read_dir(&self.directory).map_err(at(&self.directory))? {
+            let entry = entry.map_err(at(&self.directory))?;
             let name = entry.file_name();
             if let Some(name) = name.to_str().and_then(|name| name.strip_suffix(".json")) {
                 names.extend(name.parse());
@@ -145,7 +143,7 @@ impl Accounts {
     /// read is treated like an unknown name. An error means that no account can be read now.
     pub fn candidate(&mut self, user: &str, now: Instant) -> Result<Candidate, AccountError> {
         let name: Option<AccountName> = user.parse().ok();
-        let none = self.folder.join(".none");
+        let none = self.directory.join(".none");
         let path = name.as_ref().map_or_else(|| none.clone(), |name| self.path(name));
         let has_file = path.exists();
         let exists = has_file;
@@ -194,14 +192,14 @@ impl Accounts {
         home::check(self, account, &[])
     }
 
-    /// Changes whenever an account is added, changed or removed: the folder's modification time, because
+    /// Changes whenever an account is added, changed or removed: the directory's modification time, because
     /// each of these renames or removes an entry of it.
     pub fn stamp(&self) -> io::Result<Stamp> {
-        let folder = fs::metadata(&self.folder)?;
+        let directory = fs::metadata(&self.directory)?;
         let now_ns = i128::from(calendar::unix_ns(SystemTime::now()));
-        let changed_ns = i128::from(folder.ctime()) * 1_000_000_000 + i128::from(folder.ctime_nsec());
+        let changed_ns = i128::from(directory.ctime()) * 1_000_000_000 + i128::from(directory.ctime_nsec());
         let settled = (now_ns - changed_ns).abs() > SETTLE_NS;
-        Ok(Stamp { device: folder.dev(), inode: folder.ino(), changed_ns, settled })
+        Ok(Stamp { device: directory.dev(), inode: directory.ino(), changed_ns, settled })
     }
 
     // ---- Changing -------------------------------------------------------------------------
@@ -247,7 +245,7 @@ impl Accounts {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(AccountError::Unknown(name.clone())),
             result => result.map_err(at(&path))?,
         }
-        atomic_file::sync_folder(&self.folder).map_err(at(&self.folder))?;
+        atomic_file::sync_directory(&self.directory).map_err(at(&self.directory))?;
         Ok(account.ok().flatten())
     }
 
@@ -274,7 +272,7 @@ impl Accounts {
 
     /// Returns the file of an account, whether it exists or not.
     pub fn path(&self, name: &AccountName) -> PathBuf {
-        self.folder.join(format!("{name}.json"))
+        self.directory.join(format!("{name}.json"))
     }
 
     pub(super) fn home_roots(&self) -> &[PathBuf] {
@@ -285,9 +283,9 @@ impl Accounts {
         &self.config.file
     }
 
-    /// Returns the folder of configuration, accounts and keys.
+    /// Returns the directory of configuration, accounts and keys.
     pub(super) fn configuration(&self) -> &Path {
-        self.config.folder()
+        self.config.directory()
     }
 
     fn write(&self, account: &Account) -> Result<(), AccountError> {
@@ -321,7 +319,7 @@ impl Accounts {
     }
 
     fn lock_by(&self, lock: Lock) -> Result<File, AccountError> {
-        let path = self.folder.join(".lock");
+        let path = self.directory.join(".lock");
         let file = OpenOptions::new()
             .write(true)
             .create(true)
@@ -331,7 +329,7 @@ impl Accounts {
             .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
             .open(&path)
             .map_err(at(&path))?;
-        lock(&file, &self.folder).map_err(at(&path))?;
+        lock(&file, &self.directory).map_err(at(&path))?;
         Ok(file)
     }
 
@@ -358,10 +356,10 @@ impl Accounts {
         self.read_record(&self.decoy_path).or_else(|error| self.or_standby(error))
     }
 
-    /// If the folder itself is gone, the names in it are not unknown.
+    /// If the directory itself is gone, the names in it are not unknown.
     fn or_standby(&self, error: AccountError) -> Result<AccountRecord, AccountError> {
         match error {
-            AccountError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound && self.folder.is_dir() => {
+            AccountError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound && self.directory.is_dir() => {
                 Ok(AccountRecord::of_decoy(self.standby.clone()))
             }
             error => Err(error),
@@ -405,7 +403,7 @@ impl Accounts {
     }
 }
 
-/// A function that locks the folder.
+/// A function that locks the directory.
 type Lock = fn(&File, &Path) -> io::Result<()>;
 
 /// A verifier of random bytes. Decoys are derived from its salt.

@@ -1,22 +1,22 @@
-//! Makes a folder and its missing parents, in slices: a legal path can have two thousand components,
-//! and the kernel looks up all parents of each new folder.
+//! Makes a directory and its missing parents, in slices: a legal path can have two thousand components,
+//! and the kernel looks up all parents of each new directory.
 
 use super::StoreError;
 use super::home::Home;
-use crate::base::attributes::{FOLDER_BITS_MIN, NEW_FOLDER, PERMISSIONS};
-use crate::base::budget::{FOLDER_COST, PATH_COMPONENT_COST};
+use crate::base::attributes::{DIRECTORY_BITS_MIN, NEW_DIRECTORY, PERMISSIONS};
+use crate::base::budget::{DIRECTORY_COST, PATH_COMPONENT_COST};
 use crate::base::buffers::Budget;
-use crate::base::virtual_path::VPath;
+use crate::base::virtual_path::VirtualPath;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
-/// Folders that are being made. Those already made stay, even after a failure.
-pub struct NewFolders {
+/// Directories that are being made. Those already made stay, even after a failure.
+pub struct NewDirectories {
     home: Rc<Home>,
-    path: VPath,
-    /// The deepest existing folder found so far, and its depth in the path.
+    path: VirtualPath,
+    /// The deepest existing directory found so far, and its depth in the path.
     at: OwnedFd,
     there: usize,
     /// The smallest depth known not to exist; one more than the path's if unknown.
@@ -26,22 +26,22 @@ pub struct NewFolders {
     bits: Option<u32>,
 }
 
-/// An O_PATH handle. To open a folder for reading the kernel checks all its parents.
+/// An O_PATH handle. To open a directory for reading the kernel checks all its parents.
 const HANDLE: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-impl NewFolders {
-    /// The folder at `path`, with these permission bits if it is new, and those above it.
-    pub fn begin(home: Rc<Home>, path: &VPath, bits: Option<u32>) -> Result<Self, StoreError> {
+impl NewDirectories {
+    /// The directory at `path`, with these permission bits if it is new, and those above it.
+    pub fn begin(home: Rc<Home>, path: &VirtualPath, bits: Option<u32>) -> Result<Self, StoreError> {
         let (at, depth) = (home.root_fd()?, path.depth());
         Ok(Self { home, path: path.clone(), at, there: 0, missing: depth + 1, depth, bits })
     }
 
     /// Returns the requested path.
-    pub fn path(&self) -> &VPath {
+    pub fn path(&self) -> &VirtualPath {
         &self.path
     }
 
-    /// Continues within `budget`. Returns true once the folder exists.
+    /// Continues within `budget`. Returns true once the directory exists.
     pub fn advance(&mut self, budget: &mut Budget) -> Result<bool, StoreError> {
         // A count must finish first.
         if !self.home.settle(budget)? {
@@ -60,13 +60,13 @@ impl NewFolders {
         Ok(true)
     }
 
-    /// Finds the deepest existing folder by binary search, so that a long path is walked only a few times.
+    /// Finds the deepest existing directory by binary search, so that a long path is walked only a few times.
     fn look(&mut self, budget: &mut Budget) -> Result<(), StoreError> {
         let middle = usize::midpoint(self.there, self.missing);
-        budget.spend(FOLDER_COST + middle as u64 * PATH_COMPONENT_COST);
-        match self.home.open_folder(&self.path.first(middle)) {
-            Ok(folder) => (self.at, self.there) = (folder.into_std_file().into(), middle),
-            // An entry that is not a folder causes the error when one is to be made in its place.
+        budget.spend(DIRECTORY_COST + middle as u64 * PATH_COMPONENT_COST);
+        match self.home.open_directory(&self.path.first(middle)) {
+            Ok(directory) => (self.at, self.there) = (directory.into_std_file().into(), middle),
+            // An entry that is not a directory causes the error when one is to be made in its place.
             Err(StoreError::NotFound | StoreError::NotADirectory) => self.missing = middle,
             Err(error) => return Err(error),
         }
@@ -74,16 +74,16 @@ impl NewFolders {
     }
 
     fn make_next(&mut self, budget: &mut Budget) -> Result<(), StoreError> {
-        budget.spend(FOLDER_COST + self.there as u64 * PATH_COMPONENT_COST);
+        budget.spend(DIRECTORY_COST + self.there as u64 * PATH_COMPONENT_COST);
         let Some(name) = self.path.components().nth(self.there) else { return Err(StoreError::BadName) };
         let bits = self.bits.filter(|_| self.there + 1 == self.depth);
-        let made = self.home.make_folder_in(&self.at, name, bits);
+        let made = self.home.make_directory_in(&self.at, name, bits);
         // Another session may have made it since the look.
         if !matches!(made, Err(StoreError::Exists)) {
             made?;
         }
         match rustix::fs::openat(&self.at, name, HANDLE, Mode::empty()) {
-            Ok(folder) => self.at = folder,
+            Ok(directory) => self.at = directory,
             Err(Errno::NOTDIR | Errno::LOOP) => return Err(StoreError::Exists),
             Err(errno) => return Err(errno.into()),
         }
@@ -94,11 +94,16 @@ impl NewFolders {
 }
 
 impl Home {
-    pub(super) fn make_folder_in(&self, parent: impl AsFd, name: &[u8], bits: Option<u32>) -> Result<(), StoreError> {
-        let promise = self.ledger().reserve(0, 1)?;
-        let bits = bits.map_or(NEW_FOLDER, |bits| bits & PERMISSIONS | FOLDER_BITS_MIN);
+    pub(super) fn make_directory_in(
+        &self,
+        parent: impl AsFd,
+        name: &[u8],
+        bits: Option<u32>,
+    ) -> Result<(), StoreError> {
+        let reserve_for_new_file = self.ledger().reserve(0, 1)?;
+        let bits = bits.map_or(NEW_DIRECTORY, |bits| bits & PERMISSIONS | DIRECTORY_BITS_MIN);
         rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(bits))?;
-        promise.take(0, 1);
+        reserve_for_new_file.take(0, 1);
         Ok(())
     }
 }

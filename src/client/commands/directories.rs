@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{paths, refusal};
-use crate::base::virtual_path::VPath;
+use crate::base::virtual_path::VirtualPath;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 use crate::client::shell::command::{options, usage};
@@ -14,8 +14,8 @@ use crate::wire::message::{EntryKind, Name};
 
 /// `cd [PATH|-]`
 pub fn cd(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
-    let folder = match options("cd", "", words)?.1[..] {
-        [] => VPath::root(),
+    let directory = match options("cd", "", words)?.1[..] {
+        [] => VirtualPath::root(),
         [word] if word.is_bare(b"-") => return back(session),
         [word] => match &session.expand(word)?[..] {
             [path] => path.clone(),
@@ -23,32 +23,32 @@ pub fn cd(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
         },
         _ => return Err(usage("cd", "give one directory")),
     };
-    enter(session, folder)?;
-    session.output.json(&json!({"command": "cd", "ok": true, "path": Name::from(&session.folder)}))
+    enter(session, directory)?;
+    session.output.json(&json!({"command": "cd", "ok": true, "path": Name::from(&session.directory)}))
 }
 
 /// `cd -`. It shows the new directory, as shells do.
 fn back(session: &mut Session) -> Result<(), Failure> {
     let none = || Failure::Usage("there is no previous directory yet; a directory called - is ./-".into());
-    let folder = session.previous_folder.clone().ok_or_else(none)?;
-    enter(session, folder)?;
-    session.output.line(&session.folder)?;
-    session.output.json(&json!({"command": "cd", "ok": true, "path": Name::from(&session.folder)}))
+    let directory = session.previous_directory.clone().ok_or_else(none)?;
+    enter(session, directory)?;
+    session.output.line(&session.directory)?;
+    session.output.json(&json!({"command": "cd", "ok": true, "path": Name::from(&session.directory)}))
 }
 
-/// Makes `folder` the current directory, if it is a directory.
-pub fn enter(session: &mut Session, folder: VPath) -> Result<(), Failure> {
-    if !folder.is_root() && session.stat(&folder)?.kind != EntryKind::Dir {
-        return Err(Failure::Local(format!("{folder} is not a directory")));
+/// Makes `directory` the current directory, if it is a directory.
+pub fn enter(session: &mut Session, directory: VirtualPath) -> Result<(), Failure> {
+    if !directory.is_root() && session.stat(&directory)?.kind != EntryKind::Dir {
+        return Err(Failure::Local(format!("{directory} is not a directory")));
     }
-    session.previous_folder = Some(std::mem::replace(&mut session.folder, folder));
+    session.previous_directory = Some(std::mem::replace(&mut session.directory, directory));
     Ok(())
 }
 
 /// `pwd`
 pub fn pwd(session: &mut Session, _: &[Word]) -> Result<(), Failure> {
-    session.output.line(&session.folder)?;
-    session.output.json(&json!({"command": "pwd", "ok": true, "path": Name::from(&session.folder)}))
+    session.output.line(&session.directory)?;
+    session.output.json(&json!({"command": "pwd", "ok": true, "path": Name::from(&session.directory)}))
 }
 
 /// `mkdir [-p] PATH...`
@@ -57,7 +57,7 @@ pub fn mkdir(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     if operands.is_empty() {
         return Err(usage("mkdir", "a path is missing"));
     }
-    let paths = operands.iter().map(|word| session.path(word)).collect::<Result<Vec<VPath>, _>>()?;
+    let paths = operands.iter().map(|word| session.path(word)).collect::<Result<Vec<VirtualPath>, _>>()?;
     let parents = given.contains('p');
     ask_each(session, "mkdir", &paths, refusal::of_mkdir, |path| Request::Mkdir {
         path: path.into(),
@@ -77,9 +77,9 @@ pub fn rmdir(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
 fn ask_each(
     session: &mut Session,
     command: &'static str,
-    paths: &[VPath],
-    explain: fn(&mut Session, &VPath, Failure) -> Failure,
-    request: impl Fn(&VPath) -> Request,
+    paths: &[VirtualPath],
+    explain: fn(&mut Session, &VirtualPath, Failure) -> Failure,
+    request: impl Fn(&VirtualPath) -> Request,
 ) -> Result<(), Failure> {
     let mut summary = Summary::new(command, paths.len() == 1);
     let requests: Vec<Request> = paths.iter().map(request).collect();

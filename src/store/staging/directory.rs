@@ -1,10 +1,10 @@
-//! The staging folder at the top of a home, and the uploads in it.
+//! The staging directory at the top of a home, and the uploads in it.
 
-use super::record::KeptUpload;
+use super::record::PartialUpload;
 use crate::base::attributes::acl;
 use crate::base::upload_id::UploadId;
 use crate::store::StoreError;
-use crate::store::home::{Home, StagingFolder, folder_id};
+use crate::store::home::{Home, StagingDirectory, directory_id};
 use crate::store::meta::Meta;
 use crate::store::names::{NEW_RECORD_SUFFIX, PART_SUFFIX, RECORD_SUFFIX, STAGING, part_name, record_name};
 use crate::store::usage::InodeId;
@@ -13,7 +13,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
 impl Home {
-    /// Returns the staging folder. If it does not exist, it is made if `create` is set, else `None`.
+    /// Returns the staging directory. If it does not exist, it is made if `create` is set, else `None`.
     pub(in crate::store) fn staging(&self, create: bool) -> Result<Option<Rc<OwnedFd>>, StoreError> {
         if let Some(staging) = &*self.staging.borrow() {
             return Ok(Some(Rc::clone(&staging.handle)));
@@ -31,30 +31,30 @@ impl Home {
             Err(rustix::io::Errno::NOENT) => return Ok(None),
             result => result?,
         };
-        let (id, handle) = (folder_id(&fd)?, Rc::new(fd));
-        *self.staging.borrow_mut() = Some(StagingFolder { handle: Rc::clone(&handle), id });
+        let (id, handle) = (directory_id(&fd)?, Rc::new(fd));
+        *self.staging.borrow_mut() = Some(StagingDirectory { handle: Rc::clone(&handle), id });
         Ok(Some(handle))
     }
 
     /// Returns the uploads that can be resumed, oldest first; an expired one only while it is running.
-    pub fn kept_uploads(&self) -> Result<Vec<KeptUpload>, StoreError> {
-        let mut kept = self.recorded_uploads()?;
+    pub fn partial_uploads(&self) -> Result<Vec<PartialUpload>, StoreError> {
+        let mut kept = self.recorded_partial_uploads()?;
         kept.retain(|upload| self.is_listed(upload));
         Ok(kept)
     }
 
-    /// Like [`Home::kept_uploads`], with expired ones.
-    pub(in crate::store) fn recorded_uploads(&self) -> Result<Vec<KeptUpload>, StoreError> {
+    /// Like [`Home::partial_uploads`], with expired ones.
+    pub(in crate::store) fn recorded_partial_uploads(&self) -> Result<Vec<PartialUpload>, StoreError> {
         let Some(staging) = self.staging(false)? else { return Ok(Vec::new()) };
         let names = staged_names(&staging)?.into_iter().filter(|(_, suffix)| *suffix == RECORD_SUFFIX);
-        let mut kept: Vec<KeptUpload> = names.filter_map(|(id, _)| self.kept_upload(&staging, id)).collect();
+        let mut kept: Vec<PartialUpload> = names.filter_map(|(id, _)| self.partial_upload(&staging, id)).collect();
         kept.sort_by_key(|upload| upload.expires_ns);
         Ok(kept)
     }
 
     /// Drops the partial upload `id`, and ends the session that is writing it. Returns false if there was
     /// none.
-    pub fn drop_kept(&self, id: &UploadId) -> Result<bool, StoreError> {
+    pub fn drop_partial_upload(&self, id: &UploadId) -> Result<bool, StoreError> {
         let was_running = self.claims.supersede(id);
         self.partials.forget(id);
         let Some(staging) = self.staging(false)? else { return Ok(was_running) };
@@ -74,7 +74,7 @@ impl Home {
     /// running upload stays, and replaces that file at its end.
     pub(in crate::store) fn drop_superseded(&self, shared: &UploadId) {
         if !self.claims.is_running(shared)
-            && let Err(error) = self.drop_kept(shared)
+            && let Err(error) = self.drop_partial_upload(shared)
         {
             log::error!("a partial upload that a newer file supersedes cannot be dropped: {error}");
         }
@@ -84,7 +84,7 @@ impl Home {
     /// that is writing it fails with its next bytes, or at its end.
     pub(super) fn forget_unwritten(&self, id: &UploadId, part: InodeId) {
         // It may have no name yet.
-        let is_running = self.claims.distrust(id, part);
+        let is_running = self.claims.mark_failed(id, part);
         let Ok(Some(staging)) = self.staging(false) else { return };
         let stat = rustix::fs::statat(&*staging, part_name(id), AtFlags::SYMLINK_NOFOLLOW);
         if stat.ok().map(|stat| Meta::from(stat).identity.inode()) != Some(part) {
@@ -92,13 +92,13 @@ impl Home {
         }
         if is_running {
             remove(&staging, &record_name(id));
-        } else if let Err(error) = self.drop_kept(id) {
+        } else if let Err(error) = self.drop_partial_upload(id) {
             log::error!("a partial upload that the disk did not take cannot be dropped: {error}");
         }
     }
 }
 
-/// Removes inherited rules of the home from the staging folder, so that its files do not get them.
+/// Removes inherited rules of the home from the staging directory, so that its files do not get them.
 fn close_to_others(staging: &OwnedFd) {
     // A file system without such rules refuses.
     let _ = rustix::fs::fremovexattr(staging, acl::DEFAULT);
@@ -111,7 +111,7 @@ pub(in crate::store) fn remove(staging: impl AsFd, name: &str) -> bool {
     rustix::fs::unlinkat(staging, name, AtFlags::empty()).is_ok()
 }
 
-/// Returns all names in the staging folder that belong to uploads.
+/// Returns all names in the staging directory that belong to uploads.
 pub(in crate::store) fn staged_names(staging: &OwnedFd) -> Result<Vec<(UploadId, &'static str)>, StoreError> {
     let mut names = Vec::new();
     for entry in Dir::read_from(staging)? {
