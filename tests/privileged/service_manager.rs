@@ -64,7 +64,7 @@ impl Listener {
     }
 
     /// Whether nothing more was said.
-    fn is_unresponsive(&self) -> bool {
+    fn is_silent(&self) -> bool {
         self.socket.set_nonblocking(true).expect("a socket");
         self.socket.recv(&mut [0; 64]).is_err()
     }
@@ -104,7 +104,7 @@ fn follow(place: &Place, listener: &Listener) {
     assert_eq!(stopping[0], "STOPPING=1");
     assert!(stopping.contains(&"EXTEND_TIMEOUT_USEC=17000000".to_string()), "{stopping:?}");
     server.wait().expect_code(0);
-    assert!(listener.is_unresponsive());
+    assert!(listener.is_silent());
 }
 
 fn a_supervisor_at_a_path_is_told_of_start_reload_and_end() {

@@ -84,13 +84,13 @@ fn answer(exchange: ClientExchange<'_>, reply: Reply) -> Result<(ClientProved, R
     let Reply::Challenge { message: challenge } = reply else { return Err(unexpected()) };
     let (proved, message) = exchange.answer(&challenge).map_err(|error| match error {
         ScramError::KeysOutdated => Failure::Login(error.to_string()),
-        error => mark_failed(&error.to_string()),
+        error => distrust(&error.to_string()),
     })?;
     Ok((proved, Request::AuthNext { message }))
 }
 
 fn verify(proved: &ClientProved, proof: &str) -> Result<(), Failure> {
-    proved.verify(proof).map_err(|error| mark_failed(&error.to_string()))
+    proved.verify(proof).map_err(|error| distrust(&error.to_string()))
 }
 
 /// Returns the function that verifies the server's reply to the client's proof.
@@ -120,6 +120,6 @@ fn receive(link: &mut Link) -> Result<Reply, Failure> {
 }
 
 /// Reports a login reply that no honest server sends.
-fn mark_failed(why: &str) -> Failure {
+fn distrust(why: &str) -> Failure {
     Failure::Login(format!("the server's side of the login is wrong: {}; do not trust it", Escaped(why.as_bytes())))
 }

@@ -93,7 +93,7 @@ pub fn note_interruption(session: &mut Session, result: Result<(), Failure>) -> 
         session.output.end_line();
         session.output.note(match has_moved {
             true => "what was transferred is kept; the same command goes on from there",
-            false => "nothing was transferred",
+            false => "nothing was transferred; the same command starts again",
         });
     }
     result

@@ -84,8 +84,8 @@ pub fn is_to_stdout(words: &[Word]) -> bool {
 fn get_content(session: &mut Session, remote: &VirtualPath) -> Result<(), Failure> {
     session.output.reserve_for_content();
     // Progress would mix with the text, or with the objects.
-    let is_unresponsive = session.output.is_terminal || session.output.is_json;
-    let style = if is_unresponsive { Style::Silent } else { session.progress };
+    let is_silent = session.output.is_terminal || session.output.is_json;
+    let style = if is_silent { Style::Silent } else { session.progress };
     let entry = session.stat(remote)?;
     if entry.kind == EntryKind::Dir {
         return Err(Failure::Local(format!("{remote} is a directory; only a file goes to standard output")));
@@ -150,7 +150,7 @@ fn get_one(
         {
             return report_identical(session, summary, &conflict, sha256, is_brief);
         }
-        if overwrite.decide(session, &conflict)? != Decision::Replace {
+        if !job.replace && overwrite.decide(session, &conflict)? != Decision::Replace {
             return Err(Failure::Local(format!("{} was not replaced", shown(&job.local))));
         }
         job.replace = true;
@@ -198,8 +198,11 @@ fn get_wanted(
     let bytes = total_of(&wanted);
     let mut changed = Vec::new();
     transfer_many(session, summary, DOWNLOAD, wanted, bytes, &mut changed)?;
-    for (job, _) in changed {
-        let result = get_one(session, summary, job, 0, overwrite, true);
+    for (mut job, _) in changed {
+        let result = session.stat(&job.remote).and_then(|entry| {
+            job.size = entry.size;
+            get_one(session, summary, job, entry.size, overwrite, true)
+        });
         summary.count(session, result)?;
     }
     overwrite.result()

@@ -162,7 +162,8 @@ fn put_over(
     job.replace = true;
     let started = Stopwatch::start();
     let (job, result) = transfer_one(session, UPLOAD, job, size)?;
-    Report::of_job(UPLOAD, &job, result?, Some(started.elapsed())).count(session, summary)
+    let stored = result.map_err(|failure| refusal::of_upload(session, &job.remote, failure))?;
+    Report::of_job(UPLOAD, &job, stored, Some(started.elapsed())).count(session, summary)
 }
 
 /// Returns whether the destination is a symlink that leads to nothing in the home directory. An upload replaces
