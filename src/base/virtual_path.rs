@@ -160,7 +160,7 @@ impl fmt::Display for VirtualPath {
 
 impl fmt::Debug for VirtualPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "VPath({self})")
+        write!(f, "VirtualPath({self})")
     }
 }
 

@@ -18,13 +18,13 @@ use std::rc::Rc;
 /// a call that needs the ledger cannot come too early:
 ///
 /// ```compile_fail,E0599
-/// # fn remove(session: &mut berth::session::Session, path: &berth::base::virtual_path::VPath) {
+/// # fn remove(session: &mut berth::session::Session, path: &berth::base::virtual_path::VirtualPath) {
 /// session.remove_file(path);
 /// # }
 /// ```
 ///
 /// ```
-/// # fn remove(session: &mut berth::session::Session, path: &berth::base::virtual_path::VPath) {
+/// # fn remove(session: &mut berth::session::Session, path: &berth::base::virtual_path::VirtualPath) {
 /// # let mut budget = berth::base::buffers::Budget::new(1);
 /// if let Ok(Some(session)) = session.counted(&mut budget) {
 ///     session.remove_file(path);

@@ -14,8 +14,15 @@ pub(super) fn new_key() -> Result<Zeroizing<String>, rcgen::Error> {
 
 /// Returns a certificate of `key` in PEM, signed by it and valid between two times in seconds since 1970,
 /// both rounded down to midnight. The key must be PKCS #8.
-pub(super) fn self_signed(key: &PrivateKeyDer<'_>, from_s: i64, until_s: i64) -> Result<String, rcgen::Error> {
-    let key = KeyPair::try_from(key)?;
+pub(super) fn self_signed(key: &PrivateKeyDer<'_>, from_s: i64, until_s: i64) -> Result<String, String> {
+    if !matches!(key, PrivateKeyDer::Pkcs8(_)) {
+        return Err("its key is not in the form PKCS #8; convert it with: openssl pkcs8 -topk8 -nocrypt".into());
+    }
+    let key = KeyPair::try_from(key).map_err(|error| error.to_string())?;
+    certificate_of(&key, from_s, until_s).map_err(|error| error.to_string())
+}
+
+fn certificate_of(key: &KeyPair, from_s: i64, until_s: i64) -> Result<String, rcgen::Error> {
     let mut certificate = CertificateParams::new([NAME.to_string()])?;
     certificate.distinguished_name.push(DnType::CommonName, NAME);
     let midnight = |at_s: i64| {
@@ -25,7 +32,7 @@ pub(super) fn self_signed(key: &PrivateKeyDer<'_>, from_s: i64, until_s: i64) ->
     // Readers of certificates refuse times before 1970, where the clock of a machine may begin.
     certificate.not_before = midnight(from_s.max(0));
     certificate.not_after = midnight(until_s);
-    Ok(certificate.self_signed(&key)?.pem())
+    Ok(certificate.self_signed(key)?.pem())
 }
 
 /// Returns when the certificate ends, in seconds since 1970; `None` if it is malformed.
@@ -47,7 +54,7 @@ mod tests {
     /// 2060-01-01.
     const END_S: i64 = 2_840_140_800;
 
-    fn certificate_of(key_pem: &str, from_s: i64) -> CertificateDer<'static> {
+    fn signed(key_pem: &str, from_s: i64) -> CertificateDer<'static> {
         let key = PrivateKeyDer::from_pem_slice(key_pem.as_bytes()).expect("a key");
         let text = self_signed(&key, from_s, END_S + 3600).expect("a certificate");
         CertificateDer::from_pem_slice(text.as_bytes()).expect("PEM")
@@ -68,15 +75,15 @@ mod tests {
 
     #[test]
     fn a_new_key_and_its_certificate_belong_together() {
-        let certificate = certificate_of(&new_key().expect("random numbers"), 0);
+        let certificate = signed(&new_key().expect("random numbers"), 0);
         assert_eq!(not_after(&certificate), Some(END_S));
         assert_signs_itself(&certificate);
-        assert_ne!(certificate, certificate_of(&new_key().expect("random numbers"), 0));
+        assert_ne!(certificate, signed(&new_key().expect("random numbers"), 0));
     }
 
     #[test]
     fn a_machine_whose_clock_begins_in_1970_gets_a_certificate() {
-        let certificate = certificate_of(&new_key().expect("random numbers"), -86_400);
+        let certificate = signed(&new_key().expect("random numbers"), -86_400);
         assert_eq!(not_after(&certificate), Some(END_S));
         assert_signs_itself(&certificate);
     }
@@ -85,7 +92,7 @@ mod tests {
     fn keys_of_every_kind_that_serves_can_sign_their_certificate() {
         for algorithm in [&rcgen::PKCS_ECDSA_P256_SHA256, &rcgen::PKCS_ECDSA_P384_SHA384, &rcgen::PKCS_ED25519] {
             let key = KeyPair::generate_for(algorithm).expect("random numbers");
-            assert_signs_itself(&certificate_of(&key.serialize_pem(), 0));
+            assert_signs_itself(&signed(&key.serialize_pem(), 0));
         }
     }
 
@@ -102,5 +109,11 @@ mod tests {
             }
         }
         assert_eq!(not_after(&[0x30, 0x84, 0xff, 0xff, 0xff, 0xff, 0]), None);
+    }
+
+    #[test]
+    fn a_key_in_another_form_is_refused_with_a_way_to_convert_it() {
+        let key = PrivateKeyDer::Sec1(vec![0x30, 0].into());
+        assert!(self_signed(&key, 0, END_S).is_err_and(|error| error.contains("openssl pkcs8")));
     }
 }

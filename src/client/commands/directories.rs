@@ -38,8 +38,11 @@ fn back(session: &mut Session) -> Result<(), Failure> {
 
 /// Makes `directory` the current directory, if it is a directory.
 pub fn enter(session: &mut Session, directory: VirtualPath) -> Result<(), Failure> {
-    if !directory.is_root() && session.stat(&directory)?.kind != EntryKind::Dir {
-        return Err(Failure::Local(format!("{directory} is not a directory")));
+    let kind = if directory.is_root() { EntryKind::Dir } else { session.stat(&directory)?.kind };
+    match kind {
+        EntryKind::Dir => {}
+        EntryKind::File => return Err(Failure::Local(format!("{directory} is a file, not a directory"))),
+        _ => return Err(Failure::Local(format!("{directory} is not a directory"))),
     }
     session.previous_directory = Some(std::mem::replace(&mut session.directory, directory));
     Ok(())

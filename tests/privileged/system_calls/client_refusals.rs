@@ -62,7 +62,7 @@ fn downloads_keep_their_content_and_name_where_the_rest_is_refused() {
         ("fsetxattr,fgetxattr,lgetxattr,fremovexattr", "EOPNOTSUPP", &[]),
         // syncfs does it.
         ("fsync", "EINVAL", &[]),
-        ("fsync,syncfs", "EINVAL", &["files (fsync)", "folders (fsync)"]),
+        ("fsync,syncfs", "EINVAL", &["files (fsync)", "directories (fsync)"]),
         ("fchmod", "EPERM", &["(fchmod)"]),
     ] {
         let scene = Scene::new();

@@ -232,7 +232,7 @@ fn an_unsupported_fdatasync_falls_back_to_fsync_with_one_warning() {
         check_content(&place, &server);
         let stderr = server.program.stderr();
         let home = place.path("homes/ann").display().to_string();
-        for what in ["files", "folders"] {
+        for what in ["files", "directories"] {
             let told = format!("{home}: syncs of {what} (fsync) are left out, because the file system refuses them");
             assert_eq!(stderr.matches(&told).count(), 1, "{stderr}");
         }

@@ -48,14 +48,14 @@ fn directories_are_changed_made_and_removed() {
         &mut client,
         &[("CDUP", &[200, 250, 550]), ("CWD folder", &[250]), ("CWD ..", &[250]), ("XCWD /folder", &[250])],
     );
-    assert_eq!(client.ask("XPWD").expect(&[257]).text().split('"').nth(1), Some("/directory"));
-    assert_eq!(client.ask("MKD new").expect(&[257]).text().split('"').nth(1), Some("/directory/new"));
+    assert_eq!(client.ask("XPWD").expect(&[257]).text().split('"').nth(1), Some("/folder"));
+    assert_eq!(client.ask("MKD new").expect(&[257]).text().split('"').nth(1), Some("/folder/new"));
     assert!(scene.home("folder/new").is_dir());
     check(&mut client, &[("MKD new", &[550]), ("MKD none/new", &[550]), ("XMKD /other", &[257]), ("RMD new", &[250])]);
     assert!(!scene.exists("folder/new"));
     check(&mut client, &[("RMD new", &[550]), ("RMD /folder", &[550]), ("RMD /file", &[550]), ("XRMD /other", &[250])]);
     check(&mut client, &[("CWD none", &[550]), ("CWD /file", &[550]), ("RMD /", &[550, 553])]);
-    assert_eq!(client.ask("PWD").expect(&[257]).text().split('"').nth(1), Some("/directory"));
+    assert_eq!(client.ask("PWD").expect(&[257]).text().split('"').nth(1), Some("/folder"));
 }
 
 #[test]
