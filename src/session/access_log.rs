@@ -25,8 +25,8 @@ impl Session {
             Line::of_unauthenticated(Some(self.number), self.peer, "connect", None).log_as_repeatable();
     }
 
-    /// Makes sure that the connection of a logged-in session is in the log, outside of the limit for
-    /// unauthenticated ones.
+    /// Logs the connection of a session that has logged in, if the rate limit suppressed that line. The line
+    /// no longer counts against the limit of unauthenticated peers.
     fn list_connect(&mut self) {
         let connect = Line::of_unauthenticated(Some(self.number), self.peer, "connect", None);
         let was_listed = std::mem::replace(&mut self.is_connect_listed, true);
@@ -75,7 +75,7 @@ impl Session {
         }
     }
 
-    /// Every refusal of a request or a transfer passes one of the callers.
+    /// Called for every refusal of a request or a transfer.
     fn warn_of_full_disk(&self, refusal: Option<&SessionError>) {
         if let (Some(SessionError::DiskFull), Some(member)) = (refusal, self.state.member()) {
             member.home.warn_full();
@@ -185,7 +185,7 @@ fn user(account: Option<&AccountName>) -> &str {
 fn outcome(refusal: Option<&SessionError>) -> String {
     let Some(refusal) = refusal else { return "ok".into() };
     let mut word = format!("{refusal:?}");
-    // Its numbers are in the reply.
+    // The word is the variant's name (see docs/logs.md). Its numbers are only in the reply.
     word.truncate(word.find('(').unwrap_or(word.len()));
     word
 }

@@ -9,17 +9,17 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-/// Accounts whose session counts are kept before those without a session are dropped.
+/// Above this number, accounts without a session are dropped.
 const ACTIVE_ACCOUNTS_MAX: usize = 4096;
 
-/// Shared by the sessions of an account; its reference count is their number. It outlives them for a
-/// while, so that a new login does not refill the rate limits.
+/// State shared by the sessions of an account. The reference count is the number of sessions. It outlives
+/// them for a while, so that a new login does not refill the rate limits.
 pub struct ActiveAccount {
     /// Unique to the account while the server runs.
     pub number: u64,
     /// Traffic of all sessions. A closing connection may still hold it.
     pub traffic: Rc<Traffic>,
-    /// Memory that all sessions hold.
+    /// Memory that all sessions of the account use.
     pub memory: Rc<Share>,
     /// Transfers of all accounts.
     pub(super) total: Rc<Total>,
@@ -33,7 +33,7 @@ pub(super) struct ActiveAccounts {
     active_accounts: HashMap<AccountName, Rc<ActiveAccount>>,
     last_number: u64,
     pub(super) total: Rc<Total>,
-    /// Memory that all accounts hold.
+    /// Memory that all accounts use.
     pub(super) memory: Rc<Memory>,
 }
 
@@ -48,7 +48,7 @@ impl ActiveAccounts {
         }
     }
 
-    /// Adds a session of `account`, unless it has `most` already.
+    /// Adds a session of `account`, unless it already has `most`. Dropping the result ends it.
     pub(super) fn take(&mut self, account: &AccountName, most: usize) -> Result<Rc<ActiveAccount>, SessionError> {
         if self.active_accounts.len() >= ACTIVE_ACCOUNTS_MAX {
             self.active_accounts.retain(|_, active_account| sessions(active_account) > 0);

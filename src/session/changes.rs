@@ -117,7 +117,7 @@ impl CountedSession<'_> {
         result
     }
 
-    /// Begins to make a directory and those above it, of which none need be missing.
+    /// Begins to make a directory and its missing parents.
     pub fn begin_directories(&mut self, path: &VirtualPath, bits: Option<u32>) -> Result<(), SessionError> {
         let directories = NewDirectories::begin(Rc::clone(&self.member(Verb::MakeDirectory)?.home), path, bits)?;
         self.session.begin_task(Task::Directories(Box::new(directories)))
@@ -125,20 +125,21 @@ impl CountedSession<'_> {
 
     // ---- Queries --------------------------------------------------------------------------
 
-    /// What the account uses and may use.
+    /// Returns the usage and the limits of the account.
     pub fn quota(&self) -> Result<QuotaState, SessionError> {
         let state = self.member(Verb::Quota)?.home.ledger().state();
         self.log_access("quota", &[], &Ok(()));
         Ok(state)
     }
 
-    /// Returns the refusal of any upload that is not empty, if the quota has no byte left.
+    /// Returns the error with which the first byte of an upload would be refused, if the quota has no byte
+    /// left.
     pub fn refusal_of_first_byte(&self) -> Option<SessionError> {
         self.state.member()?.home.ledger().reserve(1, 0).err().map(SessionError::from)
     }
 
-    /// Returns the number of bytes that can still be stored: what the quota leaves, but no more than the
-    /// disk has. If the file system does not report its free space, only the quota counts.
+    /// Returns the number of bytes that can still be stored: the smaller of the free quota and the free disk
+    /// space. If the file system does not report its free space, only the quota counts.
     pub fn available_bytes(&self) -> Result<u64, SessionError> {
         let home = &self.member(Verb::Quota)?.home;
         let free = home.free_bytes().map_err(SessionError::from);

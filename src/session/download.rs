@@ -67,7 +67,7 @@ pub enum Fetched {
     Range(FileRange),
     /// Nothing can be sent yet, because the file is still being read again.
     Later,
-    /// All was fetched. Holds the file's size, and its digest if it was requested or is known.
+    /// All bytes were fetched. Holds the file's size, and its digest if it was requested or is cached.
     End(u64, Option<Digest>),
 }
 
@@ -79,22 +79,22 @@ pub struct Download {
     pub started: Instant,
     file: Rc<OpenFile>,
     meta: Meta,
-    /// First byte sent; known once prepared.
+    /// The first byte to send; known once prepared.
     offset: u64,
     next: u64,
     /// The file's digest, if it is in the cache. Then nothing is hashed.
     known: Option<Digest>,
-    /// Otherwise the hash of all bytes before `next`, if the digest is requested.
+    /// The hash of all bytes before `next`, if a digest is requested and not cached.
     hash: Option<Sha256>,
     ahead: ReadAhead,
     second: SecondReading,
-    /// Used if there is no digest to compare the file with.
+    /// Used if no digest is requested or cached.
     steadiness: Steadiness,
 }
 
-/// How a write is detected to a file that is sent without being hashed.
+/// How writes to a file are detected while it is sent without being hashed.
 enum Steadiness {
-    /// Nothing was fetched yet.
+    /// Nothing was fetched yet, or there is a digest to compare with.
     Unknown,
     /// The file was read in one system call, so no write can come in between.
     ReadAtOnce,
@@ -123,7 +123,7 @@ impl Sample {
     }
 }
 
-/// Longer samples do not detect a rewritten file any better.
+/// The size of a sample. Longer samples do not detect a rewritten file any better.
 const SAMPLE_BYTES: u64 = 256;
 /// Files of at most this size are read at once instead of watched.
 const READ_AT_ONCE_BYTES: u64 = 16 * 1024;
@@ -194,8 +194,8 @@ impl Download {
         Ok(Some(0))
     }
 
-    /// Fetches the next piece: at most `max` bytes appended to `out`, or, if nothing need be hashed and
-    /// ranges can be sent, a file range of at most `range_max`.
+    /// Fetches the next piece. Appends at most `max` bytes to `out`; or returns a file range of at most
+    /// `range_max` bytes, if the caller can send ranges and the bytes need not be hashed.
     pub fn fetch(
         &mut self,
         store: &mut Store,
@@ -252,7 +252,7 @@ impl Download {
                 });
                 self.steadiness = Steadiness::WatchState(watch, Vec::new());
             }
-            // Their distance doubles, so that even the largest file has few samples.
+            // The distance between samples doubles, so that even the largest file has few.
             Steadiness::WatchState(_, samples)
                 if samples.last().is_none_or(|last| self.next - self.offset >= 2 * (last.offset - self.offset)) =>
             {

@@ -10,7 +10,7 @@ pub enum SessionError {
     /// A login is required first.
     #[error("log in first")]
     LoginRequired,
-    /// This cannot be asked now.
+    /// The state of the session does not allow the call.
     #[error("this request is not allowed in the present state of the session")]
     WrongState,
     /// The login message cannot be parsed.
@@ -22,22 +22,22 @@ pub enum SessionError {
     /// Too many failed logins on one connection.
     #[error("too many failed logins on this connection; connect again")]
     TooManyTries,
-    /// As many sessions as the account may have.
+    /// The account already has the maximum number of sessions.
     #[error("too many sessions for this account (limits.sessions_per_account); close one and try again")]
     TooManySessions,
-    /// Others need the connection.
+    /// Closed before its login, to make room for another connection.
     #[error("the server is full; connection closed before login; try again in a moment")]
     Displaced,
     /// The account was locked or removed while logged in.
     #[error("this account was locked or removed by the administrator")]
     AccountClosed,
-    /// Ended by the administrator, who lets others begin.
+    /// The administrator ended this session. The account may log in again.
     #[error("the administrator ended this session; connect again to resume interrupted transfers")]
     Kicked,
-    /// Nothing at the path.
+    /// The path does not exist.
     #[error("no such file or directory")]
     NotFound,
-    /// Something at the path.
+    /// The path exists already.
     #[error("already exists")]
     Exists,
     /// Not a regular file.
@@ -46,70 +46,71 @@ pub enum SessionError {
     /// Not a directory.
     #[error("not a directory")]
     NotADirectory,
-    /// Something is in it.
+    /// The directory to remove is not empty.
     #[error("directory not empty")]
     NotEmpty,
-    /// Too long, reserved, or the home itself.
+    /// The name is too long or reserved, or the path is the home itself.
     #[error("invalid name: too long, reserved, or the home directory itself")]
     BadName,
-    /// A link that leads out.
+    /// A symlink leads out of the home.
     #[error("the path leads outside your home directory")]
     OutsideHome,
-    /// Links that lead to each other.
+    /// Symlinks form a loop.
     #[error("the symbolic links on this path form a loop; remove one of them")]
     LinkLoop,
-    /// From one file system to another.
+    /// A rename cannot move an entry to another file system.
     #[error("source and target are on different file systems of the server; copy the file, or ask the administrator")]
     OtherFileSystem,
-    /// A directory into itself.
+    /// A directory cannot be moved into itself.
     #[error("a directory cannot be moved into itself")]
     IntoItself,
-    /// File permissions on the server.
+    /// The server's file system does not permit it.
     #[error("permission denied by the server's file system; ask the administrator")]
     Denied,
-    /// A mount point, for one.
+    /// The entry is in use by the system, for example as a mount point.
     #[error("in use by the server's system, for example as a mount point; ask the administrator")]
     InUse,
     /// The account may only read.
     #[error("this account is read-only")]
     ReadOnly,
-    /// Bytes.
+    /// The account's quota of bytes is exceeded.
     #[error("disk quota exceeded: {}; remove files or ask for a larger quota", .0.in_bytes())]
     QuotaBytes(Shortage),
-    /// Number of files.
+    /// The account's quota of files and directories is exceeded.
     #[error("quota of files and directories exceeded: {}; remove some or ask for a larger quota", .0.in_files())]
     QuotaFiles(Shortage),
-    /// The server's disk.
+    /// The server's disk is full.
     #[error("the server's disk is full; tell the administrator")]
     DiskFull,
-    /// The file is not what it was.
+    /// The file changed during the transfer.
     #[error("the file changed during the transfer; try again")]
     Changed,
-    /// The digest differs.
+    /// The received bytes do not have the digest that the client sent.
     #[error("the SHA-256 of the received data differs from that of the sent data; nothing was stored, try again")]
     Mismatch,
-    /// More or fewer bytes than announced.
+    /// The client sent more or fewer bytes than it announced.
     #[error("the client sent more or fewer bytes than it announced; nothing was stored")]
     SizeMismatch,
-    /// The client would append to a file with a newer partial upload of this many bytes.
+    /// The client wants to append to a file, but a newer partial upload of it exists. Holds the size of
+    /// the partial upload.
     #[error(
         "an interrupted upload of this file is held ({0} bytes); send the whole file with STOR, or delete it \
          first, which also deletes the held part"
     )]
     UploadHeld(u64),
-    /// Fewer bytes than the client wants to skip.
+    /// The client wants to skip more bytes than exist.
     #[error("the offset is past the end of the file; check its size first")]
     BadOffset,
-    /// The bytes ended without their end.
+    /// The connection closed before the end of the data.
     #[error("the connection closed before the end of the data")]
     Cut,
     /// The client cancelled the transfer.
     #[error("cancelled")]
     Cancelled,
-    /// Another session goes on with this upload.
+    /// Another session has resumed this upload.
     #[error("another session has resumed this upload")]
     Superseded,
-    /// Others hold the memory for it.
+    /// No memory is free for the request, because other sessions use it.
     #[error("the server has no memory for this request now; try again in a moment")]
     Busy,
     /// The request exceeds a bound.
@@ -133,13 +134,13 @@ pub enum SessionError {
     /// A deadline passed.
     #[error("timed out: no activity for too long")]
     Timeout,
-    /// Encryption is not a choice here.
+    /// The server accepts only encrypted connections.
     #[error("this server requires encryption; connect without --plaintext")]
     TlsRequired,
-    /// The server itself is at fault.
+    /// A defect of the server ended the session.
     #[error("an internal error of the server ended this session; its log has details, tell the administrator")]
     Defect,
-    /// The server stops.
+    /// The server is shutting down.
     #[error("the server is stopping; try again later")]
     ShuttingDown,
 }

@@ -38,7 +38,8 @@ pub struct HomeCheck {
 pub enum HomeCheckStep {
     /// The budget is spent.
     Later,
-    /// One account: the ledger before the count, the result of the count, and what could not be read.
+    /// One account: the ledger before the count, the usage that the count found, and the entries that it
+    /// could not read.
     Account(AccountName, QuotaState, Option<Usage>, UnreadableEntries),
     /// An account that cannot be checked.
     Failed(AccountName, String),

@@ -21,7 +21,8 @@ use zeroize::Zeroizing;
 pub enum LoginProgress {
     /// The budget is spent; another turn is needed.
     Later,
-    /// Other logins, or the delay after a failure of the same origin, come first. The session sets a timer.
+    /// It waits for other logins, or for the delay after a failure of the same origin. The session sets a
+    /// timer.
     Waiting,
     /// Logged in. Holds the server's proof if the client used SCRAM.
     Welcome(Option<String>),
@@ -143,7 +144,8 @@ impl Session {
         Ok(LoginProgress::Welcome(None))
     }
 
-    /// Logs in to the proved account, if its file has not changed since the attempt began.
+    /// Logs in to `account`, whose password or proof was right, if the account's file has not changed since
+    /// the attempt began. `None`: the login is refused.
     fn enter_if_unchanged(
         &mut self,
         service: &mut Service,
@@ -160,7 +162,7 @@ impl Session {
         Ok(account.name)
     }
 
-    /// Counts a failed login, which holds back the next one of the same origin.
+    /// Counts a failed login, which delays the next one of the same origin.
     fn refuse_login(&mut self, service: &mut Service, claimed: Option<&AccountName>, now: Instant) -> SessionError {
         self.log_login(claimed, &Err(SessionError::LoginFailed));
         service.guard.failed(Origin::of(self.peer.ip()), now);
@@ -194,8 +196,8 @@ fn candidate(service: &mut Service, user: &str, now: Instant) -> Result<Candidat
     service.accounts.candidate(user, now).map_err(trouble)
 }
 
-/// The system could not read any account, so the password may be right. The error names the file of the
-/// account, if there is one.
+/// Logs and maps an error of the account files. It is not a failed login, because the password may be
+/// right.
 fn trouble(error: AccountError) -> SessionError {
     logging::log_rate_limited(STDERR, Level::Error, (&"login", &()), &format_args!("login: {error}"));
     SessionError::Io

@@ -20,8 +20,8 @@ pub const LOGIN_TRUST: Duration = Duration::from_secs(24 * 3600);
 /// The number of networks whose failures, and of origins whose logins, are remembered. Beyond it the
 /// older half is forgotten.
 pub const ORIGINS_REMEMBERED: usize = 4096;
-/// The number of failures in a wider network, for each of its links, before the whole network is
-/// delayed: its other customers mistype sometimes, too.
+/// Failures in a network of several links, for each link, that do not delay the whole network: its other
+/// customers mistype sometimes, too.
 const FREE_FAILURES_PER_LINK: u32 = 2;
 
 /// Remembers which origins failed to log in, and which succeeded.

@@ -56,16 +56,16 @@ use verb::Verb;
 /// The interval at which a waiting request checks whether the disk has caught up.
 const BACKLOG_WAIT: Duration = Duration::from_millis(2);
 
-/// What a session is waiting for. Decides which deadline applies.
+/// What a session is waiting for, by its [`State`]. Decides which deadline applies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// A login, with an absolute deadline.
+    /// The peer's login. The deadline is absolute.
     Login,
-    /// A command.
+    /// The peer's next command.
     Idle,
-    /// The peer, which has bytes to send or to receive.
+    /// The peer, to send or receive bytes.
     Transfer,
-    /// The server itself: work or the disk. No deadline.
+    /// The server itself or its disk. There is no deadline.
     Working,
 }
 
@@ -73,7 +73,7 @@ pub enum Phase {
 pub struct Session {
     /// Its number in the logs and for the administrator.
     number: u64,
-    /// The number under which its syncs are requested.
+    /// The number under which it requests syncs, so that their results reach it.
     sync_owner: u64,
     peer: SocketAddr,
     binding: Binding,
@@ -182,7 +182,7 @@ impl Session {
 
     // ---- Requests -------------------------------------------------------------------------
 
-    /// Returns until when the next request must wait, if it must.
+    /// Returns when the next request may begin; `None` if it may now.
     pub fn held_until(&self, service: &Service, now: Instant) -> Option<Instant> {
         // A session that removes files faster than the disk frees them waits.
         if self.state.member().is_some_and(|member| member.home.has_backlog()) {
@@ -200,7 +200,8 @@ impl Session {
 
     // ---- Ending ---------------------------------------------------------------------------
 
-    /// Ends the running task or transfer because of `why`. An upload with a name is kept.
+    /// Ends the running task or transfer because of `why`. An upload with an [id](upload::UploadPlan::id) is
+    /// kept as a partial upload.
     pub fn abort(&mut self, why: SessionError, now: Instant) -> Result<(), SessionError> {
         self.check(Verb::Abort)?;
         self.log_unfinished(why, now);
@@ -208,7 +209,7 @@ impl Session {
         Ok(())
     }
 
-    /// Ends the session because of `why`, if there was a reason besides the peer's leaving.
+    /// Ends the session. `why` is `None` if the peer has closed the connection.
     pub fn close(&mut self, why: Option<SessionError>, now: Instant) {
         self.log_unfinished(why.unwrap_or(SessionError::Cancelled), now);
         let result = why.map_or(Ok(()), Err);

@@ -38,7 +38,7 @@ impl Origin {
 }
 
 impl Network {
-    /// Returns the number of links (/64) that it is treated as, a power of two. It may hold more of them.
+    /// Returns the number of links (/64) for which it counts. A wide network may contain more.
     pub fn links(self) -> u32 {
         match self.bits {
             48 => 16,

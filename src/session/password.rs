@@ -1,6 +1,6 @@
-//! Checks plaintext passwords. Their PBKDF2 rounds are computed in slices, a few passwords at once and
-//! each origin in turn, so that an origin that sends many delays only itself. A recently verified
-//! password is recognised without the rounds.
+//! Checks plaintext passwords. Their PBKDF2 rounds are computed in slices, a few passwords at once.
+//! Networks take turns in the queue (round robin), so an origin that sends many passwords delays only
+//! itself. A recently verified password is recognised without the rounds.
 
 use super::login_guard::LoginGuard;
 use super::origin::Origin;
@@ -19,7 +19,8 @@ pub const PASSWORD_ROUND_COST: u64 = 256;
 /// Passwords that are hashed at the same time. More would delay all of them and take more turns from
 /// logged-in users.
 const PASSWORD_CHECKS_AT_ONCE: usize = 2;
-/// How long a queued password waits before it tries again, for each pair ahead of it.
+/// How long a queued password waits before it checks its turn again, for each batch of
+/// [`PASSWORD_CHECKS_AT_ONCE`] ahead of it.
 const PASSWORD_WAIT_STEP: Duration = Duration::from_millis(10);
 /// The longest such wait, because the logins ahead may end early.
 pub const PASSWORD_WAIT_MAX: Duration = Duration::from_millis(500);
@@ -38,7 +39,7 @@ pub struct PasswordCheck {
     /// A keyed digest of this account, password and verifier.
     remembered_password: [u8; 32],
     origin: Origin,
-    /// Taken when its origin may try.
+    /// Its place in the queue. `None` while its origin must wait after a failure.
     place: Option<Rc<QueuePlace>>,
 }
 
@@ -53,7 +54,7 @@ pub(super) enum Checked {
 /// A place in the queue. Dropping it leaves the queue.
 struct QueuePlace {
     origin: Origin,
-    /// The number of earlier rounds of the queue.
+    /// The round of the round robin in which it has its turn.
     round: u64,
 }
 
@@ -62,7 +63,7 @@ pub(super) struct Passwords {
     /// By round, then by arrival.
     queue: VecDeque<Weak<QueuePlace>>,
     known: HashMap<AccountName, KnownPassword>,
-    /// A random key of this process, so that a leaked memo reveals nothing.
+    /// A random key of this process, so that a leaked digest reveals nothing.
     key: Zeroizing<[u8; 32]>,
 }
 
@@ -94,7 +95,7 @@ impl PasswordCheck {
         self.claimed.as_ref()
     }
 
-    /// Continues the computation within `budget`, if its origin may try and it is at the head of the queue.
+    /// Continues the computation within `budget`, if its origin may try and it is its turn in the queue.
     pub(super) fn advance(
         &mut self,
         passwords: &mut Passwords,
@@ -127,7 +128,8 @@ impl PasswordCheck {
         self.derivation.rounds_left() < self.verifier.rounds
     }
 
-    /// Remembers the password. Use does not extend that time, so the rounds are computed now and then.
+    /// Remembers a password whose rounds were computed. A recognised password is not remembered anew, so the
+    /// rounds are computed again after [`PASSWORD_CACHE_LIFETIME`].
     pub(super) fn remember(&self, passwords: &mut Passwords, account: &AccountName, now: Instant) {
         if self.derivation.rounds_left() == 0 {
             passwords.remember(account, self.remembered_password, now);
@@ -136,7 +138,8 @@ impl PasswordCheck {
 }
 
 impl Passwords {
-    /// Returns a place after all origins whose networks have fewer places than this one's.
+    /// Queues a password, round robin by network: a network has one turn in each round, a wider one several.
+    /// The place is in the first round in which every network of `origin` has a turn left.
     fn enqueue(&mut self, origin: Origin) -> Rc<QueuePlace> {
         // Abandoned places are removed when their turn comes, and here, so that reconnecting cannot make the
         // queue long.
@@ -144,7 +147,6 @@ impl Passwords {
             self.queue.retain(|place| place.strong_count() > 0);
         }
         let first = self.places().next().map_or(0, |place| place.round);
-        // Each network takes turns with the others; a wider one gets several in a round.
         let rounds = origin.networks().map(|network| {
             let there = self.places().filter(|place| place.origin.networks().any(|other| other == network)).count();
             there as u64 / u64::from(network.links())
@@ -209,7 +211,7 @@ impl Passwords {
     }
 }
 
-/// Bytes of a memo besides name and password.
+/// Bytes of the digest's input besides name and password.
 const MEMO_BYTES_USUAL: usize = 128;
 
 #[cfg(test)]

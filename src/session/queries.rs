@@ -10,7 +10,7 @@ use crate::base::virtual_path::VirtualPath;
 use crate::store::StoreError;
 use crate::store::meta::{Kind, Meta};
 
-/// An upload to a name that no file has yet.
+/// An upload to a path at which there is no file yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unfinished {
     /// A session is sending it.
@@ -74,7 +74,8 @@ impl Session {
         found
     }
 
-    /// Returns whether something is at `path` itself. Used to interpret an argument, and not logged.
+    /// Returns whether `path` exists; a symlink is not followed. Used to interpret an argument, so it is not
+    /// logged.
     pub fn has_entry(&self, path: &VirtualPath) -> bool {
         let home = self.state.member().map(|member| &member.home);
         path.is_root() || home.is_some_and(|home| matches!(home.entry(path), Ok(Some(_))))

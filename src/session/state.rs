@@ -1,14 +1,18 @@
 //! The states of a session. Each owns its data and is consumed by the transition to the next, so no
 //! field exists that is meaningless in the current state.
 //!
-//! ```text
-//!  Login ──welcome──► Command ──begin_upload──► Upload ──finish_upload──► Commit
-//!                      ▲ │ ▲ ▲                    │ abort                   │ stored
-//!                      │ │ │ └────────────────────┴─────────────────────────┘
-//!               task ends│ └──end, abort── Download ◄──begin_download── Command
-//!                        └─begin_list, begin_digest─► Command with a task
-//!  any ──close──► Closing
-//! ```
+//! | From | Call | To |
+//! |---|---|---|
+//! | Login | `advance_login`, at its end | Command |
+//! | Command | `begin_list`, `begin_digest`, `begin_directories`, `begin_partial_uploads` | Command with a task |
+//! | Command with a task | `run_task`, at its end; `abort` | Command |
+//! | Command | `begin_upload` | Upload |
+//! | Upload | `finish_upload`, `complete_upload` | Commit; Command if refused |
+//! | Upload | `abort` | Command |
+//! | Commit | `advance_commit`, at its end; `abort` | Command |
+//! | Command | `begin_download` | Download |
+//! | Download | `fetch`, at its end; `abort` | Command |
+//! | any | `close` | Closing |
 
 use super::active_accounts::ActiveAccount;
 use super::download::Download;
@@ -27,11 +31,11 @@ pub enum State {
     Command(Member, Option<Task>),
     /// An upload is being received.
     Upload(Member, Box<Upload>),
-    /// All bytes are received; the file is about to get its name.
+    /// All bytes are received; the file is being synced and renamed.
     Commit(Member, Box<Commit>),
     /// A download is being sent.
     Download(Member, Box<Download>),
-    /// Nothing more will be done.
+    /// The session has ended.
     Closing,
 }
 

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 /// Entries in one page of a listing. The page also ends at `PAGE_BYTES_TARGET`.
 pub const PAGE_ENTRIES_MAX: usize = 256;
-/// A listing without memory for this long is refused: its client can decide better what to do.
+/// A listing that gets no memory for this long is refused, so that its client can decide what to do.
 const LISTING_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// A task of a session.
@@ -114,7 +114,7 @@ impl MemoryWait {
 }
 
 impl PartialUploadList {
-    /// Lists what `listing` finds.
+    /// Divides the uploads that `listing` finds into pages.
     pub fn new(listing: PartialUploadListing) -> Self {
         Self { listing, wait: MemoryWait::default() }
     }
@@ -132,7 +132,7 @@ impl PartialUploadList {
 }
 
 impl DirectoryList {
-    /// Lists what `listing` finds.
+    /// Divides the entries that `listing` finds into pages.
     pub fn new(listing: Listing) -> Self {
         Self { listing, page: Vec::new(), wait: MemoryWait::default() }
     }
@@ -148,7 +148,8 @@ impl DirectoryList {
     }
 }
 
-/// Returns `None` without memory.
+/// Reads entries into `page` until it is full or the budget is spent. Returns `None` if no memory is
+/// available.
 fn fill_page(
     listing: &mut Listing,
     page: &mut Vec<Listed>,
@@ -183,7 +184,7 @@ impl FileHash {
         Self { file, meta, hash: Sha256::new(), next: 0, second: SecondReading::default() }
     }
 
-    /// Continues. Returns the digest and size at the end.
+    /// Continues. Returns the digest and size once the file is hashed.
     fn finish(&mut self, store: &mut Store, budget: &mut Budget) -> Result<Option<(Digest, u64)>, StoreError> {
         if let Some(digest) = store.digests.get(&self.meta.identity) {
             return Ok(Some((digest, self.meta.size)));
@@ -202,7 +203,7 @@ impl FileHash {
     }
 }
 
-/// Reads a file once more whose times or size changed while it was read: if it was only touched or
+/// Reads a file once more, because its times or size changed while it was read. If it was only touched or
 /// appended to, its first bytes are the same.
 #[derive(Default)]
 pub struct SecondReading {
@@ -211,8 +212,8 @@ pub struct SecondReading {
 }
 
 impl SecondReading {
-    /// Continues. Returns true once the first `size` bytes have proved unchanged; otherwise the error
-    /// `Changed`.
+    /// Continues. Returns true once the first `size` bytes are read and have this digest. If they have
+    /// another, returns the error `Changed`.
     pub fn finds(&mut self, file: &File, size: u64, digest: Digest, budget: &mut Budget) -> Result<bool, StoreError> {
         if !hash_range(file, &mut self.hash, &mut self.next, size, budget)? {
             return Ok(false);

@@ -72,7 +72,8 @@ impl Session {
     // ---- Upload ---------------------------------------------------------------------------
 
     /// Prepares the upload. When done, returns the first byte wanted, and the digest of the bytes before it
-    /// if one was requested. `None`: it needs another turn, at once unless [`Session::waits_for_sync`].
+    /// if one was requested. `None`: call it again in the next turn, or after the next sync if
+    /// [`Session::waits_for_sync`].
     pub fn prepare_upload(
         &mut self,
         service: &mut Service,
@@ -96,8 +97,8 @@ impl Session {
         self.end_upload(now, |upload| upload.finish(size, digest))
     }
 
-    /// Ends the upload at the end of the data connection, without a size or digest. Fewer bytes than
-    /// announced are refused and kept as a partial upload.
+    /// Ends the upload at the end of the data connection, without a size or digest. If the size is not the
+    /// announced one, the upload is refused and its bytes are kept as a partial upload.
     pub fn complete_upload(&mut self, now: Instant) -> Result<(), SessionError> {
         match &self.state {
             State::Upload(_, upload) if !upload.is_prepared() => Err(SessionError::WrongState),
@@ -158,7 +159,7 @@ impl Session {
         Ok(())
     }
 
-    /// Decides where the download begins. Returns what the peer is told, once that is known.
+    /// Decides where the download begins. Returns the header for the peer once that is known.
     pub fn prepare_download(
         &mut self,
         service: &Service,

@@ -1,5 +1,5 @@
-//! The initial content of an upload: nothing, a partial upload, or a copy of the file that it will
-//! replace.
+//! The initial content of an upload (nothing, a partial upload, or a copy of the file that it will
+//! replace), and which file the upload may replace.
 
 use super::plan::{UploadPlan, UploadStart};
 use crate::session::error::SessionError;
@@ -80,8 +80,8 @@ pub(super) fn open(
     }
 }
 
-/// Continues the file at the path, or its partial upload if there is no file, at byte `at` or at the
-/// end.
+/// Opens the partial upload or the file at the path, to continue at byte `at` or at the end.
+/// [`UploadStart::At`] says which of the two.
 fn go_on(
     home: &Rc<Home>,
     plan: &mut UploadPlan,
@@ -119,7 +119,7 @@ fn refuse_other_version(at: Option<u64>, size: u64, held: u64) -> Result<(), Ses
     if at == Some(held) && held != size { Ok(()) } else { Err(SessionError::UploadHeld(held)) }
 }
 
-/// Returns the byte to continue at, if there are that many and the client did not announce fewer.
+/// Returns the byte to continue at: `at`, or the end. Refuses a byte past `size` or past the announced size.
 fn start_within(plan: &UploadPlan, at: Option<u64>, size: u64) -> Result<u64, SessionError> {
     match at.unwrap_or(size) {
         length if length > size => Err(SessionError::BadOffset),
@@ -129,8 +129,8 @@ fn start_within(plan: &UploadPlan, at: Option<u64>, size: u64) -> Result<u64, Se
 }
 
 /// Opens an empty staged file after reserving the announced length, or `base` bytes. If another upload
-/// holds the name that uploads to this path share, the new one has no name: both complete, and the last
-/// one stays.
+/// uses the name that uploads to this path share, the new one has no name: both complete, and the one
+/// that completes last replaces the other.
 fn create(home: &Rc<Home>, plan: &mut UploadPlan, target: &UploadTarget, base: u64) -> Result<Staged, StoreError> {
     if plan.is_named_by_path() {
         plan.id = plan.id.filter(|id| !home.is_uploading(id));

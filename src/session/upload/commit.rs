@@ -1,4 +1,4 @@
-//! The end of an upload: synced by the policy, then renamed.
+//! The end of an upload: the file is synced as the policy demands, then renamed.
 
 use super::append_base::Replaces;
 use super::plan::{Stored, UploadPlan};
@@ -18,7 +18,7 @@ pub struct Commit {
     pub plan: UploadPlan,
     /// When it started.
     pub started: Instant,
-    /// First byte that came in this session.
+    /// The offset of the first byte that was received in this session.
     pub offset: u64,
     /// The result of the upload.
     pub stored: Stored,
@@ -27,17 +27,17 @@ pub struct Commit {
 }
 
 pub(super) enum CommitStep {
-    /// To be synced, or renamed.
+    /// The bytes are complete. The content is to be synced, unless the policy is `none`.
     Verified(Staged),
     /// The content is being synced.
     SyncingData(Staged, Ticket),
-    /// The content is on disk.
+    /// The content is on disk, if the policy demands it. The file is to be renamed.
     Synced(Staged),
-    /// Renamed. The directory is to be synced, then its parents.
+    /// The file has its name. The directory is to be synced, then its parents.
     Renamed(File, Disk),
     /// The directory is being synced.
     SyncingDirectory(Arc<File>, Ticket),
-    /// The directory is on disk.
+    /// The directory is on disk. Its parent is next.
     DirectorySynced(Arc<File>),
     Done,
 }
@@ -68,7 +68,7 @@ impl Commit {
                     if let Replaces::Only(_) = self.replaces
                         && !self.replaces.accepts(home.entry(&self.plan.path)?.as_ref())
                     {
-                        // Resumed later, it would replace what was stored meanwhile.
+                        // A resumed upload would replace the file that was stored meanwhile.
                         staged.forget();
                         return Err(SessionError::Changed);
                     }
@@ -126,8 +126,8 @@ impl Commit {
     }
 }
 
-/// Maps a failed sync of an upload's bytes. The unsynced bytes are only in memory, and the kernel does
-/// not write them again, so a later sync would succeed wrongly.
+/// Maps a failed sync of an upload's bytes. The upload cannot be kept: the kernel does not write the
+/// unsynced bytes again, and a later sync would report success.
 pub(super) fn unwritten(error: SyncError) -> StoreError {
     if let SyncError::Failed(error) = &error {
         log::error!("an upload could not be brought to disk and is dropped: {error}");

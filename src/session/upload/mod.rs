@@ -1,4 +1,4 @@
-//! An upload: bytes are staged as they arrive, then verified, synced by the policy, and renamed.
+//! An upload: bytes are staged as they arrive, then verified, synced as the policy demands, and renamed.
 
 mod append_base;
 mod commit;
@@ -23,7 +23,7 @@ use sha2::{Digest as _, Sha256};
 use std::rc::Rc;
 use std::time::Instant;
 
-/// An upload that has written less is not counted: it is synced at its end, which comes soon.
+/// Smaller uploads are not registered with the syncer: they are synced at their end, which comes soon.
 const UNCOUNTED_BYTES_MAX: u64 = 64 * 1024;
 
 /// An upload that is being received.
@@ -36,19 +36,20 @@ pub struct Upload {
     /// The file to copy first, until that is done.
     base: Option<AppendBase>,
     replaces: Replaces,
-    /// Absent if no digest is requested.
+    /// The hash of the first `hashed` bytes; `None` if no digest is requested.
     hash: Option<Sha256>,
-    /// Bytes in `hash`; fewer than are staged while a prefix is read again.
+    /// Bytes in `hash`. Fewer than are staged, while a resumed prefix is read again.
     hashed: u64,
+    /// The offset of the first byte that is received in this session.
     offset: u64,
     /// Whether it can be resumed. An upload that appends to a file is not kept, because its client sees
     /// only that file.
     outlives_session: bool,
     /// Whether it is synced as the bytes come, so that the last sync is short.
     is_synced: bool,
-    /// Present once there are enough bytes to sync before the end.
+    /// Its registration with the syncer, once it has [`UNCOUNTED_BYTES_MAX`] bytes.
     unsynced: Option<Unsynced>,
-    /// Bytes written before that.
+    /// Bytes written before the registration.
     uncounted: u64,
 }
 
@@ -82,7 +83,8 @@ impl Upload {
     }
 
     /// Truncates or copies the initial content and reads it again if a digest is requested. Returns its
-    /// length and digest once done. `None`: it continues at once, unless [`Upload::waits_for_sync`].
+    /// length and digest once done. `None`: call it again in the next turn, or after the next sync if
+    /// [`Upload::waits_for_sync`].
     pub fn prepare(
         &mut self,
         store: &mut Store,
@@ -135,8 +137,8 @@ impl Upload {
         Ok(true)
     }
 
-    /// Stores bytes. Returns the number of bytes; 0: the disk is behind, and the result of a sync wakes the
-    /// session.
+    /// Stores bytes. Returns the number of bytes. 0 means that the disk is behind; the result of a sync then
+    /// wakes the session.
     pub fn store(&mut self, store: &mut Store, owner: u64, bytes: &[u8]) -> Result<usize, SessionError> {
         if !self.may_store(store, bytes.len() as u64)? {
             return Ok(0);
@@ -241,8 +243,8 @@ impl Upload {
         Err(refusal)
     }
 
-    /// Ends the upload at the end of the data connection, without verification. Fewer or more bytes than
-    /// announced are kept as a partial upload.
+    /// Ends the upload at the end of the data connection, without verification. If the size is not the
+    /// announced one, the upload is refused and its bytes are kept as a partial upload.
     pub fn complete(mut self) -> Result<Commit, SessionError> {
         if !self.plan.length.accepts(self.staged.length()) {
             return Err(SessionError::SizeMismatch);
@@ -262,7 +264,7 @@ impl Upload {
         }
     }
 
-    /// Returns whether bytes may come: the initial content is in the file and in the digest.
+    /// Returns whether bytes may be stored: the initial content is in the file and in the digest.
     pub fn is_prepared(&self) -> bool {
         !self.is_starting() && (self.hash.is_none() || self.hashed == self.staged.length())
     }
@@ -277,12 +279,12 @@ impl Upload {
         self.is_disk_behind()
     }
 
-    /// Returns the first byte that came in this session.
+    /// Returns the offset of the first byte that was received in this session.
     pub fn offset(&self) -> u64 {
         self.offset
     }
 
-    /// Returns the bytes that came in this session.
+    /// Returns the number of bytes that were received in this session.
     pub fn stored_bytes(&self) -> u64 {
         self.staged.length().saturating_sub(self.offset)
     }

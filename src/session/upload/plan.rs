@@ -52,12 +52,17 @@ pub enum UploadStart {
     Empty,
     /// The partial upload of this name, if it was announced with the same properties; else an empty file.
     Kept,
-    /// The first bytes, this many, of what the client knows. That is the partial upload of the path, if it
-    /// is newer than the file and the client was told of it, or if there is no file; else the file. A
-    /// listing shows only the file, and a client that relies on it would damage the partial upload. Refused
-    /// if there are fewer bytes.
+    /// The first bytes of the partial upload or the file at the path, up to this offset (FTP `REST`).
+    ///
+    /// 1. There is a partial upload and no file: the partial upload.
+    /// 2. The partial upload is newer than the file: the partial upload if the offset is its size and not
+    ///    that of the file; otherwise the client knows only the file, and is refused.
+    /// 3. Otherwise the file.
+    ///
+    /// Refused if the offset is past the end.
     At(u64),
-    /// The whole of that; an empty file if there is neither.
+    /// All bytes of the partial upload, if there is no file; all bytes of the file, if no partial upload is
+    /// newer; otherwise refused. An empty file if there is neither (FTP `APPE`).
     End,
 }
 
@@ -74,13 +79,13 @@ pub struct UploadPlan {
     pub replace: bool,
     /// Only the file with this etag may be replaced.
     pub if_etag: Option<String>,
-    /// The name under which the upload can be resumed. Without one nothing is kept.
+    /// The name under which the upload can be resumed. Without a name it cannot be.
     pub id: Option<UploadId>,
     /// Where it starts.
     pub start: UploadStart,
     /// Whether a digest is computed as the bytes come.
     pub hash: bool,
-    /// The permission bits of the source; else those of any new file.
+    /// The permission bits of the source. Default: those of any new file.
     pub wanted_mode: Option<RequestedMode>,
 }
 
@@ -118,7 +123,7 @@ impl UploadPlan {
     }
 }
 
-/// A finished upload.
+/// The result of a finished upload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stored {
     /// Size in bytes.
