@@ -17,7 +17,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 /// Levels of directories that a count descends. The kernel accepts about 2,000 in one path.
 const COUNT_DEPTH_MAX: usize = 100_000;
-/// How often a count starts again because its directories were moved.
+/// How often a count starts again, because directories were moved or the disk failed.
 const COUNT_RESTARTS_MAX: u32 = 8;
 /// Unreadable entries that the log and `berthd usage` name. The others are only counted.
 const UNREADABLE_NAMED_MAX: usize = 8;
@@ -34,9 +34,9 @@ pub struct Count {
     linked: HashSet<(u64, u64)>,
     restarts: u32,
     depth_max: usize,
-    /// A directory had moved, so the sum may be wrong.
+    /// A directory was moved during this walk, so the sum may be wrong.
     has_moved: bool,
-    /// The disk failed once. It may not fail in the next walk.
+    /// The disk failed during this walk. The next walk may succeed.
     has_failed: bool,
     way_back: Option<WayBack>,
 }
@@ -87,7 +87,8 @@ struct Level {
     pending: Vec<CString>,
 }
 
-/// The way down from the root after a directory has moved.
+/// A descent from the root, after a directory was moved, to the deepest directory of the walk that is still
+/// in its place.
 struct WayBack {
     at: OwnedFd,
     /// The parent, unless this is the root.

@@ -61,9 +61,8 @@ impl Home {
         }
     }
 
-    /// Restarts the lifetime of a part whose time lies in the future. Such a part was written while the
-    /// clock was ahead, and would be kept too long. Returns when the part expires, in nanoseconds since the
-    /// epoch.
+    /// Returns when a part expires, in nanoseconds since the epoch. If its time lies in the future, it was
+    /// written while the clock was ahead, and would be kept too long: its lifetime then starts again now.
     fn restart_lifetime_if_in_future(&self, id: &UploadId, expires_ns: i64, now_ns: i64) -> i64 {
         let latest_ns = now_ns.saturating_add(self.lifetime_ns());
         let Ok(Some(staging)) = self.staging(false) else { return expires_ns };
@@ -102,6 +101,7 @@ impl Home {
         Ok(())
     }
 }
+
 /// A part that met a full disk is kept for a shorter time, because it takes space that all users need.
 const FULL_DISK_LIFETIME_NS: i64 = 60 * 60 * 1_000_000_000;
 /// The clock of a network file system may be ahead of this machine's by this much.

@@ -19,7 +19,8 @@ const FILE_SYSTEMS_MAX: usize = 256;
 /// The interval of warnings about a full disk.
 const FULL_LOGGED_AGAIN_NS: u64 = 60 * 60 * 1_000_000_000;
 
-/// Whether `errno` means that a file system does not support an operation, rather than that it failed.
+/// Returns whether `errno` means that a file system does not support an operation, rather than that it
+/// failed.
 pub(super) fn is_refusal(errno: Errno) -> bool {
     matches!(errno, Errno::PERM | Errno::NOSYS | Errno::OPNOTSUPP | Errno::INVAL | Errno::NOTTY)
 }
@@ -51,8 +52,8 @@ impl FileSystems {
     }
 
     /// Returns whether freeing a file on `device` writes to the disk, by the type of the file system; `on`
-    /// is a descriptor there. Network file systems are not among these: there an open file that loses its
-    /// name gets another one, and its directory cannot be removed.
+    /// is a descriptor there. False for network file systems: there an open file that loses its name gets
+    /// another one, and its directory cannot be removed.
     pub(super) fn frees_slowly(&self, device: u64, on: impl AsFd) -> bool {
         if let Some(known) = self.0.borrow().get(&device).and_then(|known| known.frees_slowly) {
             return known;

@@ -50,10 +50,10 @@ pub const SLOW_CLOSE_BYTES: u64 = 16 * 1024 * 1024;
 /// that is shorter: a clock that was wrong at boot is usually correct by then.
 pub const EXPIRY_STEADY_CLOCK: Duration = Duration::from_secs(3600);
 
-/// Why the store refused or failed.
+/// Why the store refused or failed. The texts are for the log and the administrator.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// Nothing at the path.
+    /// The path does not exist.
     #[error("not found")]
     NotFound,
     /// The path exists already.
@@ -71,7 +71,7 @@ pub enum StoreError {
     /// The name cannot be used here.
     #[error("name cannot be used")]
     BadName,
-    /// A symlink that leads out of the home.
+    /// A symlink leads out of the home.
     #[error("leads out of the home")]
     OutsideHome,
     /// The paths are on different file systems or under different project quotas.
@@ -89,19 +89,19 @@ pub enum StoreError {
     /// The disk is full, or the file system's own quota is exceeded.
     #[error("disk full")]
     DiskFull,
-    /// A loop of symlinks.
+    /// Symlinks form a loop.
     #[error("links lead in a circle")]
     LinkLoop,
-    /// More entries than a listing may hold.
+    /// The directory has more entries than a listing may have.
     #[error("too many entries")]
     TooLarge,
     /// The account's quota of bytes is exceeded.
     #[error("byte quota exceeded")]
     QuotaBytes(Shortage),
-    /// The account's number of files.
+    /// The account's quota of files and directories is exceeded.
     #[error("file quota exceeded")]
     QuotaFiles(Shortage),
-    /// The file is not the one it was.
+    /// The file changed since it was opened or examined.
     #[error("changed meanwhile")]
     Changed,
     /// Another session has claimed the same upload.
@@ -265,7 +265,8 @@ struct Birth {
 }
 
 impl Birth {
-    /// A failing disk is an error and not an unknown time: otherwise one directory could have two ledgers.
+    /// Returns an error if the disk fails. Treating that as an unknown time could give one directory two
+    /// ledgers.
     fn of(root: impl AsFd, directory: DirectoryId) -> Result<Self, StoreError> {
         let told = match rustix::fs::statx(root, c"", AtFlags::EMPTY_PATH, StatxFlags::BTIME) {
             Err(errno) if !is_refusal(errno) => return Err(errno.into()),

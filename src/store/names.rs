@@ -11,8 +11,8 @@ pub(super) const PART_SUFFIX: &str = ".part";
 pub(super) const RECORD_SUFFIX: &str = ".json";
 /// The suffix of a record that is being written.
 pub(super) const NEW_RECORD_SUFFIX: &str = ".new";
-/// The modification time of a part that met a full disk: a mark that needs no space itself. The next
-/// written byte clears it.
+/// Marks a part whose upload met a full disk, as its modification time: setting it needs no space. The next
+/// written byte clears the mark.
 pub(super) const FULL_DISK_MTIME_NS: i64 = 0;
 
 pub(super) fn part_name(id: &UploadId) -> String {

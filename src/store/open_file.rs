@@ -1,5 +1,5 @@
-//! An open file of a user. A removed file is freed when its last descriptor is closed, which may be
-//! this one, and must not stall the loop. Until then it counts as used.
+//! An open file of a user. A removed file counts as used until its last descriptor is closed, which may be
+//! this one. That close frees its space and must not stall the loop.
 
 use super::ledger::Ledger;
 use super::meta::{Meta, meta_of};

@@ -24,8 +24,9 @@ pub struct Pipe {
 }
 
 impl Pipe {
-    /// Splices bytes for `file` from a socket into the pipe. Returns the number of bytes; 0 leaves them
-    /// readable. An error is that of the connection, which a later read would report as an ordinary end.
+    /// Splices bytes for `file` from a socket into the pipe. Returns the number of bytes. After 0 the caller
+    /// must read them from the socket. An error is that of the connection; it must not be dropped, because a
+    /// later read would report an ordinary end.
     pub(super) fn fill(&mut self, SpliceSource { socket, count }: SpliceSource<'_>, file: &File) -> io::Result<usize> {
         if self.is_refused || self.is_refused_by(file) {
             return Ok(0);
@@ -82,7 +83,7 @@ const REFUSING_MAX: usize = 64;
 
 fn open() -> rustix::io::Result<(OwnedFd, OwnedFd)> {
     let (exit, write_end) = pipe_with(PipeFlags::CLOEXEC)?;
-    // A smaller one moves less at once.
+    // If that is refused, a smaller pipe moves fewer bytes at once.
     let _ = fcntl_setpipe_size(&write_end, FLUSH_BUDGET);
     Ok((write_end, exit))
 }

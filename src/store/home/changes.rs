@@ -16,7 +16,8 @@ use rustix::io::Errno;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 impl Home {
-    /// Makes a directory, with these permission bits as far as the umask or its directory allows.
+    /// Makes a directory with the permission bits `bits`, as far as the umask or the access control list of
+    /// its parent allows.
     pub fn make_directory(&self, path: &VirtualPath, bits: Option<u32>) -> Result<(), StoreError> {
         if path.is_root() {
             return Err(StoreError::Exists);
@@ -85,7 +86,7 @@ impl Home {
         Ok(())
     }
 
-    /// Renames, and refuses to replace anything unless `replace` is set.
+    /// Renames. Without `replace`, fails if the new name exists.
     pub(in crate::store) fn rename_entry(
         &self,
         from: BorrowedFd<'_>,
@@ -113,8 +114,9 @@ impl Home {
         Ok(set_mtime(self.open_for_attributes(path)?.0, mtime_ns)?)
     }
 
-    /// Sets the permission bits of a file or directory. Symlinks inside the home are followed. The bits that
-    /// the server needs to read the file and to count the directory stay set.
+    /// Sets the permission bits of a file or directory, exactly as requested (`chmod`). Symlinks inside the
+    /// home are followed. The bits that the server needs to read the file and to count the directory stay
+    /// set. [`Home::apply_mode_of_source`] also applies the umask.
     pub fn set_mode(&self, path: &VirtualPath, mode: u32) -> Result<(), StoreError> {
         let (entry, kind) = self.open_for_attributes(path)?;
         let (needed, kept) = match kind {
@@ -125,8 +127,9 @@ impl Home {
         Ok(rustix::fs::fchmod(entry, Mode::from_raw_mode(mode & PERMISSIONS | needed | kept))?)
     }
 
-    /// Gives a file or directory the permission bits of its source, as far as a new one in its directory would get
-    /// them, and returns those that it has then. Links inside the home are followed.
+    /// Gives a file or directory the permission bits of its source, as far as the umask or the access control
+    /// list of its directory would allow them for a new one. Returns the resulting bits. Symlinks inside the
+    /// home are followed. Fails with `Denied` if the file system does not support modes.
     pub fn apply_mode_of_source(&self, path: &VirtualPath, bits: u32) -> Result<u32, StoreError> {
         let (entry, kind) = self.open_for_attributes(path)?;
         let needed = if kind == Kind::Directory { DIRECTORY_BITS_MIN } else { FILE_BITS_MIN };
@@ -138,7 +141,7 @@ impl Home {
         Ok(meta_of(&entry)?.mode & PERMISSIONS)
     }
 
-    /// See [`mode_for_change`]; `entry` is in `directory`, or is to be.
+    /// Calls [`mode_for_change`] for `entry`, which is in `directory` or will be renamed into it.
     pub(in crate::store) fn mode_for_change(
         &self,
         directory: BorrowedFd<'_>,
@@ -184,7 +187,7 @@ pub(in crate::store) fn replace_check(
 }
 
 /// Renames without replacing, on a file system without `RENAME_NOREPLACE`. A file is linked to its new
-/// name, which fails if that is taken, and then loses the old one. For entries that cannot be linked,
+/// name, which fails if that name exists, and then loses the old name. For entries that cannot be linked,
 /// the new name is looked up first; another program may take it before the rename.
 fn rename_by_hand(from: BorrowedFd<'_>, from_name: &[u8], to: BorrowedFd<'_>, to_name: &[u8]) -> Result<(), Errno> {
     let moved = rustix::fs::statat(from, from_name, AtFlags::SYMLINK_NOFOLLOW)?;

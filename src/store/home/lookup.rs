@@ -26,7 +26,7 @@ impl Home {
         Ok((OpenFile::new(file, &meta, &self.ledger, &self.closer), meta))
     }
 
-    /// Wraps the file of an upload. It counts against the quota while it is open.
+    /// Wraps the open file of an upload, so that it counts as used while it is open.
     pub(in crate::store) fn charge(&self, file: File) -> Result<OpenFile, StoreError> {
         let meta = meta_of(&file)?;
         Ok(OpenFile::new(file, &meta, &self.ledger, &self.closer))
@@ -190,7 +190,7 @@ impl Home {
         }
         match rustix::fs::statat(&self.root, STAGING, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(staging) => Ok(Some((staging.st_dev, staging.st_ino))),
-            // It does not exist, or nobody can open it.
+            // It does not exist, or it cannot be opened, so no path leads to it.
             Err(_) => Ok(None),
         }
     }

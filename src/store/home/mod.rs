@@ -58,10 +58,11 @@ pub fn reopen_directory(directory: impl AsFd) -> Result<OwnedFd, StoreError> {
 /// The home of one account.
 pub struct Home {
     root: Dir,
-    /// The path at which it was opened, for messages only: another directory may be there by now.
+    /// The path at which it was opened. For messages only, because another directory may be there by now.
     pub(super) path: Rc<Path>,
     pub(super) systems: Rc<FileSystems>,
     ledger: Rc<Ledger>,
+    /// Opened when it is first needed.
     pub(super) staging: RefCell<Option<StagingDirectory>>,
     pub(super) claims: Claims,
     pub(super) partials: Partials,
@@ -74,7 +75,7 @@ pub struct Home {
     pub(super) clock: WallClock,
 }
 
-/// What all homes share.
+/// What a home gets from the store.
 pub(super) struct Shared {
     pub(super) systems: Rc<FileSystems>,
     pub(super) partial_expiry: Duration,
@@ -83,7 +84,7 @@ pub(super) struct Shared {
     pub(super) clock: WallClock,
 }
 
-/// The staging directory, once it was needed.
+/// The open staging directory.
 pub(super) struct StagingDirectory {
     pub(super) handle: Rc<OwnedFd>,
     pub(super) id: DirectoryId,
@@ -124,7 +125,7 @@ impl Home {
         Ok(self.root.as_fd().try_clone_to_owned()?)
     }
 
-    /// Returns the bytes that the file system has for users; `None` if it does not report them.
+    /// Returns the bytes that are free for users; `None` if the file system does not report them.
     pub fn free_bytes(&self) -> Result<Option<u64>, StoreError> {
         match rustix::fs::fstatvfs(&self.root) {
             Ok(stat) => Ok(Some(stat.f_bavail.saturating_mul(stat.f_frsize))),
@@ -166,8 +167,8 @@ impl Home {
         Ok(if above_id == id { None } else { Some((above, self.disk_on(above_id.0))) })
     }
 
-    /// Drops expired partial uploads, and continues a due count within `budget`. Returns true once the
-    /// ledger is reliable.
+    /// Must be called before every change of the home. Drops expired partial uploads, and continues a due
+    /// count within `budget`. Returns true once the ledger is reliable.
     pub fn settle(&self, budget: &mut Budget) -> Result<bool, StoreError> {
         if self.ledger.is_counted() {
             self.drop_expired();
@@ -205,14 +206,14 @@ impl Home {
         }
     }
 
-    /// Reserves quota for one more file in `directory`.
+    /// Reserves quota for a new file of `bytes` in `directory`. Refuses more bytes than the whole disk has.
     pub(super) fn reserve_for_new_file(&self, bytes: u64, directory: impl AsFd) -> Result<Reservation, StoreError> {
         let reservation = self.ledger.reserve(bytes, 1)?;
         check_disk(bytes, directory)?;
         Ok(reservation)
     }
 
-    /// Reserves quota for `bytes` more of an open file.
+    /// Reserves quota for `bytes` more of an open file. Refuses more bytes than the whole disk has.
     pub(super) fn reserve_more(&self, bytes: u64, file: impl AsFd) -> Result<Reservation, StoreError> {
         let reservation = self.ledger.reserve(bytes, 0)?;
         check_disk(bytes, file)?;
@@ -221,13 +222,13 @@ impl Home {
 }
 
 /// Refuses a file that is larger than the whole disk. The free space is not compared, because it
-/// changes while the bytes come.
+/// changes during the upload.
 fn check_disk(bytes: u64, on: impl AsFd) -> Result<(), StoreError> {
     if bytes < DISK_CHECK_BYTES {
         return Ok(());
     }
     let size = rustix::fs::fstatvfs(on).map_or(0, |stat| stat.f_blocks.saturating_mul(stat.f_frsize));
-    // Some file systems do not know their size. No file is larger than this.
+    // Some file systems do not report their size. No file can be larger than this.
     let most = if size == 0 { i64::MAX.cast_unsigned() - 1 } else { size };
     if bytes > most { Err(StoreError::DiskFull) } else { Ok(()) }
 }

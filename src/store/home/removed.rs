@@ -1,4 +1,5 @@
-//! Files that lose their last name: a worker closes them, because the last close frees their space.
+//! Removes files without stalling the loop. The last close of a removed file frees its space, which can
+//! take long, so a worker closes it.
 
 use super::{Home, directory_id};
 use crate::store::meta::{Kind, Meta};
@@ -12,7 +13,7 @@ use std::sync::Arc;
 
 impl Home {
     /// Opens a file that is about to lose its name, so that its space is freed when a worker closes it and
-    /// not within the loop. On a disk that can take a hundred times as long as removing the name.
+    /// not within the loop. On some file systems, freeing takes a hundred times as long as removing the name.
     pub(in crate::store) fn hold(&self, parent: impl AsFd, name: &[u8], meta: &Meta) -> Option<OwnedFd> {
         let is_last_name = meta.kind == Kind::File && meta.links == 1;
         let is_slow = is_last_name && self.systems.frees_slowly(meta.identity.dev, &parent);
@@ -55,12 +56,12 @@ impl Home {
         }
     }
 
-    /// Returns whether more was removed recently than the disk has freed.
+    /// Returns whether the disk frees removed files more slowly than this home removes them.
     pub fn has_backlog(&self) -> bool {
         self.closer.is_behind()
     }
 
-    /// Refuses operations that would wait for a disk that does not answer.
+    /// Returns the error `NoAnswer` if the home's file system does not answer.
     pub fn check_answers(&self) -> Result<(), StoreError> {
         if self.closer.is_unresponsive() { Err(StoreError::NoAnswer) } else { Ok(()) }
     }

@@ -1,9 +1,9 @@
-//! The ledger of one home: used, reserved and allowed. Bytes are the sizes of regular files, each inode
+//! The ledger of one home: its usage, reservations and limits. Bytes are the sizes of regular files, each inode
 //! once, including partial uploads. Files are all entries, including directories. There is no usage file:
 //! the ledger starts from a count of the disk, in slices.
 //!
 //! ```text
-//!             begin_recount, begin_verify         count finished
+//!             begin_recount, begin_check          count finished
 //!  Counted ────────────────────────────────► Counting ───────────► Counted
 //!  Until then nothing may change the home; a session that needs a change drives the count.
 //! ```
@@ -43,19 +43,19 @@ pub struct QuotaLimits {
 pub struct QuotaState {
     /// Whether the home was counted. Without that, `used` means nothing.
     pub is_counted: bool,
-    /// On disk, with a name.
+    /// Usage on disk of entries with a name.
     pub used: Usage,
-    /// On disk without a name, until this server closes it: uploads before they get theirs, and files
-    /// removed or replaced while they are sent.
+    /// Usage on disk of files without a name, until this server closes them: uploads before they get their
+    /// name, and files that were removed or replaced while they were sent.
     pub nameless: Usage,
     /// Reserved for uploads and not yet on disk.
     pub reserved: Usage,
-    /// Allowed.
+    /// The limits of the account.
     pub limits: QuotaLimits,
 }
 
 impl QuotaState {
-    /// Returns what is on disk, with a name or without one.
+    /// Returns the usage on disk of files with and without a name.
     pub fn stored(&self) -> Usage {
         self.used + self.nameless
     }
@@ -78,7 +78,7 @@ enum Counting {
 enum Purpose {
     /// The count replaces the ledger's usage.
     Recount,
-    /// The ledger stays as it is.
+    /// The count only reports its result; the ledger is not changed.
     Verify,
 }
 
@@ -128,7 +128,7 @@ impl Default for Ledger {
 }
 
 impl Ledger {
-    /// Replaces the limits. Usage and reservations above them stay; nothing is added.
+    /// Replaces the limits. Existing usage and reservations may exceed them; new reservations may not.
     pub fn set_limits(&self, limits: QuotaLimits) {
         self.limits.set(limits);
     }
@@ -151,8 +151,8 @@ impl Ledger {
         self.used.set(Usage { bytes: used.bytes.saturating_sub(bytes), files: used.files.saturating_sub(files) });
     }
 
-    /// Records that an inode has lost its last name. If the server has it open, it counts until it is
-    /// closed.
+    /// Records that an inode has lost its last name. If the server has it open, it counts as nameless until it
+    /// is closed.
     pub fn credit_inode(&self, id: InodeId, bytes: u64) {
         let usage = Usage { bytes, files: 1 };
         self.credit(usage.bytes, usage.files);
@@ -199,8 +199,8 @@ impl Ledger {
         }
     }
 
-    /// Requires a count that changes nothing before the next change; [`Ledger::on_disk`] returns its
-    /// result. A ledger that was never counted is counted instead.
+    /// Requires a count before the next change, whose result is only reported by [`Ledger::on_disk`]. If the
+    /// home was never counted, the count also sets the usage.
     pub fn begin_check(&self) {
         let mut counting = self.counting.borrow_mut();
         if let Counting::Done = *counting {
@@ -281,7 +281,7 @@ impl Ledger {
     }
 }
 
-/// Why a quota does not allow a request: it needs more than is free of the limit.
+/// Why a quota does not allow a request: it needs more than is free.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Shortage {
     /// What the request needs.
@@ -298,7 +298,7 @@ impl Shortage {
         Self { needed, free: limit.saturating_sub(u64::try_from(taken).unwrap_or(u64::MAX)), limit }
     }
 
-    /// The numbers as sizes, or as bytes where sizes would not differ.
+    /// Returns the numbers as rounded sizes, or as bytes if the rounded sizes would be equal.
     pub fn in_bytes(&self) -> String {
         let [needed, free, limit] = [self.needed, self.free, self.limit].map(|bytes| Size(bytes).to_string());
         match needed == free {
@@ -307,13 +307,13 @@ impl Shortage {
         }
     }
 
-    /// The numbers as they are.
+    /// Returns the numbers of files.
     pub fn in_files(&self) -> String {
         format!("needs {}, {} of {} are free", self.needed, self.free, self.limit)
     }
 }
 
-/// A promise of room. What of it was not turned into use goes back when it is dropped.
+/// Reserved quota. Dropping it releases the unused part.
 pub struct Reservation {
     ledger: Rc<Ledger>,
     rest: Cell<Usage>,
@@ -343,14 +343,14 @@ impl Reservation {
         Ok(())
     }
 
-    /// Turns part of the reservation into usage: `bytes` and `files` are on disk now.
+    /// Turns a part of the reservation into usage, because `bytes` and `files` are on disk now.
     pub fn take(&self, bytes: u64, files: u64) {
         self.ledger.disturbed.set(true);
         self.fulfil(bytes, files);
         self.ledger.used.set(self.ledger.used.get() + Usage { bytes, files });
     }
 
-    /// Like [`Self::take`], for a file without a name.
+    /// Like [`Self::take`], but counts the usage as nameless.
     pub fn take_nameless(&self, bytes: u64, files: u64) {
         self.fulfil(bytes, files);
         self.ledger.open.grow(Usage { bytes, files });
@@ -360,12 +360,12 @@ impl Reservation {
         self.give_back(bytes.min(self.rest.get().bytes), files.min(self.rest.get().files));
     }
 
-    /// Returns the reserved and unused bytes.
+    /// Returns the bytes that are reserved and not yet used.
     pub fn bytes(&self) -> u64 {
         self.rest.get().bytes
     }
 
-    /// Returns the unused rest to the quota.
+    /// Releases the unused part.
     pub fn release(&self) {
         let rest = self.rest.get();
         self.give_back(rest.bytes, rest.files);

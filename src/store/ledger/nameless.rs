@@ -17,7 +17,7 @@ pub(super) struct OpenFiles {
     /// The number of entries at which closed files are searched for and removed.
     sweep_at: Cell<usize>,
     usage: Cell<Usage>,
-    /// Parts of `usage`. Each ends when all of its descriptors are closed.
+    /// Parts of `usage`. Each is subtracted when all of its descriptors are closed.
     ending: RefCell<Vec<(Vec<Weak<File>>, Usage)>>,
 }
 

@@ -40,7 +40,7 @@ pub struct Listing {
     /// The memory of the runs.
     held_bytes: usize,
     charge: Charge,
-    /// The charge before the first name is read: more than there was room for the last time.
+    /// The bytes to charge before the first name is read again, after memory was short.
     wanted_bytes: usize,
     /// The first remaining name of each run, the next on top.
     heads: BinaryHeap<RunHead>,
@@ -191,9 +191,9 @@ impl Listing {
         if has_room && self.new.push(name, kind) { Ok(()) } else { Err(StoreError::TooLarge) }
     }
 
-    /// Sorts the run that was read and keeps it, if there is memory. Otherwise the listing drops
-    /// everything: a waiting listing must not hold memory that others wait for, and no entry was returned
-    /// yet.
+    /// Sorts the run that was read and keeps it. If there is no memory, drops all runs and returns false: a
+    /// waiting listing must not keep memory that others wait for. No entry was returned yet, so the listing
+    /// can start again.
     fn keep_run(&mut self) -> Result<bool, StoreError> {
         let mut run = std::mem::take(&mut self.new);
         let held_bytes = self.held_bytes + run.cost(self.order.by);

@@ -15,7 +15,7 @@ pub(in crate::store) struct Claims(RefCell<HashMap<UploadId, Weak<Claim>>>);
 /// One running upload.
 pub(super) struct Claim {
     pub(super) reservation: Reservation,
-    /// The bytes; gone once another session has claimed the upload.
+    /// The file of the bytes. `None` once another session has claimed the upload.
     pub(super) file: RefCell<Option<Rc<OpenFile>>>,
     /// The disk did not store written bytes of this upload or of an earlier attempt.
     pub(super) is_unwritten: Cell<bool>,
@@ -30,15 +30,15 @@ impl Claims {
         self.0.borrow().get(id).is_some_and(|claim| claim.strong_count() > 0)
     }
 
-    /// Ends the present claim: its reservation is released and its file closed at once, and its next write
-    /// fails. Returns false if there is none.
+    /// Ends the present claim: releases its reservation, closes its file at once, and makes its next write
+    /// fail. Returns false if there is none.
     pub(super) fn supersede(&self, id: &UploadId) -> bool {
         let Some(claim) = self.0.borrow_mut().remove(id).and_then(|claim| claim.upgrade()) else { return false };
         claim.reservation.release();
         claim.file.take().is_some()
     }
 
-    /// Marks the running upload as impossible to store, if this file has its bytes. Returns whether it has.
+    /// Makes the running upload `id` fail, if `file` is its file. Returns whether it is.
     pub(super) fn mark_failed(&self, id: &UploadId, file: InodeId) -> bool {
         let running = self.0.borrow().get(id).and_then(Weak::upgrade);
         let is_in = |claim: &Rc<Claim>| claim.file.borrow().as_ref().is_some_and(|open| open.id() == file);

@@ -19,8 +19,9 @@ use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
 
 impl Staged {
-    /// Makes the upload appear at `path`, instead of a file there if `accepts` says so, with the permission
-    /// bits that are `wanted`. Returns the directory that now holds it, which can be synced.
+    /// Gives the upload the name `path` and the permission bits that are `wanted`. Replaces an existing file
+    /// only if `replace` is set and `accepts` returns true for it. Returns the directory of `path`, so that it
+    /// can be synced.
     pub fn commit(
         mut self,
         path: &VirtualPath,
@@ -30,7 +31,7 @@ impl Staged {
     ) -> Result<File, StoreError> {
         let committed = self.try_commit(path, replace, wanted, accepts);
         if let Err(StoreError::Exists | StoreError::Changed | StoreError::OtherFileSystem) = committed {
-            // Another upload was faster, or a resume would only meet the same again.
+            // Another upload got the name first, or a resumed upload would fail in the same way.
             self.forget();
         }
         committed
@@ -73,7 +74,8 @@ impl Staged {
         Ok(target.directory)
     }
 
-    /// Gives the file what the one that it replaces has, or what its directory gives to new ones.
+    /// Sets mode, owner and access control list: those of the file that it replaces, or those of a new file in
+    /// its directory.
     fn apply_attributes(
         &self,
         file: &File,

@@ -80,10 +80,10 @@ impl Home {
         }
     }
 
-    /// Drops the partial upload `id`, if `part` is still its file: the disk did not store it. A session
+    /// Drops the partial upload `id` because the disk did not store it, if `part` is still its file. A session
     /// that is writing it fails with its next bytes, or at its end.
     pub(super) fn forget_unwritten(&self, id: &UploadId, part: InodeId) {
-        // It may have no name yet.
+        // A running upload may have no name yet, so its open file is compared as well.
         let is_running = self.claims.mark_failed(id, part);
         let Ok(Some(staging)) = self.staging(false) else { return };
         let stat = rustix::fs::statat(&*staging, part_name(id), AtFlags::SYMLINK_NOFOLLOW);
@@ -98,9 +98,10 @@ impl Home {
     }
 }
 
-/// Removes inherited rules of the home from the staging directory, so that its files do not get them.
+/// Removes access control lists that the staging directory inherited from the home, so that its files do
+/// not inherit them.
 fn close_to_others(staging: &OwnedFd) {
-    // A file system without such rules refuses.
+    // A file system without access control lists refuses.
     let _ = rustix::fs::fremovexattr(staging, acl::DEFAULT);
     let _ = rustix::fs::fremovexattr(staging, acl::ACCESS);
     let _ = rustix::fs::fchmod(staging, Mode::RWXU);

@@ -18,22 +18,23 @@ use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::rc::Rc;
 
-/// What the server itself needs of an upload that is not whole.
+/// The permission bits that the server needs to resume an incomplete upload.
 pub(super) const PART_BITS: u32 = 0o600;
 
 /// The place of an upload's inode.
 pub(super) enum PartLocation {
     /// It has no name.
     Nameless,
-    /// It has a name in the staging directory. If it `was_nameless`, it was created in the directory of its target
-    /// and has the attributes that this directory gives.
+    /// It has a name in the staging directory. If it `was_nameless`, it was created in the directory of its
+    /// target, and has inherited the attributes of a file there.
     Staging { directory: Rc<OwnedFd>, was_nameless: bool },
-    /// It has the name [`temporary_name`] in the directory of its target. The directory lies on another file system than
-    /// the staging directory, and that file system has no files without a name.
+    /// It has the name [`temporary_name`] in the directory of its target. Used if that directory lies on
+    /// another file system than the staging directory, and that file system does not support files without
+    /// a name.
     TemporaryInTarget(File),
 }
 
-/// Creates an empty inode for an upload to `target`, and takes it from `reservation`.
+/// Creates an empty inode for an upload to `target`, and counts it as used from `reservation`.
 pub(super) fn create(
     home: &Home,
     id: &UploadId,
@@ -196,8 +197,8 @@ pub(super) fn replace_with_temporary(file: &File, id: &UploadId, target: &Commit
 
 // ---- With a name --------------------------------------------------------------------------
 
-/// Creates a part in the staging directory. Returns `None` if it could not be renamed to `target` from there,
-/// because that lies on another file system.
+/// Creates a part in the staging directory. Returns `None` if `target` lies on another file system, to which
+/// the part could not be renamed.
 fn create_part(
     home: &Home,
     id: &UploadId,

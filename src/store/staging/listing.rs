@@ -1,8 +1,8 @@
 //! The partial uploads of a home: which are interrupted, and how many running ones have a record.
 //!
 //! A home keeps at most [`PARTIALS_PER_HOME_MAX`] interrupted uploads. When one more is interrupted,
-//! the one with the oldest write is dropped. As many running ones have a record, which preserves them
-//! through a crash of the server; others get a record when they are interrupted.
+//! the one with the oldest write is dropped. At most the same number of running uploads have a record, with
+//! which they survive a crash of the server; the others get a record when they are interrupted.
 
 use super::record::{PartialUpload, Record, read_record};
 use crate::base::budget::ENTRY_COST;
@@ -23,8 +23,8 @@ use std::rc::Rc;
 const RECORD_COST: u64 = 32 * 1024;
 
 impl Home {
-    /// Records that an upload was interrupted, whose part has this change time. Above the maximum the
-    /// oldest is dropped.
+    /// Records that the upload `id`, whose part has this change time, was interrupted. Above the maximum, drops
+    /// the oldest.
     pub(super) fn note_interrupted(&self, id: UploadId, ctime_ns: i64) {
         self.partials.forget(&id);
         if let Some(interrupted) = &mut *self.partials.interrupted.borrow_mut() {
@@ -128,7 +128,7 @@ impl PartialUploadListing {
         Ok(true)
     }
 
-    /// Returns `None` once all are read.
+    /// Reads the records within `budget`. Returns `None` once all are read, otherwise why it stopped.
     fn read_records(&mut self, budget: &mut Budget) -> Option<PartialUploadPage> {
         while let (Some(id), Some(staging)) = (self.recorded.pop(), &self.staging) {
             if budget.is_spent() {
@@ -141,7 +141,7 @@ impl PartialUploadListing {
                 && !self.charge.resize(self.charge.bytes() + held_bytes(upload))
             {
                 self.recorded.push(id);
-                // Otherwise two waiting listings would wait for each other.
+                // A listing that kept its memory could wait for another one that waits for it.
                 self.recorded.extend(self.found.drain(..).map(|upload| upload.id));
                 self.charge.resize(0);
                 return Some(PartialUploadPage::NoRoom);
@@ -172,7 +172,7 @@ impl Home {
         Some(PartialUpload { id, record, length: meta.size, expires_ns: self.expires_ns(&meta) })
     }
 
-    /// An expired one is listed only while it is running.
+    /// Returns whether a listing shows `upload`: an expired one only while it is running.
     pub(super) fn is_listed(&self, upload: &PartialUpload) -> bool {
         !self.has_expired(upload.expires_ns, self.clock.now_ns()) || self.claims.is_running(&upload.id)
     }

@@ -39,7 +39,7 @@ use claims::Claim;
 /// How much one turn truncates. The kernel frees this in 0.5 ms, and 4 GiB at once in more than a
 /// second.
 pub const TRUNCATED_BYTES_PER_TURN: u64 = 2 * 1024 * 1024;
-/// Interrupted uploads kept per home.
+/// The maximum number of interrupted uploads in one home.
 pub const PARTIALS_PER_HOME_MAX: usize = 64;
 pub(super) use directory::{remove, staged_names};
 use inode::PartLocation;
@@ -56,23 +56,24 @@ use std::os::unix::fs::FileExt;
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// A growing file of an upload. Dropping it removes the file, unless it has a record.
+/// The file of a running upload. Dropping it before the commit removes the file, unless the upload can be
+/// resumed.
 pub struct Staged {
     home: Rc<Home>,
     place: PartLocation,
     id: UploadId,
     claim: Rc<Claim>,
-    /// Valid bytes; the file has more while `surplus` is being truncated.
+    /// The number of valid bytes. The file is longer while `surplus` is being truncated.
     length: u64,
     surplus: Option<Truncation>,
-    /// The content of the record's file, now or after an interruption; `None` while the upload is not worth
-    /// resuming.
+    /// The record. Its file is written at once or, without a `slot`, when the upload is interrupted. `None`
+    /// while the upload is not worth resuming.
     kept: Option<StoredRecord>,
     /// Held while the record's file exists.
     slot: Option<RecordSlot>,
-    /// It cannot get a name that would outlive the server.
+    /// It cannot get a name in the staging directory, so it cannot be resumed.
     cannot_be_kept: bool,
-    /// The disk was full.
+    /// A write failed because the disk was full.
     met_full_disk: bool,
     is_committed: bool,
 }
@@ -149,7 +150,7 @@ impl Staged {
         Ok(taken)
     }
 
-    /// Calls `write` with the file, its length and the remaining bytes until all are written.
+    /// Calls `write` with the file, its length and the number of remaining bytes until all are written.
     fn append(
         &mut self,
         mut left: usize,
@@ -203,9 +204,9 @@ impl Staged {
         self.claim.file.borrow().as_ref().map(Rc::clone).ok_or(StoreError::Superseded)
     }
 
-    /// Makes the upload resumable after its session ends. It also survives a crash of the server, unless
-    /// the maximum number of records exists. If its directory lies on another file system than the staging
-    /// directory, it cannot be resumed.
+    /// Makes the upload resumable after its session ends. With a record it is also resumable after a crash of
+    /// the server; if the maximum number of records exists, it gets its record only when it is interrupted.
+    /// If its directory lies on another file system than the staging directory, this does nothing.
     pub fn keep(&mut self, record: &Record) -> Result<(), StoreError> {
         if self.cannot_be_kept || self.slot.is_some() {
             return Ok(());
@@ -272,16 +273,16 @@ impl Staged {
         }
     }
 
-    /// Requests a sync. If it fails, none of the bytes written so far is trusted again, even by a session
-    /// that resumes the upload: the kernel does not write those bytes again, and the next sync does not
-    /// report them.
+    /// Requests a sync. If it fails, the upload is dropped, even if another session has resumed it: the kernel
+    /// does not write the failed bytes again, and the next sync would report success.
     pub fn sync(&self, syncer: &mut Syncer, owner: u64) -> Result<Ticket, StoreError> {
         let file = self.open_file()?;
         let forget = self.forgetting(&file);
         Ok(syncer.sync_or(owner, &self.home.disk_on(file.id().0), Arc::clone(file.shared()), Flush::Data, forget))
     }
 
-    /// Registers the upload's unsynced bytes. Their syncs fail as [`Staged::sync`] does.
+    /// Registers the upload's unsynced bytes with the syncer. A failed sync drops the upload, as with
+    /// [`Staged::sync`].
     pub fn hold(&self, syncer: &mut Syncer, owner: u64) -> Result<Unsynced, StoreError> {
         let file = self.open_file()?;
         Ok(syncer.hold(owner, self.home.disk_on(file.id().0), file.shared(), self.forgetting(&file)))
@@ -297,7 +298,7 @@ impl Staged {
         Ok(self.home.disk_on(self.open_file()?.id().0))
     }
 
-    /// Makes sure that dropping this removes bytes and record.
+    /// Makes the upload impossible to resume: dropping it removes its bytes and its record.
     pub fn forget(&mut self) {
         self.kept = None;
     }
@@ -308,7 +309,7 @@ impl Staged {
         self.home.tolerate(Operation::SetTimes, file.id().0, set_mtime(&**file, mtime_ns))
     }
 
-    /// Returns the file, for reading a prefix again and for syncing.
+    /// Returns the file, for reading its bytes again and for syncing.
     pub fn file(&self) -> Result<Arc<File>, StoreError> {
         Ok(Arc::clone(self.open_file()?.shared()))
     }
@@ -344,7 +345,7 @@ impl Staged {
         }
         let file = self.open_file().ok()?;
         if self.met_full_disk {
-            // If that is refused, it is only kept longer.
+            // If that is refused, the partial upload is only kept longer.
             let _ = set_mtime(&**file, FULL_DISK_MTIME_NS);
         }
         meta_of(&**file).ok()

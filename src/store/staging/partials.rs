@@ -8,7 +8,8 @@ use std::rc::Rc;
 /// The state of a home's partial uploads that is kept in memory.
 #[derive(Default)]
 pub(in crate::store) struct Partials {
-    /// The interrupted ones and the times of their last writes, once read.
+    /// The interrupted ones with the times of their last writes. `None` if they must be read from the
+    /// staging directory.
     pub(super) interrupted: RefCell<Option<Vec<(i64, UploadId)>>>,
     /// The number of running ones with a record.
     recorded: Rc<Cell<usize>>,

@@ -55,8 +55,8 @@ pub(super) fn read_record(staging: &OwnedFd, id: &UploadId) -> Option<StoredReco
     serde_json::from_slice(&text).ok()
 }
 
-/// The record is replaced as a whole, but not synced: if it is lost at a power failure, the transfer
-/// starts again, and a damaged one is ignored.
+/// Replaces the record as a whole, without syncing it. If it is lost at a power failure, the transfer starts
+/// again. A damaged record is ignored.
 pub(super) fn write_record(staging: &OwnedFd, id: &UploadId, kept: &StoredRecord) -> Result<(), StoreError> {
     write_record_text(staging, id, &kept_text(kept)?)
 }
@@ -72,7 +72,7 @@ pub(super) fn write_record_text(staging: &OwnedFd, id: &UploadId, text: &[u8]) -
     let written = file.write_all(text);
     let replaced = written.and_then(|()| Ok(rustix::fs::renameat(staging, &new, staging, record_name(id))?));
     if replaced.is_err() {
-        // It is overwritten by the next try otherwise.
+        // If that fails too, the next try overwrites it.
         let _ = rustix::fs::unlinkat(staging, &new, AtFlags::empty());
     }
     Ok(replaced?)

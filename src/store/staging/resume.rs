@@ -54,18 +54,18 @@ impl ResumedUpload {
 }
 
 impl StoredRecord {
-    /// Returns how many of a part's `length` bytes can be trusted: all, unless the machine was rebooted
-    /// since.
+    /// Returns how many of a part's `length` bytes can be trusted: all, or only the synced ones if the machine
+    /// was rebooted since.
     fn trusted_of(&self, length: u64, home: &Home) -> u64 {
         if self.boot == *home.boot { length } else { length.min(self.synced) }
     }
 }
 
-/// The bytes beyond the one that an upload continues at.
+/// The bytes to truncate: those after the byte at which the upload continues.
 #[derive(Clone, Copy)]
 pub(super) struct Truncation {
     pub(super) bytes: u64,
-    /// The size of the file to reserve, as soon as truncating makes room.
+    /// The size of the complete file. Quota for it is reserved as the truncation frees it.
     promised: u64,
 }
 
@@ -114,12 +114,12 @@ impl Staged {
         promised: u64,
     ) -> Result<Self, StoreError> {
         check_target(&home.upload_target(path)?)?;
-        // A refusal must come while everything is still there.
+        // Reserved before anything is changed, so that a refusal leaves the partial upload as it was.
         let reservation = home.reserve_more(promised.saturating_sub(there.length), &*there.file)?;
         let surplus = Truncation { bytes: there.length - length, promised };
         let ResumedUpload { staging, file, kept, .. } = there;
         if meta_of(&*file)?.mtime_ns == FULL_DISK_MTIME_NS {
-            // Otherwise a file that needs no more bytes would get that time.
+            // Otherwise an upload that needs no more bytes would keep that time.
             let _ = set_mtime(&*file, home.clock.now_ns());
         }
         let place = PartLocation::Staging { directory: staging, was_nameless: false };
@@ -128,8 +128,8 @@ impl Staged {
         Ok(staged)
     }
 
-    /// Changes the record before the bytes: it must never trust those that are about to be overwritten. The
-    /// rest is kept only if it is worth it.
+    /// Changes the record before the bytes, because it must never trust bytes that are about to be overwritten.
+    /// If the remaining bytes are too few to be worth resuming, removes the record.
     fn distrust_surplus(&mut self) -> Result<(), StoreError> {
         if self.length < RESUME_BYTES_MIN {
             self.kept = None;
@@ -169,8 +169,8 @@ impl Staged {
         Ok(count)
     }
 
-    /// All remaining bytes were synced, or written since the boot; new bytes are trusted until the next
-    /// boot.
+    /// Records that all remaining bytes can be trusted, after a reboot: they were synced. New bytes are
+    /// trusted until the next reboot.
     fn trust_all(&mut self) -> Result<(), StoreError> {
         if let Some(kept) = &mut self.kept
             && kept.boot != *self.home.boot
@@ -229,13 +229,13 @@ impl Home {
         !self.is_uploading(id) && rustix::fs::statat(&*staging, part_name(id), AtFlags::SYMLINK_NOFOLLOW).is_ok()
     }
 
-    /// Returns the partial upload under the shared name of `path`, if it is newer than the file there, as
-    /// metadata of its trusted bytes. The comparison uses the file's change time, because users can set the
+    /// Returns the metadata of the partial upload of `path`, if it is newer than the file there. The size is
+    /// that of its trusted bytes. The comparison uses the change times, because users can set the
     /// modification time.
     pub fn held(&self, path: &VirtualPath) -> Result<Option<Meta>, StoreError> {
         let Some(held) = self.held_part(path)? else { return Ok(None) };
         match self.stat(path) {
-            // The directory may be gone, or was moved, and the path of the upload with it.
+            // An error if the parent directory is gone or was moved.
             Err(StoreError::NotFound) => self.entry(path).map(|_| Some(held)),
             there => {
                 let there = there?;

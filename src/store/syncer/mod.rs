@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! sync ──► worker of the file system ──► result ──► take_synced
-//!                        └─ silent for too long ──► NoAnswer, as for every sync until it answers
+//!                        └─ no answer in time ──► NoAnswer; so do all syncs until it answers
 //! ```
 
 mod queue;
@@ -31,13 +31,13 @@ use workers::Workers;
 
 /// Written and unsynced bytes of one upload, above which its input is not read.
 pub const UNSYNCED_BYTES_MAX: u64 = 16 * 1024 * 1024;
-/// Unsynced bytes of all uploads to one file system. An account below its share is not held back by
-/// accounts above theirs.
+/// Unsynced bytes of all uploads to one file system, above which accounts with more than their share wait.
+/// An account below its share does not wait.
 pub const UNSYNCED_BYTES_MAX_TOTAL: u64 = 64 * 1024 * 1024;
 /// A sync is started whenever this much has been written since the last one.
 pub const SYNC_STEP_BYTES: u64 = 8 * 1024 * 1024;
 
-/// Names one job, so that the result for an upload that has ended is not taken for another's.
+/// Identifies a sync, so that the result for an upload that has ended is not taken for another's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(u64);
 
@@ -70,7 +70,7 @@ pub struct Synced {
 /// A job without a result.
 struct Pending {
     owner: u64,
-    /// The worker that has it, if any.
+    /// The worker that runs it or has it in its queue, if any.
     worker: Option<u64>,
     /// Called on failure, because the session may have ended by then.
     on_failure: Option<OnFailure>,
@@ -93,7 +93,7 @@ pub struct Syncer {
 }
 
 impl Syncer {
-    /// Without threads: [`Syncer::take_synced`] runs the jobs.
+    /// Makes a syncer without threads: [`Syncer::take_synced`] runs the syncs.
     pub fn inline() -> Self {
         Self {
             workers: None,
@@ -106,7 +106,7 @@ impl Syncer {
         }
     }
 
-    /// With threads that call `wake` after each job. They are started when needed.
+    /// Makes a syncer with threads, which call `wake` after each sync. They are started when needed.
     pub fn start(wake: impl Fn() + Send + Sync + 'static) -> Self {
         let (reports, input) = channel();
         let workers = Rc::new(RefCell::new(Workers::new(reports, Arc::new(wake))));
@@ -120,8 +120,8 @@ impl Syncer {
         self.ask(owner, disk, file, flush, None)
     }
 
-    /// Like [`Syncer::sync`]. If it fails, `on_failure` is called before the result is returned, or when it
-    /// is known.
+    /// Like [`Syncer::sync`]. If the sync fails, `on_failure` is called, before the result is returned or, if
+    /// `NoAnswer` was returned, when the failure becomes known.
     pub fn sync_or(&mut self, owner: u64, disk: &Disk, file: Arc<File>, flush: Flush, on_failure: OnFailure) -> Ticket {
         self.ask(owner, disk, file, flush, Some(on_failure))
     }
@@ -185,8 +185,8 @@ impl Syncer {
 
     // ---- Time -----------------------------------------------------------------------------
 
-    /// Runs timed work: syncs paused uploads, and returns `NoAnswer` for disks that have been silent for
-    /// `patience`.
+    /// Runs timed work: syncs paused uploads, and lets the syncs of disks that have not answered for `patience`
+    /// end with `NoAnswer`.
     pub fn tick(&mut self, now: Instant, patience: Duration) {
         self.now = Some(now);
         for holder in self.holders.take_idle(now) {

@@ -51,7 +51,7 @@ pub(super) struct Queue {
     pub(super) is_running: bool,
     /// No more work will come.
     pub(super) is_closed: bool,
-    /// The next completed piece of work is reported, whatever it is.
+    /// The next completed task is reported, even a close.
     pub(super) is_watched: bool,
 }
 
@@ -78,7 +78,7 @@ impl Queue {
         errand
     }
 
-    /// Removes all syncs, and nothing else.
+    /// Removes all queued syncs. Closes stay.
     pub(super) fn take_syncs(&mut self) -> Vec<Ticket> {
         let mut taken = Vec::new();
         self.accounts.retain(|_, errands| {

@@ -26,7 +26,7 @@ struct System {
     accounts: Cell<u64>,
 }
 
-/// One account's part.
+/// The uploads of one account to one file system.
 struct AccountShare {
     system: Rc<System>,
     bytes: Cell<u64>,
@@ -47,14 +47,14 @@ impl AccountShare {
         self.system.bytes.get() >= UNSYNCED_BYTES_MAX_TOTAL
     }
 
-    /// Returns whether the total is at its bound and this account has its part of it or more. This keeps
-    /// the total below twice the bound.
+    /// Returns whether the total is at its bound and this account has its equal share of it or more. This
+    /// keeps the total below twice the bound.
     fn is_exhausted(&self) -> bool {
         self.is_full() && self.bytes.get() >= UNSYNCED_BYTES_MAX_TOTAL / self.system.accounts.get().max(1)
     }
 }
 
-/// The bytes of one upload, and its sync.
+/// The unsynced bytes of one upload, and its running sync.
 pub(super) struct UnsyncedUpload {
     pub(super) owner: u64,
     pub(super) disk: Disk,
@@ -90,8 +90,8 @@ impl UnsyncedUpload {
 pub struct Unsynced(pub(super) Rc<UnsyncedUpload>);
 
 impl Unsynced {
-    /// Returns whether the bound of unsynced bytes is reached. An upload without such bytes may always
-    /// continue, so that the common bound cannot stop one for ever.
+    /// Returns whether the bound of unsynced bytes is reached. An upload without unsynced bytes may always
+    /// continue, so that the common bound cannot block it for ever.
     pub fn is_at_bound(&self) -> bool {
         let own = self.0.bytes.get();
         own >= UNSYNCED_BYTES_MAX || (own > 0 && self.0.share.is_exhausted())

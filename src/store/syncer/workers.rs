@@ -17,17 +17,17 @@ use std::time::{Duration, Instant};
 
 /// Threads at once. With more file systems, the last thread serves all the others.
 const WORKERS_MAX: usize = 16;
-/// Closes that may wait for one worker; the loop closes further files. Syncs are bounded by the number
-/// of sessions; each session has one.
+/// Closes that one worker may have in its queue. Further files are closed by the loop itself. Syncs need no
+/// bound: each session has at most one.
 const CLOSES_MAX: usize = 4096;
-/// Closes of one home that may wait; its further requests wait for them.
+/// Closes of one home that may be queued. Further requests to the home wait for them.
 const CLOSES_PER_HOME: usize = 64;
 /// A sync needs little stack.
 const STACK_BYTES: usize = 128 * 1024;
 /// The worker of file systems without their own; no device has this number.
 const SHARED: u64 = u64::MAX;
 
-/// A file system, as one home sees it.
+/// A file system that a home uses, with the names for messages.
 #[derive(Debug, Clone)]
 pub struct Disk {
     /// The device number.
@@ -64,17 +64,17 @@ impl Worker {
         !self.shared.lock().is_running
     }
 
-    /// Returns when it will have been silent for too long.
+    /// Returns when it will have been without a result for too long.
     fn due(&self, patience: Duration) -> Option<Instant> {
         let waits = self.shared.left.load(Relaxed) > 0 && !self.is_unresponsive;
         self.since.filter(|_| waits).map(|since| since + patience)
     }
 }
 
-/// A worker that was found silent.
+/// A worker that has had no result for too long.
 pub(super) struct UnresponsiveWorker {
     pub(super) worker: u64,
-    /// Work that it had not begun, and will not.
+    /// The syncs that it had not begun. They are removed from its queue.
     pub(super) dropped: Vec<Ticket>,
 }
 
@@ -93,7 +93,7 @@ impl Workers {
         Self { by_device: BTreeMap::new(), reports, wake, silent: 0, now: None }
     }
 
-    /// Passes work on. Returns the worker that has it. Without a thread the work is returned.
+    /// Queues a task. Returns its worker; or returns the task, if there is no thread or no room for it.
     pub(super) fn push(&mut self, disk: &Disk, errand: Errand) -> Result<u64, Errand> {
         let key = self.key(disk.device);
         let worker = self.by_device.entry(key).or_insert_with(|| Worker {
@@ -145,8 +145,8 @@ impl Workers {
         }
     }
 
-    /// Returns the workers that have finished nothing for `patience`, and takes the work from them that
-    /// they had not begun. Begun work may finish later, or never.
+    /// Returns the workers that have finished nothing for `patience`, and removes the syncs that they have not
+    /// begun. The running task may finish later, or never.
     pub(super) fn find_unresponsive(&mut self, now: Instant, patience: Duration) -> Vec<UnresponsiveWorker> {
         self.now = Some(now);
         let mut found = Vec::new();
@@ -189,7 +189,7 @@ impl Workers {
         self.by_device.values().filter(|worker| worker.is_unresponsive).map(|worker| &worker.path)
     }
 
-    /// Returns when the next worker will have been silent for too long.
+    /// Returns when the next worker will have been without a result for too long.
     pub(super) fn next_due(&self, patience: Duration) -> Option<Instant> {
         self.by_device.values().filter_map(|worker| worker.due(patience)).min()
     }
