@@ -21,17 +21,17 @@ use std::time::Instant;
 impl Session {
     /// Logs that the peer has connected.
     pub(super) fn log_connect(&mut self) {
-        self.is_connect_listed =
-            Line::of_unauthenticated(Some(self.number), self.peer, "connect", None).log_as_repeatable();
+        self.was_connect_logged =
+            Line::of_unauthenticated(Some(self.number), self.peer, "connect", None).log_within_limit();
     }
 
     /// Logs the connection of a session that has logged in, if the rate limit suppressed that line. The line
     /// no longer counts against the limit of unauthenticated peers.
-    fn list_connect(&mut self) {
+    fn ensure_connect_logged(&mut self) {
         let connect = Line::of_unauthenticated(Some(self.number), self.peer, "connect", None);
-        let was_listed = std::mem::replace(&mut self.is_connect_listed, true);
-        logging::take_back(ACCESS, (&connect.group(), &connect.kind()), was_listed);
-        if !was_listed {
+        let was_logged = std::mem::replace(&mut self.was_connect_logged, true);
+        logging::take_back(ACCESS, (&connect.group(), &connect.kind()), was_logged);
+        if !was_logged {
             log::info!(target: ACCESS, "{connect}");
         }
     }
@@ -44,7 +44,7 @@ impl Session {
     /// password, typed in the wrong place.
     pub(super) fn log_login(&mut self, claimed: Option<&AccountName>, result: &Result<(), SessionError>) {
         if result.is_ok() {
-            self.list_connect();
+            self.ensure_connect_logged();
             self.log_access("login", &[], result);
         } else {
             self.log_access("login", &[("claimed", Value::name(user(claimed).as_bytes()))], result);
@@ -71,7 +71,7 @@ impl Session {
         match (line.account, line.refusal) {
             (Some(_), None) => log::info!(target: ACCESS, "{line}"),
             (Some(_), Some(_)) if verb == "close" => log::info!(target: ACCESS, "{line}"),
-            _ => drop(line.log_as_repeatable()),
+            _ => drop(line.log_within_limit()),
         }
     }
 
@@ -98,7 +98,7 @@ impl Session {
         result: Result<Option<Digest>, SessionError>,
     ) {
         if let Some(member) = self.state.member() {
-            member.active_account.total.note(transfer.is_upload, transfer.bytes, result.is_ok());
+            member.active_account.total.add(transfer.is_upload, transfer.bytes, result.is_ok());
         }
         self.warn_of_full_disk(result.as_ref().err());
         let digest = result.ok().flatten().map_or_else(|| "-".to_string(), |digest| digest.to_string());
@@ -120,7 +120,7 @@ impl Session {
 
 /// Logs a refused connection.
 pub fn log_refused_connection(peer: SocketAddr, why: SessionError) {
-    Line::of_unauthenticated(None, peer, "connect", Some(&why)).log_as_repeatable();
+    Line::of_unauthenticated(None, peer, "connect", Some(&why)).log_within_limit();
 }
 
 /// A line of the access log.
@@ -145,7 +145,7 @@ impl<'a> Line<'a> {
     }
 
     /// Logs the line within the limit. Returns whether it was written.
-    fn log_as_repeatable(&self) -> bool {
+    fn log_within_limit(&self) -> bool {
         logging::log_rate_limited(ACCESS, Level::Info, (&self.group(), &self.kind()), self)
     }
 

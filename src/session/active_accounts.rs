@@ -30,7 +30,7 @@ pub type Traffic = Directions<Cell<TokenBucket>>;
 
 /// All active accounts.
 pub(super) struct ActiveAccounts {
-    active_accounts: HashMap<AccountName, Rc<ActiveAccount>>,
+    by_name: HashMap<AccountName, Rc<ActiveAccount>>,
     last_number: u64,
     pub(super) total: Rc<Total>,
     /// Memory that all accounts use.
@@ -40,18 +40,17 @@ pub(super) struct ActiveAccounts {
 impl ActiveAccounts {
     /// Makes an empty map for accounts that may hold `memory` bytes together.
     pub(super) fn new(memory: usize) -> Self {
-        Self {
-            active_accounts: HashMap::new(),
-            last_number: 0,
-            total: Rc::default(),
-            memory: Rc::new(Memory::new(memory)),
-        }
+        Self { by_name: HashMap::new(), last_number: 0, total: Rc::default(), memory: Rc::new(Memory::new(memory)) }
     }
 
     /// Adds a session of `account`, unless it already has `most`. Dropping the result ends it.
-    pub(super) fn take(&mut self, account: &AccountName, most: usize) -> Result<Rc<ActiveAccount>, SessionError> {
-        if self.active_accounts.len() >= ACTIVE_ACCOUNTS_MAX {
-            self.active_accounts.retain(|_, active_account| sessions(active_account) > 0);
+    pub(super) fn add_session(
+        &mut self,
+        account: &AccountName,
+        most: usize,
+    ) -> Result<Rc<ActiveAccount>, SessionError> {
+        if self.by_name.len() >= ACTIVE_ACCOUNTS_MAX {
+            self.by_name.retain(|_, active_account| sessions(active_account) > 0);
         }
         let new = || {
             self.last_number += 1;
@@ -62,7 +61,7 @@ impl ActiveAccounts {
                 total: Rc::clone(&self.total),
             })
         };
-        let active_account = self.active_accounts.entry(account.clone()).or_insert_with(new);
+        let active_account = self.by_name.entry(account.clone()).or_insert_with(new);
         if sessions(active_account) >= most {
             Err(SessionError::TooManySessions)
         } else {
@@ -88,38 +87,38 @@ mod tests {
     }
 
     #[test]
-    fn seats_are_counted_by_who_holds_them() {
+    fn sessions_of_an_account_are_counted_while_they_last() {
         let mut active_accounts = ActiveAccounts::new(0);
-        let (first, second) = (active_accounts.take(&name(1), 2), active_accounts.take(&name(1), 2));
+        let (first, second) = (active_accounts.add_session(&name(1), 2), active_accounts.add_session(&name(1), 2));
         assert!(first.is_ok() && second.is_ok());
-        assert_eq!(active_accounts.take(&name(1), 2).err(), Some(SessionError::TooManySessions));
-        assert!(active_accounts.take(&name(2), 2).is_ok());
+        assert_eq!(active_accounts.add_session(&name(1), 2).err(), Some(SessionError::TooManySessions));
+        assert!(active_accounts.add_session(&name(2), 2).is_ok());
         drop(first);
-        assert!(active_accounts.take(&name(1), 2).is_ok());
+        assert!(active_accounts.add_session(&name(1), 2).is_ok());
     }
 
     #[test]
     fn leaving_and_coming_back_pays_no_debt() {
         let (mut active_accounts, now) = (ActiveAccounts::new(0), Instant::now());
         let rate = Rate::per_second(NonZeroU64::MIN);
-        let active_account = active_accounts.take(&name(1), 1).expect("free");
+        let active_account = active_accounts.add_session(&name(1), 1).expect("free");
         let mut bucket = active_account.traffic.up.get();
         let ready_at = bucket.take(1000, rate, now);
         active_account.traffic.up.set(bucket);
         drop(active_account);
-        let active_account = active_accounts.take(&name(1), 1).expect("free again");
+        let active_account = active_accounts.add_session(&name(1), 1).expect("free again");
         assert_eq!(active_account.traffic.up.get().ready_at(), Some(ready_at));
     }
 
     #[test]
-    fn memory_for_seats_without_sessions_is_bounded() {
+    fn memory_for_accounts_without_sessions_is_bounded() {
         let mut active_accounts = ActiveAccounts::new(0);
-        let held = active_accounts.take(&name(0), 1).expect("free");
+        let held = active_accounts.add_session(&name(0), 1).expect("free");
         for number in 1..ACTIVE_ACCOUNTS_MAX * 2 {
-            assert!(active_accounts.take(&name(number), 1).is_ok());
+            assert!(active_accounts.add_session(&name(number), 1).is_ok());
         }
-        assert!(active_accounts.active_accounts.len() <= ACTIVE_ACCOUNTS_MAX);
-        assert_eq!(active_accounts.take(&name(0), 1).err(), Some(SessionError::TooManySessions));
+        assert!(active_accounts.by_name.len() <= ACTIVE_ACCOUNTS_MAX);
+        assert_eq!(active_accounts.add_session(&name(0), 1).err(), Some(SessionError::TooManySessions));
         drop(held);
     }
 }

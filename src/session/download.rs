@@ -83,23 +83,23 @@ pub struct Download {
     offset: u64,
     next: u64,
     /// The file's digest, if it is in the cache. Then nothing is hashed.
-    known: Option<Digest>,
+    cached_digest: Option<Digest>,
     /// The hash of all bytes before `next`, if a digest is requested and not cached.
     hash: Option<Sha256>,
     ahead: ReadAhead,
-    second: SecondReading,
+    second_reading: SecondReading,
     /// Used if no digest is requested or cached.
-    steadiness: Steadiness,
+    write_detection: WriteDetection,
 }
 
 /// How writes to a file are detected while it is sent without being hashed.
-enum Steadiness {
+enum WriteDetection {
     /// Nothing was fetched yet, or there is a digest to compare with.
     Unknown,
     /// The file was read in one system call, so no write can come in between.
     ReadAtOnce,
     /// By inotify, if available, and by samples of the bytes that were sent.
-    WatchState(Option<Watch>, Vec<Sample>),
+    Watched(Option<Watch>, Vec<Sample>),
 }
 
 /// Some sent bytes and their position in the file.
@@ -132,8 +132,8 @@ impl Download {
     /// Opens the file. Nothing is read yet.
     pub fn begin(home: &Home, store: &Store, plan: DownloadPlan, now: Instant) -> Result<Self, StoreError> {
         let (file, meta) = home.open(&plan.path)?;
-        let known = store.digests.get(&meta.identity);
-        let hash = (plan.hash && known.is_none()).then(Sha256::new);
+        let cached_digest = store.digests.get(&meta.identity);
+        let hash = (plan.hash && cached_digest.is_none()).then(Sha256::new);
         Ok(Self {
             plan,
             started: now,
@@ -141,11 +141,11 @@ impl Download {
             meta,
             offset: 0,
             next: 0,
-            known,
+            cached_digest,
             hash,
             ahead: ReadAhead::default(),
-            second: SecondReading::default(),
-            steadiness: Steadiness::Unknown,
+            second_reading: SecondReading::default(),
+            write_detection: WriteDetection::Unknown,
         })
     }
 
@@ -164,14 +164,14 @@ impl Download {
     }
 
     fn find_offset(&mut self, etag: &str, budget: &mut Budget) -> Result<Option<u64>, SessionError> {
-        let (may, offset, prefix) = match &self.plan.start {
+        let (is_proved, offset, prefix) = match &self.plan.start {
             DownloadStart::At(offset) if *offset > self.meta.size => return Err(SessionError::BadOffset),
             DownloadStart::At(offset) => (true, *offset, None),
             DownloadStart::Proved { offset, etag: claimed, prefix } => {
                 (prefix.is_some() || claimed.as_deref() == Some(etag), *offset, *prefix)
             }
         };
-        if !may || offset == 0 || offset > self.meta.size {
+        if !is_proved || offset == 0 || offset > self.meta.size {
             return Ok(Some(0));
         }
         if let Some(claimed) = prefix {
@@ -208,10 +208,10 @@ impl Download {
         if left == 0 {
             return self.end(store, budget);
         }
-        if !self.plan.hash && self.known.is_none() {
-            self.keep_watch(store, left);
+        if !self.plan.hash && self.cached_digest.is_none() {
+            self.watch_for_writes(store, left);
         }
-        let range_max = range_max.filter(|_| !matches!(self.steadiness, Steadiness::ReadAtOnce));
+        let range_max = range_max.filter(|_| !matches!(self.write_detection, WriteDetection::ReadAtOnce));
         self.ahead.advise(&self.file, self.next, self.meta.size);
         if let Some(most) = range_max.filter(|_| !self.hashes()) {
             let length = left.min(most as u64);
@@ -228,8 +228,8 @@ impl Download {
         if count == 0 {
             return Err(SessionError::Changed);
         }
-        if count < want && matches!(self.steadiness, Steadiness::ReadAtOnce) {
-            self.steadiness = Steadiness::WatchState(None, Vec::new());
+        if count < want && matches!(self.write_detection, WriteDetection::ReadAtOnce) {
+            self.write_detection = WriteDetection::Watched(None, Vec::new());
         }
         if self.hashes()
             && let Some(hash) = &mut self.hash
@@ -242,18 +242,18 @@ impl Download {
     }
 
     /// Chooses how writes are detected, and takes samples. Called before each piece.
-    fn keep_watch(&mut self, store: &Store, left: u64) {
-        match &mut self.steadiness {
-            Steadiness::Unknown if left <= READ_AT_ONCE_BYTES => self.steadiness = Steadiness::ReadAtOnce,
-            Steadiness::Unknown => {
+    fn watch_for_writes(&mut self, store: &Store, left: u64) {
+        match &mut self.write_detection {
+            WriteDetection::Unknown if left <= READ_AT_ONCE_BYTES => self.write_detection = WriteDetection::ReadAtOnce,
+            WriteDetection::Unknown => {
                 let watch = store.watcher.watch(&self.file).filter(|_| {
                     // The watch does not report a write between the opening and now.
                     meta_of(&*self.file).is_ok_and(|meta| meta.identity.has_content_of(&self.meta.identity))
                 });
-                self.steadiness = Steadiness::WatchState(watch, Vec::new());
+                self.write_detection = WriteDetection::Watched(watch, Vec::new());
             }
             // The distance between samples doubles, so that even the largest file has few.
-            Steadiness::WatchState(_, samples)
+            WriteDetection::Watched(_, samples)
                 if samples.last().is_none_or(|last| self.next - self.offset >= 2 * (last.offset - self.offset)) =>
             {
                 samples.extend(Sample::before(&self.file, self.next).filter(|sample| sample.offset >= self.offset));
@@ -266,7 +266,7 @@ impl Download {
     /// versions. The file may have been replaced, renamed, touched or appended to meanwhile.
     fn end(&mut self, store: &mut Store, budget: &mut Budget) -> Result<Fetched, SessionError> {
         let (now, then) = (meta_of(&*self.file)?.identity, self.meta.identity);
-        let digest = match (self.known, &self.hash) {
+        let digest = match (self.cached_digest, &self.hash) {
             (None, Some(hash)) if self.plan.hash => Some(Digest::finish(hash.clone())),
             (known, _) => known,
         };
@@ -275,7 +275,7 @@ impl Download {
         }
         if !now.has_content_of(&then) {
             match digest {
-                Some(digest) if !self.second.finds(&self.file, then.size, digest, budget)? => {
+                Some(digest) if !self.second_reading.verify(&self.file, then.size, digest, budget)? => {
                     return Ok(Fetched::Later);
                 }
                 None if self.was_rewritten(&now) => return Err(SessionError::Changed),
@@ -292,9 +292,9 @@ impl Download {
     /// if the samples still match.
     fn was_rewritten(&self, now: &Identity) -> bool {
         let has_grown = now.size > self.meta.size;
-        match &self.steadiness {
-            Steadiness::Unknown | Steadiness::ReadAtOnce => false,
-            Steadiness::WatchState(watch, samples) => {
+        match &self.write_detection {
+            WriteDetection::Unknown | WriteDetection::ReadAtOnce => false,
+            WriteDetection::Watched(watch, samples) => {
                 let is_as_sent = || samples.iter().all(|sample| sample.is_in(&self.file));
                 let was_written = || watch.as_ref().is_none_or(|watch| watch.may_be_written(now));
                 !is_as_sent() || (!has_grown && was_written())
@@ -304,7 +304,7 @@ impl Download {
 
     /// Returns whether the sent bytes must be hashed.
     fn hashes(&self) -> bool {
-        self.plan.hash && self.known.is_none()
+        self.plan.hash && self.cached_digest.is_none()
     }
 
     /// Returns whether only the end is left to be fetched.

@@ -29,14 +29,14 @@ pub enum HomeCheckMode {
 /// A running check of one or all accounts.
 pub struct HomeCheck {
     names: VecDeque<AccountName>,
-    look: HomeCheckMode,
+    mode: HomeCheckMode,
     current: Option<(AccountName, Rc<Home>, QuotaState)>,
 }
 
 /// The result of a step.
 #[derive(Debug)]
 pub enum HomeCheckStep {
-    /// The budget is spent.
+    /// No result yet: the budget is spent, or an account was removed. Call it again.
     Later,
     /// One account: the ledger before the count, the usage that the count found, and the entries that it
     /// could not read.
@@ -49,7 +49,7 @@ pub enum HomeCheckStep {
 
 impl HomeCheck {
     /// Begins a check of one account, or of all in order of their names.
-    pub fn begin(service: &Service, only: Option<AccountName>, look: HomeCheckMode) -> Result<Self, AccountError> {
+    pub fn begin(service: &Service, only: Option<AccountName>, mode: HomeCheckMode) -> Result<Self, AccountError> {
         let names = match only {
             Some(name) => {
                 let account = service.accounts.load(&name)?;
@@ -57,7 +57,7 @@ impl HomeCheck {
             }
             None => service.accounts.names()?.into(),
         };
-        Ok(Self { names, look, current: None })
+        Ok(Self { names, mode, current: None })
     }
 
     /// Continues the check within `budget`.
@@ -97,7 +97,7 @@ impl HomeCheck {
             format!("{path}: {error}")
         })?;
         let before = home.ledger().state();
-        match self.look {
+        match self.mode {
             HomeCheckMode::Ledger => {}
             HomeCheckMode::Verify => home.ledger().begin_check(),
             HomeCheckMode::Repair => home.ledger().begin_recount(),
@@ -111,7 +111,7 @@ impl HomeCheck {
     }
 
     fn found(&self, home: &Home) -> Option<Usage> {
-        if self.look == HomeCheckMode::Ledger { None } else { home.ledger().on_disk() }
+        if self.mode == HomeCheckMode::Ledger { None } else { home.ledger().on_disk() }
     }
 }
 

@@ -123,7 +123,7 @@ impl Session {
         let Challenged { exchange, account, claimed } = *challenged;
         match exchange.finish(&client_final) {
             Ok(welcome) => {
-                self.enter_if_unchanged(service, account, claimed.as_ref(), now)?;
+                self.log_in_if_unchanged(service, account, claimed.as_ref(), now)?;
                 Ok(LoginProgress::Welcome(Some(welcome)))
             }
             Err(ScramError::Malformed(_)) => Err(SessionError::LoginMalformed),
@@ -139,23 +139,23 @@ impl Session {
     ) -> Result<LoginProgress, SessionError> {
         let State::Login(login) = &mut self.state else { return Err(SessionError::WrongState) };
         let Attempt::Password(check) = std::mem::take(&mut login.attempt) else { return Err(SessionError::WrongState) };
-        let name = self.enter_if_unchanged(service, account, check.claimed(), now)?;
+        let name = self.log_in_if_unchanged(service, account, check.claimed(), now)?;
         check.remember(&mut service.passwords, &name, now);
         Ok(LoginProgress::Welcome(None))
     }
 
     /// Logs in to `account`, whose password or proof was right, if the account's file has not changed since
     /// the attempt began. `None`: the login is refused.
-    fn enter_if_unchanged(
+    fn log_in_if_unchanged(
         &mut self,
         service: &mut Service,
         account: Option<Account>,
         claimed: Option<&AccountName>,
         now: Instant,
     ) -> Result<AccountName, SessionError> {
-        let account = account.map_or(Ok(None), |account| service.accounts.still(account)).map_err(trouble)?;
+        let account = account.map_or(Ok(None), |account| service.accounts.still(account)).map_err(log_account_error)?;
         let Some(account) = account else { return Err(self.refuse_login(service, claimed, now)) };
-        let result = self.enter(service, &account);
+        let result = self.log_in(service, &account);
         self.log_login(claimed, &result);
         result?;
         service.guard.succeeded(Origin::of(self.peer.ip()), now);
@@ -175,7 +175,7 @@ impl Session {
         }
     }
 
-    fn enter(&mut self, service: &mut Service, account: &Account) -> Result<(), SessionError> {
+    fn log_in(&mut self, service: &mut Service, account: &Account) -> Result<(), SessionError> {
         let active_account = service.active_account(&account.name)?;
         service.accounts.check_home(account).map_err(|error| {
             log::error!("home of {}: {error}", account.name);
@@ -193,12 +193,12 @@ impl Session {
 
 /// Returns the verifier for a login by this name.
 fn candidate(service: &mut Service, user: &str, now: Instant) -> Result<Candidate, SessionError> {
-    service.accounts.candidate(user, now).map_err(trouble)
+    service.accounts.candidate(user, now).map_err(log_account_error)
 }
 
 /// Logs and maps an error of the account files. It is not a failed login, because the password may be
 /// right.
-fn trouble(error: AccountError) -> SessionError {
+fn log_account_error(error: AccountError) -> SessionError {
     logging::log_rate_limited(STDERR, Level::Error, (&"login", &()), &format_args!("login: {error}"));
     SessionError::Io
 }

@@ -79,7 +79,7 @@ pub struct Session {
     binding: Binding,
     requests: TokenBucket,
     state: State,
-    is_connect_listed: bool,
+    was_connect_logged: bool,
 }
 
 impl Session {
@@ -96,7 +96,7 @@ impl Session {
             number,
             sync_owner: number,
             peer,
-            is_connect_listed: true,
+            was_connect_logged: true,
             binding: Binding::None,
             requests: TokenBucket::default(),
             state: State::Login(Login::default()),
@@ -218,7 +218,7 @@ impl Session {
     }
 
     fn return_to_command(&mut self) {
-        self.step(|state| match state {
+        self.replace_state(|state| match state {
             State::Command(member, _)
             | State::Upload(member, _)
             | State::Commit(member, _)
@@ -227,7 +227,7 @@ impl Session {
         });
     }
 
-    fn step(&mut self, next: impl FnOnce(State) -> State) {
+    fn replace_state(&mut self, next: impl FnOnce(State) -> State) {
         self.state = next(self.state.take());
     }
 }

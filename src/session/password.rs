@@ -37,7 +37,7 @@ pub struct PasswordCheck {
     account: Option<Account>,
     derivation: Derivation,
     /// A keyed digest of this account, password and verifier.
-    remembered_password: [u8; 32],
+    password_digest: [u8; 32],
     origin: Origin,
     /// Its place in the queue. `None` while its origin must wait after a failure.
     place: Option<Rc<QueuePlace>>,
@@ -68,7 +68,7 @@ pub(super) struct Passwords {
 }
 
 struct KnownPassword {
-    remembered_password: [u8; 32],
+    password_digest: [u8; 32],
     since: Instant,
 }
 
@@ -86,8 +86,8 @@ impl PasswordCheck {
     pub(super) fn new(passwords: &Passwords, origin: Origin, user: &str, candidate: Candidate, password: &str) -> Self {
         let Candidate { name: claimed, verifier, account } = candidate;
         let derivation = Derivation::new(password, &verifier.salt, verifier.rounds);
-        let remembered_password = passwords.remembered_password(user, &verifier, password);
-        Self { claimed, verifier, account, derivation, remembered_password, origin, place: None }
+        let password_digest = passwords.password_digest(user, &verifier, password);
+        Self { claimed, verifier, account, derivation, password_digest, origin, place: None }
     }
 
     /// The name that was given, if an account has it.
@@ -103,7 +103,7 @@ impl PasswordCheck {
         budget: &mut Budget,
         now: Instant,
     ) -> Checked {
-        if passwords.knows(self.account.as_ref(), &self.remembered_password, now) {
+        if passwords.knows(self.account.as_ref(), &self.password_digest, now) {
             return Checked::Done(self.account.take());
         }
         if !self.has_begun()
@@ -132,7 +132,7 @@ impl PasswordCheck {
     /// rounds are computed again after [`PASSWORD_CACHE_LIFETIME`].
     pub(super) fn remember(&self, passwords: &mut Passwords, account: &AccountName, now: Instant) {
         if self.derivation.rounds_left() == 0 {
-            passwords.remember(account, self.remembered_password, now);
+            passwords.remember(account, self.password_digest, now);
         }
     }
 }
@@ -169,16 +169,16 @@ impl Passwords {
             self.queue.pop_front();
         }
         let ahead = self.places().position(|there| Rc::ptr_eq(&there, place)).unwrap_or(0);
-        let rows = u32::try_from(ahead / PASSWORD_CHECKS_AT_ONCE).unwrap_or(u32::MAX);
+        let batches = u32::try_from(ahead / PASSWORD_CHECKS_AT_ONCE).unwrap_or(u32::MAX);
         // An origin has one password checked at a time: if it is wrong, the next one is delayed.
         let is_origin_busy = self.places().take(ahead).any(|there| there.origin == place.origin);
-        let rows = rows.max(u32::from(is_origin_busy));
-        (rows > 0).then(|| PASSWORD_WAIT_STEP.saturating_mul(rows).min(PASSWORD_WAIT_MAX))
+        let batches = batches.max(u32::from(is_origin_busy));
+        (batches > 0).then(|| PASSWORD_WAIT_STEP.saturating_mul(batches).min(PASSWORD_WAIT_MAX))
     }
 
-    fn remembered_password(&self, user: &str, verifier: &Verifier, password: &str) -> [u8; 32] {
+    fn password_digest(&self, user: &str, verifier: &Verifier, password: &str) -> [u8; 32] {
         // Each part but the last has a fixed length or a length prefix.
-        let mut parts = Zeroizing::new(Vec::with_capacity(MEMO_BYTES_USUAL + user.len() + password.len()));
+        let mut parts = Zeroizing::new(Vec::with_capacity(DIGEST_INPUT_BYTES_USUAL + user.len() + password.len()));
         for part in [user.as_bytes(), &verifier.salt] {
             parts.extend_from_slice(&(part.len() as u64).to_be_bytes());
             parts.extend_from_slice(part);
@@ -189,15 +189,15 @@ impl Passwords {
         hmac_sha256(&self.key[..], &parts)
     }
 
-    fn knows(&self, account: Option<&Account>, remembered_password: &[u8; 32], now: Instant) -> bool {
+    fn knows(&self, account: Option<&Account>, password_digest: &[u8; 32], now: Instant) -> bool {
         let known = account.and_then(|account| self.known.get(&account.name));
         let fresh = known.filter(|known| now.saturating_duration_since(known.since) < PASSWORD_CACHE_LIFETIME);
         // An unknown account is compared as well, for constant time.
-        let is_equal = fresh.map_or(&[0; 32], |known| &known.remembered_password).ct_eq(remembered_password);
+        let is_equal = fresh.map_or(&[0; 32], |known| &known.password_digest).ct_eq(password_digest);
         fresh.is_some() && bool::from(is_equal)
     }
 
-    fn remember(&mut self, account: &AccountName, remembered_password: [u8; 32], now: Instant) {
+    fn remember(&mut self, account: &AccountName, password_digest: [u8; 32], now: Instant) {
         if self.known.len() >= PASSWORD_CACHE_MAX && !self.known.contains_key(account) {
             self.known.retain(|_, known| now.saturating_duration_since(known.since) < PASSWORD_CACHE_LIFETIME);
             if self.known.len() >= PASSWORD_CACHE_MAX
@@ -207,12 +207,12 @@ impl Passwords {
                 self.known.remove(&oldest);
             }
         }
-        self.known.insert(account.clone(), KnownPassword { remembered_password, since: now });
+        self.known.insert(account.clone(), KnownPassword { password_digest, since: now });
     }
 }
 
 /// Bytes of the digest's input besides name and password.
-const MEMO_BYTES_USUAL: usize = 128;
+const DIGEST_INPUT_BYTES_USUAL: usize = 128;
 
 #[cfg(test)]
 mod tests {
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_waits_longer_looks_less_often() {
+    fn a_password_far_back_in_the_queue_checks_its_turn_less_often() {
         let mut passwords = Passwords::default();
         let places: Vec<_> = (0..1000).map(|_| passwords.enqueue(origin(1))).collect();
         let waits: Vec<_> = places.iter().map(|place| passwords.wait(place)).collect();
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn who_sends_many_passwords_waits_for_himself() {
+    fn an_origin_with_many_passwords_delays_only_itself() {
         let mut passwords = Passwords::default();
         let flood: Vec<_> = (0..1000).map(|_| passwords.enqueue(origin(1))).collect();
         let (user, other) = (passwords.enqueue(origin(2)), passwords.enqueue(origin(3)));
@@ -276,11 +276,11 @@ mod tests {
     }
 
     #[test]
-    fn a_memo_is_of_one_name_one_password_and_one_verifier() {
+    fn a_password_digest_is_of_one_name_one_password_and_one_verifier() {
         let passwords = Passwords::default();
         let verifier = Verifier { rounds: 4096, salt: vec![1; 8], stored_key: [2; 32], server_key: [3; 32] };
-        let remembered_password = passwords.remembered_password("ab", &verifier, "secret");
-        assert_eq!(remembered_password, passwords.remembered_password("ab", &verifier, "secret"));
+        let password_digest = passwords.password_digest("ab", &verifier, "secret");
+        assert_eq!(password_digest, passwords.password_digest("ab", &verifier, "secret"));
         for (user, salt, rounds, stored_key, password) in [
             ("a", vec![1; 8], 4096, [2; 32], "secret"),
             ("ab", vec![1; 9], 4096, [2; 32], "secret"),
@@ -289,11 +289,11 @@ mod tests {
             ("ab", vec![1; 8], 4096, [2; 32], "Secret"),
         ] {
             let other = Verifier { rounds, salt, stored_key, server_key: [3; 32] };
-            assert_ne!(remembered_password, passwords.remembered_password(user, &other, password));
+            assert_ne!(password_digest, passwords.password_digest(user, &other, password));
         }
         assert_ne!(
-            remembered_password,
-            Passwords::default().remembered_password("ab", &verifier, "secret"),
+            password_digest,
+            Passwords::default().password_digest("ab", &verifier, "secret"),
             "the key is random"
         );
     }

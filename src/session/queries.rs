@@ -34,7 +34,9 @@ impl Session {
     pub fn stat_resumable(&self, path: &VirtualPath) -> Result<Meta, SessionError> {
         let home = &self.member(Verb::Stat)?.home;
         let found = match home.stat(path) {
-            Err(StoreError::NotFound) => home.held(path).and_then(|held| held.ok_or(StoreError::NotFound)),
+            Err(StoreError::NotFound) => {
+                home.newer_partial_upload(path).and_then(|partial| partial.ok_or(StoreError::NotFound))
+            }
             found => found,
         };
         let found = found.map_err(SessionError::from);
@@ -44,7 +46,7 @@ impl Session {
 
     /// Returns whether a partial upload to `path` is kept.
     pub fn has_partial_upload(&self, path: &VirtualPath) -> bool {
-        self.state.member().is_some_and(|member| matches!(member.home.held(path), Ok(Some(_))))
+        self.state.member().is_some_and(|member| matches!(member.home.newer_partial_upload(path), Ok(Some(_))))
     }
 
     /// Returns the metadata of the dangling symlink at `path`.
@@ -63,7 +65,7 @@ impl Session {
         if home.is_uploading(&UploadId::of_path(path)) {
             return Some(Unfinished::Running);
         }
-        home.held(path).ok().flatten().map(|held| Unfinished::Interrupted(held.size))
+        home.newer_partial_upload(path).ok().flatten().map(|partial| Unfinished::Interrupted(partial.size))
     }
 
     /// Returns the metadata of `path`; a symlink is not followed.

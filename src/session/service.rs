@@ -72,6 +72,6 @@ impl Service {
 
     /// Adds a session of `account` to its active account.
     pub(super) fn active_account(&mut self, account: &AccountName) -> Result<Rc<ActiveAccount>, SessionError> {
-        self.active_accounts.take(account, self.policy.sessions_per_account)
+        self.active_accounts.add_session(account, self.policy.sessions_per_account)
     }
 }

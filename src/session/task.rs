@@ -63,9 +63,9 @@ impl Task {
     pub fn run(&mut self, store: &mut Store, budget: &mut Budget, now: Instant) -> Result<TaskStep, SessionError> {
         match self {
             Self::List(list) => list.next_page(budget, now),
-            Self::Digest(hash) => {
-                Ok(hash.finish(store, budget)?.map_or(TaskStep::Later, |(digest, size)| TaskStep::Digest(digest, size)))
-            }
+            Self::Digest(hash) => Ok(hash
+                .advance(store, budget)?
+                .map_or(TaskStep::Later, |(digest, size)| TaskStep::Digest(digest, size))),
             Self::Directories(directories) => {
                 Ok(if directories.advance(budget)? { TaskStep::DirectoriesMade } else { TaskStep::Later })
             }
@@ -175,17 +175,17 @@ pub struct FileHash {
     meta: Meta,
     hash: Sha256,
     next: u64,
-    second: SecondReading,
+    second_reading: SecondReading,
 }
 
 impl FileHash {
     /// Begins to hash `file`.
     pub fn new(file: OpenFile, meta: Meta) -> Self {
-        Self { file, meta, hash: Sha256::new(), next: 0, second: SecondReading::default() }
+        Self { file, meta, hash: Sha256::new(), next: 0, second_reading: SecondReading::default() }
     }
 
     /// Continues. Returns the digest and size once the file is hashed.
-    fn finish(&mut self, store: &mut Store, budget: &mut Budget) -> Result<Option<(Digest, u64)>, StoreError> {
+    fn advance(&mut self, store: &mut Store, budget: &mut Budget) -> Result<Option<(Digest, u64)>, StoreError> {
         if let Some(digest) = store.digests.get(&self.meta.identity) {
             return Ok(Some((digest, self.meta.size)));
         }
@@ -196,7 +196,7 @@ impl FileHash {
         let (now, then) = (meta_of(&self.file)?.identity, self.meta.identity);
         if now == then {
             store.digests.insert(then, digest, store.clock.now_ns());
-        } else if !now.has_content_of(&then) && !self.second.finds(&self.file, then.size, digest, budget)? {
+        } else if !now.has_content_of(&then) && !self.second_reading.verify(&self.file, then.size, digest, budget)? {
             return Ok(None);
         }
         Ok(Some((digest, then.size)))
@@ -214,7 +214,7 @@ pub struct SecondReading {
 impl SecondReading {
     /// Continues. Returns true once the first `size` bytes are read and have this digest. If they have
     /// another, returns the error `Changed`.
-    pub fn finds(&mut self, file: &File, size: u64, digest: Digest, budget: &mut Budget) -> Result<bool, StoreError> {
+    pub fn verify(&mut self, file: &File, size: u64, digest: Digest, budget: &mut Budget) -> Result<bool, StoreError> {
         if !hash_range(file, &mut self.hash, &mut self.next, size, budget)? {
             return Ok(false);
         }

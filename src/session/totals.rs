@@ -25,7 +25,7 @@ impl Transferred {
 
 impl Total {
     /// Counts a transfer that has ended.
-    pub(super) fn note(&self, is_upload: bool, bytes: u64, is_whole: bool) {
+    pub(super) fn add(&self, is_upload: bool, bytes: u64, is_whole: bool) {
         let direction = if is_upload { &self.up } else { &self.down };
         let mut transferred = direction.get();
         transferred.add(bytes, is_whole);

@@ -25,7 +25,7 @@ impl CountedSession<'_> {
             self.log_path("put", &path, &Err::<(), _>(*refusal));
         }
         let upload = begun?;
-        self.session.step(|state| match state {
+        self.session.replace_state(|state| match state {
             State::Command(member, None) => State::Upload(member, Box::new(upload)),
             other => other,
         });
@@ -152,7 +152,7 @@ impl Session {
             self.log_path("get", &path, &Err::<(), _>(*refusal));
         }
         let download = begun?;
-        self.step(|state| match state {
+        self.replace_state(|state| match state {
             State::Command(member, None) => State::Download(member, Box::new(download)),
             other => other,
         });

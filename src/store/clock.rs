@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 /// A clock in nanoseconds since the epoch that knows how long it has run without a jump.
 #[derive(Clone)]
 pub struct WallClock {
-    tell: Rc<dyn Fn() -> i64>,
+    now_ns: Rc<dyn Fn() -> i64>,
     uptime: Rc<dyn Fn() -> Duration>,
     steady: Rc<Cell<SteadyRun>>,
 }
@@ -25,24 +25,24 @@ struct SteadyRun {
 }
 
 impl WallClock {
-    /// A clock that reads `tell`. Jumps are detected by comparison with the machine's uptime.
-    pub fn new(tell: impl Fn() -> i64 + 'static) -> Self {
-        Self::beside(tell, || {
+    /// A clock that reads `now_ns`. Jumps are detected by comparison with the machine's uptime.
+    pub fn new(now_ns: impl Fn() -> i64 + 'static) -> Self {
+        Self::beside(now_ns, || {
             let time = clock_gettime(ClockId::Boottime);
             Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
         })
     }
 
-    /// A clock that reads `tell`. Jumps are detected by comparison with `uptime`, which never jumps.
-    pub fn beside(tell: impl Fn() -> i64 + 'static, uptime: impl Fn() -> Duration + 'static) -> Self {
+    /// A clock that reads `now_ns`. Jumps are detected by comparison with `uptime`, which never jumps.
+    pub fn beside(now_ns: impl Fn() -> i64 + 'static, uptime: impl Fn() -> Duration + 'static) -> Self {
         let since = uptime();
-        let steady = SteadyRun { boot_ns: boot_ns(tell(), since), since };
-        Self { tell: Rc::new(tell), uptime: Rc::new(uptime), steady: Rc::new(Cell::new(steady)) }
+        let steady = SteadyRun { boot_ns: boot_ns(now_ns(), since), since };
+        Self { now_ns: Rc::new(now_ns), uptime: Rc::new(uptime), steady: Rc::new(Cell::new(steady)) }
     }
 
     /// Returns the time in nanoseconds since the epoch.
     pub fn now_ns(&self) -> i64 {
-        (self.tell)()
+        (self.now_ns)()
     }
 
     /// Returns whether it has run without a jump for at least `time`. Only calls of this function detect

@@ -143,7 +143,7 @@ impl Count {
             Some(Ok(entry)) => entry,
             end => {
                 self.at.is_read = true;
-                return end.map_or(Ok(()), |error| self.note_directory(error.err().unwrap_or(Errno::IO)));
+                return end.map_or(Ok(()), |error| self.record_unreadable_directory(error.err().unwrap_or(Errno::IO)));
             }
         };
         let name = entry.file_name();
@@ -173,8 +173,8 @@ impl Count {
                 self.usage.files += 1;
                 match errno {
                     // The directory may not be searched, so none of its entries can be read.
-                    Errno::ACCESS => self.note_directory(errno)?,
-                    _ => self.note(Some(name), errno)?,
+                    Errno::ACCESS => self.record_unreadable_directory(errno)?,
+                    _ => self.record_unreadable(Some(name), errno)?,
                 }
             }
         }
@@ -199,13 +199,13 @@ impl Count {
 
     fn descend(&mut self, name: &CStr) -> Result<(), StoreError> {
         if self.above.len() >= self.depth_max {
-            return self.note(Some(name), Errno::NAMETOOLONG);
+            return self.record_unreadable(Some(name), Errno::NAMETOOLONG);
         }
         let mut below = match Directory::open(self.at.dir.fd()?, name) {
             Ok(directory) => directory,
             // Removed or replaced meanwhile.
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(()),
-            Err(errno) => return self.note(Some(name), errno),
+            Err(errno) => return self.record_unreadable(Some(name), errno),
         };
         below.is_staging = self.above.is_empty() && name.to_bytes() == STAGING.as_bytes();
         if let Some(level) = self.above.last_mut() {
@@ -295,13 +295,13 @@ impl Count {
 
     // ---- Unreadable entries ---------------------------------------------------------------
 
-    fn note_directory(&mut self, errno: Errno) -> Result<(), StoreError> {
-        if std::mem::replace(&mut self.at.is_unseen, true) { Ok(()) } else { self.note(None, errno) }
+    fn record_unreadable_directory(&mut self, errno: Errno) -> Result<(), StoreError> {
+        if std::mem::replace(&mut self.at.is_unseen, true) { Ok(()) } else { self.record_unreadable(None, errno) }
     }
 
     /// Records that `name`, or the directory itself, could not be read. It is an error if the system was out
     /// of descriptors or memory, which says nothing about the entry.
-    fn note(&mut self, name: Option<&CStr>, errno: Errno) -> Result<(), StoreError> {
+    fn record_unreadable(&mut self, name: Option<&CStr>, errno: Errno) -> Result<(), StoreError> {
         if matches!(errno, Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOBUFS) {
             return Err(errno.into());
         }

@@ -38,7 +38,7 @@ impl Home {
     }
 
     /// Records that a partial upload expires at `expires_ns`, in nanoseconds since the epoch.
-    pub(super) fn note_expiry(&self, expires_ns: i64) {
+    pub(super) fn record_expiry(&self, expires_ns: i64) {
         self.next_expiry_ns.set(self.next_expiry_ns.get().min(expires_ns));
     }
 
@@ -55,7 +55,7 @@ impl Home {
             match upload.expires_ns {
                 // Once it is interrupted, it expires later than this.
                 _ if self.claims.is_running(&upload.id) => {}
-                at if at > now_ns => self.note_expiry(self.restart_lifetime_if_in_future(&upload.id, at, now_ns)),
+                at if at > now_ns => self.record_expiry(self.restart_lifetime_if_in_future(&upload.id, at, now_ns)),
                 _ => drop(self.drop_partial_upload(&upload.id)),
             }
         }

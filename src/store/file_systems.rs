@@ -64,7 +64,7 @@ impl FileSystems {
     }
 
     /// Remembers whether files without a name can be created on `device`.
-    pub(super) fn note_nameless(&self, device: u64, takes: bool) {
+    pub(super) fn record_nameless_support(&self, device: u64, takes: bool) {
         self.with(device, |known| known.takes_nameless = Some(takes));
     }
 
@@ -142,7 +142,7 @@ mod tests {
     #[test]
     fn file_systems_that_come_and_go_take_bounded_memory() {
         let systems = FileSystems::default();
-        (0..FILE_SYSTEMS_MAX as u64 * 3).for_each(|device| systems.note_nameless(device, false));
+        (0..FILE_SYSTEMS_MAX as u64 * 3).for_each(|device| systems.record_nameless_support(device, false));
         assert!(systems.0.borrow().len() <= FILE_SYSTEMS_MAX);
     }
 }

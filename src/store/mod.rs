@@ -25,7 +25,7 @@ use clock::WallClock;
 use digest_cache::DigestCache;
 use file_systems::{FileSystems, is_refusal};
 use hmac::{Hmac, KeyInit, Mac};
-use home::{DirectoryId, Home, Shared};
+use home::{DirectoryId, Home, HomeContext};
 use ledger::{Ledger, QuotaLimits, Shortage};
 use meta::Identity;
 pub use open_file::OpenFile;
@@ -216,14 +216,14 @@ impl Store {
         let home: Rc<Path> = path.into();
         let disk =
             Disk { device: id.0, account: Rc::as_ptr(&ledger).addr() as u64, path: self.disk_path(&home, id.0), home };
-        let shared = Shared {
+        let context = HomeContext {
             systems: Rc::clone(&self.systems),
             partial_expiry: self.partial_expiry,
             boot: Rc::clone(&self.boot),
             closer: self.syncer.closer(disk),
             clock: self.clock.clone(),
         };
-        let home = Rc::new(Home::new(root, path.into(), ledger, shared));
+        let home = Rc::new(Home::new(root, path.into(), ledger, context));
         self.homes.insert(id, Rc::downgrade(&home));
         Ok(home)
     }

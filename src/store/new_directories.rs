@@ -18,9 +18,9 @@ pub struct NewDirectories {
     path: VirtualPath,
     /// The deepest existing directory found so far, and its depth in the path.
     at: OwnedFd,
-    there: usize,
+    existing_depth: usize,
     /// The smallest depth known not to exist; one more than the path's if unknown.
-    missing: usize,
+    missing_depth: usize,
     depth: usize,
     /// Permission bits for the last of them.
     bits: Option<u32>,
@@ -33,7 +33,7 @@ impl NewDirectories {
     /// The directory at `path`, with these permission bits if it is new, and those above it.
     pub fn begin(home: Rc<Home>, path: &VirtualPath, bits: Option<u32>) -> Result<Self, StoreError> {
         let (at, depth) = (home.root_fd()?, path.depth());
-        Ok(Self { home, path: path.clone(), at, there: 0, missing: depth + 1, depth, bits })
+        Ok(Self { home, path: path.clone(), at, existing_depth: 0, missing_depth: depth + 1, depth, bits })
     }
 
     /// Returns the requested path.
@@ -47,12 +47,12 @@ impl NewDirectories {
         if !self.home.settle(budget)? {
             return Ok(false);
         }
-        while self.there < self.depth {
+        while self.existing_depth < self.depth {
             if budget.is_spent() {
                 return Ok(false);
             }
-            if self.there + 1 < self.missing {
-                self.look(budget)?;
+            if self.existing_depth + 1 < self.missing_depth {
+                self.find_existing(budget)?;
             } else {
                 self.make_next(budget)?;
             }
@@ -61,24 +61,24 @@ impl NewDirectories {
     }
 
     /// Finds the deepest existing directory by binary search, so that a long path is walked only a few times.
-    fn look(&mut self, budget: &mut Budget) -> Result<(), StoreError> {
-        let middle = usize::midpoint(self.there, self.missing);
+    fn find_existing(&mut self, budget: &mut Budget) -> Result<(), StoreError> {
+        let middle = usize::midpoint(self.existing_depth, self.missing_depth);
         budget.spend(DIRECTORY_COST + middle as u64 * PATH_COMPONENT_COST);
         match self.home.open_directory(&self.path.first(middle)) {
-            Ok(directory) => (self.at, self.there) = (directory.into_std_file().into(), middle),
+            Ok(directory) => (self.at, self.existing_depth) = (directory.into_std_file().into(), middle),
             // An entry that is not a directory causes the error when one is to be made in its place.
-            Err(StoreError::NotFound | StoreError::NotADirectory) => self.missing = middle,
+            Err(StoreError::NotFound | StoreError::NotADirectory) => self.missing_depth = middle,
             Err(error) => return Err(error),
         }
         Ok(())
     }
 
     fn make_next(&mut self, budget: &mut Budget) -> Result<(), StoreError> {
-        budget.spend(DIRECTORY_COST + self.there as u64 * PATH_COMPONENT_COST);
-        let Some(name) = self.path.components().nth(self.there) else { return Err(StoreError::BadName) };
-        let bits = self.bits.filter(|_| self.there + 1 == self.depth);
+        budget.spend(DIRECTORY_COST + self.existing_depth as u64 * PATH_COMPONENT_COST);
+        let Some(name) = self.path.components().nth(self.existing_depth) else { return Err(StoreError::BadName) };
+        let bits = self.bits.filter(|_| self.existing_depth + 1 == self.depth);
         let made = self.home.make_directory_in(&self.at, name, bits);
-        // Another session may have made it since the look.
+        // Another session may have made it since the search.
         if !matches!(made, Err(StoreError::Exists)) {
             made?;
         }
@@ -87,8 +87,8 @@ impl NewDirectories {
             Err(Errno::NOTDIR | Errno::LOOP) => return Err(StoreError::Exists),
             Err(errno) => return Err(errno.into()),
         }
-        self.there += 1;
-        self.missing = self.missing.max(self.there + 1).min(self.depth + 1);
+        self.existing_depth += 1;
+        self.missing_depth = self.missing_depth.max(self.existing_depth + 1).min(self.depth + 1);
         Ok(())
     }
 }
@@ -100,10 +100,10 @@ impl Home {
         name: &[u8],
         bits: Option<u32>,
     ) -> Result<(), StoreError> {
-        let reserve_for_new_file = self.ledger().reserve(0, 1)?;
+        let reservation = self.ledger().reserve(0, 1)?;
         let bits = bits.map_or(NEW_DIRECTORY, |bits| bits & PERMISSIONS | DIRECTORY_BITS_MIN);
         rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(bits))?;
-        reserve_for_new_file.take(0, 1);
+        reservation.take(0, 1);
         Ok(())
     }
 }

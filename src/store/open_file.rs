@@ -29,7 +29,7 @@ pub struct OpenFile {
 impl OpenFile {
     pub(super) fn new(file: File, meta: &Meta, ledger: &Rc<Ledger>, closer: &Closer) -> Self {
         let (file, id) = (Arc::new(file), meta.identity.inode());
-        ledger.note_open(id, &file);
+        ledger.record_open(id, &file);
         let (ledger, closer) = (Rc::clone(ledger), closer.clone());
         Self { file: Some(file), id, bytes: Cell::new(meta.size), nameless: Cell::new(None), ledger, closer }
     }
@@ -48,9 +48,9 @@ impl OpenFile {
     }
 
     /// Records that the file has got a name.
-    pub(super) fn note_named(&self) {
+    pub(super) fn record_named(&self) {
         if let Some(usage) = self.nameless.take() {
-            self.ledger.note_named(usage);
+            self.ledger.record_named(usage);
         }
     }
 
@@ -96,7 +96,7 @@ impl Drop for OpenFile {
         } else {
             drop(file);
         }
-        self.ledger.note_closed(self.id);
+        self.ledger.record_closed(self.id);
     }
 }
 
@@ -112,7 +112,7 @@ mod tests {
     use std::sync::mpsc::channel;
 
     #[test]
-    fn a_large_file_without_a_name_is_left_to_the_helper_and_any_other_closed_at_once() {
+    fn a_large_file_without_a_name_is_left_to_the_worker_and_any_other_closed_at_once() {
         let (go, wait) = channel::<()>();
         let wait = Mutex::new(wait);
         let mut syncer = Syncer::start(move || wait.lock().map(|wait| wait.recv()).map(drop).unwrap_or_default());

@@ -48,15 +48,15 @@ impl Pipe {
     /// Writes up to `most` bytes of the pipe to `file` at `offset`. Returns the number of bytes. After an
     /// error the rest is dropped.
     pub(super) fn drain(&mut self, file: &File, offset: u64, most: usize) -> io::Result<usize> {
-        let Some((_, exit)) = &self.ends else { return Ok(0) };
-        let written = match splice(exit, None, file, Some(&mut offset.clone()), most, SpliceFlags::MOVE) {
+        let Some((_, read_end)) = &self.ends else { return Ok(0) };
+        let written = match splice(read_end, None, file, Some(&mut offset.clone()), most, SpliceFlags::MOVE) {
             Err(errno) if is_unsupported(errno) => {
                 if let Ok(meta) = meta_of(file)
                     && self.refusing.len() < REFUSING_MAX
                 {
                     self.refusing.push(meta.identity.dev);
                 }
-                copy(exit, file, offset)
+                copy(read_end, file, offset)
             }
             written => written.map_err(io::Error::from),
         };
@@ -65,9 +65,7 @@ impl Pipe {
         }
         written
     }
-}
 
-impl Pipe {
     fn is_refused_by(&self, file: &File) -> bool {
         !self.refusing.is_empty() && meta_of(file).is_ok_and(|meta| self.refusing.contains(&meta.identity.dev))
     }
@@ -82,15 +80,15 @@ fn is_unsupported(errno: Errno) -> bool {
 const REFUSING_MAX: usize = 64;
 
 fn open() -> rustix::io::Result<(OwnedFd, OwnedFd)> {
-    let (exit, write_end) = pipe_with(PipeFlags::CLOEXEC)?;
+    let (read_end, write_end) = pipe_with(PipeFlags::CLOEXEC)?;
     // If that is refused, a smaller pipe moves fewer bytes at once.
     let _ = fcntl_setpipe_size(&write_end, FLUSH_BUDGET);
-    Ok((write_end, exit))
+    Ok((write_end, read_end))
 }
 
-fn copy(exit: &OwnedFd, file: &File, offset: u64) -> io::Result<usize> {
+fn copy(read_end: &OwnedFd, file: &File, offset: u64) -> io::Result<usize> {
     let mut bytes = Vec::with_capacity(PIECE_BYTES);
-    rustix::io::read(exit, spare_capacity(&mut bytes))?;
+    rustix::io::read(read_end, spare_capacity(&mut bytes))?;
     file.write_all_at(&bytes, offset)?;
     Ok(bytes.len())
 }

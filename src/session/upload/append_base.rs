@@ -75,14 +75,14 @@ pub(super) fn open(
             let staged = kept.map_or_else(|| create(home, plan, target, 0), Ok)?;
             Ok(OpenedUpload { staged, base: None, replaces: Replaces::Anything })
         }
-        UploadStart::At(offset) => go_on(home, plan, target, Some(offset)),
-        UploadStart::End => go_on(home, plan, target, None),
+        UploadStart::At(offset) => open_for_append(home, plan, target, Some(offset)),
+        UploadStart::End => open_for_append(home, plan, target, None),
     }
 }
 
 /// Opens the partial upload or the file at the path, to continue at byte `at` or at the end.
 /// [`UploadStart::At`] says which of the two.
-fn go_on(
+fn open_for_append(
     home: &Rc<Home>,
     plan: &mut UploadPlan,
     target: &UploadTarget,
@@ -96,12 +96,12 @@ fn go_on(
     // A symlink is replaced itself.
     let replaces = Replaces::Only(home.entry(&plan.path)?.map(|meta| meta.identity));
     if plan.is_named_by_path()
-        && let Some(held) = home.held(&plan.path)?
+        && let Some(partial) = home.newer_partial_upload(&plan.path)?
     {
         if let Some((_, meta)) = &there {
-            refuse_other_version(at, meta.size, held.size)?;
+            refuse_other_version(at, meta.size, partial.size)?;
         }
-        let length = start_within(plan, at, held.size)?;
+        let length = start_within(plan, at, partial.size)?;
         let resumed = Staged::resume_at(Rc::clone(home), &plan.record(), &plan.path, length, plan.length.promised())?;
         if let Some(staged) = resumed {
             return Ok(OpenedUpload { staged, base: None, replaces });
@@ -115,8 +115,8 @@ fn go_on(
 
 /// A client resumes by the size of the file. The rest of one version must not be appended to another,
 /// so if a newer partial upload exists, only a client that resumes that may continue.
-fn refuse_other_version(at: Option<u64>, size: u64, held: u64) -> Result<(), SessionError> {
-    if at == Some(held) && held != size { Ok(()) } else { Err(SessionError::UploadHeld(held)) }
+fn refuse_other_version(at: Option<u64>, size: u64, partial: u64) -> Result<(), SessionError> {
+    if at == Some(partial) && partial != size { Ok(()) } else { Err(SessionError::UploadHeld(partial)) }
 }
 
 /// Returns the byte to continue at: `at`, or the end. Refuses a byte past `size` or past the announced size.

@@ -132,7 +132,7 @@ impl Upload {
             let most = left.min(budget.left()).min(PIECE_BYTES as u64);
             let count = self.base.as_mut().map_or(Ok(0), |base| base.copy_to(&mut self.staged, most))?;
             budget.spend(count);
-            self.note_written(store, owner, count)?;
+            self.record_written(store, owner, count)?;
         }
         Ok(true)
     }
@@ -148,7 +148,7 @@ impl Upload {
             hash.update(bytes);
             self.hashed += bytes.len() as u64;
         }
-        self.note_stored(store, owner, bytes.len())
+        self.record_stored(store, owner, bytes.len())
     }
 
     /// Splices bytes from a socket, if no digest is requested. Returns 0 also if they must be read.
@@ -162,7 +162,7 @@ impl Upload {
             return Ok(0);
         }
         let count = self.staged.write_from(incoming, &mut store.pipe)?;
-        self.note_stored(store, owner, count)
+        self.record_stored(store, owner, count)
     }
 
     /// Returns whether `count` bytes may be stored now. If not, a sync was requested.
@@ -180,15 +180,15 @@ impl Upload {
         Ok(!is_disk_behind)
     }
 
-    fn note_stored(&mut self, store: &mut Store, owner: u64, count: usize) -> Result<usize, SessionError> {
-        self.note_written(store, owner, count as u64)?;
+    fn record_stored(&mut self, store: &mut Store, owner: u64, count: usize) -> Result<usize, SessionError> {
+        self.record_written(store, owner, count as u64)?;
         if self.outlives_session && self.staged.length() >= RESUME_BYTES_MIN {
             self.staged.keep(&self.plan.record())?;
         }
         Ok(count)
     }
 
-    fn note_written(&mut self, store: &mut Store, owner: u64, count: u64) -> Result<(), StoreError> {
+    fn record_written(&mut self, store: &mut Store, owner: u64, count: u64) -> Result<(), StoreError> {
         if !self.is_synced {
             return Ok(());
         }
@@ -196,10 +196,10 @@ impl Upload {
         let unsynced = match self.unsynced.take() {
             Some(unsynced) => unsynced,
             None if self.uncounted < UNCOUNTED_BYTES_MAX => return Ok(()),
-            None => self.staged.hold(&mut store.syncer, owner)?,
+            None => self.staged.register_unsynced(&mut store.syncer, owner)?,
         };
         let count = std::mem::take(&mut self.uncounted);
-        store.syncer.note_written(self.unsynced.insert(unsynced), count, self.staged.length());
+        store.syncer.record_written(self.unsynced.insert(unsynced), count, self.staged.length());
         Ok(())
     }
 
@@ -223,7 +223,7 @@ impl Upload {
         if let Some((bytes, length)) = unsynced.end_sync(synced.ticket) {
             synced.result.map_err(commit::unwritten)?;
             unsynced.subtract(bytes);
-            self.staged.note_synced(length)?;
+            self.staged.record_synced(length)?;
         }
         Ok(())
     }

@@ -34,7 +34,7 @@ impl Home {
         if meta.kind == Kind::Directory {
             return Err(StoreError::NotAFile);
         }
-        let held = self.hold(&parent, name, &meta);
+        let held = self.open_for_deferred_close(&parent, name, &meta);
         rustix::fs::unlinkat(&parent, name, AtFlags::empty())?;
         self.credit(&meta, held);
         Ok(())
@@ -63,7 +63,7 @@ impl Home {
         let moved: Meta = rustix::fs::statat(&from_parent, from_name, AtFlags::SYMLINK_NOFOLLOW)?.into();
         let replaced = replace_check(&to_parent, to_name, replace && moved.kind != Kind::Directory)?.map(Meta::from);
         let same = replaced.is_some_and(|replaced| replaced.identity.inode() == moved.identity.inode());
-        let held = replaced.and_then(|replaced| self.hold(&to_parent, to_name, &replaced));
+        let held = replaced.and_then(|replaced| self.open_for_deferred_close(&to_parent, to_name, &replaced));
         self.rename_entry(from_parent.as_fd(), from_name, to_parent.as_fd(), to_name, replaced.is_some()).map_err(
             |errno| match errno {
                 Errno::INVAL => StoreError::IntoItself,

@@ -27,7 +27,7 @@ impl Home {
     }
 
     /// Wraps the open file of an upload, so that it counts as used while it is open.
-    pub(in crate::store) fn charge(&self, file: File) -> Result<OpenFile, StoreError> {
+    pub(in crate::store) fn track_open_file(&self, file: File) -> Result<OpenFile, StoreError> {
         let meta = meta_of(&file)?;
         Ok(OpenFile::new(file, &meta, &self.ledger, &self.closer))
     }

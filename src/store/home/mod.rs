@@ -76,7 +76,7 @@ pub struct Home {
 }
 
 /// What a home gets from the store.
-pub(super) struct Shared {
+pub(super) struct HomeContext {
     pub(super) systems: Rc<FileSystems>,
     pub(super) partial_expiry: Duration,
     pub(super) boot: Rc<str>,
@@ -95,9 +95,9 @@ pub(super) type DirectoryId = (u64, u64);
 
 impl Home {
     /// Makes the home whose directory is `root`, found at `path`.
-    pub(super) fn new(root: Dir, path: Rc<Path>, ledger: Rc<Ledger>, shared: Shared) -> Self {
+    pub(super) fn new(root: Dir, path: Rc<Path>, ledger: Rc<Ledger>, context: HomeContext) -> Self {
         let (staging, claims, partials) = (RefCell::default(), Claims::default(), Partials::default());
-        let Shared { systems, partial_expiry, boot, closer, clock } = shared;
+        let HomeContext { systems, partial_expiry, boot, closer, clock } = context;
         // Unknown until the first check.
         let next_expiry_ns = Cell::new(i64::MIN);
         Self {

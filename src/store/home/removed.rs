@@ -14,7 +14,12 @@ use std::sync::Arc;
 impl Home {
     /// Opens a file that is about to lose its name, so that its space is freed when a worker closes it and
     /// not within the loop. On some file systems, freeing takes a hundred times as long as removing the name.
-    pub(in crate::store) fn hold(&self, parent: impl AsFd, name: &[u8], meta: &Meta) -> Option<OwnedFd> {
+    pub(in crate::store) fn open_for_deferred_close(
+        &self,
+        parent: impl AsFd,
+        name: &[u8],
+        meta: &Meta,
+    ) -> Option<OwnedFd> {
         let is_last_name = meta.kind == Kind::File && meta.links == 1;
         let is_slow = is_last_name && self.systems.frees_slowly(meta.identity.dev, &parent);
         if is_slow && self.closer.has_room() {
@@ -24,7 +29,7 @@ impl Home {
         }
     }
 
-    /// Like [`Home::hold`], for a directory. Returns its file system too.
+    /// Like [`Home::open_for_deferred_close`], for a directory. Returns its file system too.
     pub(super) fn open_directory_for_deferred_close(&self, parent: impl AsFd, name: &[u8]) -> Option<(u64, OwnedFd)> {
         if !self.closer.has_room() {
             return None;
@@ -34,7 +39,7 @@ impl Home {
         self.systems.frees_slowly(device, &held).then_some((device, held))
     }
 
-    /// Closes a descriptor that [`Home::hold`] opened.
+    /// Closes a descriptor that [`Home::open_for_deferred_close`] opened.
     pub(in crate::store) fn close_deferred(&self, device: u64, held: Option<OwnedFd>) {
         if let Some(held) = held {
             self.closer.close(device, Arc::new(held.into()));

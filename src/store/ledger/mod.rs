@@ -63,7 +63,7 @@ impl QuotaState {
 
 /// Reservations of all sessions. Without a limit they may exceed 64 bits.
 #[derive(Clone, Copy, Default)]
-struct Promised {
+struct ReservedTotal {
     bytes: u128,
     files: u64,
 }
@@ -99,7 +99,7 @@ pub struct Ledger {
     limits: Cell<QuotaLimits>,
     used: Cell<Usage>,
     open: OpenFiles,
-    reserved: Cell<Promised>,
+    reserved: Cell<ReservedTotal>,
     counting: RefCell<Counting>,
     /// The usage that the last count found.
     on_disk: Cell<Option<Usage>>,
@@ -135,7 +135,7 @@ impl Ledger {
 
     /// Reserves quota, or returns which limit it would exceed.
     pub fn reserve(self: &Rc<Self>, bytes: u64, files: u64) -> Result<Reservation, StoreError> {
-        let reservation = Reservation { ledger: Rc::clone(self), rest: Cell::default() };
+        let reservation = Reservation { ledger: Rc::clone(self), unused: Cell::default() };
         reservation.grow(bytes, files)?;
         Ok(reservation)
     }
@@ -159,22 +159,22 @@ impl Ledger {
         let files = self.open.of(id);
         if !files.is_empty() {
             self.open.grow(usage);
-            self.open.end_with(files, usage);
+            self.open.release_when_closed(files, usage);
         }
     }
 
     /// Records that a file of this home is open.
-    pub(super) fn note_open(&self, id: InodeId, file: &Arc<File>) {
+    pub(super) fn record_open(&self, id: InodeId, file: &Arc<File>) {
         self.open.add(id, file);
     }
 
     /// Drops the closed descriptors of this inode.
-    pub(super) fn note_closed(&self, id: InodeId) {
+    pub(super) fn record_closed(&self, id: InodeId) {
         self.open.remove_closed(id);
     }
 
     /// Records that a file without a name has got one.
-    pub(super) fn note_named(&self, usage: Usage) {
+    pub(super) fn record_named(&self, usage: Usage) {
         self.disturbed.set(true);
         self.open.shrink(usage);
         self.used.set(self.used.get() + usage);
@@ -182,7 +182,7 @@ impl Ledger {
 
     /// Records that a file without a name was dropped; it counts until `file` is closed.
     pub(super) fn give_up_nameless(&self, usage: Usage, file: Weak<File>) {
-        self.open.end_with(vec![file], usage);
+        self.open.release_when_closed(vec![file], usage);
     }
 
     /// Requires a new count before the next change.
@@ -316,7 +316,7 @@ impl Shortage {
 /// Reserved quota. Dropping it releases the unused part.
 pub struct Reservation {
     ledger: Rc<Ledger>,
-    rest: Cell<Usage>,
+    unused: Cell<Usage>,
 }
 
 impl Reservation {
@@ -336,45 +336,47 @@ impl Reservation {
             return Err(StoreError::QuotaFiles(Shortage::of(files, total, limits.files)));
         }
         // A reservation is for one file, which cannot be as large as the numbers that overflow here.
-        let rest = self.rest.get();
-        let bytes_after = rest.bytes.checked_add(bytes).ok_or(StoreError::DiskFull)?;
-        self.rest.set(Usage { bytes: bytes_after, files: rest.files + files });
-        self.ledger.reserved.set(Promised { bytes: reserved.bytes + u128::from(bytes), files: reserved.files + files });
+        let unused = self.unused.get();
+        let bytes_after = unused.bytes.checked_add(bytes).ok_or(StoreError::DiskFull)?;
+        self.unused.set(Usage { bytes: bytes_after, files: unused.files + files });
+        self.ledger
+            .reserved
+            .set(ReservedTotal { bytes: reserved.bytes + u128::from(bytes), files: reserved.files + files });
         Ok(())
     }
 
     /// Turns a part of the reservation into usage, because `bytes` and `files` are on disk now.
     pub fn take(&self, bytes: u64, files: u64) {
         self.ledger.disturbed.set(true);
-        self.fulfil(bytes, files);
+        self.use_part(bytes, files);
         self.ledger.used.set(self.ledger.used.get() + Usage { bytes, files });
     }
 
     /// Like [`Self::take`], but counts the usage as nameless.
     pub fn take_nameless(&self, bytes: u64, files: u64) {
-        self.fulfil(bytes, files);
+        self.use_part(bytes, files);
         self.ledger.open.grow(Usage { bytes, files });
     }
 
-    fn fulfil(&self, bytes: u64, files: u64) {
-        self.give_back(bytes.min(self.rest.get().bytes), files.min(self.rest.get().files));
+    fn use_part(&self, bytes: u64, files: u64) {
+        self.release_part(bytes.min(self.unused.get().bytes), files.min(self.unused.get().files));
     }
 
     /// Returns the bytes that are reserved and not yet used.
     pub fn bytes(&self) -> u64 {
-        self.rest.get().bytes
+        self.unused.get().bytes
     }
 
     /// Releases the unused part.
     pub fn release(&self) {
-        let rest = self.rest.get();
-        self.give_back(rest.bytes, rest.files);
+        let unused = self.unused.get();
+        self.release_part(unused.bytes, unused.files);
     }
 
-    fn give_back(&self, bytes: u64, files: u64) {
-        self.rest.set(self.rest.get() - Usage { bytes, files });
-        let Promised { bytes: all_bytes, files: all_files } = self.ledger.reserved.get();
-        self.ledger.reserved.set(Promised { bytes: all_bytes - u128::from(bytes), files: all_files - files });
+    fn release_part(&self, bytes: u64, files: u64) {
+        self.unused.set(self.unused.get() - Usage { bytes, files });
+        let ReservedTotal { bytes: all_bytes, files: all_files } = self.ledger.reserved.get();
+        self.ledger.reserved.set(ReservedTotal { bytes: all_bytes - u128::from(bytes), files: all_files - files });
     }
 }
 
@@ -427,7 +429,7 @@ mod tests {
     fn what_has_no_name_counts_against_the_limit_until_it_is_closed() {
         let ledger = ledger(100, 10);
         let (file, id) = (Arc::new(tempfile::tempfile().expect("file")), (1, 1));
-        ledger.note_open(id, &file);
+        ledger.record_open(id, &file);
         ledger.reserve(90, 1).expect("fits").take(90, 1);
         ledger.credit_inode(id, 90);
         assert_eq!((used_and_reserved(&ledger), ledger.state().nameless.bytes), ((0, 0), 90));

@@ -18,7 +18,7 @@ pub(super) struct OpenFiles {
     sweep_at: Cell<usize>,
     usage: Cell<Usage>,
     /// Parts of `usage`. Each is subtracted when all of its descriptors are closed.
-    ending: RefCell<Vec<(Vec<Weak<File>>, Usage)>>,
+    pending_release: RefCell<Vec<(Vec<Weak<File>>, Usage)>>,
 }
 
 impl OpenFiles {
@@ -59,13 +59,13 @@ impl OpenFiles {
     }
 
     /// Subtracts `usage` once all of `files` are closed.
-    pub(super) fn end_with(&self, files: Vec<Weak<File>>, usage: Usage) {
-        self.ending.borrow_mut().push((files, usage));
+    pub(super) fn release_when_closed(&self, files: Vec<Weak<File>>, usage: Usage) {
+        self.pending_release.borrow_mut().push((files, usage));
     }
 
     /// Returns the usage of files without a name.
     pub(super) fn usage(&self) -> Usage {
-        self.ending.borrow_mut().retain(|(files, usage)| {
+        self.pending_release.borrow_mut().retain(|(files, usage)| {
             let is_held = files.iter().any(is_open);
             if !is_held {
                 self.shrink(*usage);
@@ -95,7 +95,7 @@ mod tests {
         files.add((1, 1), &first);
         files.add((1, 1), &second);
         files.grow(usage);
-        files.end_with(files.of((1, 1)), usage);
+        files.release_when_closed(files.of((1, 1)), usage);
         drop(first);
         assert_eq!(files.usage(), usage);
         std::thread::spawn(move || drop(second)).join().expect("no panic");

@@ -2,7 +2,7 @@
 
 use super::Staged;
 use super::inode::PartLocation;
-use super::inode::{PART_BITS, link_or_note, replace_with_temporary, temporary_name};
+use super::inode::{PART_BITS, link_or_record_refusal, replace_with_temporary, temporary_name};
 use crate::base::attributes::{
     FILE_BITS_MIN, NEW_FILE, NewFile, PERMISSIONS, RequestedMode, UMASK, default_list, mode_of_new, path_of,
 };
@@ -106,7 +106,7 @@ impl Staged {
         target: &CommitTarget,
         wanted: Option<RequestedMode>,
     ) -> Result<(), StoreError> {
-        let is_from_elsewhere = matches!(self.place, PartLocation::Staging { was_nameless: false, .. });
+        let is_from_elsewhere = matches!(self.location, PartLocation::Staging { was_nameless: false, .. });
         let bits = wanted.map(|wanted| wanted.bits & PERMISSIONS | FILE_BITS_MIN);
         if is_from_elsewhere {
             new.inherit(target.directory.as_fd(), bits.unwrap_or(NEW_FILE))?;
@@ -124,11 +124,11 @@ impl Staged {
     /// Gives the file its name.
     fn give_name(&mut self, file: &OpenFile, target: &CommitTarget, replaces: bool) -> Result<(), StoreError> {
         if file.is_nameless() && !replaces {
-            link_or_note(&self.home, file, &target.directory, &target.name)?;
-            file.note_named();
+            link_or_record_refusal(&self.home, file, &target.directory, &target.name)?;
+            file.record_named();
             return Ok(());
         }
-        if let PartLocation::TemporaryInTarget(directory) = &self.place {
+        if let PartLocation::TemporaryInTarget(directory) = &self.location {
             return self.rename_temporary(file, directory, target, replaces);
         }
         let staging = self.name_part();
@@ -136,7 +136,7 @@ impl Staged {
         match result {
             Err(StoreError::OtherFileSystem) if file.is_nameless() => {
                 replace_with_temporary(file, &self.id, target)?;
-                file.note_named();
+                file.record_named();
                 Ok(())
             }
             result => result,

@@ -63,7 +63,7 @@ impl Home {
         };
         remove(&staging, &record_name(id));
         let (part, meta) = (part_name(id), Meta::from(stat));
-        let held = self.hold(&*staging, part.as_bytes(), &meta);
+        let held = self.open_for_deferred_close(&*staging, part.as_bytes(), &meta);
         if remove(&staging, &part) {
             self.credit(&meta, held);
         }

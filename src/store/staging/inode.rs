@@ -21,7 +21,7 @@ use std::rc::Rc;
 /// The permission bits that the server needs to resume an incomplete upload.
 pub(super) const PART_BITS: u32 = 0o600;
 
-/// The place of an upload's inode.
+/// The location of an upload's inode.
 pub(super) enum PartLocation {
     /// It has no name.
     Nameless,
@@ -51,27 +51,27 @@ pub(super) fn create(
     };
     let mode = Mode::from_raw_mode(mode);
     if let Some(file) = create_nameless(home, &target.at, mode)?
-        && let Some(place) = place_nameless(home, id, &target.at, &file)?
+        && let Some(location) = choose_location(home, id, &target.at, &file)?
     {
-        match place {
+        match location {
             PartLocation::Nameless => {
                 file.charge_as(Usage { bytes: 0, files: 1 });
                 reservation.take_nameless(0, 1);
             }
             PartLocation::Staging { .. } | PartLocation::TemporaryInTarget(_) => reservation.take(0, 1),
         }
-        return Ok((file, place));
+        return Ok((file, location));
     }
     check_directory(&target.at.directory)?;
-    let (place, file) = match create_part(home, id, &target.at, mode)? {
+    let (location, file) = match create_part(home, id, &target.at, mode)? {
         Some((directory, file)) => (PartLocation::Staging { directory, was_nameless: false }, file),
         None => {
-            (PartLocation::TemporaryInTarget(target.at.directory.try_clone()?), create_beside(id, &target.at, mode)?)
+            (PartLocation::TemporaryInTarget(target.at.directory.try_clone()?), create_temporary(id, &target.at, mode)?)
         }
     };
-    let file = home.charge(file)?;
+    let file = home.track_open_file(file)?;
     reservation.take(0, 1);
-    Ok((file, place))
+    Ok((file, location))
 }
 
 /// Refuses if the entry at `target` may not be replaced.
@@ -93,16 +93,16 @@ fn create_nameless(home: &Home, target: &CommitTarget, mode: Mode) -> Result<Opt
             // Requests are checked against the identity of the staging directory, so it is made now. If it cannot be
             // made, small files are still stored.
             let _ = home.staging(true);
-            Ok(Some(home.charge(file)?))
+            Ok(Some(home.track_open_file(file)?))
         }
         Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOSYS | Errno::NOTTY) => {
-            systems.note_nameless(device()?, false);
+            systems.record_nameless_support(device()?, false);
             Ok(None)
         }
         // The directory refuses, by its mode or because it is immutable, or the file system does.
         Err(Errno::ACCESS | Errno::PERM) => {
             check_directory(&target.directory)?;
-            systems.note_nameless(device()?, false);
+            systems.record_nameless_support(device()?, false);
             Ok(None)
         }
         // The kernel does not know the flag, or the directory was removed.
@@ -119,7 +119,7 @@ fn open_nameless(directory: impl AsFd, mode: Mode) -> Result<File, Errno> {
 /// Chooses the location of a file without a name. Returns `None` if it can never get one. The first
 /// file on a file system gets its name at once, as a test: in the staging directory, where a leftover is
 /// invisible to users.
-fn place_nameless(
+fn choose_location(
     home: &Home,
     id: &UploadId,
     target: &CommitTarget,
@@ -129,12 +129,14 @@ fn place_nameless(
     if systems.takes_nameless(device).is_none() {
         match link_part(home, id, file) {
             Ok(directory) => {
-                systems.note_nameless(device, true);
+                systems.record_nameless_support(device, true);
                 return Ok(Some(PartLocation::Staging { directory, was_nameless: true }));
             }
             // In an append-only directory the name of the test could not be removed.
             Err(StoreError::OtherFileSystem) if is_append_only(&target.directory, b"", AtFlags::EMPTY_PATH) => {}
-            Err(StoreError::OtherFileSystem) => systems.note_nameless(device, can_be_named(&target.directory)),
+            Err(StoreError::OtherFileSystem) => {
+                systems.record_nameless_support(device, can_be_named(&target.directory))
+            }
             Err(error) if systems.takes_nameless(device).is_none() => return Err(error),
             Err(_) => {}
         }
@@ -168,11 +170,16 @@ pub(super) fn link(file: &File, directory: impl AsFd, name: &[u8]) -> Result<(),
 }
 
 /// Like [`link`]. A refusal is remembered, so that the next upload is created in the staging directory.
-pub(super) fn link_or_note(home: &Home, file: &OpenFile, directory: impl AsFd, name: &[u8]) -> Result<(), Errno> {
+pub(super) fn link_or_record_refusal(
+    home: &Home,
+    file: &OpenFile,
+    directory: impl AsFd,
+    name: &[u8],
+) -> Result<(), Errno> {
     let linked = link(file, &directory, name);
     // The file system is not at fault if the directory is immutable.
     if linked.is_err_and(is_refusal) && check_directory(directory).is_ok() {
-        home.systems.note_nameless(file.id().0, false);
+        home.systems.record_nameless_support(file.id().0, false);
     }
     linked
 }
@@ -186,11 +193,12 @@ pub(super) fn temporary_name(id: &UploadId) -> String {
 /// Replaces `target` with a file without a name, by a temporary name in the same directory. This is for a
 /// directory on another file system than the staging directory.
 pub(super) fn replace_with_temporary(file: &File, id: &UploadId, target: &CommitTarget) -> Result<(), Errno> {
-    let beside = temporary_name(id);
-    link(file, &target.directory, beside.as_bytes())?;
-    let renamed = rustix::fs::renameat(&target.directory, beside.as_str(), &target.directory, target.name.as_slice());
+    let temporary = temporary_name(id);
+    link(file, &target.directory, temporary.as_bytes())?;
+    let renamed =
+        rustix::fs::renameat(&target.directory, temporary.as_str(), &target.directory, target.name.as_slice());
     if renamed.is_err() {
-        let _ = rustix::fs::unlinkat(&target.directory, beside, AtFlags::empty());
+        let _ = rustix::fs::unlinkat(&target.directory, temporary, AtFlags::empty());
     }
     renamed
 }
@@ -222,7 +230,7 @@ fn create_part(
 }
 
 /// Creates a part in the directory of `target`. A server that is killed leaves it there.
-fn create_beside(id: &UploadId, target: &CommitTarget, mode: Mode) -> Result<File, StoreError> {
+fn create_temporary(id: &UploadId, target: &CommitTarget, mode: Mode) -> Result<File, StoreError> {
     Ok(File::from(rustix::fs::openat(&target.directory, temporary_name(id), NEW_PART, mode)?))
 }
 
@@ -233,7 +241,7 @@ const NEW_PART: OFlags =
 pub(super) fn link_part(home: &Home, id: &UploadId, file: &OpenFile) -> Result<Rc<OwnedFd>, StoreError> {
     for _ in 0..2 {
         let staging = home.staging(true)?.ok_or(StoreError::NotFound)?;
-        match link_or_note(home, file, &staging, part_name(id).as_bytes()) {
+        match link_or_record_refusal(home, file, &staging, part_name(id).as_bytes()) {
             Ok(()) => return Ok(staging),
             Err(Errno::NOENT) => *home.staging.borrow_mut() = None,
             Err(Errno::XDEV) => return Err(StoreError::OtherFileSystem),

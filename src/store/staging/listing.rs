@@ -25,7 +25,7 @@ const RECORD_COST: u64 = 32 * 1024;
 impl Home {
     /// Records that the upload `id`, whose part has this change time, was interrupted. Above the maximum, drops
     /// the oldest.
-    pub(super) fn note_interrupted(&self, id: UploadId, ctime_ns: i64) {
+    pub(super) fn record_interrupted(&self, id: UploadId, ctime_ns: i64) {
         self.partials.forget(&id);
         if let Some(interrupted) = &mut *self.partials.interrupted.borrow_mut() {
             interrupted.push((ctime_ns, id));

@@ -60,7 +60,7 @@ use std::sync::Arc;
 /// resumed.
 pub struct Staged {
     home: Rc<Home>,
-    place: PartLocation,
+    location: PartLocation,
     id: UploadId,
     claim: Rc<Claim>,
     /// The number of valid bytes. The file is longer while `surplus` is being truncated.
@@ -96,13 +96,13 @@ impl Staged {
             None => UploadId::random()?,
         };
         let reservation = home.reserve_for_new_file(promised, &target.at.directory)?;
-        let (file, place) = inode::create(&home, &id, target, wanted, &reservation)?;
-        Ok(Self::claimed(home, place, id, reservation, file, 0, None))
+        let (file, location) = inode::create(&home, &id, target, wanted, &reservation)?;
+        Ok(Self::claimed(home, location, id, reservation, file, 0, None))
     }
 
     fn claimed(
         home: Rc<Home>,
-        place: PartLocation,
+        location: PartLocation,
         id: UploadId,
         reservation: Reservation,
         file: OpenFile,
@@ -115,7 +115,7 @@ impl Staged {
         home.partials.forget(&id);
         let mut staged = Self {
             home,
-            place,
+            location,
             id,
             claim,
             length,
@@ -164,7 +164,7 @@ impl Staged {
                     return Err(StoreError::DiskFull);
                 }
                 Ok(count) => {
-                    self.note_written(&file, count as u64);
+                    self.record_written(&file, count as u64);
                     left -= count;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -178,7 +178,7 @@ impl Staged {
         Ok(())
     }
 
-    fn note_written(&mut self, file: &OpenFile, count: u64) {
+    fn record_written(&mut self, file: &OpenFile, count: u64) {
         self.length += count;
         file.grow(count);
         if file.is_nameless() {
@@ -232,24 +232,24 @@ impl Staged {
 
     /// Names the part in the staging directory. Returns that directory.
     fn name_part(&mut self) -> Result<Rc<OwnedFd>, StoreError> {
-        match &self.place {
+        match &self.location {
             PartLocation::Staging { directory, .. } => return Ok(Rc::clone(directory)),
             PartLocation::TemporaryInTarget(_) => return Err(StoreError::OtherFileSystem),
             PartLocation::Nameless => {}
         }
         let file = self.open_file()?;
         let directory = inode::link_part(&self.home, &self.id, &file)?;
-        file.note_named();
-        self.place = PartLocation::Staging { directory: Rc::clone(&directory), was_nameless: true };
+        file.record_named();
+        self.location = PartLocation::Staging { directory: Rc::clone(&directory), was_nameless: true };
         Ok(directory)
     }
 
     fn staging(&self) -> Option<&OwnedFd> {
-        if let PartLocation::Staging { directory, .. } = &self.place { Some(directory) } else { None }
+        if let PartLocation::Staging { directory, .. } = &self.location { Some(directory) } else { None }
     }
 
     /// Records that the first `length` bytes are on disk.
-    pub fn note_synced(&mut self, length: u64) -> Result<(), StoreError> {
+    pub fn record_synced(&mut self, length: u64) -> Result<(), StoreError> {
         if self.check_claim().is_err() {
             return Ok(());
         }
@@ -277,18 +277,23 @@ impl Staged {
     /// does not write the failed bytes again, and the next sync would report success.
     pub fn sync(&self, syncer: &mut Syncer, owner: u64) -> Result<Ticket, StoreError> {
         let file = self.open_file()?;
-        let forget = self.forgetting(&file);
+        let forget = self.drop_on_failed_sync(&file);
         Ok(syncer.sync_or(owner, &self.home.disk_on(file.id().0), Arc::clone(file.shared()), Flush::Data, forget))
     }
 
     /// Registers the upload's unsynced bytes with the syncer. A failed sync drops the upload, as with
     /// [`Staged::sync`].
-    pub fn hold(&self, syncer: &mut Syncer, owner: u64) -> Result<Unsynced, StoreError> {
+    pub fn register_unsynced(&self, syncer: &mut Syncer, owner: u64) -> Result<Unsynced, StoreError> {
         let file = self.open_file()?;
-        Ok(syncer.hold(owner, self.home.disk_on(file.id().0), file.shared(), self.forgetting(&file)))
+        Ok(syncer.register_unsynced(
+            owner,
+            self.home.disk_on(file.id().0),
+            file.shared(),
+            self.drop_on_failed_sync(&file),
+        ))
     }
 
-    fn forgetting(&self, file: &OpenFile) -> OnFailure {
+    fn drop_on_failed_sync(&self, file: &OpenFile) -> OnFailure {
         let (home, id, part) = (Rc::clone(&self.home), self.id, file.id());
         Rc::new(move || home.forget_unwritten(&id, part))
     }
@@ -361,10 +366,10 @@ impl Drop for Staged {
             return;
         }
         if let Some(part) = interrupted {
-            self.home.note_expiry(self.home.expires_ns(&part));
-            return self.home.note_interrupted(self.id, part.identity.ctime_ns);
+            self.home.record_expiry(self.home.expires_ns(&part));
+            return self.home.record_interrupted(self.id, part.identity.ctime_ns);
         }
-        let is_removed = match &self.place {
+        let is_removed = match &self.location {
             PartLocation::Nameless => false,
             PartLocation::Staging { directory, .. } => remove(directory, &part_name(&self.id)),
             PartLocation::TemporaryInTarget(directory) => remove(directory, &inode::temporary_name(&self.id)),

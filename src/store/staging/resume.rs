@@ -44,7 +44,7 @@ impl ResumedUpload {
             Err(errno) => return Err(errno.into()),
         };
         let length = meta_of(&file)?.size;
-        Ok(Some(Self { staging, file: home.charge(file)?, length, kept }))
+        Ok(Some(Self { staging, file: home.track_open_file(file)?, length, kept }))
     }
 
     /// Returns the number of bytes that can be trusted.
@@ -79,7 +79,7 @@ impl Staged {
             return Ok(None);
         }
         let path = VirtualPath::parse(&record.path).map_err(|_| StoreError::BadName)?;
-        Self::take_up(home, id, there, &path, length, record.size.unwrap_or(0)).map(Some)
+        Self::resume_from(home, id, there, &path, length, record.size.unwrap_or(0)).map(Some)
     }
 
     /// Resumes at the first `length` bytes of the partial upload of `path`; `None` if there are fewer.
@@ -98,14 +98,14 @@ impl Staged {
             return Ok(None);
         }
         there.kept.record = record.clone();
-        let mut staged = Self::take_up(home, id, there, path, length, promised)?;
+        let mut staged = Self::resume_from(home, id, there, path, length, promised)?;
         if trusted > length {
             staged.distrust_surplus()?;
         }
         Ok(Some(staged))
     }
 
-    fn take_up(
+    fn resume_from(
         home: Rc<Home>,
         id: UploadId,
         there: ResumedUpload,
@@ -122,8 +122,8 @@ impl Staged {
             // Otherwise an upload that needs no more bytes would keep that time.
             let _ = set_mtime(&*file, home.clock.now_ns());
         }
-        let place = PartLocation::Staging { directory: staging, was_nameless: false };
-        let mut staged = Self::claimed(home, place, id, reservation, file, length, Some(kept));
+        let location = PartLocation::Staging { directory: staging, was_nameless: false };
+        let mut staged = Self::claimed(home, location, id, reservation, file, length, Some(kept));
         staged.surplus = Some(surplus);
         Ok(staged)
     }
@@ -187,7 +187,7 @@ impl Staged {
         self.reserve_room(most)?;
         let file = self.open_file()?;
         let count = copy_piece(source, &file, self.length, usize::try_from(most).unwrap_or(usize::MAX))? as u64;
-        self.note_written(&file, count);
+        self.record_written(&file, count);
         Ok(count)
     }
 }
@@ -232,8 +232,8 @@ impl Home {
     /// Returns the metadata of the partial upload of `path`, if it is newer than the file there. The size is
     /// that of its trusted bytes. The comparison uses the change times, because users can set the
     /// modification time.
-    pub fn held(&self, path: &VirtualPath) -> Result<Option<Meta>, StoreError> {
-        let Some(held) = self.held_part(path)? else { return Ok(None) };
+    pub fn newer_partial_upload(&self, path: &VirtualPath) -> Result<Option<Meta>, StoreError> {
+        let Some(held) = self.partial_upload_meta(path)? else { return Ok(None) };
         match self.stat(path) {
             // An error if the parent directory is gone or was moved.
             Err(StoreError::NotFound) => self.entry(path).map(|_| Some(held)),
@@ -245,7 +245,7 @@ impl Home {
         }
     }
 
-    fn held_part(&self, path: &VirtualPath) -> Result<Option<Meta>, StoreError> {
+    fn partial_upload_meta(&self, path: &VirtualPath) -> Result<Option<Meta>, StoreError> {
         let Some(staging) = self.staging(false)? else { return Ok(None) };
         let id = UploadId::of_path(path);
         let Some(kept) = read_record(&staging, &id).filter(|kept| kept.record.path == path.as_bytes()) else {

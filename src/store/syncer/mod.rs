@@ -16,7 +16,7 @@ pub use crate::base::disk_sync::Flush;
 pub use unsynced::{OnFailure, Unsynced};
 pub use workers::{Closer, Disk};
 
-use queue::{Errand, Job, WorkerReport};
+use queue::{DiskTask, SyncTask, WorkerReport};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
@@ -56,18 +56,18 @@ impl From<io::Error> for SyncError {
     }
 }
 
-/// The result of a job.
+/// The result of a sync.
 #[derive(Debug)]
 pub struct Synced {
     /// The session that requested it.
     pub owner: u64,
-    /// The job.
+    /// The sync.
     pub ticket: Ticket,
     /// Whether the written bytes are on disk.
     pub result: Result<(), SyncError>,
 }
 
-/// A job without a result.
+/// A sync without a result.
 struct Pending {
     owner: u64,
     /// The worker that runs it or has it in its queue, if any.
@@ -81,12 +81,12 @@ struct Pending {
 /// The loop's side of the threads.
 pub struct Syncer {
     workers: Option<(Rc<RefCell<Workers>>, Receiver<WorkerReport>)>,
-    /// Jobs that [`Syncer::take_synced`] runs itself: all of them in a syncer without threads.
-    inline: VecDeque<Job>,
+    /// Syncs that [`Syncer::take_synced`] runs itself: all of them in a syncer without threads.
+    inline: VecDeque<SyncTask>,
     pending: BTreeMap<Ticket, Pending>,
-    /// Jobs of disks that do not answer.
+    /// Syncs of disks that do not answer.
     unanswered: VecDeque<Ticket>,
-    holders: UnsyncedUploads,
+    uploads: UnsyncedUploads,
     next_ticket: u64,
     /// The time of the last tick.
     now: Option<Instant>,
@@ -100,7 +100,7 @@ impl Syncer {
             inline: VecDeque::new(),
             pending: BTreeMap::new(),
             unanswered: VecDeque::new(),
-            holders: UnsyncedUploads::default(),
+            uploads: UnsyncedUploads::default(),
             next_ticket: 0,
             now: None,
         }
@@ -135,23 +135,23 @@ impl Syncer {
             pending.on_failure = None;
             self.unanswered.push_back(ticket);
         } else {
-            pending.worker = self.hand_over(disk, Job { ticket, file, flush });
+            pending.worker = self.hand_over(disk, SyncTask { ticket, file, flush });
         }
         self.pending.insert(ticket, pending);
         ticket
     }
 
-    /// Passes a job to its worker, or keeps it here.
-    fn hand_over(&mut self, disk: &Disk, job: Job) -> Option<u64> {
-        let errand = Errand::Sync(job);
+    /// Passes a sync to its worker, or keeps it here.
+    fn hand_over(&mut self, disk: &Disk, sync_task: SyncTask) -> Option<u64> {
+        let task = DiskTask::Sync(sync_task);
         let handed = match &self.workers {
-            Some((workers, _)) => workers.borrow_mut().push(disk, errand),
-            None => Err(errand),
+            Some((workers, _)) => workers.borrow_mut().push(disk, task),
+            None => Err(task),
         };
         match handed {
             Ok(worker) => return Some(worker),
-            Err(Errand::Sync(job)) => self.inline.push_back(job),
-            Err(Errand::Close(..)) => {}
+            Err(DiskTask::Sync(sync_task)) => self.inline.push_back(sync_task),
+            Err(DiskTask::Close(..)) => {}
         }
         None
     }
@@ -159,27 +159,27 @@ impl Syncer {
     // ---- Unsynced bytes -------------------------------------------------------------------
 
     /// Registers the unsynced bytes of an upload to `file`. A failed sync of them calls `on_failure`.
-    pub fn hold(&mut self, owner: u64, disk: Disk, file: &Arc<File>, on_failure: OnFailure) -> Unsynced {
-        self.holders.add(owner, disk, file, on_failure)
+    pub fn register_unsynced(&mut self, owner: u64, disk: Disk, file: &Arc<File>, on_failure: OnFailure) -> Unsynced {
+        self.uploads.add(owner, disk, file, on_failure)
     }
 
     /// Records bytes written to a file of size `length`, and begins the syncs that are due.
-    pub fn note_written(&mut self, unsynced: &Unsynced, bytes: u64, length: u64) {
-        for holder in self.holders.note_written(unsynced, bytes, length, self.now) {
-            self.sync_holder(&holder);
+    pub fn record_written(&mut self, unsynced: &Unsynced, bytes: u64, length: u64) {
+        for upload in self.uploads.record_written(unsynced, bytes, length, self.now) {
+            self.start_sync(&upload);
         }
     }
 
     /// Syncs the written bytes of an upload, unless a sync is running.
     pub fn request(&mut self, unsynced: &Unsynced) {
-        self.sync_holder(&unsynced.0);
+        self.start_sync(&unsynced.0);
     }
 
-    fn sync_holder(&mut self, holder: &Rc<UnsyncedUpload>) {
-        if let Some(file) = holder.unsynced_file() {
-            let on_failure = Some(Rc::clone(&holder.on_failure));
-            let ticket = self.ask(holder.owner, &holder.disk, file, Flush::Data, on_failure);
-            holder.begin_sync(ticket);
+    fn start_sync(&mut self, upload: &Rc<UnsyncedUpload>) {
+        if let Some(file) = upload.unsynced_file() {
+            let on_failure = Some(Rc::clone(&upload.on_failure));
+            let ticket = self.ask(upload.owner, &upload.disk, file, Flush::Data, on_failure);
+            upload.begin_sync(ticket);
         }
     }
 
@@ -189,16 +189,16 @@ impl Syncer {
     /// end with `NoAnswer`.
     pub fn tick(&mut self, now: Instant, patience: Duration) {
         self.now = Some(now);
-        for holder in self.holders.take_idle(now) {
-            self.sync_holder(&holder);
+        for upload in self.uploads.take_idle(now) {
+            self.start_sync(&upload);
         }
         let Some((workers, _)) = &self.workers else { return };
-        for silence in workers.borrow_mut().find_unresponsive(now, patience) {
+        for found in workers.borrow_mut().find_unresponsive(now, patience) {
             let mut given_up: Vec<Ticket> = Vec::new();
             for (ticket, pending) in &mut self.pending {
-                if pending.worker == Some(silence.worker) && !pending.is_given_up {
+                if pending.worker == Some(found.worker) && !pending.is_given_up {
                     given_up.push(*ticket);
-                    if silence.dropped.contains(ticket) {
+                    if found.dropped.contains(ticket) {
                         (pending.worker, pending.on_failure) = (None, None);
                     }
                 }
@@ -210,7 +210,7 @@ impl Syncer {
     /// Returns when [`Syncer::tick`] has work.
     pub fn next_at(&self, patience: Duration) -> Option<Instant> {
         let due = self.workers.as_ref().and_then(|(workers, _)| workers.borrow().next_due(patience));
-        due.into_iter().chain(self.holders.look_at()).min()
+        due.into_iter().chain(self.uploads.next_check_at()).min()
     }
 
     /// Returns whether the file system of this device does not answer.
@@ -220,7 +220,9 @@ impl Syncer {
 
     /// Returns the names of the file systems that do not answer.
     pub fn silent(&self) -> Vec<Rc<Path>> {
-        self.workers.as_ref().map_or_else(Vec::new, |(workers, _)| workers.borrow().silent().map(Rc::clone).collect())
+        self.workers
+            .as_ref()
+            .map_or_else(Vec::new, |(workers, _)| workers.borrow().unresponsive().map(Rc::clone).collect())
     }
 
     // ---- Results --------------------------------------------------------------------------
@@ -249,7 +251,7 @@ impl Syncer {
             let Some(pending) = self.pending.get_mut(&ticket) else { continue };
             let owner = pending.owner;
             pending.is_given_up = true;
-            // A job that its worker has begun may still fail.
+            // A sync that its worker has begun may still fail.
             if pending.worker.is_none() {
                 self.pending.remove(&ticket);
             }
@@ -261,13 +263,13 @@ impl Syncer {
     fn next_answer(&mut self) -> Option<(Ticket, Result<(), SyncError>)> {
         if let Some((workers, reports)) = &self.workers {
             while let Ok(report) = reports.try_recv() {
-                workers.borrow_mut().note(&report);
+                workers.borrow_mut().record(&report);
                 if report.answer.is_some() {
                     return report.answer;
                 }
             }
         }
-        self.inline.pop_front().map(Job::run)
+        self.inline.pop_front().map(SyncTask::run)
     }
 
     /// Returns whether [`Syncer::take_synced`] has work.
@@ -298,7 +300,7 @@ mod tests {
     }
 
     fn unsynced(syncer: &mut Syncer, owner: u64, account: u64, file: &Arc<File>) -> Unsynced {
-        syncer.hold(owner, disk(1, account), file, Rc::new(|| {}))
+        syncer.register_unsynced(owner, disk(1, account), file, Rc::new(|| {}))
     }
 
     #[test]
@@ -315,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_helper_the_caller_does_the_work() {
+    fn without_a_worker_the_caller_does_the_work() {
         let mut syncer = Syncer::inline();
         syncer.sync(1, &disk(1, 1), file(), Flush::Directory);
         assert!(syncer.has_work());
@@ -327,8 +329,8 @@ mod tests {
     fn an_upload_that_ends_leaves_the_total() {
         let (mut syncer, file) = (Syncer::inline(), file());
         let (one, two) = (unsynced(&mut syncer, 1, 1, &file), unsynced(&mut syncer, 2, 1, &file));
-        syncer.note_written(&one, UNSYNCED_BYTES_MAX_TOTAL, 0);
-        syncer.note_written(&two, 5, 5);
+        syncer.record_written(&one, UNSYNCED_BYTES_MAX_TOTAL, 0);
+        syncer.record_written(&two, 5, 5);
         two.subtract(2);
         assert!(two.is_at_bound(), "the account has all there is");
         drop(one);
@@ -341,13 +343,13 @@ mod tests {
         let (mut syncer, file) = (Syncer::inline(), file());
         let idle: Vec<Unsynced> = (0..9).map(|owner| unsynced(&mut syncer, owner, 1, &file)).collect();
         for one in &idle[..8] {
-            syncer.note_written(one, SYNC_STEP_BYTES - 1, SYNC_STEP_BYTES - 1);
+            syncer.record_written(one, SYNC_STEP_BYTES - 1, SYNC_STEP_BYTES - 1);
         }
         assert!(!syncer.has_work());
-        syncer.note_written(&idle[8], SYNC_STEP_BYTES - 1, SYNC_STEP_BYTES - 1);
+        syncer.record_written(&idle[8], SYNC_STEP_BYTES - 1, SYNC_STEP_BYTES - 1);
         assert_eq!(syncer.inline.len(), 9, "the total is full, so those who hold it make room");
         let other = unsynced(&mut syncer, 100, 2, &file);
-        syncer.note_written(&other, 1 << 20, 1 << 20);
+        syncer.record_written(&other, 1 << 20, 1 << 20);
         assert!(idle[0].is_at_bound() && !other.is_at_bound());
         while let Some(synced) = syncer.take_synced() {
             let (bytes, _) = idle[synced.owner as usize].end_sync(synced.ticket).expect("its own");
@@ -367,9 +369,9 @@ mod tests {
         };
         syncer.tick(began, PATIENCE);
         assert_eq!(syncer.next_at(PATIENCE), None);
-        syncer.note_written(&one, 10, 10);
+        syncer.record_written(&one, 10, 10);
         look(&mut syncer);
-        syncer.note_written(&one, 10, 20);
+        syncer.record_written(&one, 10, 20);
         look(&mut syncer);
         assert!(!syncer.has_work(), "bytes have come between");
         let at = look(&mut syncer);
@@ -411,7 +413,7 @@ mod tests {
         assert_eq!((synced.owner, synced.ticket), (2, waits));
         assert!(matches!(synced.result, Err(SyncError::NoAnswer)) && failures.get() == 0);
         assert_eq!((syncer.next_at(PATIENCE), syncer.silent().len()), (None, 1));
-        // Later jobs do not wait, except on other disks.
+        // Later syncs do not wait, except on other disks.
         syncer.sync(3, &disk(1, 1), file(), Flush::Data);
         let synced = syncer.take_synced().expect("at once");
         assert!(synced.owner == 3 && matches!(synced.result, Err(SyncError::NoAnswer)));

@@ -15,13 +15,13 @@ use std::time::Duration;
 const WORKER_IDLE: Duration = Duration::from_secs(60);
 
 /// A sync of one file.
-pub(super) struct Job {
+pub(super) struct SyncTask {
     pub(super) ticket: Ticket,
     pub(super) file: Arc<File>,
     pub(super) flush: Flush,
 }
 
-impl Job {
+impl SyncTask {
     pub(super) fn run(self) -> (Ticket, Result<(), SyncError>) {
         let done = catch_unwind(AssertUnwindSafe(|| flush(&self.file, self.flush)));
         let done = done.unwrap_or_else(|_| Err(io::Error::other("a defect ended the sync of a file")));
@@ -29,8 +29,9 @@ impl Job {
     }
 }
 
-pub(super) enum Errand {
-    Sync(Job),
+/// The work of a worker.
+pub(super) enum DiskTask {
+    Sync(SyncTask),
     /// Also decrements the home's number of pending closes.
     Close(Arc<File>, Arc<AtomicUsize>),
 }
@@ -44,7 +45,7 @@ pub(super) struct WorkerReport {
 /// The queue of one worker, by account.
 #[derive(Default)]
 pub(super) struct Queue {
-    accounts: BTreeMap<u64, VecDeque<Errand>>,
+    accounts: BTreeMap<u64, VecDeque<DiskTask>>,
     /// The accounts with queued work, in order of their turns.
     turns: VecDeque<u64>,
     pub(super) closes: usize,
@@ -56,40 +57,40 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    pub(super) fn push(&mut self, account: u64, errand: Errand) {
-        self.closes += usize::from(matches!(errand, Errand::Close(..)));
-        let errands = self.accounts.entry(account).or_default();
-        if errands.is_empty() {
+    pub(super) fn push(&mut self, account: u64, task: DiskTask) {
+        self.closes += usize::from(matches!(task, DiskTask::Close(..)));
+        let tasks = self.accounts.entry(account).or_default();
+        if tasks.is_empty() {
             self.turns.push_back(account);
         }
-        errands.push_back(errand);
+        tasks.push_back(task);
     }
 
-    fn pop(&mut self) -> Option<Errand> {
+    fn pop(&mut self) -> Option<DiskTask> {
         let account = self.turns.pop_front()?;
-        let errands = self.accounts.get_mut(&account)?;
-        let errand = errands.pop_front();
-        if errands.is_empty() {
+        let tasks = self.accounts.get_mut(&account)?;
+        let task = tasks.pop_front();
+        if tasks.is_empty() {
             self.accounts.remove(&account);
         } else {
             self.turns.push_back(account);
         }
-        self.closes -= usize::from(matches!(errand, Some(Errand::Close(..))));
-        errand
+        self.closes -= usize::from(matches!(task, Some(DiskTask::Close(..))));
+        task
     }
 
     /// Removes all queued syncs. Closes stay.
     pub(super) fn take_syncs(&mut self) -> Vec<Ticket> {
         let mut taken = Vec::new();
-        self.accounts.retain(|_, errands| {
-            errands.retain(|errand| match errand {
-                Errand::Sync(job) => {
-                    taken.push(job.ticket);
+        self.accounts.retain(|_, tasks| {
+            tasks.retain(|task| match task {
+                DiskTask::Sync(sync_task) => {
+                    taken.push(sync_task.ticket);
                     false
                 }
-                Errand::Close(..) => true,
+                DiskTask::Close(..) => true,
             });
-            !errands.is_empty()
+            !tasks.is_empty()
         });
         self.turns.retain(|account| self.accounts.contains_key(account));
         taken
@@ -101,9 +102,9 @@ pub(super) struct WorkerShared {
     queue: Mutex<Queue>,
     /// Signalled when work was pushed or the queue closed.
     pub(super) is_changed: Condvar,
-    /// Work handed over and not finished.
+    /// The number of tasks that are queued or running.
     pub(super) left: AtomicUsize,
-    /// Work finished since the start.
+    /// The number of tasks that were finished since the start.
     pub(super) done: AtomicU64,
 }
 
@@ -112,8 +113,8 @@ impl WorkerShared {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Records that a piece of work is finished. Returns whether to report it.
-    pub(super) fn note_done(&self) -> bool {
+    /// Counts a finished task. Returns whether to report it.
+    pub(super) fn count_done(&self) -> bool {
         let mut queue = self.lock();
         self.done.fetch_add(1, Relaxed);
         self.left.fetch_sub(1, Relaxed);
@@ -121,11 +122,11 @@ impl WorkerShared {
     }
 
     /// Waits for work. `None` ends the worker.
-    pub(super) fn next(&self) -> Option<Errand> {
+    pub(super) fn next(&self) -> Option<DiskTask> {
         let mut queue = self.lock();
         loop {
-            if let Some(errand) = queue.pop() {
-                return Some(errand);
+            if let Some(task) = queue.pop() {
+                return Some(task);
             }
             let (after, waited) =
                 self.is_changed.wait_timeout(queue, WORKER_IDLE).unwrap_or_else(PoisonError::into_inner);
@@ -142,22 +143,23 @@ impl WorkerShared {
 mod tests {
     use super::*;
 
-    fn errand() -> Errand {
-        Errand::Close(Arc::new(tempfile::tempfile().expect("file")), Arc::default())
+    fn task() -> DiskTask {
+        DiskTask::Close(Arc::new(tempfile::tempfile().expect("file")), Arc::default())
     }
 
     #[test]
     fn accounts_take_turns_however_much_one_of_them_has_to_be_done() {
         let mut queue = Queue::default();
         let file = Arc::new(tempfile::tempfile().expect("file"));
-        let sync = |ticket| Errand::Sync(Job { ticket: Ticket(ticket), file: Arc::clone(&file), flush: Flush::Data });
+        let sync =
+            |ticket| DiskTask::Sync(SyncTask { ticket: Ticket(ticket), file: Arc::clone(&file), flush: Flush::Data });
         (1..=4).for_each(|ticket| queue.push(7, sync(ticket)));
         queue.push(8, sync(5));
-        queue.push(9, errand());
+        queue.push(9, task());
         queue.push(9, sync(6));
         let mut order = Vec::new();
-        while let Some(errand) = queue.pop() {
-            order.push(if let Errand::Sync(job) = errand { job.ticket.0 } else { 0 });
+        while let Some(task) = queue.pop() {
+            order.push(if let DiskTask::Sync(sync_task) = task { sync_task.ticket.0 } else { 0 });
         }
         assert_eq!(order, [1, 5, 0, 2, 6, 3, 4]);
         assert_eq!((queue.closes, queue.accounts.len()), (0, 0));
@@ -167,16 +169,16 @@ mod tests {
     fn only_syncs_are_taken_out_of_a_queue() {
         let mut queue = Queue::default();
         let file = Arc::new(tempfile::tempfile().expect("file"));
-        queue.push(1, errand());
+        queue.push(1, task());
         for ticket in [1, 2] {
             queue.push(
                 ticket,
-                Errand::Sync(Job { ticket: Ticket(ticket), file: Arc::clone(&file), flush: Flush::Data }),
+                DiskTask::Sync(SyncTask { ticket: Ticket(ticket), file: Arc::clone(&file), flush: Flush::Data }),
             );
         }
         let mut taken = queue.take_syncs();
         taken.sort();
         assert_eq!(taken, [Ticket(1), Ticket(2)]);
-        assert!(matches!(queue.pop(), Some(Errand::Close(..))) && queue.pop().is_none());
+        assert!(matches!(queue.pop(), Some(DiskTask::Close(..))) && queue.pop().is_none());
     }
 }

@@ -18,39 +18,39 @@ pub(super) const IDLE_SYNC_INTERVAL: Duration = Duration::from_secs(1);
 /// Called when a sync of an upload fails, even after its session has ended.
 pub type OnFailure = Rc<dyn Fn()>;
 
-/// All uploads to one file system.
+/// The unsynced bytes of all uploads to one file system.
 #[derive(Default)]
-struct System {
+struct FileSystemTotal {
     bytes: Cell<u64>,
     /// The number of accounts with unsynced bytes.
     accounts: Cell<u64>,
 }
 
-/// The uploads of one account to one file system.
+/// The unsynced bytes of one account's uploads to one file system.
 struct AccountShare {
-    system: Rc<System>,
+    total: Rc<FileSystemTotal>,
     bytes: Cell<u64>,
 }
 
 impl AccountShare {
     fn set(&self, bytes: u64) {
         let before = self.bytes.replace(bytes);
-        self.system.bytes.set(self.system.bytes.get() - before + bytes);
+        self.total.bytes.set(self.total.bytes.get() - before + bytes);
         match (before, bytes) {
-            (0, 1..) => self.system.accounts.set(self.system.accounts.get() + 1),
-            (1.., 0) => self.system.accounts.set(self.system.accounts.get() - 1),
+            (0, 1..) => self.total.accounts.set(self.total.accounts.get() + 1),
+            (1.., 0) => self.total.accounts.set(self.total.accounts.get() - 1),
             _ => {}
         }
     }
 
     fn is_full(&self) -> bool {
-        self.system.bytes.get() >= UNSYNCED_BYTES_MAX_TOTAL
+        self.total.bytes.get() >= UNSYNCED_BYTES_MAX_TOTAL
     }
 
     /// Returns whether the total is at its bound and this account has its equal share of it or more. This
     /// keeps the total below twice the bound.
-    fn is_exhausted(&self) -> bool {
-        self.is_full() && self.bytes.get() >= UNSYNCED_BYTES_MAX_TOTAL / self.system.accounts.get().max(1)
+    fn exceeds_share(&self) -> bool {
+        self.is_full() && self.bytes.get() >= UNSYNCED_BYTES_MAX_TOTAL / self.total.accounts.get().max(1)
     }
 }
 
@@ -64,20 +64,20 @@ pub(super) struct UnsyncedUpload {
     bytes: Cell<u64>,
     /// The size of the file.
     length: Cell<u64>,
-    /// The running sync, the unsynced bytes it covers and the length it reaches to.
-    job: Cell<Option<(Ticket, u64, u64)>>,
+    /// The ticket of the running sync, the unsynced bytes that it covers, and the length of the file then.
+    running_sync: Cell<Option<(Ticket, u64, u64)>>,
     /// Bytes were written since the last check.
-    is_fresh: Cell<bool>,
+    has_new_bytes: Cell<bool>,
 }
 
 impl UnsyncedUpload {
     /// Returns the file to sync, if it has unsynced bytes and no sync is running.
     pub(super) fn unsynced_file(&self) -> Option<Arc<File>> {
-        if self.bytes.get() == 0 || self.job.get().is_some() { None } else { self.file.upgrade() }
+        if self.bytes.get() == 0 || self.running_sync.get().is_some() { None } else { self.file.upgrade() }
     }
 
     pub(super) fn begin_sync(&self, ticket: Ticket) {
-        self.job.set(Some((ticket, self.bytes.get(), self.length.get())));
+        self.running_sync.set(Some((ticket, self.bytes.get(), self.length.get())));
     }
 
     fn set(&self, bytes: u64) {
@@ -94,14 +94,14 @@ impl Unsynced {
     /// continue, so that the common bound cannot block it for ever.
     pub fn is_at_bound(&self) -> bool {
         let own = self.0.bytes.get();
-        own >= UNSYNCED_BYTES_MAX || (own > 0 && self.0.share.is_exhausted())
+        own >= UNSYNCED_BYTES_MAX || (own > 0 && self.0.share.exceeds_share())
     }
 
-    /// Ends the sync with this ticket, if it is this upload's. Returns the bytes it covered and the length
-    /// it reached to.
+    /// Ends the running sync, if it has this ticket. Returns the unsynced bytes that it covered, and the length
+    /// of the file when it began.
     pub fn end_sync(&self, ticket: Ticket) -> Option<(u64, u64)> {
-        let (_, bytes, length) = self.0.job.get().filter(|(own, ..)| *own == ticket)?;
-        self.0.job.set(None);
+        let (_, bytes, length) = self.0.running_sync.get().filter(|(own, ..)| *own == ticket)?;
+        self.0.running_sync.set(None);
         Some((bytes, length))
     }
 
@@ -121,16 +121,16 @@ impl Drop for Unsynced {
 #[derive(Default)]
 pub(super) struct UnsyncedUploads {
     all: Vec<Weak<UnsyncedUpload>>,
-    systems: HashMap<u64, Weak<System>>,
+    totals: HashMap<u64, Weak<FileSystemTotal>>,
     /// By device and account.
     shares: HashMap<(u64, u64), Weak<AccountShare>>,
-    look_at: Option<Instant>,
+    next_check_at: Option<Instant>,
 }
 
 impl UnsyncedUploads {
     /// Registers a new upload.
     pub(super) fn add(&mut self, owner: u64, disk: Disk, file: &Arc<File>, on_failure: OnFailure) -> Unsynced {
-        let holder = UnsyncedUpload {
+        let upload = UnsyncedUpload {
             owner,
             share: self.share(&disk),
             disk,
@@ -138,12 +138,12 @@ impl UnsyncedUploads {
             on_failure,
             bytes: Cell::new(0),
             length: Cell::new(0),
-            job: Cell::new(None),
-            is_fresh: Cell::new(false),
+            running_sync: Cell::new(None),
+            has_new_bytes: Cell::new(false),
         };
-        let holder = Rc::new(holder);
-        self.all.push(Rc::downgrade(&holder));
-        Unsynced(holder)
+        let upload = Rc::new(upload);
+        self.all.push(Rc::downgrade(&upload));
+        Unsynced(upload)
     }
 
     fn share(&mut self, disk: &Disk) -> Rc<AccountShare> {
@@ -151,64 +151,64 @@ impl UnsyncedUploads {
         if let Some(share) = self.shares.get(&key).and_then(Weak::upgrade) {
             return share;
         }
-        let system = self.systems.get(&disk.device).and_then(Weak::upgrade).unwrap_or_else(|| {
-            let system = Rc::default();
-            self.systems.insert(disk.device, Rc::downgrade(&system));
-            system
+        let total = self.totals.get(&disk.device).and_then(Weak::upgrade).unwrap_or_else(|| {
+            let total = Rc::default();
+            self.totals.insert(disk.device, Rc::downgrade(&total));
+            total
         });
-        let share = Rc::new(AccountShare { system, bytes: Cell::new(0) });
+        let share = Rc::new(AccountShare { total, bytes: Cell::new(0) });
         self.shares.insert(key, Rc::downgrade(&share));
         share
     }
 
     /// Records bytes written to a file of size `length`. Returns the uploads that are due for a sync
     /// because of them.
-    pub(super) fn note_written(
+    pub(super) fn record_written(
         &mut self,
         unsynced: &Unsynced,
         bytes: u64,
         length: u64,
         now: Option<Instant>,
     ) -> Vec<Rc<UnsyncedUpload>> {
-        let (holder, share) = (&unsynced.0, &unsynced.0.share);
+        let (upload, share) = (&unsynced.0, &unsynced.0.share);
         let was_full = share.is_full();
-        holder.set(holder.bytes.get() + bytes);
-        holder.length.set(length);
-        holder.is_fresh.set(true);
-        self.look_at = self.look_at.or_else(|| Some(now? + IDLE_SYNC_INTERVAL));
+        upload.set(upload.bytes.get() + bytes);
+        upload.length.set(length);
+        upload.has_new_bytes.set(true);
+        self.next_check_at = self.next_check_at.or_else(|| Some(now? + IDLE_SYNC_INTERVAL));
         if share.is_full() && !was_full {
             // The uploads with the most bytes are synced, and not the new ones.
-            let is_asked = |other: &Rc<UnsyncedUpload>| {
-                Rc::ptr_eq(&other.share.system, &share.system) && other.share.is_exhausted()
+            let must_sync = |other: &Rc<UnsyncedUpload>| {
+                Rc::ptr_eq(&other.share.total, &share.total) && other.share.exceeds_share()
             };
-            return self.all.iter().filter_map(Weak::upgrade).filter(is_asked).collect();
+            return self.all.iter().filter_map(Weak::upgrade).filter(must_sync).collect();
         }
-        if holder.bytes.get() >= SYNC_STEP_BYTES { vec![Rc::clone(holder)] } else { Vec::new() }
+        if upload.bytes.get() >= SYNC_STEP_BYTES { vec![Rc::clone(upload)] } else { Vec::new() }
     }
 
     /// Returns when [`UnsyncedUploads::take_idle`] has work.
-    pub(super) fn look_at(&self) -> Option<Instant> {
-        self.look_at
+    pub(super) fn next_check_at(&self) -> Option<Instant> {
+        self.next_check_at
     }
 
     /// Returns the uploads without new bytes since the last check.
     pub(super) fn take_idle(&mut self, now: Instant) -> Vec<Rc<UnsyncedUpload>> {
-        if self.look_at.is_none_or(|at| at > now) {
+        if self.next_check_at.is_none_or(|at| at > now) {
             return Vec::new();
         }
-        self.all.retain(|holder| holder.strong_count() > 0);
+        self.all.retain(|upload| upload.strong_count() > 0);
         self.shares.retain(|_, share| share.strong_count() > 0);
-        self.systems.retain(|_, system| system.strong_count() > 0);
-        let (mut idle, mut is_any_fresh) = (Vec::new(), false);
-        for holder in self.all.iter().filter_map(Weak::upgrade).filter(|holder| holder.bytes.get() > 0) {
-            if holder.is_fresh.replace(false) || holder.job.get().is_some() {
-                is_any_fresh = true;
+        self.totals.retain(|_, total| total.strong_count() > 0);
+        let (mut idle, mut is_any_busy) = (Vec::new(), false);
+        for upload in self.all.iter().filter_map(Weak::upgrade).filter(|upload| upload.bytes.get() > 0) {
+            if upload.has_new_bytes.replace(false) || upload.running_sync.get().is_some() {
+                is_any_busy = true;
             } else {
-                idle.push(holder);
+                idle.push(upload);
             }
         }
         // An upload that is synced now is checked again when more bytes come.
-        self.look_at = is_any_fresh.then(|| now + IDLE_SYNC_INTERVAL);
+        self.next_check_at = is_any_busy.then(|| now + IDLE_SYNC_INTERVAL);
         idle
     }
 }

@@ -2,7 +2,7 @@
 //! A slow or silent disk delays its own file system only.
 
 use super::Ticket;
-use super::queue::{Errand, WorkerReport, WorkerShared};
+use super::queue::{DiskTask, WorkerReport, WorkerShared};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -25,7 +25,7 @@ const CLOSES_PER_HOME: usize = 64;
 /// A sync needs little stack.
 const STACK_BYTES: usize = 128 * 1024;
 /// The worker of file systems without their own; no device has this number.
-const SHARED: u64 = u64::MAX;
+const SHARED_WORKER: u64 = u64::MAX;
 
 /// A file system that a home uses, with the names for messages.
 #[derive(Debug, Clone)]
@@ -83,18 +83,18 @@ pub(super) struct Workers {
     by_device: BTreeMap<u64, Worker>,
     reports: Sender<WorkerReport>,
     wake: Arc<dyn Fn() + Send + Sync>,
-    silent: usize,
+    unresponsive: usize,
     /// The time of the last check.
     now: Option<Instant>,
 }
 
 impl Workers {
     pub(super) fn new(reports: Sender<WorkerReport>, wake: Arc<dyn Fn() + Send + Sync>) -> Self {
-        Self { by_device: BTreeMap::new(), reports, wake, silent: 0, now: None }
+        Self { by_device: BTreeMap::new(), reports, wake, unresponsive: 0, now: None }
     }
 
     /// Queues a task. Returns its worker; or returns the task, if there is no thread or no room for it.
-    pub(super) fn push(&mut self, disk: &Disk, errand: Errand) -> Result<u64, Errand> {
+    pub(super) fn push(&mut self, disk: &Disk, task: DiskTask) -> Result<u64, DiskTask> {
         let key = self.key(disk.device);
         let worker = self.by_device.entry(key).or_insert_with(|| Worker {
             shared: Arc::default(),
@@ -103,21 +103,21 @@ impl Workers {
             done: 0,
             is_unresponsive: false,
         });
-        let is_sync = matches!(errand, Errand::Sync(_));
+        let is_sync = matches!(task, DiskTask::Sync(_));
         let mut queue = worker.shared.lock();
         if !is_sync && queue.closes >= CLOSES_MAX {
-            return Err(errand);
+            return Err(task);
         }
         if !queue.is_running {
             let started = start(key, &worker.shared, &self.reports, &self.wake);
             if let Err(error) = started {
                 drop(queue);
                 log::error!("no thread can be started to sync files, so the server itself waits for the disk: {error}");
-                return Err(errand);
+                return Err(task);
             }
             queue.is_running = true;
         }
-        queue.push(disk.account, errand);
+        queue.push(disk.account, task);
         if worker.shared.left.fetch_add(1, Relaxed) == 0 {
             worker.since = self.now;
         }
@@ -132,15 +132,15 @@ impl Workers {
             self.by_device.retain(|_, worker| worker.is_unresponsive || !worker.is_idle());
         }
         let has_own = self.by_device.contains_key(&device) || self.by_device.len() < WORKERS_MAX - 1;
-        if has_own { device } else { SHARED }
+        if has_own { device } else { SHARED_WORKER }
     }
 
     /// Records the result of a worker.
-    pub(super) fn note(&mut self, report: &WorkerReport) {
+    pub(super) fn record(&mut self, report: &WorkerReport) {
         let Some(worker) = self.by_device.get_mut(&report.worker) else { return };
         (worker.since, worker.done) = (self.now, worker.shared.done.load(Relaxed));
         if std::mem::replace(&mut worker.is_unresponsive, false) {
-            self.silent -= 1;
+            self.unresponsive -= 1;
             log::info!("{}: the file system answers again", worker.path.display());
         }
     }
@@ -166,7 +166,7 @@ impl Workers {
             drop(queue);
             worker.shared.left.fetch_sub(dropped.len(), Relaxed);
             worker.is_unresponsive = true;
-            self.silent += 1;
+            self.unresponsive += 1;
             let path = worker.path.display();
             let seconds = patience.as_secs();
             log::warn!(
@@ -181,11 +181,12 @@ impl Workers {
     pub(super) fn is_unresponsive(&self, device: u64) -> bool {
         // A file system without its own worker is served by the shared one only while there are too many.
         let find = |key| self.by_device.get(&key);
-        self.silent > 0 && find(device).or_else(|| find(SHARED)).is_some_and(|worker| worker.is_unresponsive)
+        self.unresponsive > 0
+            && find(device).or_else(|| find(SHARED_WORKER)).is_some_and(|worker| worker.is_unresponsive)
     }
 
     /// Returns the names of file systems that do not answer.
-    pub(super) fn silent(&self) -> impl Iterator<Item = &Rc<Path>> {
+    pub(super) fn unresponsive(&self) -> impl Iterator<Item = &Rc<Path>> {
         self.by_device.values().filter(|worker| worker.is_unresponsive).map(|worker| &worker.path)
     }
 
@@ -212,16 +213,16 @@ fn start(
 ) -> io::Result<()> {
     let (shared, reports, wake) = (Arc::clone(shared), reports.clone(), Arc::clone(wake));
     let work = move || {
-        while let Some(errand) = shared.next() {
-            let answer = match errand {
-                Errand::Sync(job) => Some(job.run()),
-                Errand::Close(file, waiting) => {
+        while let Some(task) = shared.next() {
+            let answer = match task {
+                DiskTask::Sync(sync_task) => Some(sync_task.run()),
+                DiskTask::Close(file, waiting) => {
                     drop(file);
                     waiting.fetch_sub(1, Relaxed);
                     None
                 }
             };
-            let is_watched = shared.note_done();
+            let is_watched = shared.count_done();
             if answer.is_some() || is_watched {
                 if reports.send(WorkerReport { worker: key, answer }).is_err() {
                     return;
@@ -271,9 +272,9 @@ impl Closer {
     pub fn close(&self, device: u64, file: Arc<File>) {
         if let Some(workers) = &self.workers {
             self.waiting.fetch_add(1, Relaxed);
-            let errand = Errand::Close(file, Arc::clone(&self.waiting));
+            let task = DiskTask::Close(file, Arc::clone(&self.waiting));
             // A returned file is closed by being dropped.
-            if workers.borrow_mut().push(&self.disk.on(device), errand).is_err() {
+            if workers.borrow_mut().push(&self.disk.on(device), task).is_err() {
                 self.waiting.fetch_sub(1, Relaxed);
             }
         }
@@ -284,7 +285,7 @@ impl Closer {
 mod tests {
     use super::*;
     use crate::store::syncer::Flush;
-    use crate::store::syncer::queue::Job;
+    use crate::store::syncer::queue::SyncTask;
 
     #[test]
     fn more_file_systems_than_workers_share_the_last() {
@@ -294,10 +295,10 @@ mod tests {
         let file = Arc::new(tempfile::tempfile().expect("file"));
         for device in 0..100 {
             let disk = Disk { device, account: 1, path: Rc::clone(&path), home: Rc::clone(&path) };
-            let job = Job { ticket: Ticket(device), file: Arc::clone(&file), flush: Flush::Data };
-            assert!(workers.push(&disk, Errand::Sync(job)).is_ok());
+            let sync_task = SyncTask { ticket: Ticket(device), file: Arc::clone(&file), flush: Flush::Data };
+            assert!(workers.push(&disk, DiskTask::Sync(sync_task)).is_ok());
         }
         assert_eq!(workers.by_device.len(), WORKERS_MAX);
-        assert!(workers.by_device.contains_key(&SHARED));
+        assert!(workers.by_device.contains_key(&SHARED_WORKER));
     }
 }
