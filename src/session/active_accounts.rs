@@ -17,7 +17,7 @@ const ACTIVE_ACCOUNTS_MAX: usize = 4096;
 pub struct ActiveAccount {
     /// Unique to the account while the server runs.
     pub number: u64,
-    /// Traffic of all sessions. A closing connection may still hold it.
+    /// Traffic of all sessions. A closing connection still counts here, after its session has ended.
     pub traffic: Rc<Traffic>,
     /// Memory that all sessions of the account use.
     pub memory: Rc<Share>,
@@ -38,7 +38,7 @@ pub(super) struct ActiveAccounts {
 }
 
 impl ActiveAccounts {
-    /// Makes an empty map for accounts that may hold `memory` bytes together.
+    /// Makes an empty map. All accounts together may use `memory` bytes.
     pub(super) fn new(memory: usize) -> Self {
         Self { by_name: HashMap::new(), last_number: 0, total: Rc::default(), memory: Rc::new(Memory::new(memory)) }
     }
@@ -71,7 +71,7 @@ impl ActiveAccounts {
 }
 
 fn sessions(active_account: &Rc<ActiveAccount>) -> usize {
-    // The map itself holds one reference.
+    // One reference is that of the map itself.
     Rc::strong_count(active_account) - 1
 }
 

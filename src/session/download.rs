@@ -44,14 +44,14 @@ pub struct DownloadPlan {
     pub hash: bool,
 }
 
-/// What a client gets before the bytes.
+/// The properties of a download that are sent before its bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DownloadHeader {
     /// The size of the whole file.
     pub size: u64,
     /// Nanoseconds since the epoch.
     pub mtime_ns: i64,
-    /// Identifies this content.
+    /// An opaque name of this content.
     pub etag: String,
     /// The first byte that is sent.
     pub offset: u64,

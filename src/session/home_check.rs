@@ -1,5 +1,5 @@
-//! Checks the usage of accounts for an administrator: reported from the ledgers, compared with the
-//! disk, or counted anew, in slices and while the accounts are in use.
+//! Checks the usage of accounts for an administrator: reports the ledgers, compares them with the disk, or
+//! replaces them by a new count. Works in slices, while the accounts are in use.
 
 use super::Service;
 use crate::account::{Account, AccountError, AccountName};

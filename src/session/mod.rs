@@ -1,9 +1,9 @@
-//! The session core: what a connected peer may do, as calls that know no protocol. Protocols translate
-//! to them. Storage is called directly, in slices bounded by a budget. The core sees no sockets or
-//! clocks, only `now`.
+//! The session core: all requests of a connected peer, as calls that are independent of the protocol. Each
+//! protocol translates its requests to them. They call the store directly, in slices bounded by a budget.
+//! The core knows no sockets and no clock; the time is the argument `now`.
 //!
-//! A call either succeeds, or returns a [`SessionError`] and leaves the session as it was. Calls that
-//! change the home or query its quota exist only on a [`CountedSession`].
+//! A call that begins something either succeeds, or returns a [`SessionError`] and leaves the session as it
+//! was. Calls that change the home or query its quota exist only on a [`CountedSession`].
 //!
 //! Long work is begun by one call and driven by another:
 //!

@@ -29,11 +29,11 @@ pub struct Service {
 pub struct Policy {
     /// When uploads are synced.
     pub sync: SyncPolicy,
-    /// Failed logins on one connection before it is closed.
+    /// The number of failed logins at which a connection is closed.
     pub login_tries: u32,
-    /// Sessions of one account.
+    /// The maximum number of sessions of one account.
     pub sessions_per_account: usize,
-    /// Bytes of memory that all accounts may hold together.
+    /// The bytes of memory that all accounts together may use.
     pub memory: usize,
     /// Rate limits.
     pub rates: Rates,

@@ -104,8 +104,8 @@ pub struct Member {
     pub account: AccountName,
     /// The account's home.
     pub home: Rc<Home>,
-    /// Whether the account may change nothing.
+    /// Whether the account is read-only.
     pub is_read_only: bool,
-    /// What the account's sessions share.
+    /// State shared by the account's sessions.
     pub active_account: Rc<ActiveAccount>,
 }

@@ -1,5 +1,5 @@
-//! The wall clock of the store. It may jump, so it measures only what must survive a restart or is
-//! compared with file times.
+//! The wall clock of the store. Because it may jump, it is used only for times that must survive a restart
+//! or are compared with file times.
 
 use crate::base::calendar::unix_ns;
 use rustix::time::{ClockId, clock_gettime};

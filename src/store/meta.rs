@@ -95,9 +95,9 @@ impl From<FileType> for Kind {
 /// The metadata of a listed entry.
 #[derive(Debug, Clone, Copy)]
 pub enum Seen {
-    /// All of it.
+    /// The metadata was read.
     Examined(Meta),
-    /// The entry could not be read. The directory entry may still tell its kind.
+    /// The metadata could not be read. Holds the kind, if the directory entry has it.
     Unexamined(Option<Kind>),
 }
 

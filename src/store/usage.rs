@@ -2,10 +2,10 @@
 
 use std::ops::{Add, Sub};
 
-/// Device and inode.
+/// Device and inode of a file.
 pub type InodeId = (u64, u64);
 
-/// Bytes and entries.
+/// An amount of quota.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Usage {
     /// Sum of the sizes of regular files.

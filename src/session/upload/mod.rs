@@ -114,7 +114,7 @@ impl Upload {
     }
 
     /// Copies the base within `budget` and as fast as the disk allows. Returns true once done. A record is
-    /// written only when the client's own bytes come, so an interrupted copy leaves nothing behind.
+    /// written only when bytes of the client are stored, so an interrupted copy is removed.
     fn copy_base(&mut self, store: &mut Store, owner: u64, budget: &mut Budget) -> Result<bool, StoreError> {
         while let Some(left) = self.base.as_ref().map(|base| base.length - self.staged.length()) {
             if left == 0 {

@@ -16,7 +16,7 @@ pub enum Length {
     Unknown,
     /// Exactly this many bytes.
     Exactly(u64),
-    /// The client reserves this many bytes; more or fewer may come.
+    /// The client reserves this many bytes (FTP `ALLO`); the file may be smaller or larger.
     Reserved(u64),
 }
 

@@ -258,7 +258,7 @@ fn may_be_staging(name: &[u8]) -> bool {
     is_alike || !name.is_ascii() || name.iter().any(|byte| b"~:".contains(byte))
 }
 
-/// Returns device and inode.
+/// Returns device and inode of an open directory.
 pub(in crate::store) fn directory_id(directory: impl AsFd) -> Result<DirectoryId, StoreError> {
     let stat = rustix::fs::fstat(directory)?;
     Ok((stat.st_dev, stat.st_ino))

@@ -55,7 +55,8 @@ pub fn reopen_directory(directory: impl AsFd) -> Result<OwnedFd, StoreError> {
     Ok(rustix::fs::openat(directory, c".", DIRECTORY, Mode::empty())?)
 }
 
-/// The home of one account.
+/// The home of one account. Its methods are divided by subject: look-ups in `lookup.rs`, changes in
+/// `changes.rs`, deferred closes in `removed.rs`, partial uploads in `store/staging` and `store/expiry.rs`.
 pub struct Home {
     root: Dir,
     /// The path at which it was opened. For messages only, because another directory may be there by now.
@@ -90,7 +91,7 @@ pub(super) struct StagingDirectory {
     pub(super) id: DirectoryId,
 }
 
-/// Device and inode.
+/// Device and inode of a directory.
 pub(super) type DirectoryId = (u64, u64);
 
 impl Home {

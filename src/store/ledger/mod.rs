@@ -5,7 +5,7 @@
 //! ```text
 //!             begin_recount, begin_check          count finished
 //!  Counted ────────────────────────────────► Counting ───────────► Counted
-//!  Until then nothing may change the home; a session that needs a change drives the count.
+//!  While Counting, the home must not be changed. A session that needs a change drives the count.
 //! ```
 //!
 //! A count sees only names. The space of open files without a name is a separate figure. It counts
@@ -32,9 +32,9 @@ pub const RECOUNT_AFTER: Duration = Duration::from_secs(5 * 60);
 /// The limits of an account; `None` is no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct QuotaLimits {
-    /// In bytes.
+    /// The largest sum of file sizes, in bytes.
     pub bytes: Option<u64>,
-    /// In entries.
+    /// The largest number of entries of any kind.
     pub files: Option<u64>,
 }
 
@@ -61,7 +61,7 @@ impl QuotaState {
     }
 }
 
-/// Reservations of all sessions. Without a limit they may exceed 64 bits.
+/// The reservations of all sessions. In an account without a limit the sum of bytes can exceed 64 bits.
 #[derive(Clone, Copy, Default)]
 struct ReservedTotal {
     bytes: u128,
@@ -284,9 +284,9 @@ impl Ledger {
 /// Why a quota does not allow a request: it needs more than is free.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Shortage {
-    /// What the request needs.
+    /// The amount that the request needs.
     pub needed: u64,
-    /// What is neither used nor reserved.
+    /// The amount that is neither used nor reserved.
     pub free: u64,
     /// The limit of the account.
     pub limit: u64,
@@ -320,7 +320,7 @@ pub struct Reservation {
 }
 
 impl Reservation {
-    /// Reserves more.
+    /// Reserves more, or returns which limit that would exceed.
     pub fn grow(&self, bytes: u64, files: u64) -> Result<(), StoreError> {
         let QuotaState { used, nameless, limits, .. } = self.ledger.state();
         let (stored, reserved) = (used + nameless, self.ledger.reserved.get());

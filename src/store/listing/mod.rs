@@ -37,7 +37,7 @@ pub struct Listing {
     new: Run,
     names: usize,
     name_bytes: usize,
-    /// The memory of the runs.
+    /// The memory of the runs, in bytes.
     held_bytes: usize,
     charge: Charge,
     /// The bytes to charge before the first name is read again, after memory was short.
@@ -238,7 +238,7 @@ pub enum ListingStep {
     Entry(Listed),
     /// The budget is spent.
     Later,
-    /// No memory is available. Nothing is held, and the next call starts again.
+    /// No memory is available. The listing has released its memory, and the next call starts again.
     NoRoom,
     /// There are no more entries.
     End,

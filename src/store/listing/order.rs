@@ -15,7 +15,7 @@ pub(super) const LISTING_RUN_ENTRIES: usize = 1024;
 /// The order of the entries of a directory.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Order {
-    /// The first criterion.
+    /// The criterion. Entries that are equal by it are ordered by name.
     pub by: SortBy,
     /// Whether the order is reversed.
     pub is_reversed: bool,

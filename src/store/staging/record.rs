@@ -34,14 +34,14 @@ pub(super) struct StoredRecord {
     pub(super) boot: String,
 }
 
-/// An interrupted upload.
+/// An upload that can be resumed: it is interrupted, or still running.
 #[derive(Debug, Clone)]
 pub struct PartialUpload {
     /// The name of the upload.
     pub id: UploadId,
     /// Its announced properties.
     pub record: Record,
-    /// Number of stored bytes.
+    /// The number of stored bytes.
     pub length: u64,
     /// When it expires, nanoseconds since the epoch.
     pub expires_ns: i64,

@@ -22,7 +22,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::rc::Rc;
 
-/// A partial upload, opened.
+/// The open file and the record of a partial upload.
 struct ResumedUpload {
     staging: Rc<OwnedFd>,
     file: OpenFile,

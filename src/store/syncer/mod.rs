@@ -1,7 +1,7 @@
-//! Slow work on worker threads: they sync files, send the result and wake the loop; or they close
-//! files, which for the last descriptor of a removed file may free gigabytes. Each file system has its
-//! own thread, so a slow disk delays only the uploads that use it. The server does not wait for a disk
-//! that does not answer.
+//! Slow work on worker threads. They sync files, report the results and wake the loop. They also close
+//! files, because the last close of a removed file can free gigabytes. Each file system has its own thread,
+//! so a slow disk delays only the uploads that use it. The server does not wait for a disk that does not
+//! answer.
 //!
 //! ```text
 //! sync ──► worker of the file system ──► result ──► take_synced
@@ -59,9 +59,9 @@ impl From<io::Error> for SyncError {
 /// The result of a sync.
 #[derive(Debug)]
 pub struct Synced {
-    /// The session that requested it.
+    /// The number under which the session requested it.
     pub owner: u64,
-    /// The sync.
+    /// The ticket that the request returned.
     pub ticket: Ticket,
     /// Whether the written bytes are on disk.
     pub result: Result<(), SyncError>,
@@ -74,17 +74,17 @@ struct Pending {
     worker: Option<u64>,
     /// Called on failure, because the session may have ended by then.
     on_failure: Option<OnFailure>,
-    /// Its owner was told that the disk does not answer.
+    /// `NoAnswer` was returned for it already.
     is_given_up: bool,
 }
 
 /// The loop's side of the threads.
 pub struct Syncer {
     workers: Option<(Rc<RefCell<Workers>>, Receiver<WorkerReport>)>,
-    /// Syncs that [`Syncer::take_synced`] runs itself: all of them in a syncer without threads.
+    /// Syncs that [`Syncer::take_synced`] runs itself: those without a worker thread.
     inline: VecDeque<SyncTask>,
     pending: BTreeMap<Ticket, Pending>,
-    /// Syncs of disks that do not answer.
+    /// Syncs for which `NoAnswer` is to be returned.
     unanswered: VecDeque<Ticket>,
     uploads: UnsyncedUploads,
     next_ticket: u64,
@@ -141,7 +141,7 @@ impl Syncer {
         ticket
     }
 
-    /// Passes a sync to its worker, or keeps it here.
+    /// Passes a sync to its worker, and returns the worker. Without a thread, queues the sync in `inline`.
     fn hand_over(&mut self, disk: &Disk, sync_task: SyncTask) -> Option<u64> {
         let task = DiskTask::Sync(sync_task);
         let handed = match &self.workers {
@@ -337,7 +337,7 @@ mod tests {
         assert!(!two.is_at_bound());
     }
 
-    /// Each holds one byte less than the size that triggers a sync.
+    /// Each upload has one byte less than the size that triggers a sync.
     #[test]
     fn idle_uploads_of_one_account_are_synced_and_do_not_hold_up_another_account() {
         let (mut syncer, file) = (Syncer::inline(), file());

@@ -1,5 +1,5 @@
 //! The threads that wait for disks: one for each file system, started when needed and ended when idle.
-//! A slow or silent disk delays its own file system only.
+//! A disk that is slow or does not answer delays its own file system only.
 
 use super::Ticket;
 use super::queue::{DiskTask, WorkerReport, WorkerShared};
@@ -22,7 +22,7 @@ const WORKERS_MAX: usize = 16;
 const CLOSES_MAX: usize = 4096;
 /// Closes of one home that may be queued. Further requests to the home wait for them.
 const CLOSES_PER_HOME: usize = 64;
-/// A sync needs little stack.
+/// The stack of a worker. A sync needs little.
 const STACK_BYTES: usize = 128 * 1024;
 /// The worker of file systems without their own; no device has this number.
 const SHARED_WORKER: u64 = u64::MAX;
@@ -52,9 +52,10 @@ struct Worker {
     shared: Arc<WorkerShared>,
     /// The name of its file system.
     path: Rc<Path>,
-    /// When it last finished work, as far as known here, or when the first pending work was requested.
+    /// The start of the wait for its next result: when it last finished a task, as far as known here, or when
+    /// the first of its pending tasks was requested.
     since: Option<Instant>,
-    /// Its work counter at that time.
+    /// Its number of finished tasks at that time.
     done: u64,
     is_unresponsive: bool,
 }
@@ -155,7 +156,7 @@ impl Workers {
                 continue;
             }
             let mut queue = worker.shared.lock();
-            // Closes are not reported.
+            // Closes are not reported, so the counter shows whether it has finished any.
             let before = std::mem::replace(&mut worker.done, worker.shared.done.load(Relaxed));
             if worker.done != before {
                 worker.since = Some(now);
