@@ -71,7 +71,7 @@ impl AccountRecord {
         }
     }
 
-    /// A decoy in the form of an account, so that reading it takes as long.
+    /// A decoy in the form of an account file, so that reading it takes as long. Its home is never used.
     fn of_decoy(verifier: Verifier) -> Self {
         Self {
             format: FORMAT,

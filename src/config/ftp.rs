@@ -35,7 +35,7 @@ pub struct FtpConfig {
 
 impl RawFtp {
     /// `native` are the addresses of the native protocol, `plaintext` is its setting.
-    pub(super) fn check(self, native: &[SocketAddr], plaintext: bool) -> Result<Option<FtpConfig>, Problem> {
+    pub(super) fn into_checked(self, native: &[SocketAddr], plaintext: bool) -> Result<Option<FtpConfig>, Problem> {
         let addresses = |key, listen: Option<OneOrMore>, port, taken: &[SocketAddr]| {
             let Some(listen) = listen else { return Ok(Vec::new()) };
             let addresses = listen_addresses(listen, port).map_err(|problem| (key, problem))?;
