@@ -1,5 +1,5 @@
-//! The configuration file as serde reads it, and its conversion into a [`Config`]: fills in defaults,
-//! checks ranges and contradictions.
+//! The configuration file as serde reads it, and its conversion into a [`Config`]: `into_checked` sets defaults
+//! and refuses values that are out of range or contradict each other.
 
 use super::{
     Config, ConfigError, Limits, Logs, PORT_DEFAULT, Rates, SyncPolicy, Timeouts, TlsFiles, normalize_path,

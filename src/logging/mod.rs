@@ -133,7 +133,7 @@ pub fn due() -> Option<Instant> {
 
 fn write_summaries(all: bool) {
     let summaries = repeats().take_summaries(Instant::now(), all);
-    summaries.iter().for_each(repeats::Summary::log);
+    summaries.iter().for_each(repeats::RepeatSummary::log);
 }
 
 fn repeats() -> MutexGuard<'static, Repeats> {

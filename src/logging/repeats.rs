@@ -35,13 +35,13 @@ struct LineKind {
 }
 
 /// A line that stands for suppressed ones.
-pub(super) struct Summary {
+pub(super) struct RepeatSummary {
     pub(super) target: &'static str,
     pub(super) level: Level,
     pub(super) line: String,
 }
 
-impl Summary {
+impl RepeatSummary {
     /// Writes it through the program's logger.
     pub(super) fn log(&self) {
         let mut record = Record::builder();
@@ -106,7 +106,7 @@ impl Repeats {
     }
 
     /// Returns the summaries that are due, or with `all` every one.
-    pub(super) fn take_summaries(&mut self, now: Instant, all: bool) -> Vec<Summary> {
+    pub(super) fn take_summaries(&mut self, now: Instant, all: bool) -> Vec<RepeatSummary> {
         let mut summaries = Vec::new();
         self.due = None;
         for kind in self.kinds.values_mut().filter(|kind| kind.suppressed > 0) {
@@ -164,13 +164,13 @@ impl LineKind {
         }
     }
 
-    fn take_summary(&mut self, now: Instant) -> Summary {
+    fn take_summary(&mut self, now: Instant) -> RepeatSummary {
         self.interval = (self.interval * 2).min(INTERVAL_MAX);
         self.due = now + self.interval;
         let count = std::mem::take(&mut self.suppressed);
         let line = format!("{} repeated={count}", self.last_line);
         self.last_line.clear();
-        Summary { target: self.target, level: self.level, line }
+        RepeatSummary { target: self.target, level: self.level, line }
     }
 }
 
@@ -197,7 +197,7 @@ mod tests {
         repeats.note("access", Level::Info, (&"group", &kind), format_args!("kind={kind} number={number}"), now)
     }
 
-    fn lines(summaries: &[Summary]) -> Vec<&str> {
+    fn lines(summaries: &[RepeatSummary]) -> Vec<&str> {
         summaries.iter().map(|summary| summary.line.as_str()).collect()
     }
 
