@@ -143,7 +143,7 @@ enum Chunk {
     Range(FileRange),
 }
 
-/// What to send next.
+/// The next bytes to send.
 pub enum Piece<'a> {
     /// From memory.
     Bytes(&'a [u8]),

@@ -1,5 +1,5 @@
-//! Matches names against `*`, `?` and `[…]` in at most pattern × name steps: only the last star is
-//! tried again.
+//! Matches names against `*`, `?` and `[…]`. It takes at most as many steps as the length of the pattern times
+//! that of the name, because only the last `*` is tried again.
 
 /// A pattern for one name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,8 +65,7 @@ impl Pattern {
         Self::new(text.iter().map(|&byte| (byte, false)))
     }
 
-    /// Returns the cost per character: matching a name takes at most this many steps for each of its
-    /// characters.
+    /// Returns the cost of a match: at most this many steps for each character of the name.
     pub fn weight(&self) -> usize {
         let weight = |token: &Token| if let Token::Class { ranges, .. } = token { 1 + ranges.len() } else { 1 };
         self.0.iter().map(weight).sum()

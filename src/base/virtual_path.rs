@@ -1,5 +1,5 @@
 //! Virtual paths such as `/photos/a.jpg`. A path is normalized when it is parsed, so that no spelling leads out
-//! of the home. This module does not access the file system; `store::home` handles symlinks and races.
+//! of the home. This module does not access the file system; symlinks and races are handled by its caller.
 
 use crate::base::text::Escaped;
 use std::ffi::OsStr;

@@ -265,8 +265,8 @@ fn memory_bytes(memory: Option<RawSize>, strangers: usize) -> Result<usize, Stri
     match memory.map(|RawSize(bytes)| usize::try_from(bytes).unwrap_or(usize::MAX)) {
         None => Ok(for_strangers.saturating_add(SESSION_MEMORY_DEFAULT).max(MEMORY_DEFAULT)),
         Some(bytes) if bytes < least => Err(format!(
-            "{bytes} bytes are too few; with limits.strangers {strangers}, of which each may hold {UNAUTHENTICATED_BYTES}, \
-             give at least {least}, or lower that"
+            "{bytes} bytes are too few; limits.strangers {strangers} reserves {UNAUTHENTICATED_BYTES} bytes for each \
+             connection; give at least {least}, or lower limits.strangers"
         )),
         Some(bytes) => Ok(bytes),
     }

@@ -151,7 +151,7 @@ impl LogFile {
                 None
             }
             Err(error) => {
-                Some(format!("{}: cannot be reopened, going on with the old file: {error}", self.path.display()))
+                Some(format!("{}: cannot be reopened, continuing with the old file: {error}", self.path.display()))
             }
         }
     }

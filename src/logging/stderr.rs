@@ -42,11 +42,7 @@ impl Stderr {
     }
 
     fn report_lost_lines(&mut self) -> bool {
-        let line = format!(
-            "{:.3} WARN  stderr took no more for a while; {} lines are missing here\n",
-            Timestamp::now(),
-            self.lost
-        );
+        let line = format!("{:.3} WARN  stderr was blocked; {} lines are missing here\n", Timestamp::now(), self.lost);
         let is_reported = self.lost == 0 || self.write_all(line.as_bytes());
         if is_reported {
             self.lost = 0;

@@ -1,10 +1,10 @@
-//! Foreign text as the value of a `key=value` field: escaped, quoted where necessary, and bounded after
+//! Text of a peer as the value of a `key=value` field: escaped, quoted where necessary, and bounded after
 //! escaping.
 
 use crate::base::text::Quoted;
 use std::fmt;
 
-/// A foreign value of a log line. If it is too long, `…` replaces its middle or its end.
+/// The value of a field. If it is too long, `…` replaces its middle or its end.
 #[derive(Clone, Copy)]
 pub struct Value<'a> {
     bytes: &'a [u8],
@@ -13,7 +13,7 @@ pub struct Value<'a> {
 }
 
 impl<'a> Value<'a> {
-    /// A name that a peer claims; its beginning suffices.
+    /// A name that a peer sent. Only its beginning is kept.
     pub fn name(bytes: &'a [u8]) -> Self {
         Self { bytes, head_bytes_max: LOGGED_NAME_BYTES_MAX, tail_bytes_max: 0 }
     }

@@ -65,7 +65,7 @@ enum ThreadState {
     Asleep,
     /// Waits for more lines after a write.
     CollectingLines,
-    /// Writes. Nobody else does.
+    /// Writes. No caller does at the same time.
     Writing,
 }
 
@@ -252,7 +252,7 @@ fn write(sink: &mut dyn Sink, lines: &mut Vec<u8>, (lost, reopen): (u64, bool)) 
     lines.shrink_to(HURRY_BYTES);
 }
 
-/// Adds one line, whatever bytes the message has. A line that is too long is cut.
+/// Adds one line. Control characters in the message become spaces, and a line that is too long is cut.
 fn put_line(lines: &mut Vec<u8>, time: Timestamp, message: fmt::Arguments<'_>) {
     let start = lines.len();
     // Writing to a vector does not fail; a `Display` that does leaves what it wrote so far.

@@ -21,7 +21,7 @@ pub const VERSION: u32 = 1;
 /// The feature of a server that sets the permission bits in a request, and sends those of its files.
 pub const PERMISSIONS_FEATURE: &str = "permissions";
 
-/// What a client asks. `op` names the variant.
+/// A client's request. `op` names the variant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "snake_case")]
 pub enum Request {

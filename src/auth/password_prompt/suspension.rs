@@ -1,5 +1,5 @@
 //! Handles Ctrl-Z and similar signals during a prompt: the terminal is restored before the program
-//! stops or ends, and the prompt is repeated when it is continued. It knows no prompt.
+//! stops or ends, and the caller learns when the program is continued, so that it can prompt again.
 
 use signal_hook::consts::{SIGCONT, SIGQUIT, SIGTERM, SIGTSTP};
 use signal_hook::{flag, low_level};
