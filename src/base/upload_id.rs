@@ -58,7 +58,7 @@ impl UploadId {
         Ok(Self(bytes))
     }
 
-    /// Returns the id of an upload to `path` by a client that sends no id. It is the same for each of them.
+    /// Returns the id of an upload to `path` by a client that sends no id. Every such upload has the same one.
     pub fn of_path(path: &VirtualPath) -> Self {
         let Digest(digest) = Digest::of(&[b"upload to ", path.as_bytes()].concat());
         let mut bytes = [0; 16];

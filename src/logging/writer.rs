@@ -65,7 +65,7 @@ enum ThreadState {
     Asleep,
     /// Waits for more lines after a write.
     CollectingLines,
-    /// Writes. No caller does at the same time.
+    /// Writes, or waits until a caller has written.
     Writing,
 }
 

@@ -162,7 +162,7 @@ impl SessionKey {
 }
 
 impl Drop for SessionKey {
-    /// Other sessions of the account may still have its tickets.
+    /// Keeps the key for a while, because other sessions of the account may still have its tickets.
     fn drop(&mut self) {
         let mut sessions = self.keys.lock();
         let sessions = &mut *sessions;

@@ -1,6 +1,6 @@
-//! The messages on the local control socket, between `berthd`'s commands and the running server:
-//! control frames as on the network, with other requests. Both ends are the same program, so they may
-//! change with it.
+//! The messages on the local control socket, between the commands of `berthd` and the running server. They are
+//! sent in control frames, like the messages on the network. Both ends are the same program, so a new version
+//! may change them.
 
 use super::message::Name;
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,7 @@ pub enum ControlRequest {
         /// The account; absent: all accounts.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         user: Option<String>,
-        /// The kind of check.
+        /// Whether the disk is counted, too.
         mode: AuditMode,
     },
     /// The state of the server. Answered by a [`ControlReply::Session`] for each session, a
@@ -31,7 +31,7 @@ pub enum ControlRequest {
     },
 }
 
-/// A selection of sessions.
+/// The sessions that a request is about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Whom {
@@ -41,7 +41,7 @@ pub enum Whom {
     User(String),
 }
 
-/// The kind of a usage check.
+/// What a usage request does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AuditMode {

@@ -6,7 +6,7 @@ use rustix::fs::XattrFlags;
 use rustix::io::Errno;
 use std::os::fd::AsFd;
 
-/// The longest list of names, and the longest value, in the kernel (XATTR_LIST_MAX, XATTR_SIZE_MAX).
+/// The kernel's limits for a list of names and for a value (XATTR_LIST_MAX, XATTR_SIZE_MAX).
 const BYTES_MAX: usize = 64 * 1024;
 /// The number of attributes that are copied from one file. Further ones are left out.
 const ATTRIBUTES_MAX: usize = 256;
@@ -14,7 +14,7 @@ const ATTRIBUTES_MAX: usize = 256;
 const LIST_BYTES_FIRST: usize = 512;
 /// The size of the first buffer for a value, on the stack. Few lists of permissions are longer.
 const VALUE_BYTES_FIRST: usize = 256;
-/// Attributes that the kernel itself removes or renews when a file is written to.
+/// Attributes that are not copied: the kernel removes or renews them when a file is written to.
 const DROPPED: [&str; 3] = ["security.capability", "security.ima", "security.evm"];
 
 /// The extended attributes of one entry, known by their names.

@@ -21,7 +21,7 @@ pub const NEW_FILE: u32 = 0o666;
 pub const NEW_DIRECTORY: u32 = 0o777;
 /// The umask of the server: bits that new files and directories do not get, except by a default list.
 pub const UMASK: u32 = 0o022;
-/// The bits that a replaced file preserved and that a source can set. The kernel clears the others when an
+/// The bits that a replaced file keeps and that a source can set. The kernel clears the others when an
 /// ordinary user writes to a file.
 pub const PERMISSIONS: u32 = 0o777;
 /// Without this bit the owner of a file could not read it again.
