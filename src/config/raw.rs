@@ -342,7 +342,7 @@ impl RawLogs {
 
 /// Both log files and their old ones then take 64 MiB, which fits a small device.
 const LOG_BYTES_MAX_DEFAULT: u64 = 16 << 20;
-/// The lines of one write must fit (`HURRY_BYTES` of the log writer).
+/// As much as the log writer collects before it writes.
 const LOG_BYTES_MAX_MIN: u64 = 64 << 10;
 
 /// A list of strings, or one string for a list of one.

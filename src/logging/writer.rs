@@ -50,7 +50,7 @@ struct Waiting {
     wants_reopen: bool,
     thread: ThreadState,
     /// A caller waits for all lines to be written.
-    is_hurried: bool,
+    must_write_now: bool,
     /// The sink was slow: until then no caller writes to it or waits for the thread.
     no_wait_until: Option<Instant>,
 }
@@ -81,7 +81,7 @@ impl Waiting {
 
     /// Returns whether waiting lines may be collected longer.
     fn may_wait(&self) -> bool {
-        !self.is_hurried && !self.wants_reopen && self.lost == 0 && self.lines.len() < HURRY_BYTES
+        !self.must_write_now && !self.wants_reopen && self.lost == 0 && self.lines.len() < WRITE_NOW_BYTES
     }
 }
 
@@ -106,8 +106,8 @@ impl Writer {
             return;
         }
         put_line(&mut waiting.lines, time, message);
-        if waiting.lines.len() >= HURRY_BYTES {
-            self.hurry(&mut waiting);
+        if waiting.lines.len() >= WRITE_NOW_BYTES {
+            self.wake_thread(&mut waiting);
         }
     }
 
@@ -168,7 +168,7 @@ impl Writer {
         waiting.wants_reopen = true;
         match waiting.thread {
             ThreadState::Missing => self.write_now(waiting),
-            _ => self.hurry(&mut waiting),
+            _ => self.wake_thread(&mut waiting),
         }
     }
 
@@ -181,12 +181,12 @@ impl Writer {
     pub(super) fn finish(&self, deadline: Instant) {
         self.flush();
         let mut waiting = lock(&self.waiting);
-        waiting.is_hurried = true;
-        self.hurry(&mut waiting);
+        waiting.must_write_now = true;
+        self.wake_thread(&mut waiting);
         let patience = deadline.saturating_duration_since(Instant::now());
         let unfinished = |waiting: &mut Waiting| waiting.thread != ThreadState::Missing && !waiting.is_done();
         let result = self.done.wait_timeout_while(waiting, patience, unfinished);
-        result.unwrap_or_else(PoisonError::into_inner).0.is_hurried = false;
+        result.unwrap_or_else(PoisonError::into_inner).0.must_write_now = false;
     }
 
     /// Starts the thread. It keeps the rights of this moment.
@@ -227,7 +227,8 @@ impl Writer {
         waiting
     }
 
-    fn hurry(&self, waiting: &mut MutexGuard<'_, Waiting>) {
+    /// Wakes the thread, even if it is collecting lines.
+    fn wake_thread(&self, waiting: &mut MutexGuard<'_, Waiting>) {
         if matches!(waiting.thread, ThreadState::Asleep | ThreadState::CollectingLines) {
             self.wanted.notify_one();
         }
@@ -249,7 +250,7 @@ fn write(sink: &mut dyn Sink, lines: &mut Vec<u8>, (lost, reopen): (u64, bool)) 
     }
     lines.clear();
     // A burst must not keep its memory.
-    lines.shrink_to(HURRY_BYTES);
+    lines.shrink_to(WRITE_NOW_BYTES);
 }
 
 /// Adds one line. Control characters in the message become spaces, and a line that is too long is cut.
@@ -284,7 +285,7 @@ const FAST_WRITE_MAX: Duration = Duration::from_millis(20);
 const SLOW_PERIOD: Duration = Duration::from_secs(60);
 /// Waiting lines of this size are written at once: a write costs a system call, and a crash must not
 /// lose more.
-const HURRY_BYTES: usize = 64 * 1024;
+const WRITE_NOW_BYTES: usize = 64 * 1024;
 /// Longer than every line of this program; an error text of the system may be longer.
 const LINE_BYTES_MAX: usize = 4096;
 const STACK_BYTES: usize = 64 * 1024;
