@@ -23,27 +23,27 @@ pub struct Accounts {
     directory: PathBuf,
     pub(super) config: Config,
     decoy_path: PathBuf,
-    /// Replaces the decoy on disk until there is one, and is the salt secret of existing names.
-    standby: Verifier,
-    /// Rounds of existing accounts. A decoy has one of them: other rounds would reveal that the name has no
-    /// account.
+    /// Used until a decoy is stored on disk. Its salt is also the secret for computations for existing names,
+    /// whose results are not used.
+    in_memory_decoy: Verifier,
+    /// The PBKDF2 rounds of existing accounts. A decoy has one of these numbers, because another one would
+    /// reveal that the name has no account.
     rounds_in_use: BTreeSet<u32>,
     /// The value of [`Accounts::stamp`] when the rounds were read.
     rounds_seen: Option<Stamp>,
     /// When a damaged account was last logged.
-    complained: Option<Instant>,
+    damage_logged: Option<Instant>,
 }
 
-/// What a login is checked against.
+/// The account or decoy that a login is checked against.
 #[derive(Debug)]
 pub struct Candidate {
-    /// The name, if an account has it, also one that is locked or invalid. A name that no account has may be
-    /// a password, typed in the wrong place.
+    /// The name, if there is an account file of this name, even for a locked or invalid account. Other names
+    /// are not kept, because one may be a password that was typed in the wrong place.
     pub name: Option<AccountName>,
-    /// Of the account, or one that no password satisfies.
+    /// The verifier of the account, or one that no password satisfies.
     pub verifier: Verifier,
-    /// The account for a correct proof; `None` for unknown, invalid and locked names, for which no proof is
-    /// correct.
+    /// The account that a correct proof logs in. `None` for an unknown name and an invalid or locked account.
     pub account: Option<Account>,
 }
 
@@ -53,9 +53,9 @@ pub struct Stamp {
     device: u64,
     inode: u64,
     changed_ns: i128,
-    /// False while another change could still get the same time. So a change is read twice: at once and
-    /// when its time is past.
-    settled: bool,
+    /// False while another change could still get the same time. The stamp differs again once this becomes
+    /// true, so the accounts are then read a second time.
+    is_final: bool,
 }
 
 impl Accounts {
@@ -65,7 +65,7 @@ impl Accounts {
         Self::open_by(config, atomic_file::lock)
     }
 
-    /// Like [`Accounts::open`], without waiting for another process that is changing accounts.
+    /// Like [`Accounts::open`], but fails instead of waiting for another process that is changing accounts.
     pub fn open_at_once(config: &Config) -> Result<Self, AccountError> {
         Self::open_by(config, atomic_file::try_lock)
     }
@@ -80,24 +80,24 @@ impl Accounts {
             directory,
             config: config.clone(),
             decoy_path,
-            standby: new_decoy(),
+            in_memory_decoy: new_decoy(),
             rounds_in_use: BTreeSet::new(),
             rounds_seen: None,
-            complained: None,
+            damage_logged: None,
         };
         match accounts.read_record(&accounts.decoy_path) {
             Err(AccountError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => accounts
                 .lock_by(lock)
                 .and_then(|_changing| accounts.make_decoy())
-                .or_else(|error| accounts.do_without(&error)),
+                .or_else(|error| accounts.warn_about_missing_decoy(&error)),
             result => result.map(drop),
         }?;
         Ok(accounts)
     }
 
-    /// Without a decoy on disk, unknown names get one from memory, until an administrator's command stores
-    /// one. Before there is an account, no name can be found out.
-    fn do_without(&self, error: &AccountError) -> Result<(), AccountError> {
+    /// Warns that the decoy cannot be stored. Unknown names get the one in memory until an administrator's
+    /// command stores one. Without accounts there is no name to reveal, and no warning.
+    fn warn_about_missing_decoy(&self, error: &AccountError) -> Result<(), AccountError> {
         if !self.names()?.is_empty() {
             let remedy = self.config.directory_remedy();
             log::warn!(
@@ -138,47 +138,48 @@ impl Accounts {
         self.names()?.iter().filter_map(|name| self.load(name).transpose()).collect()
     }
 
-    /// Returns what a login by this name is checked against. Unknown names take the same work and get the
-    /// same kind of answer, so that neither text nor time reveals which exist. An account that cannot be
-    /// read is treated like an unknown name. An error means that no account can be read now.
+    /// Returns the account or decoy that a login by this name is checked against. An unknown name takes the
+    /// same work and gets the same kind of answer, so that neither text nor time reveals which names exist. An
+    /// account that cannot be read is treated like an unknown name. An error means that no account can be read
+    /// now.
     pub fn candidate(&mut self, user: &str, now: Instant) -> Result<Candidate, AccountError> {
         let name: Option<AccountName> = user.parse().ok();
-        let none = self.directory.join(".none");
-        let path = name.as_ref().map_or_else(|| none.clone(), |name| self.path(name));
+        let missing = self.directory.join(".none");
+        let path = name.as_ref().map_or_else(|| missing.clone(), |name| self.path(name));
         let has_file = path.exists();
-        let exists = has_file;
-        // Whoever asks, one file that is there is looked up, and one that is not.
-        let _ = if exists { &none } else { &self.decoy_path }.exists();
-        let (record, exists) = match self.read_record(if exists { &path } else { &self.decoy_path }) {
-            Err(damage) if exists && !damage.is_exhaustion() => {
-                self.complain(&damage, now);
+        // Looks up one existing and one missing file for every name, so that the time does not reveal which
+        // names exist.
+        let _ = if has_file { &missing } else { &self.decoy_path }.exists();
+        let (record, is_valid) = match self.read_record(if has_file { &path } else { &self.decoy_path }) {
+            Err(damage) if has_file && !damage.is_exhaustion() => {
+                self.log_damage(&damage, now);
                 (self.read_decoy()?, false)
             }
-            Err(error) if !exists => (self.or_standby(error)?, false),
-            read => (read?, exists),
+            Err(error) if !has_file => (self.or_in_memory_decoy(error)?, false),
+            read => (read?, has_file),
         };
-        if exists {
-            self.note_rounds(record.verifier.rounds);
+        if is_valid {
+            self.add_rounds(record.verifier.rounds);
         }
-        // Everything is computed before anything is chosen.
-        let secret = if exists { &self.standby } else { &record.verifier }.salt.clone();
+        // Both results are computed for every name, and then one is chosen.
+        let secret = if is_valid { &self.in_memory_decoy } else { &record.verifier }.salt.clone();
         let mut decoy = self.decoy(user, &secret);
         let known_name = name.clone().filter(|_| has_file);
         let account = record.into_account(name.unwrap_or_else(AccountName::nobody), &self.config.root);
         let verifier = account.verifier.clone();
-        if exists && !account.locked {
+        if is_valid && !account.locked {
             return Ok(Candidate { name: Some(account.name.clone()), verifier, account: Some(account) });
         }
-        if exists {
-            // A locked account must look the same to a client that saw its salt before.
+        if is_valid {
+            // A client may have seen the salt of a locked account before, so it must be the same.
             decoy.rounds = verifier.rounds;
             decoy.salt.clone_from(&verifier.salt);
         }
         Ok(Candidate { name: known_name, verifier: decoy, account: None })
     }
 
-    /// Returns the account of a login whose proof has come, as it is now. `None` if it was locked, removed
-    /// or given another password since its challenge.
+    /// Reads the account of a login again when the client has sent its proof. Returns `None` if the account was
+    /// locked, removed or given another password since the challenge.
     pub fn still(&self, challenged: Account) -> Result<Option<Account>, AccountError> {
         let now =
             self.load(&challenged.name).or_else(|error| if error.is_exhaustion() { Err(error) } else { Ok(None) })?;
@@ -192,14 +193,14 @@ impl Accounts {
         home::check(self, account, &[])
     }
 
-    /// Changes whenever an account is added, changed or removed: the directory's modification time, because
-    /// each of these renames or removes an entry of it.
+    /// Returns a value that differs whenever an account was added, changed or removed. It is the change time of
+    /// the directory, because each of these renames or removes an entry of it.
     pub fn stamp(&self) -> io::Result<Stamp> {
         let directory = fs::metadata(&self.directory)?;
         let now_ns = i128::from(calendar::unix_ns(SystemTime::now()));
         let changed_ns = i128::from(directory.ctime()) * 1_000_000_000 + i128::from(directory.ctime_nsec());
-        let settled = (now_ns - changed_ns).abs() > SETTLE_NS;
-        Ok(Stamp { device: directory.dev(), inode: directory.ino(), changed_ns, settled })
+        let is_final = (now_ns - changed_ns).abs() > FINAL_AFTER_NS;
+        Ok(Stamp { device: directory.dev(), inode: directory.ino(), changed_ns, is_final })
     }
 
     // ---- Changing -------------------------------------------------------------------------
@@ -337,10 +338,10 @@ impl Accounts {
 
     /// Returns a verifier for an unknown name: the same salt each time, and keys without a known password.
     ///
-    /// Each of the rounds in use has a rank for each name, so that a change of accounts changes the rounds
-    /// of few names; those get another salt then, as after a change of the password.
+    /// The rounds are those in use that rank highest for this name (rendezvous hashing). So a change of the
+    /// accounts changes the rounds of few names. These get another salt too, as after a change of the password.
     fn decoy(&mut self, user: &str, secret: &[u8]) -> Verifier {
-        self.look_at_rounds();
+        self.refresh_rounds();
         let derive = |purpose: &str| hmac_sha256(secret, format!("{purpose}:{user}").as_bytes());
         let highest = self.rounds_in_use.iter().max_by_key(|rounds| derive(&format!("rounds {rounds}")));
         let rounds = highest.copied().unwrap_or(self.config.scram_rounds);
@@ -353,21 +354,22 @@ impl Accounts {
     }
 
     fn read_decoy(&self) -> Result<AccountRecord, AccountError> {
-        self.read_record(&self.decoy_path).or_else(|error| self.or_standby(error))
+        self.read_record(&self.decoy_path).or_else(|error| self.or_in_memory_decoy(error))
     }
 
-    /// If the directory itself is gone, the names in it are not unknown.
-    fn or_standby(&self, error: AccountError) -> Result<AccountRecord, AccountError> {
+    /// Returns the decoy in memory if there is none on disk. If the directory itself is missing, that is an
+    /// error, because then existing names would seem unknown.
+    fn or_in_memory_decoy(&self, error: AccountError) -> Result<AccountRecord, AccountError> {
         match error {
             AccountError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound && self.directory.is_dir() => {
-                Ok(AccountRecord::of_decoy(self.standby.clone()))
+                Ok(AccountRecord::of_decoy(self.in_memory_decoy.clone()))
             }
             error => Err(error),
         }
     }
 
-    /// Reads the rounds of accounts again after a change.
-    fn look_at_rounds(&mut self) {
+    /// Reads the rounds of the accounts again if an account has changed.
+    fn refresh_rounds(&mut self) {
         let stamp = self.stamp().ok();
         if self.rounds_seen == stamp && stamp.is_some() {
             return;
@@ -380,16 +382,16 @@ impl Accounts {
         }
     }
 
-    fn note_rounds(&mut self, rounds: u32) {
+    fn add_rounds(&mut self, rounds: u32) {
         if self.rounds_in_use.len() < ROUNDS_SAMPLE {
             self.rounds_in_use.insert(rounds);
         }
     }
 
-    /// Logs the damage at most once an interval, because unauthenticated peers can cause it.
-    fn complain(&mut self, damage: &AccountError, now: Instant) {
-        if self.complained.is_none_or(|at| now.duration_since(at) >= WARN_INTERVAL) {
-            self.complained = Some(now);
+    /// Logs a damaged account at most once in [`WARN_INTERVAL`], because unauthenticated peers can cause it.
+    fn log_damage(&mut self, damage: &AccountError, now: Instant) {
+        if self.damage_logged.is_none_or(|at| now.duration_since(at) >= WARN_INTERVAL) {
+            self.damage_logged = Some(now);
             log::error!("{damage}");
         }
     }
@@ -399,7 +401,7 @@ impl Accounts {
         if self.decoy_path.exists() {
             return Ok(());
         }
-        self.write_record(&self.decoy_path, &AccountRecord::of_decoy(self.standby.clone()))
+        self.write_record(&self.decoy_path, &AccountRecord::of_decoy(self.in_memory_decoy.clone()))
     }
 }
 
@@ -418,10 +420,11 @@ fn new_decoy() -> Verifier {
     verifier
 }
 
-/// The number of accounts whose rounds are read for decoys, and of different rounds that are kept.
+/// The number of accounts whose rounds are read for decoys, and the number of different rounds that are
+/// kept.
 const ROUNDS_SAMPLE: usize = 64;
-/// Longer than the resolution of file times, with a margin.
-const SETTLE_NS: i128 = 100_000_000;
+/// After this time a change gets a later file time: the resolution of file times, with a margin.
+const FINAL_AFTER_NS: i128 = 100_000_000;
 
 fn at(path: &Path) -> impl Fn(io::Error) -> AccountError + '_ {
     |source| AccountError::Io { path: path.to_path_buf(), source }

@@ -59,8 +59,8 @@ pub enum AccountError {
 }
 
 impl AccountError {
-    /// Returns whether the server is out of descriptors or memory, so that this says nothing about the
-    /// account.
+    /// Returns whether the server is out of file descriptors or memory. Then the error does not mean that the
+    /// account is damaged.
     pub fn is_exhaustion(&self) -> bool {
         let Self::Io { source, .. } = self else { return false };
         let errno = source.raw_os_error().map(Errno::from_raw_os_error);

@@ -30,7 +30,7 @@ fn refuse(account: &Account, problem: HomeError) -> AccountError {
 
 fn check_rules(accounts: &Accounts, account: &Account, others: &[Account]) -> Result<(), HomeError> {
     let home = real_path(&account.home)?;
-    check_place(accounts, &home)?;
+    check_is_below_root(accounts, &home)?;
     let configuration = real_path(accounts.configuration())?;
     if overlap(&home, &configuration) {
         return Err(HomeError::HoldsConfiguration(configuration));
@@ -45,8 +45,8 @@ fn check_rules(accounts: &Accounts, account: &Account, others: &[Account]) -> Re
     if home.exists() && !home.is_dir() { Err(HomeError::NotADirectory) } else { Ok(()) }
 }
 
-/// Checks that it lies below a root and is not a root itself, which holds other homes.
-fn check_place(accounts: &Accounts, home: &Path) -> Result<(), HomeError> {
+/// Checks that the home lies below a home root and is not itself one, because a root contains other homes.
+fn check_is_below_root(accounts: &Accounts, home: &Path) -> Result<(), HomeError> {
     // A root that cannot be resolved now contains no home.
     for root in accounts.home_roots().iter().filter_map(|root| real_path(root).ok()) {
         if home != root && home.starts_with(&root) {

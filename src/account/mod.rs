@@ -15,7 +15,7 @@ use crate::auth::scram::Verifier;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
-/// An account name: it is used as file name, directory name and log field.
+/// The length of an account name, which is used as file name, directory name and log field.
 pub const ACCOUNT_NAME_BYTES_MAX: usize = 64;
 
 /// One user of the server.
@@ -37,7 +37,7 @@ pub struct Account {
     pub locked: bool,
 }
 
-/// The content of an account's file. The account's name is the file's, so that the two cannot disagree.
+/// The content of an account's file. The name of the account is the name of the file and is not stored in it.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct AccountRecord {
@@ -47,7 +47,7 @@ struct AccountRecord {
     quota_bytes: Option<u64>,
     #[serde(default)]
     quota_files: Option<u64>,
-    /// Relative to the root if it lies below, so that a server can be moved as a whole.
+    /// Relative to the root if it lies below the root, so that a server can be moved as a whole.
     home: PathBuf,
     #[serde(default)]
     read_only: bool,
@@ -71,7 +71,7 @@ impl AccountRecord {
         }
     }
 
-    /// A decoy in the form of an account, so that reading it takes as long.
+    /// A decoy in the form of an account file, so that reading it takes as long. Its home is never used.
     fn of_decoy(verifier: Verifier) -> Self {
         Self {
             format: FORMAT,

@@ -4,8 +4,8 @@ use crate::account::ACCOUNT_NAME_BYTES_MAX;
 use std::fmt;
 use std::str::FromStr;
 
-/// 1 to [`ACCOUNT_NAME_BYTES_MAX`] ASCII letters, digits, `.`, `_` and `-`, beginning with a letter or
-/// digit. So it is always a file name and never a path, a hidden file or an option.
+/// The name of an account: 1 to [`ACCOUNT_NAME_BYTES_MAX`] ASCII letters, digits, `.`, `_` and `-`. It begins
+/// with a letter or digit, so it is never a path, a hidden file or an option.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct AccountName(String);
 
@@ -32,7 +32,7 @@ impl AccountName {
         &self.0
     }
 
-    /// A placeholder where no valid name was given, never shown or stored.
+    /// A placeholder for an invalid name. It is never shown or stored.
     pub(super) fn nobody() -> Self {
         Self("nobody".into())
     }

@@ -237,21 +237,21 @@ fn strangers_and_locked_accounts_get_a_decoy_that_looks_real() {
 #[test]
 fn the_stamp_changes_with_every_change() {
     let place = place();
-    let settled = || {
+    let final_stamp = || {
         std::thread::sleep(std::time::Duration::from_millis(120));
         place.accounts.stamp().expect("readable")
     };
-    let first = settled();
+    let first = final_stamp();
     assert_eq!(place.accounts.stamp().expect("readable"), first);
     let bob = place.add("bob");
     let second = place.accounts.stamp().expect("readable");
     assert_ne!(second, first);
-    // Within the same tick of the clock, perhaps; once settled it shows.
+    // This change may get the same time as the one before, so the stamp is read again once it is final.
     place.accounts.update(&bob.name, |account| account.locked = true).expect("there");
-    let third = settled();
+    let third = final_stamp();
     assert_ne!(third, second);
     place.accounts.remove(&bob.name).expect("there");
-    assert_ne!(settled(), third);
+    assert_ne!(final_stamp(), third);
 }
 
 #[test]

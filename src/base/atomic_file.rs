@@ -24,8 +24,8 @@ pub const PUBLIC_DIRECTORY: u32 = 0o755;
 /// Mode of directories for logs and homes: the server's group may read them.
 pub const GROUP_DIRECTORY: u32 = 0o750;
 
-/// Returns the content of a regular file of at most [`SMALL_FILE_BYTES_MAX`] bytes. A FIFO or device is
-/// an error and does not block.
+/// Returns the content of a regular file of at most [`SMALL_FILE_BYTES_MAX`] bytes, without a leading
+/// [`BYTE_ORDER_MARK`]. A FIFO or device is an error and does not block.
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     read_at_most(path, SMALL_FILE_BYTES_MAX)
 }
@@ -54,8 +54,8 @@ pub fn read_at_most(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
 }
 
 /// Replaces the content of `path`: after a crash the file has the old content or the new. Writers of
-/// the same path must exclude each other, because they share the temporary name. Owner, mode and sync
-/// are optional: a file system that refuses them is no error.
+/// the same path must exclude each other, because they share the temporary name. A file system may refuse
+/// the owner, the mode or the sync; that is reported and is no error.
 pub fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not the path of a file"));
@@ -96,8 +96,8 @@ pub fn try_lock(file: &File, path: &Path) -> io::Result<()> {
     }
 }
 
-/// Makes `path` and its missing parents with `mode`, and syncs them. A directory that exists stays as it
-/// is. Returns true if `path` itself was made.
+/// Makes `path` and its missing parents with `mode`, and syncs them. A directory that exists is not
+/// changed. Returns true if `path` itself was made.
 pub fn make_directory(path: &Path, mode: u32) -> io::Result<bool> {
     make_directory_for(None, path, mode)
 }
@@ -142,7 +142,7 @@ fn is_empty(directory: &File) -> io::Result<bool> {
 
 fn write_new(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
-    // The file has no more than `mode` already; the umask may have removed bits.
+    // The file was created with `mode`, but the umask may have removed bits.
     set_mode(path, &file, mode)?;
     give_to_owner_of_directory(path, &file)?;
     file.write_all(content)?;
@@ -162,13 +162,14 @@ fn give(path: &Path, file: &File, user: u32, group: u32) -> io::Result<()> {
     refusals::allow("owners (fchown)", path, fchown(file, Some(user), Some(group)))
 }
 
-/// Files that root makes must be readable by the user the server runs as, the owner of the directory.
+/// Gives a file that root makes to the owner of its directory, because the server runs as that user and
+/// must be able to read it.
 fn give_to_owner_of_directory(path: &Path, file: &File) -> io::Result<()> {
     if !rustix::process::geteuid().is_root() {
         return Ok(());
     }
     let (owner, own) = (fs::metadata(directory_of(path))?, file.metadata()?);
-    // On a file system with one owner for all files, nothing can or need be given away.
+    // A file system with one owner for all files, such as exFAT, cannot change it and need not.
     let is_given = owner.uid() == 0 || (owner.uid(), owner.gid()) == (own.uid(), own.gid());
     if is_given { Ok(()) } else { give(path, file, owner.uid(), owner.gid()) }
 }

@@ -1,19 +1,18 @@
-//! What one turn of a connection may do, and what each kind of work costs of it.
+//! The budget of one turn of a connection, and what each kind of work costs.
 
 use crate::base::buffers::PIECE_BYTES;
 
-/// What one turn may move and hash: one piece. At 1.7 GB/s of SHA-256 this takes 0.15 ms, so eight busy
+/// The bytes that one turn may move and hash: one piece. At 1.7 GB/s of SHA-256 this takes 0.15 ms, so eight busy
 /// transfers delay a small command by little more than 1 ms.
 pub const TURN_BUDGET: u64 = PIECE_BYTES as u64;
-/// What one turn may send when nothing else is busy. Sending a file range costs the loop a tenth of
+/// The bytes that one turn may send while no other connection is busy. Sending a file range costs the loop a tenth of
 /// hashing it.
 pub const FLUSH_BUDGET: usize = 1024 * 1024;
-/// What one turn may send however many transfers are busy. Less would cost mostly system calls and
+/// The bytes that one turn may send at any number of busy transfers. Less would cost mostly system calls and
 /// wakeups. It also keeps transfers even: a socket takes large pieces only once its windows have grown,
 /// so the transfer that began first would get more of every round.
 pub const FLUSH_BUDGET_MIN: usize = 160 * 1024;
-/// The least that a request costs of a turn's budget: its system calls take about as long as moving
-/// this many bytes.
+/// The least cost of a request: its system calls take about as long as moving this many bytes.
 pub const REQUEST_COST: u64 = 8 * 1024;
 /// Cost of a component of a path. The kernel looks each one up, and again at each parent when it checks
 /// Landlock rules. A path of the greatest length has two thousand components and takes a whole turn.

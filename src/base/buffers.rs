@@ -1,4 +1,5 @@
-//! The buffers between a socket and its protocol, and the budget of a turn. Performs no network I/O.
+//! The buffers between a socket and its protocol, and the remaining budget of a turn. Performs no network
+//! I/O.
 
 use crate::base::memory::Charge;
 use std::collections::VecDeque;
@@ -13,14 +14,14 @@ pub const INPUT_BYTES_FIRST: usize = 8 * 1024;
 /// Receive buffer once a session has filled the first one. One read, one hash and one write of it fit
 /// the L2 cache, and it is larger than the largest control frame.
 pub const INPUT_BYTES: usize = 256 * 1024;
-/// Bytes of memory in a send buffer above which no more is produced, at first.
+/// A send buffer at first takes no more once it holds this many bytes of memory.
 const OUTPUT_BYTES_FIRST: usize = 2 * 1024;
-/// The same bound once a session has produced that much and memory is available. The buffer holds at
+/// The same bound once a session has filled the first one and memory is available. The buffer holds at
 /// most one piece more than this.
 pub const OUTPUT_BYTES_HIGH: usize = 64 * 1024;
-/// A piece of a file that is read into a send buffer without memory for a large one.
+/// The most that is read from a file at once into a send buffer that is not large.
 const PIECE_BYTES_FIRST: usize = 16 * 1024;
-/// A piece of a file that is read or hashed at once.
+/// The most that is read from a file or hashed at once.
 pub const PIECE_BYTES: usize = 256 * 1024;
 /// Data of an upload is stored in pieces of at least this, except at the end of a data frame, so that a
 /// peer that sends single bytes does not cost a system call for each.
@@ -53,8 +54,8 @@ impl ReceiveBuffer {
         if self.is_large() { INPUT_BYTES } else { INPUT_BYTES_FIRST }
     }
 
-    /// Returns whether the buffer is full and cannot grow: its content must be processed even if more input
-    /// would be better.
+    /// Returns whether the buffer is full and not large: its content must be processed, even if a larger part
+    /// of the input would be better.
     pub fn is_cramped(&self) -> bool {
         !self.is_large() && self.end - self.start >= INPUT_BYTES_FIRST
     }
@@ -80,7 +81,7 @@ impl ReceiveBuffer {
         self.end -= to - from;
     }
 
-    /// Returns free space to receive into, so that at most `capacity` bytes are held. Empty at that size.
+    /// Returns free space to receive into. It is empty once the buffer holds `capacity` bytes.
     pub fn room(&mut self, capacity: usize) -> &mut [u8] {
         if self.start > 0 && (self.end == self.bytes.len() || self.bytes.len() < capacity) {
             self.bytes.copy_within(self.start..self.end, 0);
@@ -94,12 +95,12 @@ impl ReceiveBuffer {
         &mut self.bytes[self.end..limit]
     }
 
-    /// Makes the first `count` bytes of the last [`ReceiveBuffer::room`] part of the content.
+    /// Adds the first `count` bytes of the last [`ReceiveBuffer::room`] to the content.
     pub fn commit(&mut self, count: usize) {
         self.end = (self.end + count).min(self.bytes.len());
     }
 
-    /// Returns whether nothing is held.
+    /// Returns whether the buffer holds no bytes.
     pub fn is_empty(&self) -> bool {
         self.start == self.end
     }
@@ -142,7 +143,7 @@ enum Chunk {
     Range(FileRange),
 }
 
-/// What to send next.
+/// The next bytes to send.
 pub enum Piece<'a> {
     /// From memory.
     Bytes(&'a [u8]),
@@ -176,12 +177,12 @@ impl SendBuffer {
         self.charge.is_some()
     }
 
-    /// Returns whether a large buffer could take more than this one.
+    /// Returns whether the buffer has no room and is not large.
     pub fn is_cramped(&self) -> bool {
         self.charge.is_none() && !self.has_room()
     }
 
-    /// Returns the bytes of a file that may be read into it at once.
+    /// Returns the largest size of a data frame whose content is read into the buffer.
     pub fn piece_bytes(&self) -> usize {
         if self.charge.is_some() { DATA_BYTES_MAX } else { PIECE_BYTES_FIRST }
     }
@@ -212,7 +213,7 @@ impl SendBuffer {
         result
     }
 
-    /// Removes the partial frame that an [`SendBuffer::append`] that panicked left behind.
+    /// Removes the incomplete frame that is left when `write` panics in [`SendBuffer::append`].
     pub fn take_back_unfinished(&mut self) {
         let bytes = |chunk: &Chunk| if let Chunk::Bytes(bytes) = chunk { bytes.len() } else { 0 };
         let unfinished = self.chunks.iter().map(bytes).sum::<usize>() - self.sent - self.held_bytes;
@@ -322,7 +323,7 @@ pub struct IoBuffers {
 }
 
 impl IoBuffers {
-    /// Large buffers that are not charged, for a server with enough memory.
+    /// Makes large buffers that are not charged, for tests.
     pub fn roomy() -> Self {
         let mut buffers = Self::default();
         buffers.input.enlarge(Charge::default());
@@ -331,7 +332,7 @@ impl IoBuffers {
     }
 }
 
-/// The remaining budget of a turn. A byte moved or hashed costs one unit; `limits` has the other costs.
+/// The remaining budget of a turn. A byte moved or hashed costs one unit; `budget` has the other costs.
 #[derive(Debug, Clone, Copy)]
 pub struct Budget(u64);
 

@@ -46,7 +46,7 @@ pub fn unix_ns(time: SystemTime) -> i64 {
     }
 }
 
-/// By month number; there is no month 0.
+/// The names by month number. There is no month 0.
 const MONTHS: [&str; 13] = ["", "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 /// The clock of the reader may be slightly behind that of the file system.
 const AHEAD_NS: i64 = 60 * 1_000_000_000;

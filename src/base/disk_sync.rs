@@ -1,6 +1,6 @@
-//! Syncs files and directories to disk. If a file system refuses one kind of sync, the next larger one is
-//! tried. If it refuses all of them, that is not an error: `refusals` reports it, and a power loss may
-//! cost the newest data. Errors of the disk are always returned.
+//! Syncs files and directories to disk. If a file system refuses one system call, the next one is tried,
+//! which syncs more. If it refuses all of them, `refusals` reports that, and it is no error: a power loss
+//! may then lose the newest data. Errors of the disk are always returned.
 
 use crate::base::refusals;
 use rustix::fs::{fdatasync, fsync, syncfs};
@@ -20,15 +20,15 @@ pub enum Flush {
     Directory,
 }
 
-type Way = fn(&File) -> Result<(), Errno>;
+type SyncCall = fn(&File) -> Result<(), Errno>;
 
 /// Syncs `file`. An error means that data written since the last sync may be lost.
 pub fn flush(file: &File, flush: Flush) -> io::Result<()> {
-    let ways: &[Way] = match flush {
+    let calls: &[SyncCall] = match flush {
         Flush::Data => &[|file| fdatasync(file), |file| fsync(file), |file| syncfs(file)],
         Flush::File | Flush::Directory => &[|file| fsync(file), |file| syncfs(file)],
     };
-    match ways.iter().map(|way| retrying(|| way(file))).find(|result| !is_refused(*result, flush)) {
+    match calls.iter().map(|call| retrying(|| call(file))).find(|result| !is_refused(*result, flush)) {
         Some(result) => Ok(result?),
         None => {
             note_refusal(file, flush);
@@ -37,9 +37,9 @@ pub fn flush(file: &File, flush: Flush) -> io::Result<()> {
     }
 }
 
-fn retrying(way: impl Fn() -> Result<(), Errno>) -> Result<(), Errno> {
+fn retrying(call: impl Fn() -> Result<(), Errno>) -> Result<(), Errno> {
     loop {
-        match way() {
+        match call() {
             Err(Errno::INTR) => {}
             result => return result,
         }

@@ -1,5 +1,5 @@
-//! Matches names against `*`, `?` and `[…]` in at most pattern × name steps: only the last star is
-//! tried again.
+//! Matches names against `*`, `?` and `[…]`. It takes at most as many steps as the length of the pattern times
+//! that of the name, because only the last `*` is tried again.
 
 /// A pattern for one name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -7,7 +7,7 @@ pub struct Pattern(Vec<Token>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Token {
-    Letter(Letter),
+    Symbol(Symbol),
     /// `?`: one character.
     One,
     /// `*`: any number of characters.
@@ -15,7 +15,7 @@ enum Token {
     /// `[a-z]`, `[!a-z]`.
     Class {
         negated: bool,
-        ranges: Vec<(Letter, Letter)>,
+        ranges: Vec<(Symbol, Symbol)>,
     },
 }
 
@@ -26,35 +26,35 @@ pub fn is_wild(byte: u8) -> bool {
 
 /// An element of a name: a character, or a byte that is not part of one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Letter {
+enum Symbol {
     Char(char),
     Byte(u8),
 }
 
-use Letter::Char;
+use Symbol::Char;
 
 impl Pattern {
     /// Parses a pattern from bytes, each with a flag for quoted. Quoted bytes are literal, and so is a `[`
     /// without its `]`.
     pub fn new(bytes: impl Iterator<Item = (u8, bool)>) -> Self {
         let (text, quoted): (Vec<u8>, Vec<bool>) = bytes.unzip();
-        let letters = quoted_letters(&text, &quoted);
-        let mut tokens = Vec::with_capacity(letters.len());
+        let symbols = quoted_symbols(&text, &quoted);
+        let mut tokens = Vec::with_capacity(symbols.len());
         let mut at = 0;
-        while let Some(&(letter, quoted)) = letters.get(at) {
+        while let Some(&(symbol, quoted)) = symbols.get(at) {
             at += 1;
-            match letter {
+            match symbol {
                 Char('*') if !quoted && tokens.last() == Some(&Token::Any) => {}
                 Char('*') if !quoted => tokens.push(Token::Any),
                 Char('?') if !quoted => tokens.push(Token::One),
-                Char('[') if !quoted => match class(&letters[at..]) {
+                Char('[') if !quoted => match class(&symbols[at..]) {
                     Some((token, used)) => {
                         tokens.push(token);
                         at += used;
                     }
-                    None => tokens.push(Token::Letter(letter)),
+                    None => tokens.push(Token::Symbol(symbol)),
                 },
-                letter => tokens.push(Token::Letter(letter)),
+                symbol => tokens.push(Token::Symbol(symbol)),
             }
         }
         Self(tokens)
@@ -65,8 +65,7 @@ impl Pattern {
         Self::new(text.iter().map(|&byte| (byte, false)))
     }
 
-    /// Returns the cost per character: matching a name takes at most this many steps for each of its
-    /// characters.
+    /// Returns the cost of a match: at most this many steps for each character of the name.
     pub fn weight(&self) -> usize {
         let weight = |token: &Token| if let Token::Class { ranges, .. } = token { 1 + ranges.len() } else { 1 };
         self.0.iter().map(weight).sum()
@@ -74,7 +73,7 @@ impl Pattern {
 
     /// Returns whether `name` matches. A leading dot must be explicit in the pattern.
     pub fn matches(&self, name: &[u8]) -> bool {
-        let is_hidden = name.first() == Some(&b'.') && self.0.first() != Some(&Token::Letter(Char('.')));
+        let is_hidden = name.first() == Some(&b'.') && self.0.first() != Some(&Token::Symbol(Char('.')));
         !is_hidden && self.fits(name)
     }
 
@@ -85,7 +84,7 @@ impl Pattern {
 
     /// Returns whether all of `name` matches, and the number of steps it took.
     fn fits_after(&self, name: &[u8]) -> (bool, usize) {
-        let name: Vec<Letter> = letters(name).collect();
+        let name: Vec<Symbol> = symbols(name).collect();
         let (mut token, mut at) = (0, 0);
         let (mut retry, mut steps) = (None, 0);
         loop {
@@ -97,7 +96,7 @@ impl Pattern {
                     retry = Some((token, at));
                     continue;
                 }
-                Some(single) if name.get(at).is_some_and(|&letter| single.fits(letter)) => {
+                Some(single) if name.get(at).is_some_and(|&symbol| single.fits(symbol)) => {
                     token += 1;
                     at += 1;
                     continue;
@@ -116,47 +115,47 @@ impl Pattern {
 }
 
 impl Token {
-    /// Returns whether this token matches `letter`.
-    fn fits(&self, letter: Letter) -> bool {
+    /// Returns whether this token matches `symbol`.
+    fn fits(&self, symbol: Symbol) -> bool {
         match self {
-            Self::Letter(own) => *own == letter,
+            Self::Symbol(own) => *own == symbol,
             Self::One => true,
             Self::Class { negated, ranges } => {
-                ranges.iter().any(|&(low, high)| (low..=high).contains(&letter)) != *negated
+                ranges.iter().any(|&(low, high)| (low..=high).contains(&symbol)) != *negated
             }
             Self::Any => false,
         }
     }
 }
 
-fn letters(bytes: &[u8]) -> impl Iterator<Item = Letter> {
+fn symbols(bytes: &[u8]) -> impl Iterator<Item = Symbol> {
     bytes
         .utf8_chunks()
-        .flat_map(|chunk| chunk.valid().chars().map(Char).chain(chunk.invalid().iter().map(|&byte| Letter::Byte(byte))))
+        .flat_map(|chunk| chunk.valid().chars().map(Char).chain(chunk.invalid().iter().map(|&byte| Symbol::Byte(byte))))
 }
 
-/// Returns the letters of `text`, each with a flag for quoted.
-fn quoted_letters(text: &[u8], quoted: &[bool]) -> Vec<(Letter, bool)> {
+/// Returns the symbols of `text`, each with a flag for quoted.
+fn quoted_symbols(text: &[u8], quoted: &[bool]) -> Vec<(Symbol, bool)> {
     let mut quoted = quoted.iter().copied();
-    let with_quoted = |letter| {
-        let bytes = if let Char(c) = letter { c.len_utf8() } else { 1 };
-        (letter, quoted.by_ref().take(bytes).last().unwrap_or_default())
+    let with_quoted = |symbol| {
+        let bytes = if let Char(c) = symbol { c.len_utf8() } else { 1 };
+        (symbol, quoted.by_ref().take(bytes).last().unwrap_or_default())
     };
-    letters(text).map(with_quoted).collect()
+    symbols(text).map(with_quoted).collect()
 }
 
-/// Returns the class that begins after a `[`, and the number of letters it took with its `]`.
-fn class(letters: &[(Letter, bool)]) -> Option<(Token, usize)> {
-    let negated = matches!(letters.first(), Some((Char('!' | '^'), false)));
+/// Returns the class that begins after a `[`, and the number of symbols it took with its `]`.
+fn class(symbols: &[(Symbol, bool)]) -> Option<(Token, usize)> {
+    let negated = matches!(symbols.first(), Some((Char('!' | '^'), false)));
     let mut at = usize::from(negated);
     let first = at;
     let mut ranges = Vec::new();
     loop {
-        let &(low, quoted) = letters.get(at)?;
+        let &(low, quoted) = symbols.get(at)?;
         if low == Char(']') && !quoted && at > first {
             return Some((Token::Class { negated, ranges }, at + 1));
         }
-        match (letters.get(at + 1), letters.get(at + 2)) {
+        match (symbols.get(at + 1), symbols.get(at + 2)) {
             (Some((Char('-'), false)), Some(&(high, high_quoted))) if high != Char(']') || high_quoted => {
                 ranges.push((low, high));
                 at += 3;

@@ -1,10 +1,9 @@
-//! Counts durations in steps, each twice as long as the one before. Fixed size; one addition per
-//! duration.
+//! Counts durations in buckets; the bound of each is twice that of the one before. Fixed size; one addition
+//! per duration.
 
 use std::time::Duration;
 
-/// Steps of a histogram, each twice as long as the one before: from a microsecond to half a second, and
-/// one step for longer times.
+/// Buckets of a histogram. Their bounds go from a microsecond to half a second; the last bucket has none.
 const HISTOGRAM_BUCKETS: usize = 21;
 
 /// A histogram of durations.
@@ -15,14 +14,14 @@ impl Histogram {
     /// Counts one duration.
     pub fn note(&mut self, took: Duration) {
         let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        let step = (u64::BITS - us.leading_zeros()) as usize;
-        self.0[step.min(HISTOGRAM_BUCKETS - 1)] += 1;
+        let bucket = (u64::BITS - us.leading_zeros()) as usize;
+        self.0[bucket.min(HISTOGRAM_BUCKETS - 1)] += 1;
     }
 
-    /// Returns each step as its upper bound in microseconds and its count. The last step has no bound.
+    /// Returns the upper bound of each bucket in microseconds, and its count. The last bucket has no bound.
     pub fn steps(&self) -> impl Iterator<Item = (Option<u64>, u64)> {
-        let below_us = |step| (step + 1 < HISTOGRAM_BUCKETS).then(|| 1_u64 << step);
-        self.0.iter().enumerate().map(move |(step, &count)| (below_us(step), count))
+        let below_us = |bucket| (bucket + 1 < HISTOGRAM_BUCKETS).then(|| 1_u64 << bucket);
+        self.0.iter().enumerate().map(move |(bucket, &count)| (below_us(bucket), count))
     }
 }
 
@@ -30,21 +29,21 @@ impl Histogram {
 mod tests {
     use super::*;
 
-    fn step_of(took: Duration) -> Option<u64> {
+    fn bucket_of(took: Duration) -> Option<u64> {
         let mut histogram = Histogram::default();
         histogram.note(took);
-        let steps: Vec<_> = histogram.steps().filter(|(_, count)| *count > 0).collect();
-        assert_eq!((steps.len(), steps[0].1), (1, 1));
-        steps[0].0
+        let buckets: Vec<_> = histogram.steps().filter(|(_, count)| *count > 0).collect();
+        assert_eq!((buckets.len(), buckets[0].1), (1, 1));
+        buckets[0].0
     }
 
     #[test]
     fn each_time_is_counted_below_the_first_power_of_two_above_it() {
         for (ns, below_us) in [(0, 1), (999, 1), (1000, 2), (1999, 2), (2000, 4), (524_287_999, 1 << 19)] {
-            assert_eq!(step_of(Duration::from_nanos(ns)), Some(below_us), "{ns}");
+            assert_eq!(bucket_of(Duration::from_nanos(ns)), Some(below_us), "{ns}");
         }
         for long in [Duration::from_secs(2), Duration::MAX] {
-            assert_eq!(step_of(long), None);
+            assert_eq!(bucket_of(long), None);
         }
     }
 }

@@ -1,4 +1,5 @@
-//! JSON objects only: what serde derives for a struct also accepts a list of the field values in order.
+//! Parses JSON objects. The code that serde derives for a struct also accepts an array of the field values;
+//! this module refuses it.
 
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeOwned, MapAccess, Visitor};

@@ -12,7 +12,7 @@ pub const SESSION_MEMORY_DEFAULT: usize = 96 * 1024 * 1024;
 /// Charges up to this size may use the reserve that larger ones leave: a directory of a thousand names of
 /// usual length, or of 200 of the longest.
 pub const MEMORY_SMALL_BYTES: usize = 64 * 1024;
-/// What an account may hold even when others have taken all: two short listings.
+/// What an account may hold even when others hold all the memory: two short listings.
 const MEMORY_ALWAYS_BYTES: usize = 2 * MEMORY_SMALL_BYTES;
 /// How long a session without memory waits before it tries again.
 pub const MEMORY_WAIT_STEP: Duration = Duration::from_millis(250);
@@ -21,7 +21,7 @@ pub const LISTING_ENTRIES_MAX: usize = 1_000_000;
 /// Bytes of names one listing holds in memory.
 pub const LISTING_BYTES_MAX: usize = 32 * 1024 * 1024;
 
-/// The bound for all accounts together, and what they hold.
+/// The bound for all accounts together, and the bytes that they hold.
 pub struct Memory {
     bytes_max: Cell<usize>,
     held: Cell<usize>,
@@ -38,7 +38,7 @@ impl Memory {
         self.bytes_max.set(bytes_max);
     }
 
-    /// Returns the bytes held now.
+    /// Returns the bytes that all accounts hold now.
     pub fn held(&self) -> usize {
         self.held.get()
     }
@@ -60,7 +60,7 @@ impl Default for Memory {
 pub struct Share {
     all: Rc<Memory>,
     charged: Cell<usize>,
-    /// Held besides; see [`SmallBuffers`].
+    /// Bytes of [`SmallBuffers`], which are not charged.
     small_buffers: Cell<usize>,
 }
 
@@ -76,7 +76,7 @@ impl Share {
     }
 }
 
-/// The last eighth is reserved for small charges, which succeed when others have taken the rest.
+/// The last eighth is reserved for small charges, so that they succeed when large ones fill the rest.
 fn without_reserve(bytes_max: usize) -> usize {
     bytes_max - bytes_max / 8
 }
@@ -84,7 +84,7 @@ fn without_reserve(bytes_max: usize) -> usize {
 /// Bytes that are charged to an account and to the total. Dropping it frees them.
 #[derive(Default)]
 pub struct Charge {
-    /// `None`: not counted.
+    /// `None` for a charge that is not counted.
     share: Option<Rc<Share>>,
     bytes: usize,
 }
@@ -118,7 +118,7 @@ impl Charge {
             let room = |bytes_max: usize| if is_small { bytes_max } else { without_reserve(bytes_max) };
             let charged = share.charged.get() - self.bytes + bytes;
             let all = share.all.held.get() - self.bytes + bytes;
-            // Others may have taken all; each account keeps a minimum.
+            // Other accounts may hold all the memory, but each account keeps a minimum.
             let fits = charged <= MEMORY_ALWAYS_BYTES
                 || charged + share.small_buffers.get() <= room(share.all.share_bytes_max())
                     && all <= room(share.all.bytes_max.get());

@@ -3,7 +3,6 @@
 
 pub mod atomic_file;
 pub mod attributes;
-/// Configuration and account files: bounded reads, replacement as a whole or not at all.
 pub mod budget;
 pub mod buffers;
 pub mod calendar;

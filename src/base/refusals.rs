@@ -43,7 +43,7 @@ pub enum Operation {
 }
 
 impl Operation {
-    /// What is left out: a noun in the plural, with its system call.
+    /// Returns what is left out, as a noun in the plural with its system call.
     pub fn noun(self) -> &'static str {
         match self {
             Self::SetTimes => "modification times (utimensat)",
@@ -57,7 +57,8 @@ impl Operation {
     }
 }
 
-/// Accepts that the file system of `path` refuses `what`, and notes it. Returns any other error.
+/// Reports a refusal by the file system of `path` and turns it into success. Returns any other error. `what`
+/// is a noun in the plural.
 pub fn allow(what: &'static str, path: &Path, result: io::Result<()>) -> io::Result<()> {
     match result {
         Err(error) if is_refusal(&error) => {
@@ -68,8 +69,8 @@ pub fn allow(what: &'static str, path: &Path, result: io::Result<()>) -> io::Res
     }
 }
 
-/// Records that the file system of `path` refuses `what`, a noun in the plural: in the log, or for
-/// [`take`] in a program without a log.
+/// Reports once that the file system of `path` refuses `what`, a noun in the plural. A program without a log
+/// gets the message from [`take`].
 pub fn note(what: &'static str, path: &Path, error: &io::Error) {
     let device = std::fs::metadata(path).or_else(|_| std::fs::metadata(path.parent().unwrap_or(path)));
     note_on(device.map_or(0, |metadata| metadata.dev()), what, path, error);
@@ -78,7 +79,7 @@ pub fn note(what: &'static str, path: &Path, error: &io::Error) {
 /// Like [`note`], for the file system with this device number. `path` only names it in the message.
 pub fn note_on(device: u64, what: &'static str, path: &Path, error: &io::Error) {
     let mut refusals = REFUSALS.lock().unwrap_or_else(PoisonError::into_inner);
-    if refusals.noted.len() >= NOTED_MAX || !refusals.noted.insert((device, what)) {
+    if refusals.reported.len() >= REPORTED_MAX || !refusals.reported.insert((device, what)) {
         return;
     }
     let (path, error) = (Escaped(path.as_os_str().as_bytes()), error.to_string());
@@ -87,21 +88,21 @@ pub fn note_on(device: u64, what: &'static str, path: &Path, error: &io::Error) 
     if log::log_enabled!(log::Level::Warn) {
         log::warn!("{text}");
     } else {
-        refusals.untold.push(text);
+        refusals.unlogged.push(text);
     }
 }
 
-/// Takes the messages that were not logged.
+/// Takes the messages that could not be logged.
 pub fn take() -> Vec<String> {
-    std::mem::take(&mut REFUSALS.lock().unwrap_or_else(PoisonError::into_inner).untold)
+    std::mem::take(&mut REFUSALS.lock().unwrap_or_else(PoisonError::into_inner).unlogged)
 }
 
 struct Refusals {
-    noted: BTreeSet<(u64, &'static str)>,
-    untold: Vec<String>,
+    reported: BTreeSet<(u64, &'static str)>,
+    unlogged: Vec<String>,
 }
 
-static REFUSALS: Mutex<Refusals> = Mutex::new(Refusals { noted: BTreeSet::new(), untold: Vec::new() });
+static REFUSALS: Mutex<Refusals> = Mutex::new(Refusals { reported: BTreeSet::new(), unlogged: Vec::new() });
 
-/// The number of refusals that are remembered. Further ones are not reported.
-const NOTED_MAX: usize = 256;
+/// The largest number of refusals that are reported.
+const REPORTED_MAX: usize = 256;

@@ -63,8 +63,8 @@ pub fn is_unprintable(c: char) -> bool {
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
-/// Returns at most `bytes_max` of `text`, with a mark if it was cut, and at least the mark. Bounds
-/// replies that repeat a peer's text.
+/// Cuts `text` to at most `bytes_max` bytes and ends it with `…` if it is longer. `bytes_max` has room for the
+/// `…`. Bounds replies that repeat a peer's text.
 pub fn shortened(mut text: String, bytes_max: usize) -> String {
     if text.len() > bytes_max {
         let end = (0..=bytes_max - '…'.len_utf8()).rev().find(|&end| text.is_char_boundary(end));

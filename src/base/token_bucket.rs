@@ -1,5 +1,5 @@
-//! Rates and token buckets. A bucket has no clock, the caller passes the time; its state is one
-//! instant, so every session can have several.
+//! Rates and token buckets. The caller passes the time. The state of a bucket is a single instant, so each
+//! session can have several buckets.
 
 use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
@@ -26,15 +26,15 @@ impl Rate {
     }
 }
 
-/// A token bucket. A caller may take more tokens than it holds; nothing should be taken until that debt
-/// is paid. A new bucket is full.
+/// A token bucket. A caller may take more tokens than it holds. It then waits until
+/// [`TokenBucket::ready_at`] before it takes more. A new bucket is full.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct TokenBucket {
     ready_at: Option<Instant>,
 }
 
 impl TokenBucket {
-    /// Returns when the next token is available, or since when one is. `None`: always.
+    /// Returns when the next token becomes or became available; `None` for a bucket that was never used.
     pub fn ready_at(self) -> Option<Instant> {
         self.ready_at
     }

@@ -1,4 +1,4 @@
-//! The name under which an interrupted upload can be resumed.
+//! The id by which a partial upload is resumed.
 
 use crate::base::digest::{Digest, hex_decode, hex_encode};
 use crate::base::virtual_path::VirtualPath;
@@ -9,7 +9,7 @@ use std::fmt;
 /// even after a crash of the server.
 pub const RESUME_BYTES_MIN: u64 = 1024 * 1024;
 
-/// A 128-bit name of an upload, random or derived from its path, written as 32 lower-case hexadecimal
+/// A 128-bit id of an upload, random or derived from its path, written as 32 lower-case hexadecimal
 /// digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct UploadId(pub [u8; 16]);
@@ -51,14 +51,14 @@ impl<'de> Deserialize<'de> for UploadId {
 }
 
 impl UploadId {
-    /// Returns a name that cannot be guessed.
+    /// Returns an id that cannot be guessed.
     pub fn random() -> std::io::Result<Self> {
         let mut bytes = [0; 16];
         getrandom::fill(&mut bytes)?;
         Ok(Self(bytes))
     }
 
-    /// Returns the common name of all uploads to `path` by clients that send no names.
+    /// Returns the id of an upload to `path` by a client that sends no id. Every such upload has the same one.
     pub fn of_path(path: &VirtualPath) -> Self {
         let Digest(digest) = Digest::of(&[b"upload to ", path.as_bytes()].concat());
         let mut bytes = [0; 16];

@@ -1,5 +1,5 @@
-//! Virtual paths such as `/photos/a.jpg`, parsed once, so that spelling cannot lead out of the home.
-//! This module does not access the file system; symlinks and races are the home's concern.
+//! Virtual paths such as `/photos/a.jpg`. A path is normalized when it is parsed, so that no spelling leads out
+//! of the home. This module does not access the file system; symlinks and races are handled by its caller.
 
 use crate::base::text::Escaped;
 use std::ffi::OsStr;
@@ -124,7 +124,7 @@ impl VirtualPath {
         if self.is_root() { 0 } else { self.0.iter().filter(|&&byte| byte == b'/').count() }
     }
 
-    /// Returns the path of the first `depth` components.
+    /// Returns the path of the first `depth` components, or the whole path if it has fewer.
     pub fn first(&self, depth: usize) -> Self {
         let slashes = self.0.iter().enumerate().filter(|(_, byte)| **byte == b'/');
         match slashes.map(|(at, _)| at).nth(depth) {

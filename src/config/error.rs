@@ -41,7 +41,7 @@ impl ConfigError {
 
     pub(crate) fn unparsable(file: &Path, error: &serde_path_to_error::Error<serde_json::Error>) -> Self {
         let path = error.path().to_string();
-        // serde names a key that it cannot read `?`.
+        // serde_path_to_error writes `?` for a key that it cannot read.
         let key = path.strip_suffix('?').unwrap_or(&path).trim_end_matches('.');
         Self::new(file, key, explain(error.inner()))
     }

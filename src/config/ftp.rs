@@ -29,13 +29,13 @@ pub struct FtpConfig {
     pub requires_session_reuse: bool,
     /// Whether an upload over TLS that ends without close_notify is refused as truncated.
     pub requires_close_notify: bool,
-    /// Whether uploads are hashed as they come.
+    /// Whether uploads are hashed while they are received.
     pub hashes_uploads: bool,
 }
 
 impl RawFtp {
-    /// `native` are the addresses of the native protocol, `plaintext` is its setting.
-    pub(super) fn check(self, native: &[SocketAddr], plaintext: bool) -> Result<Option<FtpConfig>, Problem> {
+    /// `native` is the addresses of the native protocol, and `plaintext` its setting, which is the default here.
+    pub(super) fn into_checked(self, native: &[SocketAddr], plaintext: bool) -> Result<Option<FtpConfig>, Problem> {
         let addresses = |key, listen: Option<OneOrMore>, port, taken: &[SocketAddr]| {
             let Some(listen) = listen else { return Ok(Vec::new()) };
             let addresses = listen_addresses(listen, port).map_err(|problem| (key, problem))?;

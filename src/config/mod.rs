@@ -1,6 +1,6 @@
 //! `conf/berthd.json`: every key is optional, an unknown one is an error, and every error names the
 //! file and the key. The values are final: paths are absolute, sizes are bytes, times are durations.
-//! Opens no sockets and reads no users' files.
+//! Opens no sockets, except to find out whether the kernel has IPv6, and reads no users' files.
 
 pub mod defaults;
 mod error;
@@ -46,9 +46,9 @@ pub struct Config {
     pub default_quota: Option<u64>,
     /// Limits on concurrent use.
     pub limits: Limits,
-    /// How much each second.
+    /// Rate limits.
     pub rates: Rates,
-    /// How long to wait.
+    /// Timeouts.
     pub timeouts: Timeouts,
     /// When an upload is confirmed.
     pub sync: SyncPolicy,
@@ -69,14 +69,14 @@ pub struct TlsFiles {
     pub certificate: PathBuf,
     /// Its private key.
     pub key: PathBuf,
-    /// None is configured: the server makes and renews its own.
+    /// Whether the server makes and renews the files itself, because none are configured.
     pub is_own: bool,
 }
 
 /// Limits on concurrent use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// All sessions.
+    /// Sessions of all accounts together.
     pub sessions: usize,
     /// Unauthenticated connections.
     pub strangers: usize,
@@ -108,7 +108,7 @@ pub struct Rates {
     pub account: Directions<Option<Rate>>,
 }
 
-/// How long to wait.
+/// Timeouts, each from one event to another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
     /// From accept to a completed login.
@@ -119,7 +119,7 @@ pub struct Timeouts {
     pub stall: Duration,
     /// From SIGTERM to the end of running transfers.
     pub drain: Duration,
-    /// From the last result of a disk until it counts as not answering.
+    /// From the last result of a disk until it counts as unresponsive.
     pub storage: Duration,
 }
 
@@ -163,7 +163,7 @@ impl Config {
         raw::RawConfig::default().into_config(path)
     }
 
-    /// Returns what is valid, but allows more than is wise.
+    /// Returns a warning for each setting that is valid but unsafe.
     pub fn warnings(&self) -> Vec<String> {
         let exposed = |addresses: &[SocketAddr]| addresses.iter().copied().find(|address| !address.ip().is_loopback());
         let native = exposed(&self.listen).filter(|_| self.plaintext);
@@ -222,29 +222,29 @@ impl Config {
 
     /// Returns `path` as an absolute one: relative paths start at [`Config::root`].
     pub fn resolve(&self, path: &Path) -> PathBuf {
-        tidy(&self.root.join(path))
+        normalize_path(&self.root.join(path))
     }
 }
 
 /// Removes `.` and doubled slashes, and resolves `..` lexically.
-pub(crate) fn tidy(path: &Path) -> PathBuf {
-    let mut tidied = PathBuf::new();
+fn normalize_path(path: &Path) -> PathBuf {
+    let mut normalized = PathBuf::new();
     for component in path.components() {
         match component {
             Component::CurDir => {}
             Component::ParentDir => {
-                tidied.pop();
+                normalized.pop();
             }
-            other => tidied.push(other),
+            other => normalized.push(other),
         }
     }
-    tidied
+    normalized
 }
 
-/// `[::]` means every address of both families; if the kernel has no IPv6, it becomes `0.0.0.0`.
-fn every_address(address: SocketAddr) -> SocketAddr {
-    let wants_every_v6 = address.is_ipv6() && address.ip().is_unspecified();
-    if wants_every_v6 && UdpSocket::bind("[::]:0").is_err() {
+/// Replaces `[::]`, which means every address of both families, by `0.0.0.0` if the kernel has no IPv6.
+fn usable_wildcard(address: SocketAddr) -> SocketAddr {
+    let is_v6_wildcard = address.is_ipv6() && address.ip().is_unspecified();
+    if is_v6_wildcard && UdpSocket::bind("[::]:0").is_err() {
         return SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port()));
     }
     address

@@ -1,8 +1,9 @@
-//! The configuration file as serde reads it, and its conversion into a [`Config`]: fills in defaults,
-//! checks ranges and contradictions.
+//! The configuration file as serde reads it, and its conversion into a [`Config`]: `into_checked` sets defaults
+//! and refuses values that are out of range or contradict each other.
 
 use super::{
-    Config, ConfigError, Limits, Logs, PORT_DEFAULT, Rates, SyncPolicy, Timeouts, TlsFiles, every_address, tidy,
+    Config, ConfigError, Limits, Logs, PORT_DEFAULT, Rates, SyncPolicy, Timeouts, TlsFiles, normalize_path,
+    usable_wildcard,
 };
 use crate::auth::scram::{SCRAM_ROUNDS_DEFAULT, SCRAM_ROUNDS_MAX, SCRAM_ROUNDS_MIN};
 use crate::base::json::Object;
@@ -123,9 +124,9 @@ impl RawConfig {
     pub(super) fn into_config(self, path: &Path) -> Result<Config, ConfigError> {
         let error = |key: &str, problem: String| ConfigError::new(path, key, problem);
         let file = std::path::absolute(path).map_err(|e| ConfigError::unreadable(path, &e))?;
-        let file = tidy(&file);
+        let file = normalize_path(&file);
         let above = file.parent().and_then(Path::parent).unwrap_or(Path::new("/"));
-        let root = tidy(&above.join(self.root.unwrap_or_default()));
+        let root = normalize_path(&above.join(self.root.unwrap_or_default()));
 
         if self.group.is_some() && self.user.is_none() {
             return Err(error("group", "is given without `user`; a server needs both, or the user alone".into()));
@@ -140,22 +141,22 @@ impl RawConfig {
         Ok(Config {
             user: self.user,
             group: self.group,
-            ftp: self.ftp.0.check(&listen, plaintext).map_err(|(key, problem)| error(key, problem))?,
+            ftp: self.ftp.0.into_checked(&listen, plaintext).map_err(|(key, problem)| error(key, problem))?,
             listen,
             plaintext,
-            tls: self.tls.0.check(&file, &root).map_err(|(key, problem)| error(key, problem))?,
+            tls: self.tls.0.into_checked(&file, &root).map_err(|(key, problem)| error(key, problem))?,
             home_roots: home_roots(self.home_roots, &root).map_err(|problem| error("home_roots", problem))?,
             default_quota: self.default_quota.map(|size| size.0),
-            limits: self.limits.0.check().map_err(|(key, problem)| error(key, problem))?,
-            rates: self.rates.0.check().map_err(|(key, problem)| error(key, problem))?,
-            timeouts: self.timeouts.0.check().map_err(|(key, problem)| error(key, problem))?,
+            limits: self.limits.0.into_checked().map_err(|(key, problem)| error(key, problem))?,
+            rates: self.rates.0.into_checked().map_err(|(key, problem)| error(key, problem))?,
+            timeouts: self.timeouts.0.into_checked().map_err(|(key, problem)| error(key, problem))?,
             sync: self.sync.unwrap_or(SyncPolicy::Data),
             partial_expiry: positive(self.partial_expiry, PARTIAL_EXPIRY_DEFAULT)
                 .map_err(|problem| error("partial_expiry", problem))?,
             scram_rounds,
-            logs: self.logs.0.check(&root).map_err(|(key, problem)| error(key, problem))?,
+            logs: self.logs.0.into_checked(&root).map_err(|(key, problem)| error(key, problem))?,
             control_folder: match self.control_folder {
-                Some(directory) => tidy(&root.join(directory)),
+                Some(directory) => normalize_path(&root.join(directory)),
                 None => file.parent().unwrap_or(Path::new("/")).to_path_buf(),
             },
             root,
@@ -167,7 +168,7 @@ impl RawConfig {
 fn native_addresses(listen: Option<OneOrMore>) -> Result<Vec<SocketAddr>, String> {
     match listen {
         Some(listen) => listen_addresses(listen, PORT_DEFAULT),
-        None => Ok(vec![every_address(SocketAddr::from((Ipv6Addr::UNSPECIFIED, PORT_DEFAULT)))]),
+        None => Ok(vec![usable_wildcard(SocketAddr::from((Ipv6Addr::UNSPECIFIED, PORT_DEFAULT)))]),
     }
 }
 
@@ -178,7 +179,7 @@ pub(super) fn listen_addresses(OneOrMore(texts): OneOrMore, usual_port: u16) -> 
         let address = text.parse().map_err(|_| {
             format!("'{text}' is not an address with a port, such as 0.0.0.0:{usual_port} or [::]:{usual_port}")
         })?;
-        let address = every_address(address);
+        let address = usable_wildcard(address);
         if address.port() != 0 && addresses.contains(&address) {
             return Err(format!("{address} stands here twice"));
         }
@@ -197,7 +198,7 @@ fn home_roots(roots: Option<Vec<PathBuf>>, root: &Path) -> Result<Vec<PathBuf>, 
         if path.as_os_str().is_empty() {
             return Err("a path is empty".into());
         }
-        let path = tidy(&root.join(path));
+        let path = normalize_path(&root.join(path));
         if let Some(other) = absolute.iter().find(|other| other.starts_with(&path) || path.starts_with(other)) {
             return Err(format!("'{}' and '{}' are equal or one lies in the other", other.display(), path.display()));
         }
@@ -206,16 +207,18 @@ fn home_roots(roots: Option<Vec<PathBuf>>, root: &Path) -> Result<Vec<PathBuf>, 
     Ok(absolute)
 }
 
-/// A key and what is wrong with its value.
+/// A configuration key, and what is wrong with its value.
 pub(super) type Problem = (&'static str, String);
 
 impl RawTls {
-    fn check(self, file: &Path, root: &Path) -> Result<TlsFiles, Problem> {
+    fn into_checked(self, file: &Path, root: &Path) -> Result<TlsFiles, Problem> {
         let missing = |key, other| Err((key, format!("is missing, though {other} is given; a server needs both")));
         match (self.certificate, self.key) {
-            (Some(certificate), Some(key)) => {
-                Ok(TlsFiles { certificate: tidy(&root.join(certificate)), key: tidy(&root.join(key)), is_own: false })
-            }
+            (Some(certificate), Some(key)) => Ok(TlsFiles {
+                certificate: normalize_path(&root.join(certificate)),
+                key: normalize_path(&root.join(key)),
+                is_own: false,
+            }),
             (None, None) => {
                 let directory = file.parent().unwrap_or(Path::new("/")).join("tls");
                 Ok(TlsFiles { certificate: directory.join("cert.pem"), key: directory.join("key.pem"), is_own: true })
@@ -227,7 +230,7 @@ impl RawTls {
 }
 
 impl RawLimits {
-    fn check(self) -> Result<Limits, Problem> {
+    fn into_checked(self) -> Result<Limits, Problem> {
         let sessions = self.sessions.unwrap_or(SESSIONS_DEFAULT);
         let share = |key, own: Option<usize>, default: usize| match own {
             Some(0) => Err((key, "0 would let nobody in".to_string())),
@@ -248,28 +251,29 @@ impl RawLimits {
             strangers,
             sessions_per_account: share("limits.sessions_per_account", self.sessions_per_account, default_share)?,
             sessions_per_address: share("limits.sessions_per_address", self.sessions_per_address, default_share)?,
-            memory: memory(self.memory, strangers).map_err(|problem| ("limits.memory", problem))?,
+            memory: memory_bytes(self.memory, strangers).map_err(|problem| ("limits.memory", problem))?,
             login_tries,
         })
     }
 }
 
-/// Unauthenticated connections have a reserve, so that they cannot use the memory of others.
-fn memory(memory: Option<RawSize>, strangers: usize) -> Result<usize, String> {
+/// Returns the bytes of memory for connections and requests. Unauthenticated connections have their own part,
+/// so that they cannot use up the memory of sessions.
+fn memory_bytes(memory: Option<RawSize>, strangers: usize) -> Result<usize, String> {
     let for_strangers = strangers.saturating_mul(UNAUTHENTICATED_BYTES);
     let least = for_strangers.saturating_add(SESSION_MEMORY_MIN);
     match memory.map(|RawSize(bytes)| usize::try_from(bytes).unwrap_or(usize::MAX)) {
         None => Ok(for_strangers.saturating_add(SESSION_MEMORY_DEFAULT).max(MEMORY_DEFAULT)),
         Some(bytes) if bytes < least => Err(format!(
-            "{bytes} bytes are too few; with limits.strangers {strangers}, of which each may hold {UNAUTHENTICATED_BYTES}, \
-             give at least {least}, or lower that"
+            "{bytes} bytes are too few; limits.strangers {strangers} reserves {UNAUTHENTICATED_BYTES} bytes for each \
+             connection; give at least {least}, or lower limits.strangers"
         )),
         Some(bytes) => Ok(bytes),
     }
 }
 
 impl RawRates {
-    fn check(self) -> Result<Rates, Problem> {
+    fn into_checked(self) -> Result<Rates, Problem> {
         let bytes = |key, rate: Option<RawSize>| match rate.and_then(|RawSize(bytes)| NonZeroU64::new(bytes)) {
             Some(bytes) if bytes.get() < RATE_BYTES_MIN => {
                 Err((key, format!("{bytes} bytes a second are too few for a login; give at least {RATE_BYTES_MIN}")))
@@ -299,7 +303,7 @@ impl RawRates {
 }
 
 impl RawTimeouts {
-    fn check(self) -> Result<Timeouts, Problem> {
+    fn into_checked(self) -> Result<Timeouts, Problem> {
         let named = |key, period, default| positive(period, default).map_err(|problem| (key, problem));
         Ok(Timeouts {
             login: named("timeouts.login", self.login, LOGIN_TIMEOUT_DEFAULT)?,
@@ -320,8 +324,9 @@ pub(super) fn positive(period: Option<Period>, default: Duration) -> Result<Dura
 }
 
 impl RawLogs {
-    fn check(self, root: &Path) -> Result<Logs, Problem> {
-        let resolve = |path: Option<PathBuf>, default: &str| tidy(&root.join(path.unwrap_or_else(|| default.into())));
+    fn into_checked(self, root: &Path) -> Result<Logs, Problem> {
+        let resolve =
+            |path: Option<PathBuf>, default: &str| normalize_path(&root.join(path.unwrap_or_else(|| default.into())));
         let access = resolve(self.access, "logs/access.log");
         let transactions = resolve(self.transactions, "logs/transactions.log");
         if access == transactions {
@@ -335,9 +340,9 @@ impl RawLogs {
     }
 }
 
-/// With both files and their old ones this is 64 MiB, which fits a small device.
+/// Both log files and their old ones then take 64 MiB, which fits a small device.
 const LOG_BYTES_MAX_DEFAULT: u64 = 16 << 20;
-/// As many lines as one write may have.
+/// As much as the log writer collects before it writes.
 const LOG_BYTES_MAX_MIN: u64 = 64 << 10;
 
 /// A list of strings, or one string for a list of one.

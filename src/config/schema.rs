@@ -1,5 +1,5 @@
-//! Every key of `berthd.json`: its meaning, its default, and when a new value takes effect. The shipped file,
-//! the man page and `docs/configuration.md` come from this table.
+//! Every key of `berthd.json` with its help: its meaning, its default, and when a new value takes effect. The
+//! shipped file, the man page and `docs/configuration.md` come from this table. `raw` reads the keys.
 
 /// One key.
 pub struct Key {

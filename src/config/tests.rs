@@ -41,9 +41,9 @@ fn the_documented_table_is_made_of_the_schema() {
     assert_eq!(format!("{rows}\n"), schema::markdown_rows());
 }
 
-/// The names that a mistake is told of: those that the file may have.
+/// Returns the names in an error about an unknown key: all keys that the object may have.
 fn known_names(error: &str) -> BTreeSet<String> {
-    let (_, names) = error.split_once("expected one of ").or(error.split_once("expected ")).expect("names are told");
+    let (_, names) = error.split_once("expected one of ").or(error.split_once("expected ")).expect("a list of names");
     names.split('`').skip(1).step_by(2).map(str::to_string).collect()
 }
 

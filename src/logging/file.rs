@@ -10,35 +10,35 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Writes lines to a file. Failures are reported on stderr, at most once in [`WARN_INTERVAL`]. Once
-/// lines can be written again, the file and stderr report the number of missing lines.
+/// Writes lines to a file. Failures are reported on stderr, at most once in [`FAILURE_INTERVAL`]. Once lines
+/// can be written again, the file and stderr report the number of missing lines.
 pub(super) struct LogFile {
     path: PathBuf,
     file: File,
     bytes_max: u64,
     /// The size of the file; `None` if it has none, such as a terminal.
     size: Option<u64>,
-    /// It is a file of a local disk.
+    /// Whether it is a file on a local disk.
     is_local: bool,
-    /// The disk took a part of a line; the rest of it is lost.
-    torn: bool,
+    /// The file ends with a part of a line, whose rest was lost.
+    has_partial_line: bool,
     /// Lines missing at the end of the file that are not reported there yet.
     lost: u64,
     warned: Option<Instant>,
 }
 
 impl LogFile {
-    /// Opens for appending. Makes the file and its directory if necessary. Its size stays at about
-    /// `bytes_max`.
+    /// Opens the file for appending. Makes it and its directory if necessary. It is rotated before it is larger
+    /// than `bytes_max`.
     pub(super) fn open(path: PathBuf, bytes_max: u64) -> io::Result<Self> {
         let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
         let file = open(&path).map_err(named)?;
         let (size, is_local) = (size(&file), is_local(&file));
-        Ok(Self { path, file, bytes_max, size, is_local, torn: false, lost: 0, warned: None })
+        Ok(Self { path, file, bytes_max, size, is_local, has_partial_line: false, lost: 0, warned: None })
     }
 
-    /// Writes whole lines, after which `lost` others are missing. Lines that the disk does not take are
-    /// dropped: a log must not grow in memory. Returns a message for stderr.
+    /// Writes whole lines, after which `lost` others are missing. Lines that cannot be written are dropped,
+    /// because a log must not grow in memory. Returns a message for stderr.
     fn put(&mut self, lines: &[u8], lost: u64) -> Option<String> {
         let (count, result) = match self.report_lost_lines() {
             Ok(recovery) => {
@@ -51,13 +51,13 @@ impl LogFile {
         if lost > 0 {
             self.lost += lost;
             let result = result.and_then(|_| self.report_lost_lines());
-            return result.unwrap_or_else(|error| self.complain(&error));
+            return result.unwrap_or_else(|error| self.failure_message(&error));
         }
-        result.unwrap_or_else(|error| self.complain(&error))
+        result.unwrap_or_else(|error| self.failure_message(&error))
     }
 
-    /// Writes line after line, into as many files as necessary. Returns the number of bytes, and the
-    /// result.
+    /// Writes whole lines and rotates the file whenever it is full. Returns the number of bytes written, and
+    /// the result.
     fn write_lines(&mut self, lines: &[u8]) -> (usize, io::Result<()>) {
         let mut written = 0;
         while written < lines.len() {
@@ -86,7 +86,7 @@ impl LogFile {
 
     /// Replaces a full file by a new one.
     fn rotate(&mut self) -> io::Result<()> {
-        // A symlink stays, and leads to the new file as it led to the old one.
+        // Renames the target of a symlink, so that the symlink then leads to the new file.
         let path = self.path.canonicalize().unwrap_or_else(|_| self.path.clone());
         // Another program may have moved it away already.
         if is_at(&self.file, &path) {
@@ -97,21 +97,21 @@ impl LogFile {
                 io::Error::new(error.kind(), format!("it is full, and cannot become {old:?}: {error}; {advice}"))
             })?;
         }
-        self.go_on_with(open(&self.path)?);
+        self.use_file(open(&self.path)?);
         if self.size.is_some_and(|size| size >= self.bytes_max) {
             return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is full, and so is the one in its place"));
         }
         Ok(())
     }
 
-    fn go_on_with(&mut self, file: File) {
-        (self.size, self.is_local, self.torn) = (size(&file), is_local(&file), false);
+    fn use_file(&mut self, file: File) {
+        (self.size, self.is_local, self.has_partial_line) = (size(&file), is_local(&file), false);
         self.file = file;
     }
 
-    /// Ends a torn line, and reports lost ones before the next is written.
+    /// Ends an incomplete line and writes the number of lost ones.
     fn report_lost_lines(&mut self) -> io::Result<Option<String>> {
-        if self.torn {
+        if self.has_partial_line {
             self.write(b"\n").1?;
         }
         if self.lost == 0 {
@@ -123,19 +123,19 @@ impl LogFile {
         Ok(Some(format!("{}: goes on; {lost} lines are missing", self.path.display())))
     }
 
-    /// Writes as much as the disk takes. Returns the number of bytes and the result.
+    /// Writes until an error. Returns the number of bytes written and the result.
     fn write(&mut self, bytes: &[u8]) -> (usize, io::Result<()>) {
         let (count, result) = write_all(&mut self.file, bytes);
         if count > 0 {
-            self.torn = bytes[count - 1] != b'\n';
+            self.has_partial_line = bytes[count - 1] != b'\n';
             self.size = self.size.map(|size| size + count as u64);
         }
         (count, result)
     }
 
-    fn complain(&mut self, error: &io::Error) -> Option<String> {
+    fn failure_message(&mut self, error: &io::Error) -> Option<String> {
         let now = Instant::now();
-        if self.warned.is_some_and(|warned| now.duration_since(warned) < WARN_INTERVAL) {
+        if self.warned.is_some_and(|warned| now.duration_since(warned) < FAILURE_INTERVAL) {
             return None;
         }
         self.warned = Some(now);
@@ -147,11 +147,11 @@ impl LogFile {
     fn open_again(&mut self) -> Option<String> {
         match open(&self.path) {
             Ok(file) => {
-                self.go_on_with(file);
+                self.use_file(file);
                 None
             }
             Err(error) => {
-                Some(format!("{}: cannot be reopened, going on with the old file: {error}", self.path.display()))
+                Some(format!("{}: cannot be reopened, continuing with the old file: {error}", self.path.display()))
             }
         }
     }
@@ -163,11 +163,11 @@ impl Sink for LogFile {
     }
 
     fn write(&mut self, lines: &[u8], lost: u64) {
-        self.put(lines, lost).into_iter().for_each(|trouble| log::warn!("{trouble}"));
+        self.put(lines, lost).into_iter().for_each(|message| log::warn!("{message}"));
     }
 
     fn reopen(&mut self) {
-        self.open_again().into_iter().for_each(|trouble| log::warn!("{trouble}"));
+        self.open_again().into_iter().for_each(|message| log::warn!("{message}"));
     }
 }
 
@@ -215,8 +215,8 @@ fn write_all(file: &mut impl Write, bytes: &[u8]) -> (usize, io::Result<()>) {
     (written, Ok(()))
 }
 
-/// The interval of messages about a failing log.
-const WARN_INTERVAL: Duration = Duration::from_secs(60);
+/// The least time between two messages about a log that cannot be written.
+const FAILURE_INTERVAL: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests {
@@ -245,7 +245,7 @@ mod tests {
 
         fs::remove_file(&path).expect("writable");
         fs::create_dir(&path).expect("writable");
-        assert!(log.open_again().is_some_and(|trouble| trouble.contains("cannot be reopened")));
+        assert!(log.open_again().is_some_and(|message| message.contains("cannot be reopened")));
     }
 
     #[test]
@@ -282,11 +282,11 @@ mod tests {
         fs::create_dir(directory.path().join("access.log.old")).expect("writable");
         let mut log = open_log(&path, 10);
         assert_eq!(log.put(b"12345678\n", 0), None);
-        let trouble = log.put(b"abc\ndef\n", 0).expect("it is full");
-        assert!(trouble.contains(": 2 lines lost so far: it is full, and cannot become "), "{trouble}");
+        let message = log.put(b"abc\ndef\n", 0).expect("it is full");
+        assert!(message.contains(": 2 lines lost so far: it is full, and cannot become "), "{message}");
         fs::remove_dir(directory.path().join("access.log.old")).expect("writable");
         log.bytes_max = 100;
-        assert!(log.put(b"ghi\n", 0).is_some_and(|trouble| trouble.ends_with(": goes on; 2 lines are missing")));
+        assert!(log.put(b"ghi\n", 0).is_some_and(|message| message.ends_with(": goes on; 2 lines are missing")));
         assert!(text(&path).ends_with(" lines_lost=2\nghi\n"));
     }
 
@@ -307,13 +307,13 @@ mod tests {
     #[test]
     fn a_full_disk_costs_lines_and_says_so_once_a_minute() {
         let mut log = open_log(Path::new("/dev/full"), LARGE);
-        let trouble = log.put(b"x\nx\nx\n", 0).expect("the device is full");
-        assert!(trouble.starts_with("/dev/full: 3 lines lost so far: "), "{trouble}");
+        let message = log.put(b"x\nx\nx\n", 0).expect("the device is full");
+        assert!(message.starts_with("/dev/full: 3 lines lost so far: "), "{message}");
         for _ in 0..1000 {
             assert_eq!(log.put(b"x\n", 0), None, "within the minute");
         }
         log.warned = None;
-        assert!(log.put(b"x\n", 3).is_some_and(|trouble| trouble.contains(" 1007 lines lost")));
+        assert!(log.put(b"x\n", 3).is_some_and(|message| message.contains(" 1007 lines lost")));
     }
 
     #[test]
@@ -323,14 +323,14 @@ mod tests {
         let mut log = open_log(&path, LARGE);
         assert_eq!(log.put(b"one\n", 0), None);
         let file = std::mem::replace(&mut log.file, OpenOptions::new().append(true).open("/dev/full").expect("there"));
-        assert!(log.put(b"two\nthree\n", 0).is_some_and(|trouble| trouble.contains(" 2 lines lost so far: ")));
+        assert!(log.put(b"two\nthree\n", 0).is_some_and(|message| message.contains(" 2 lines lost so far: ")));
         log.file = file;
         // As if the disk had taken the beginning of a line.
-        assert!(log.write(b"tw").1.is_ok() && log.torn);
-        assert!(log.put(b"four\n", 0).is_some_and(|trouble| trouble.ends_with(": goes on; 2 lines are missing")));
+        assert!(log.write(b"tw").1.is_ok() && log.has_partial_line);
+        assert!(log.put(b"four\n", 0).is_some_and(|message| message.ends_with(": goes on; 2 lines are missing")));
         assert_eq!(log.put(b"five\n", 0), None);
         // Lines that memory had no room for.
-        assert!(log.put(b"six\n", 3).is_some_and(|trouble| trouble.ends_with(": goes on; 3 lines are missing")));
+        assert!(log.put(b"six\n", 3).is_some_and(|message| message.ends_with(": goes on; 3 lines are missing")));
         let text = text(&path);
         let ends: Vec<_> = text.lines().map(|line| line.rsplit(' ').next().unwrap_or_default()).collect();
         assert_eq!(ends, ["one", "tw", "lines_lost=2", "four", "five", "six", "lines_lost=3"], "{text}");

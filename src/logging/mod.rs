@@ -37,7 +37,7 @@ pub fn init(config: &Config) -> io::Result<()> {
         Ok(Writer::new(
             Box::new(LogFile::open(path.to_path_buf(), config.logs.bytes_max)?),
             FILE_WAITING_BYTES_MAX,
-            LINGER,
+            BATCH_DELAY,
         ))
     };
     let logger = Logger {
@@ -54,15 +54,15 @@ pub fn init(config: &Config) -> io::Result<()> {
     std::panic::set_hook(Box::new(|panic| {
         if let Some(logger) = LOGGER.get() {
             logger.stderr.append(Timestamp::now(), format_args!("{:5} {panic}", Level::Error));
-            logger.stderr.flush_and_settle();
+            logger.stderr.flush_and_wait();
         }
     }));
     Ok(())
 }
 
-/// Starts the writer threads; before that, lines wait or are written by [`flush`]. Call this once the
-/// process has dropped its rights, because threads keep those of their start. Waits briefly until
-/// earlier lines are written.
+/// Starts the writer threads; before that, [`flush`] writes the lines. Call this after the process has
+/// dropped its privileges, because a thread keeps those that it starts with. Waits briefly until earlier
+/// lines are written.
 pub fn start() -> io::Result<()> {
     let Some(logger) = LOGGER.get() else { return Ok(()) };
     logger.stderr.start("log-stderr")?;
@@ -72,7 +72,7 @@ pub fn start() -> io::Result<()> {
     Ok(())
 }
 
-/// Starts writing of waiting lines. Call this before the program sleeps.
+/// Starts to write waiting lines. Call this before the program sleeps.
 pub fn flush() {
     let Some(logger) = LOGGER.get() else { return };
     if due().is_some_and(|due| due <= Instant::now()) {
@@ -89,7 +89,7 @@ pub fn finish() {
     logger.writers().for_each(|writer| writer.finish(deadline));
 }
 
-/// Opens the files again by name, after another program has renamed them. [`is_reopened`] tells when
+/// Opens the files again by name, after another program has renamed them. [`is_reopened`] returns true once
 /// that is done.
 pub fn reopen() {
     if let Some(logger) = LOGGER.get() {
@@ -103,25 +103,27 @@ pub fn is_reopened() -> bool {
     LOGGER.get().is_none_or(|logger| logger.access.is_done() && logger.transactions.is_done())
 }
 
-/// Logs a line of a kind that a peer can cause any number of times. The first few of the kind are
-/// written, unless too many kinds of its group are new. Later ones are counted, and an occasional line
-/// that ends in ` repeated=N` stands for `N` of them. Returns whether this one was written.
+/// Logs a line that a peer can cause any number of times. The first few lines of a kind are written. Later
+/// ones are counted, and an occasional line that ends in ` repeated=N` stands for `N` of them. If too many
+/// kinds of a group are new, further ones are counted together as one kind. Returns whether this line was
+/// written.
 pub fn log_rate_limited(
     target: &'static str,
     level: Level,
     (group, kind): (&impl Hash, &impl Hash),
     line: &dyn Display,
 ) -> bool {
-    let is_listed = repeats().note(target, level, (group, kind), format_args!("{line}"), Instant::now());
-    if is_listed {
+    let is_written = repeats().note(target, level, (group, kind), format_args!("{line}"), Instant::now());
+    if is_written {
         log::logger().log(&Record::builder().target(target).level(level).args(format_args!("{line}")).build());
     }
-    is_listed
+    is_written
 }
 
-/// Takes back a line of [`log_rate_limited`] that turned out to be of another kind.
-pub fn take_back(target: &'static str, (group, kind): (&impl Hash, &impl Hash), was_listed: bool) {
-    repeats().take_back(target, group, kind, was_listed);
+/// Removes a line from the count of its kind, because it turned out to be of another kind. `was_written` is
+/// the result of [`log_rate_limited`].
+pub fn take_back(target: &'static str, (group, kind): (&impl Hash, &impl Hash), was_written: bool) {
+    repeats().take_back(target, group, kind, was_written);
 }
 
 /// Returns when [`flush`] must be called at the latest.
@@ -130,8 +132,8 @@ pub fn due() -> Option<Instant> {
 }
 
 fn write_summaries(all: bool) {
-    let told = repeats().tell(Instant::now(), all);
-    told.iter().for_each(repeats::Told::log);
+    let summaries = repeats().take_summaries(Instant::now(), all);
+    summaries.iter().for_each(repeats::RepeatSummary::log);
 }
 
 fn repeats() -> MutexGuard<'static, Repeats> {
@@ -159,7 +161,7 @@ impl Logger {
     }
 
     fn writers(&self) -> impl Iterator<Item = &Writer> {
-        // Failures of the files are reported on stderr.
+        // Stderr is last, because failures of the files are reported there.
         [&self.access, &self.transactions, &self.stderr].into_iter()
     }
 }
@@ -178,7 +180,7 @@ impl Log for Logger {
             Some(_) => {}
             None if self.filter.matches(record) => {
                 self.stderr.append(Timestamp::now(), format_args!("{:5} {}", record.level(), record.args()));
-                self.stderr.flush_and_settle();
+                self.stderr.flush_and_wait();
             }
             None => {}
         }
@@ -192,8 +194,8 @@ impl Log for Logger {
 /// A disk may be busy for a moment while users' requests are logged; lines on stderr are rare.
 const FILE_WAITING_BYTES_MAX: usize = 1 << 20;
 const STDERR_WAITING_BYTES_MAX: usize = 64 * 1024;
-/// How long lines for a file wait for others. The thread writes at once, but no more often than this.
-const LINGER: Duration = Duration::from_millis(1);
+/// How long the thread of a log file waits between two writes, so that it writes many lines at a time.
+const BATCH_DELAY: Duration = Duration::from_millis(1);
 /// How long a start waits for stderr, so that its warnings come before later output.
 const START_PATIENCE: Duration = Duration::from_millis(500);
 /// How long the end waits for all lines.

@@ -1,7 +1,7 @@
-//! Repeated lines: the first few of a kind are written, the others are counted, and an occasional line
-//! gives the count. The caller defines the kinds. Kinds that many peers can cause, such as one for each
-//! address, form a group: when too many of a group are new, they count as one. So memory and lines are
-//! bounded however many kinds there are.
+//! Repeated lines. The first few lines of a kind are written. Later ones are suppressed and counted, and an
+//! occasional summary gives their count. The caller defines the kinds. Kinds that many peers can cause, such
+//! as one for each address, form a group: if too many kinds of a group are new, further ones are counted
+//! together as one kind. This bounds memory and lines for any number of kinds.
 
 use log::{Level, Record};
 use std::collections::HashMap;
@@ -13,35 +13,35 @@ use std::time::{Duration, Instant};
 pub(super) struct Repeats {
     hasher: RandomState,
     kinds: HashMap<u64, LineKind>,
-    /// The number of new kinds of a group, and since when they are counted.
+    /// For each group the beginning of the present period, and the number of kinds that were new in it.
     groups: HashMap<u64, (Instant, u32)>,
-    /// When a count is due.
+    /// When the next summary is due.
     due: Option<Instant>,
-    swept: Option<Instant>,
+    last_swept: Option<Instant>,
 }
 
 struct LineKind {
     target: &'static str,
     level: Level,
-    /// Lines that were written one by one.
-    listed: u32,
-    /// Lines that were not written since the last count.
-    counted: u64,
-    /// The last of those.
-    last: String,
-    seen: Instant,
+    /// The number of lines that were written.
+    written: u32,
+    /// The number of lines that were not written since the last summary.
+    suppressed: u64,
+    /// The last of them.
+    last_line: String,
+    last_seen: Instant,
     due: Instant,
     interval: Duration,
 }
 
-/// A count to be written.
-pub(super) struct Told {
+/// A line that stands for suppressed ones.
+pub(super) struct RepeatSummary {
     pub(super) target: &'static str,
     pub(super) level: Level,
     pub(super) line: String,
 }
 
-impl Told {
+impl RepeatSummary {
     /// Writes it through the program's logger.
     pub(super) fn log(&self) {
         let mut record = Record::builder();
@@ -52,7 +52,7 @@ impl Told {
 
 impl Default for Repeats {
     fn default() -> Self {
-        Self { hasher: RandomState::new(), kinds: HashMap::new(), groups: HashMap::new(), due: None, swept: None }
+        Self { hasher: RandomState::new(), kinds: HashMap::new(), groups: HashMap::new(), due: None, last_swept: None }
     }
 }
 
@@ -71,62 +71,62 @@ impl Repeats {
             key = group;
         }
         let kind = self.kinds.entry(key).or_insert_with(|| LineKind::new(target, level, now));
-        kind.seen = now;
-        if kind.listed < LISTED_MAX {
-            kind.listed += 1;
+        kind.last_seen = now;
+        if kind.written < WRITTEN_MAX {
+            kind.written += 1;
             return true;
         }
-        if kind.counted == 0 {
+        if kind.suppressed == 0 {
             kind.due = kind.due.max(now);
             self.due = Some(self.due.map_or(kind.due, |due| due.min(kind.due)));
         }
-        kind.counted += 1;
-        kind.last.clear();
+        kind.suppressed += 1;
+        kind.last_line.clear();
         // Writing to a string does not fail; a `Display` that does leaves what it wrote so far.
-        let _ = kind.last.write_fmt(line);
+        let _ = kind.last_line.write_fmt(line);
         false
     }
 
-    /// Takes back a line that turned out to be of another kind.
-    pub(super) fn take_back(&mut self, target: &'static str, group: &impl Hash, kind: &impl Hash, was_listed: bool) {
+    /// Removes a line from the count of its kind, because it turned out to be of another kind.
+    pub(super) fn take_back(&mut self, target: &'static str, group: &impl Hash, kind: &impl Hash, was_written: bool) {
         let (group, key) = self.keys(target, group, kind);
         let key = if self.kinds.contains_key(&key) { key } else { group };
         if let Some(kind) = self.kinds.get_mut(&key) {
-            if was_listed {
-                kind.listed = kind.listed.saturating_sub(1);
+            if was_written {
+                kind.written = kind.written.saturating_sub(1);
             } else {
-                kind.counted = kind.counted.saturating_sub(1);
+                kind.suppressed = kind.suppressed.saturating_sub(1);
             }
         }
     }
 
-    /// Returns when [`Repeats::tell`] has work.
+    /// Returns when [`Repeats::take_summaries`] has work.
     pub(super) fn due(&self) -> Option<Instant> {
         self.due
     }
 
-    /// Returns the counts that are due, or with `all` every count.
-    pub(super) fn tell(&mut self, now: Instant, all: bool) -> Vec<Told> {
-        let mut told = Vec::new();
+    /// Returns the summaries that are due, or with `all` every one.
+    pub(super) fn take_summaries(&mut self, now: Instant, all: bool) -> Vec<RepeatSummary> {
+        let mut summaries = Vec::new();
         self.due = None;
-        for kind in self.kinds.values_mut().filter(|kind| kind.counted > 0) {
+        for kind in self.kinds.values_mut().filter(|kind| kind.suppressed > 0) {
             if all || kind.due <= now {
-                told.push(kind.tell(now));
+                summaries.push(kind.take_summary(now));
             } else {
                 self.due = Some(self.due.map_or(kind.due, |due| due.min(kind.due)));
             }
         }
-        // The kinds are not scanned for every single one.
+        // Summaries that are due within an interval are written together, so that one scan finds them.
         self.due = self.due.map(|due| due.max(now + SWEEP_INTERVAL));
-        told
+        summaries
     }
 
-    /// Returns the keys of a group and a kind of it.
+    /// Returns the keys of a group and of a kind in it.
     fn keys(&self, target: &'static str, group: &impl Hash, kind: &impl Hash) -> (u64, u64) {
         (self.hasher.hash_one((target, group)), self.hasher.hash_one((target, group, kind)))
     }
 
-    /// Returns whether one more kind of a group can be told apart, and counts it.
+    /// Returns whether a new kind of a group gets its own count. Counts it as new if it does.
     fn has_room(&mut self, group: u64, now: Instant) -> bool {
         if self.kinds.len() >= KINDS_MAX || self.groups.len() >= KINDS_MAX {
             self.forget_quiet(now);
@@ -141,9 +141,9 @@ impl Repeats {
     }
 
     fn forget_quiet(&mut self, now: Instant) {
-        if self.swept.is_none_or(|swept| now.saturating_duration_since(swept) >= SWEEP_INTERVAL) {
-            self.swept = Some(now);
-            self.kinds.retain(|_, kind| kind.counted > 0 || now.saturating_duration_since(kind.seen) < QUIET);
+        if self.last_swept.is_none_or(|last_swept| now.saturating_duration_since(last_swept) >= SWEEP_INTERVAL) {
+            self.last_swept = Some(now);
+            self.kinds.retain(|_, kind| kind.suppressed > 0 || now.saturating_duration_since(kind.last_seen) < QUIET);
             self.groups.retain(|_, (since, _)| now.saturating_duration_since(*since) < GROUP_PERIOD);
         }
     }
@@ -152,31 +152,39 @@ impl Repeats {
 impl LineKind {
     fn new(target: &'static str, level: Level, now: Instant) -> Self {
         let interval = INTERVAL_MIN;
-        Self { target, level, listed: 0, counted: 0, last: String::new(), seen: now, due: now + interval, interval }
+        Self {
+            target,
+            level,
+            written: 0,
+            suppressed: 0,
+            last_line: String::new(),
+            last_seen: now,
+            due: now + interval,
+            interval,
+        }
     }
 
-    fn tell(&mut self, now: Instant) -> Told {
+    fn take_summary(&mut self, now: Instant) -> RepeatSummary {
         self.interval = (self.interval * 2).min(INTERVAL_MAX);
         self.due = now + self.interval;
-        let count = std::mem::take(&mut self.counted);
-        let line = format!("{} repeated={count}", self.last);
-        self.last.clear();
-        Told { target: self.target, level: self.level, line }
+        let count = std::mem::take(&mut self.suppressed);
+        let line = format!("{} repeated={count}", self.last_line);
+        self.last_line.clear();
+        RepeatSummary { target: self.target, level: self.level, line }
     }
 }
 
-/// Lines of a kind that are written one by one.
-const LISTED_MAX: u32 = 5;
-/// The time between two counts of the same kind. It doubles each time.
+/// The number of lines of a kind that are written before others are suppressed.
+const WRITTEN_MAX: u32 = 5;
+/// The time between two summaries of the same kind. It doubles each time.
 const INTERVAL_MIN: Duration = Duration::from_secs(10);
 const INTERVAL_MAX: Duration = Duration::from_secs(640);
 /// A kind is forgotten after this long without a line.
 const QUIET: Duration = Duration::from_secs(1800);
-/// Kinds of a group that may be new in a period.
+/// The number of kinds of a group that may be new in a period.
 const NEW_KINDS_MAX: u32 = 64;
 const GROUP_PERIOD: Duration = Duration::from_secs(10);
-/// Kinds that are told apart; further ones of a group count as one. With the last line of each this is
-/// about half a MiB.
+/// The number of kinds with their own count. With the last line of each this is about half a MiB.
 const KINDS_MAX: usize = 1024;
 /// The least time between two scans of all kinds.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
@@ -189,22 +197,22 @@ mod tests {
         repeats.note("access", Level::Info, (&"group", &kind), format_args!("kind={kind} number={number}"), now)
     }
 
-    fn lines(told: &[Told]) -> Vec<&str> {
-        told.iter().map(|told| told.line.as_str()).collect()
+    fn lines(summaries: &[RepeatSummary]) -> Vec<&str> {
+        summaries.iter().map(|summary| summary.line.as_str()).collect()
     }
 
     #[test]
-    fn the_first_few_are_listed_and_the_others_are_told_as_a_count() {
+    fn the_first_few_are_written_and_the_others_are_counted_in_a_summary() {
         let (mut repeats, now) = (Repeats::default(), Instant::now());
-        let listed = (0..100).filter(|&number| note(&mut repeats, "a", number, now)).count();
-        assert_eq!(listed, LISTED_MAX as usize);
-        assert!(repeats.tell(now, false).is_empty());
+        let written = (0..100).filter(|&number| note(&mut repeats, "a", number, now)).count();
+        assert_eq!(written, WRITTEN_MAX as usize);
+        assert!(repeats.take_summaries(now, false).is_empty());
         let later = repeats.due().expect("a count waits").max(now + INTERVAL_MIN);
-        assert_eq!(lines(&repeats.tell(later, false)), ["kind=a number=99 repeated=95"]);
+        assert_eq!(lines(&repeats.take_summaries(later, false)), ["kind=a number=99 repeated=95"]);
         assert_eq!(repeats.due(), None);
         assert!(!note(&mut repeats, "a", 100, later) && note(&mut repeats, "b", 0, later));
-        assert!(repeats.tell(later + INTERVAL_MIN, false).is_empty(), "they come less often with time");
-        assert_eq!(lines(&repeats.tell(later, true)), ["kind=a number=100 repeated=1"]);
+        assert!(repeats.take_summaries(later + INTERVAL_MIN, false).is_empty(), "they come less often with time");
+        assert_eq!(lines(&repeats.take_summaries(later, true)), ["kind=a number=100 repeated=1"]);
     }
 
     #[test]
@@ -216,18 +224,18 @@ mod tests {
         }
         assert_eq!((0..7).filter(|&number| note(&mut repeats, "a", number, now)).count(), 5);
         (0..2).for_each(|_| repeats.take_back("access", &"group", &"a", false));
-        assert!(repeats.tell(now, true).is_empty());
+        assert!(repeats.take_summaries(now, true).is_empty());
     }
 
     #[test]
     fn many_kinds_are_counted_together_and_quiet_ones_are_forgotten() {
         let (mut repeats, now) = (Repeats::default(), Instant::now());
-        let listed = (0..100_000).filter(|number| note(&mut repeats, &number.to_string(), 0, now)).count();
+        let written = (0..100_000).filter(|number| note(&mut repeats, &number.to_string(), 0, now)).count();
         let new = NEW_KINDS_MAX as usize;
-        assert_eq!((listed, repeats.kinds.len()), (new + LISTED_MAX as usize, new + 1));
-        let told = repeats.tell(now, true);
-        assert_eq!(told.len(), 1);
-        assert!(told[0].line.ends_with(&format!(" repeated={}", 100_000 - listed)), "{:?}", lines(&told));
+        assert_eq!((written, repeats.kinds.len()), (new + WRITTEN_MAX as usize, new + 1));
+        let summaries = repeats.take_summaries(now, true);
+        assert_eq!(summaries.len(), 1);
+        assert!(summaries[0].line.ends_with(&format!(" repeated={}", 100_000 - written)), "{:?}", lines(&summaries));
         for period in 1..100 {
             let later = now + GROUP_PERIOD * period;
             (0..100).for_each(|number| {
@@ -235,7 +243,7 @@ mod tests {
             });
         }
         assert!(repeats.kinds.len() <= KINDS_MAX + 1);
-        repeats.tell(now, true);
+        repeats.take_summaries(now, true);
         assert!(note(&mut repeats, "new", 0, now + 2 * QUIET));
         assert!(repeats.kinds.len() < 3);
     }

@@ -8,13 +8,13 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 
-/// Writes to its own descriptor, so that nothing else that writes to stderr waits. The flags of the
-/// descriptor stay as they are: it is shared with other programs.
+/// Writes to a copy of the descriptor, without the lock of Rust's stderr, so that no other writer waits. The
+/// flags of the descriptor are not changed, because other programs share it.
 pub(super) struct Stderr {
     file: File,
-    /// Missing lines that are not reported yet.
+    /// The number of missing lines that are not reported yet.
     lost: u64,
-    /// It is a file of a local disk.
+    /// Whether it is a file on a local disk.
     is_local: bool,
 }
 
@@ -41,17 +41,13 @@ impl Stderr {
         true
     }
 
-    fn tell_of_lost(&mut self) -> bool {
-        let line = format!(
-            "{:.3} WARN  stderr took no more for a while; {} lines are missing here\n",
-            Timestamp::now(),
-            self.lost
-        );
-        let is_told = self.lost == 0 || self.write_all(line.as_bytes());
-        if is_told {
+    fn report_lost_lines(&mut self) -> bool {
+        let line = format!("{:.3} WARN  stderr was blocked; {} lines are missing here\n", Timestamp::now(), self.lost);
+        let is_reported = self.lost == 0 || self.write_all(line.as_bytes());
+        if is_reported {
             self.lost = 0;
         }
-        is_told
+        is_reported
     }
 }
 
@@ -61,10 +57,10 @@ impl Sink for Stderr {
     }
 
     fn write(&mut self, lines: &[u8], lost: u64) {
-        if !(self.tell_of_lost() && self.write_all(lines)) {
+        if !(self.report_lost_lines() && self.write_all(lines)) {
             self.lost += count_lines(lines);
         }
         self.lost += lost;
-        self.tell_of_lost();
+        self.report_lost_lines();
     }
 }

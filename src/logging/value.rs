@@ -1,10 +1,10 @@
-//! Foreign text as the value of a `key=value` field: escaped, quoted where necessary, and bounded after
-//! escaping. The only place for these bounds.
+//! Text of a peer as the value of a `key=value` field: escaped, quoted where necessary, and bounded after
+//! escaping.
 
 use crate::base::text::Quoted;
 use std::fmt;
 
-/// A foreign value of a log line. If it is too long, `…` replaces its middle or its end.
+/// The value of a field. If it is too long, `…` replaces its middle or its end.
 #[derive(Clone, Copy)]
 pub struct Value<'a> {
     bytes: &'a [u8],
@@ -13,14 +13,14 @@ pub struct Value<'a> {
 }
 
 impl<'a> Value<'a> {
-    /// A name that a peer claims; its beginning suffices.
+    /// A name that a peer sent. Only its beginning is kept.
     pub fn name(bytes: &'a [u8]) -> Self {
-        Self { bytes, head_bytes_max: NAME_BYTES_MAX, tail_bytes_max: 0 }
+        Self { bytes, head_bytes_max: LOGGED_NAME_BYTES_MAX, tail_bytes_max: 0 }
     }
 
     /// A path. Its beginning and its end are kept.
     pub fn path(bytes: &'a [u8]) -> Self {
-        Self { bytes, head_bytes_max: PATH_BYTES_MAX / 2, tail_bytes_max: PATH_BYTES_MAX / 2 }
+        Self { bytes, head_bytes_max: LOGGED_PATH_BYTES_MAX / 2, tail_bytes_max: LOGGED_PATH_BYTES_MAX / 2 }
     }
 }
 
@@ -69,10 +69,10 @@ fn units(text: &str) -> impl Iterator<Item = (usize, usize)> {
     })
 }
 
-/// The maximum length of an account name.
-const NAME_BYTES_MAX: usize = 64;
-/// Most paths fit, and the longest one does not make a line much longer.
-const PATH_BYTES_MAX: usize = 256;
+/// As long as the longest account name.
+const LOGGED_NAME_BYTES_MAX: usize = 64;
+/// Most paths fit, and a line with the longest one is not much longer than others.
+const LOGGED_PATH_BYTES_MAX: usize = 256;
 
 #[cfg(test)]
 mod tests {
@@ -81,19 +81,19 @@ mod tests {
     #[test]
     fn what_fits_is_written_whole() {
         assert_eq!(Value::path(b"/a b").to_string(), "\"/a b\"");
-        let long = vec![b'x'; PATH_BYTES_MAX];
+        let long = vec![b'x'; LOGGED_PATH_BYTES_MAX];
         assert_eq!(Value::path(&long).to_string().as_bytes(), long);
-        let name = vec![b'x'; NAME_BYTES_MAX];
+        let name = vec![b'x'; LOGGED_NAME_BYTES_MAX];
         assert_eq!(Value::name(&name).to_string().as_bytes(), name);
     }
 
     #[test]
     fn a_long_name_keeps_its_beginning_and_a_long_path_its_end_too() {
         let name = Value::name(&[b'x'; 4000]).to_string();
-        assert_eq!(name, format!("{}…", "x".repeat(NAME_BYTES_MAX)));
+        assert_eq!(name, format!("{}…", "x".repeat(LOGGED_NAME_BYTES_MAX)));
         let path = Value::path(format!("/first{}last one", "/x".repeat(2000)).as_bytes()).to_string();
         assert!(path.starts_with("\"/first/x") && path.ends_with("/xlast one\"") && path.contains('…'), "{path}");
-        assert!(path.len() <= PATH_BYTES_MAX + 5, "{path}");
+        assert!(path.len() <= LOGGED_PATH_BYTES_MAX + 5, "{path}");
     }
 
     #[test]
@@ -102,7 +102,7 @@ mod tests {
             for shift in 0..8 {
                 let bytes = [&b"x".repeat(shift)[..], &unit.repeat(2000).into_bytes()].concat();
                 for text in [Value::name(&bytes).to_string(), Value::path(&bytes).to_string()] {
-                    assert!(text.len() <= PATH_BYTES_MAX + 5, "{text}");
+                    assert!(text.len() <= LOGGED_PATH_BYTES_MAX + 5, "{text}");
                     let escaped = crate::base::text::Escaped(unit.as_bytes()).to_string();
                     let kept = text.replace("\\\"", "").replace(&escaped, "");
                     assert!(kept.chars().all(|c| c == 'x' || c == '…' || c == '"'), "{unit:?}: {text}");

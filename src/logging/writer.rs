@@ -1,11 +1,13 @@
-//! A thread that writes lines, so that no other thread waits for a slow file or terminal. Lines for a
-//! local disk are written without it, which is cheaper:
+//! Writes lines. Lines for a slow sink, such as a pipe or a file on a network, are written by a thread, so
+//! that no other thread waits for it. Lines for a fast sink, a file on a local disk, are written by the
+//! caller of [`Writer::flush`], which is cheaper than waking the thread:
 //!
 //! ```text
-//! append (any thread) ──> lines waiting, bounded ──> sink (its thread) ──> file, pipe or terminal
+//! append (any thread) ──> waiting lines, bounded ──> flush, or the thread ──> sink
 //! ```
 //!
-//! Lines without room are dropped and counted; the sink reports their number where they are missing.
+//! [`ThreadState`] says which of the two may write. Lines without room are dropped and counted; the sink
+//! reports their number where they are missing.
 
 use jiff::Timestamp;
 use std::fmt;
@@ -35,9 +37,9 @@ pub(super) struct Writer {
     done: Condvar,
     /// The bound on waiting lines.
     waiting_bytes_max: usize,
-    /// How long lines may wait for others that are written with them.
-    linger: Duration,
-    /// Locked while lines are written.
+    /// How long the thread collects lines after a write, to write them together.
+    batch_delay: Duration,
+    /// Locked by the thread or the caller that writes.
     sink: Mutex<Box<dyn Sink>>,
 }
 
@@ -46,30 +48,30 @@ struct Waiting {
     lines: Vec<u8>,
     lost: u64,
     wants_reopen: bool,
-    thread: Thread,
+    thread: ThreadState,
     /// A caller waits for all lines to be written.
-    is_hurried: bool,
-    /// The thread was slow, and callers do not wait for it until then.
-    is_slow_until: Option<Instant>,
+    must_write_now: bool,
+    /// The sink was slow: until then no caller writes to it or waits for the thread.
+    no_wait_until: Option<Instant>,
 }
 
 /// The state of the thread.
 #[derive(Default, Clone, Copy, PartialEq, Eq)]
-enum Thread {
-    /// Not started. [`Writer::flush`] writes.
+enum ThreadState {
+    /// Not started. [`Writer::flush`] writes, to a slow sink too.
     #[default]
     Missing,
-    /// Waits for lines.
+    /// Waits for lines. [`Writer::flush`] writes to a fast sink and wakes the thread for a slow one.
     Asleep,
-    /// Waits for more lines.
-    Lingering,
-    /// Writes.
+    /// Waits for more lines after a write.
+    CollectingLines,
+    /// Writes, or waits until a caller has written.
     Writing,
 }
 
 impl Waiting {
     fn is_done(&self) -> bool {
-        self.lines.is_empty() && self.lost == 0 && !self.wants_reopen && self.thread != Thread::Writing
+        self.lines.is_empty() && self.lost == 0 && !self.wants_reopen && self.thread != ThreadState::Writing
     }
 
     /// Takes the number of lost lines, and whether the sink must be reopened.
@@ -77,20 +79,20 @@ impl Waiting {
         (std::mem::take(&mut self.lost), std::mem::take(&mut self.wants_reopen))
     }
 
-    /// Returns whether lines may wait for others.
+    /// Returns whether waiting lines may be collected longer.
     fn may_wait(&self) -> bool {
-        !self.is_hurried && !self.wants_reopen && self.lost == 0 && self.lines.len() < HURRY_BYTES
+        !self.must_write_now && !self.wants_reopen && self.lost == 0 && self.lines.len() < WRITE_NOW_BYTES
     }
 }
 
 impl Writer {
-    pub(super) fn new(sink: Box<dyn Sink>, waiting_bytes_max: usize, linger: Duration) -> Self {
+    pub(super) fn new(sink: Box<dyn Sink>, waiting_bytes_max: usize, batch_delay: Duration) -> Self {
         Self {
             waiting: Mutex::default(),
             wanted: Condvar::new(),
             done: Condvar::new(),
             waiting_bytes_max,
-            linger,
+            batch_delay,
             sink: Mutex::new(sink),
         }
     }
@@ -104,55 +106,56 @@ impl Writer {
             return;
         }
         put_line(&mut waiting.lines, time, message);
-        if waiting.lines.len() >= HURRY_BYTES {
-            self.hurry(&mut waiting);
+        if waiting.lines.len() >= WRITE_NOW_BYTES {
+            self.wake_thread(&mut waiting);
         }
     }
 
-    /// Makes sure that the lines are written soon: at once, if that is quick or there is no thread.
+    /// Makes sure that waiting lines are written soon. Writes them itself if the sink is fast or there is no
+    /// thread.
     pub(super) fn flush(&self) {
         let waiting = lock(&self.waiting);
         match waiting.thread {
-            Thread::Missing => self.write_here(waiting),
-            Thread::Asleep if !waiting.is_done() => self.write_if_quick(waiting),
+            ThreadState::Missing => self.write_now(waiting),
+            ThreadState::Asleep if !waiting.is_done() => self.write_now_if_fast(waiting),
             _ => {}
         }
     }
 
-    /// Like [`Writer::flush`], but writes only if that is quick, and waits briefly for the thread, so that
-    /// a line appears before its consequences. After a timeout no caller waits again for a while.
-    pub(super) fn flush_and_settle(&self) {
+    /// Like [`Writer::flush`], but writes itself only to a fast sink, and waits briefly for the thread, so that
+    /// a line appears before the effects of what it reports. After a timeout no caller waits for a while.
+    pub(super) fn flush_and_wait(&self) {
         let waiting = lock(&self.waiting);
-        if matches!(waiting.thread, Thread::Missing | Thread::Asleep) && !waiting.is_done() {
-            self.write_if_quick(waiting);
+        if matches!(waiting.thread, ThreadState::Missing | ThreadState::Asleep) && !waiting.is_done() {
+            self.write_now_if_fast(waiting);
         } else {
             drop(waiting);
         }
         let waiting = lock(&self.waiting);
         if waiting.is_done()
-            || waiting.thread == Thread::Missing
-            || waiting.is_slow_until.is_some_and(|until| Instant::now() < until)
+            || waiting.thread == ThreadState::Missing
+            || waiting.no_wait_until.is_some_and(|until| Instant::now() < until)
         {
             return;
         }
         let unfinished = |waiting: &mut Waiting| !waiting.is_done();
-        let settled = self.done.wait_timeout_while(waiting, SETTLE_PATIENCE, unfinished);
-        let (mut waiting, result) = settled.unwrap_or_else(PoisonError::into_inner);
-        waiting.is_slow_until = result.timed_out().then(|| Instant::now() + SLOW_PERIOD);
+        let waited = self.done.wait_timeout_while(waiting, WAIT_MAX, unfinished);
+        let (mut waiting, result) = waited.unwrap_or_else(PoisonError::into_inner);
+        waiting.no_wait_until = result.timed_out().then(|| Instant::now() + SLOW_PERIOD);
     }
 
-    /// Writes at once if that is quicker than the thread, unless the last such write was slow.
-    fn write_if_quick(&self, mut waiting: MutexGuard<'_, Waiting>) {
+    /// Writes at once if the sink is fast and its last write was not slow. Otherwise wakes the thread.
+    fn write_now_if_fast(&self, mut waiting: MutexGuard<'_, Waiting>) {
         let began = Instant::now();
-        let may = !waiting.wants_reopen && waiting.is_slow_until.is_none_or(|until| began >= until);
-        // While the thread sleeps, only another thread in this function writes.
+        let may = !waiting.wants_reopen && waiting.no_wait_until.is_none_or(|until| began >= until);
+        // While the thread is asleep, the lock is taken only by another caller of this function.
         let sink = if may { self.sink.try_lock().ok().filter(|sink| sink.writes_fast()) } else { None };
         let Some(mut sink) = sink else { return self.wanted.notify_one() };
         let (mut lines, rest) = (std::mem::take(&mut waiting.lines), waiting.take_rest());
         drop(waiting);
         write(&mut **sink, &mut lines, rest);
         let mut waiting = lock(&self.waiting);
-        waiting.is_slow_until = (began.elapsed() > QUICK).then(|| Instant::now() + SLOW_PERIOD);
+        waiting.no_wait_until = (began.elapsed() > FAST_WRITE_MAX).then(|| Instant::now() + SLOW_PERIOD);
         // Its memory is reused.
         if waiting.lines.is_empty() {
             waiting.lines = lines;
@@ -164,8 +167,8 @@ impl Writer {
         let mut waiting = lock(&self.waiting);
         waiting.wants_reopen = true;
         match waiting.thread {
-            Thread::Missing => self.write_here(waiting),
-            _ => self.hurry(&mut waiting),
+            ThreadState::Missing => self.write_now(waiting),
+            _ => self.wake_thread(&mut waiting),
         }
     }
 
@@ -178,21 +181,21 @@ impl Writer {
     pub(super) fn finish(&self, deadline: Instant) {
         self.flush();
         let mut waiting = lock(&self.waiting);
-        waiting.is_hurried = true;
-        self.hurry(&mut waiting);
+        waiting.must_write_now = true;
+        self.wake_thread(&mut waiting);
         let patience = deadline.saturating_duration_since(Instant::now());
-        let unfinished = |waiting: &mut Waiting| waiting.thread != Thread::Missing && !waiting.is_done();
+        let unfinished = |waiting: &mut Waiting| waiting.thread != ThreadState::Missing && !waiting.is_done();
         let result = self.done.wait_timeout_while(waiting, patience, unfinished);
-        result.unwrap_or_else(PoisonError::into_inner).0.is_hurried = false;
+        result.unwrap_or_else(PoisonError::into_inner).0.must_write_now = false;
     }
 
     /// Starts the thread. It keeps the rights of this moment.
     pub(super) fn start(&'static self, name: &str) -> io::Result<()> {
-        lock(&self.waiting).thread = Thread::Writing;
+        lock(&self.waiting).thread = ThreadState::Writing;
         let thread = thread::Builder::new().name(name.into()).stack_size(STACK_BYTES);
         let started = thread.spawn(move || self.run());
         if started.is_err() {
-            lock(&self.waiting).thread = Thread::Missing;
+            lock(&self.waiting).thread = ThreadState::Missing;
         }
         started.map(drop)
     }
@@ -200,22 +203,22 @@ impl Writer {
     fn run(&self) {
         let mut lines = Vec::new();
         loop {
-            let mut waiting = self.now(Thread::Asleep);
+            let mut waiting = self.set_state(ThreadState::Asleep);
             waiting =
                 self.wanted.wait_while(waiting, |waiting| waiting.is_done()).unwrap_or_else(PoisonError::into_inner);
-            waiting.thread = Thread::Writing;
+            waiting.thread = ThreadState::Writing;
             std::mem::swap(&mut lines, &mut waiting.lines);
             let rest = waiting.take_rest();
             // Another thread's write is short and needs the lock of `waiting` again.
             drop(waiting);
             write(&mut **lock(&self.sink), &mut lines, rest);
-            let waiting = self.now(Thread::Lingering);
-            drop(self.wanted.wait_timeout_while(waiting, self.linger, |waiting| waiting.may_wait()));
+            let waiting = self.set_state(ThreadState::CollectingLines);
+            drop(self.wanted.wait_timeout_while(waiting, self.batch_delay, |waiting| waiting.may_wait()));
         }
     }
 
-    /// Sets the state of the thread.
-    fn now(&self, thread: Thread) -> MutexGuard<'_, Waiting> {
+    /// Sets the state of the thread. Tells those that wait if all work is done.
+    fn set_state(&self, thread: ThreadState) -> MutexGuard<'_, Waiting> {
         let mut waiting = lock(&self.waiting);
         waiting.thread = thread;
         if waiting.is_done() {
@@ -224,13 +227,14 @@ impl Writer {
         waiting
     }
 
-    fn hurry(&self, waiting: &mut MutexGuard<'_, Waiting>) {
-        if matches!(waiting.thread, Thread::Asleep | Thread::Lingering) {
+    /// Wakes the thread, even if it is collecting lines.
+    fn wake_thread(&self, waiting: &mut MutexGuard<'_, Waiting>) {
+        if matches!(waiting.thread, ThreadState::Asleep | ThreadState::CollectingLines) {
             self.wanted.notify_one();
         }
     }
 
-    fn write_here(&self, mut waiting: MutexGuard<'_, Waiting>) {
+    fn write_now(&self, mut waiting: MutexGuard<'_, Waiting>) {
         let (mut lines, rest) = (std::mem::take(&mut waiting.lines), waiting.take_rest());
         drop(waiting);
         write(&mut **lock(&self.sink), &mut lines, rest);
@@ -246,10 +250,10 @@ fn write(sink: &mut dyn Sink, lines: &mut Vec<u8>, (lost, reopen): (u64, bool)) 
     }
     lines.clear();
     // A burst must not keep its memory.
-    lines.shrink_to(HURRY_BYTES);
+    lines.shrink_to(WRITE_NOW_BYTES);
 }
 
-/// Adds one line, whatever bytes the message has. A line that is too long is cut.
+/// Adds one line. Control characters in the message become spaces, and a line that is too long is cut.
 fn put_line(lines: &mut Vec<u8>, time: Timestamp, message: fmt::Arguments<'_>) {
     let start = lines.len();
     // Writing to a vector does not fail; a `Display` that does leaves what it wrote so far.
@@ -267,20 +271,22 @@ fn put_line(lines: &mut Vec<u8>, time: Timestamp, message: fmt::Arguments<'_>) {
     lines.push(b'\n');
 }
 
-/// A panic while a line was formatted leaves at worst half a line behind.
+/// Ignores that another thread panicked with the lock: at worst it left half a line.
 fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Enough for a working stderr. A blocked one delays the loop only once in a period.
-const SETTLE_PATIENCE: Duration = Duration::from_millis(20);
-/// A slower write to a local disk is waiting for something.
-const QUICK: Duration = Duration::from_millis(20);
+/// How long a caller waits for the thread. Enough for a working stderr; a blocked one delays the loop only
+/// once in [`SLOW_PERIOD`].
+const WAIT_MAX: Duration = Duration::from_millis(20);
+/// A write by a caller that takes longer than this is slow: the disk is busy.
+const FAST_WRITE_MAX: Duration = Duration::from_millis(20);
+/// How long callers do not wait for a sink that was slow.
 const SLOW_PERIOD: Duration = Duration::from_secs(60);
 /// Waiting lines of this size are written at once: a write costs a system call, and a crash must not
 /// lose more.
-const HURRY_BYTES: usize = 64 * 1024;
-/// No line of a caller is as long; a system's text might be.
+const WRITE_NOW_BYTES: usize = 64 * 1024;
+/// Longer than every line of this program; an error text of the system may be longer.
 const LINE_BYTES_MAX: usize = 4096;
 const STACK_BYTES: usize = 64 * 1024;
 

@@ -29,18 +29,18 @@ pub struct ServerIdentity {
     pub ends_s: i64,
 }
 
-/// A wrong file and its problem.
-type IdentityProblem = (Part, String);
+/// The file that is wrong, and what is wrong with it.
+type IdentityProblem = (TlsFile, String);
 
 #[derive(Clone, Copy)]
-enum Part {
+enum TlsFile {
     Certificate,
     Key,
 }
 
 impl ServerIdentity {
-    /// Reads the files, without making or renewing anything. Returns `None` if the server makes its own and
-    /// has not been started yet.
+    /// Reads the files, without making or renewing anything. Returns `None` if the server makes its own files
+    /// and has not made them yet.
     pub fn read(config: &Config) -> Result<Option<Self>, ConfigError> {
         let files = &config.tls;
         if files.is_own && !files.key.exists() && !files.certificate.exists() {
@@ -73,8 +73,8 @@ impl ServerIdentity {
     }
 
     fn from_files(files: &TlsFiles) -> Result<Self, IdentityProblem> {
-        let certificate = |problem: String| (Part::Certificate, problem);
-        let key = |problem: String| (Part::Key, problem);
+        let certificate = |problem: String| (TlsFile::Certificate, problem);
+        let key = |problem: String| (TlsFile::Key, problem);
         let text = read(&files.certificate).map_err(certificate)?;
         let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
         let certificates = certificates.map_err(|error| certificate(format!("is no PEM file: {error}")))?;
@@ -107,17 +107,17 @@ fn make_or_renew(files: &TlsFiles, now_s: i64) -> Result<(), IdentityProblem> {
         }
         (true, false) => write_certificate(files, &own_key(files)?, now_s),
         (false, false) => write_certificate(files, &make_key(files)?, now_s),
-        // Clients would not recognise a new key.
+        // No new key is made, because clients would not recognise it.
         (false, true) => {
             let problem = "is missing, but its certificate is there; restore it, or remove the certificate, too, \
                            for a new key, which clients will ask their users about";
-            Err((Part::Key, problem.into()))
+            Err((TlsFile::Key, problem.into()))
         }
     }
 }
 
 fn unusable(config: &Config, error: &io::Error) -> IdentityProblem {
-    (Part::Key, format!("the directory cannot be used: {error}; {}", config.directory_remedy()))
+    (TlsFile::Key, format!("the directory cannot be used: {error}; {}", config.directory_remedy()))
 }
 
 /// Locks the files, because two servers must not make two keys.
@@ -130,21 +130,21 @@ fn lock(files: &TlsFiles, lock: fn(&File, &Path) -> io::Result<()>) -> io::Resul
 }
 
 fn make_key(files: &TlsFiles) -> Result<PrivateKeyDer<'static>, IdentityProblem> {
-    let problem = |error: &dyn std::fmt::Display| (Part::Key, format!("cannot be made: {error}"));
+    let problem = |error: &dyn std::fmt::Display| (TlsFile::Key, format!("cannot be made: {error}"));
     let text = new_key().map_err(|error| problem(&error))?;
     atomic_file::replace(&files.key, text.as_bytes(), atomic_file::SECRET_FILE).map_err(|error| problem(&error))?;
     own_key(files)
 }
 
 fn own_key(files: &TlsFiles) -> Result<PrivateKeyDer<'static>, IdentityProblem> {
-    let bytes = read(&files.key).map_err(|problem| (Part::Key, problem))?;
+    let bytes = read(&files.key).map_err(|problem| (TlsFile::Key, problem))?;
     PrivateKeyDer::from_pem_slice(&bytes)
-        .map_err(|error| (Part::Key, format!("holds no key that can be used: {error}")))
+        .map_err(|error| (TlsFile::Key, format!("holds no key that can be used: {error}")))
 }
 
 /// Writes a certificate of `key`, signed with the key itself.
 fn write_certificate(files: &TlsFiles, key: &PrivateKeyDer<'_>, now_s: i64) -> Result<(), IdentityProblem> {
-    let problem = |error: &dyn std::fmt::Display| (Part::Certificate, format!("cannot be made: {error}"));
+    let problem = |error: &dyn std::fmt::Display| (TlsFile::Certificate, format!("cannot be made: {error}"));
     let text = self_signed(key, now_s - DAY_S, now_s + CERTIFICATE_LIFE_S).map_err(|error| problem(&error))?;
     atomic_file::replace(&files.certificate, text.as_bytes(), 0o644).map_err(|error| problem(&error))
 }
@@ -156,8 +156,8 @@ fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
 /// Names the file and configuration key in the error.
 fn to_config_error(config: &Config, (which, problem): IdentityProblem) -> ConfigError {
     let (path, key) = match which {
-        Part::Certificate => (&config.tls.certificate, "tls.certificate"),
-        Part::Key => (&config.tls.key, "tls.key"),
+        TlsFile::Certificate => (&config.tls.certificate, "tls.certificate"),
+        TlsFile::Key => (&config.tls.key, "tls.key"),
     };
     if config.tls.is_own {
         return ConfigError::new(path, "", problem);

@@ -1,7 +1,7 @@
 //! TLS for both programs, 1.3 between them, without a certificate authority: a server's certificate and
 //! key ([`ServerIdentity`]), how a client recognises it ([`Fingerprint`], [`Pinning`]), and encrypted streams
 //! ([`TlsSession`]). Clients pin the public key, so a renewed certificate is the same server. This module
-//! knows no sockets, no clock and no accounts.
+//! knows no sockets and no clock, and accounts only as numbers.
 
 mod certificate;
 mod identity;
@@ -105,7 +105,7 @@ pub fn server_config(identity: &ServerIdentity) -> Result<Arc<ServerConfig>, rus
     Ok(Arc::new(config))
 }
 
-/// The TLS configuration of a server for FTP clients, with TLS 1.2 too. A client without ALPN is
+/// The TLS configuration of a server for FTP clients, with TLS 1.3 and 1.2. A client without ALPN is
 /// accepted. One that offers other protocols is another program, such as a browser that was directed
 /// here (CVE-2021-3618), and gets the alert `no_application_protocol` (RFC 7301). [`SessionConfig`]
 /// derives the configuration of one session from it.
@@ -122,8 +122,8 @@ pub fn ftp_server_config(identity: &ServerIdentity) -> Result<Arc<ServerConfig>,
 /// The TLS configuration of one FTP session, with its own tickets, so that a resumption proves that a
 /// data connection belongs to its control connection (RFC 4217, section 10.2).
 pub struct SessionConfig {
-    /// For the control connection. It issues tickets, because some clients use one for each data
-    /// connection.
+    /// The configuration of the control connection. It issues several tickets, because some clients use a
+    /// new one for each data connection.
     pub control: Arc<ServerConfig>,
     session: Arc<ticket_keys::SessionKey>,
     /// Made for the first data connection, so that connections without a login need no memory for it.
@@ -132,16 +132,15 @@ pub struct SessionConfig {
 
 /// The TLS configuration of the data connections of one session.
 pub struct DataConfig {
-    /// For downloads and listings; it issues tickets as well.
+    /// The configuration for downloads and listings. It issues tickets as well.
     pub download: Arc<ServerConfig>,
-    /// For uploads. Its tickets are for later data connections; [`TlsSession::server_of_upload`] says when they
-    /// are sent.
+    /// The configuration for uploads. [`TlsSession::server_of_upload`] says when its tickets are sent.
     pub upload: Arc<ServerConfig>,
     tickets: Arc<tickets::Tickets>,
 }
 
 impl SessionConfig {
-    /// Derives it from the shared configuration.
+    /// Derives the configuration of a session from the shared one.
     pub fn new(shared: &ServerConfig, keys: &Arc<TicketKeys>) -> Result<Self, rustls::Error> {
         let session = Arc::new(keys.begin()?);
         let mut control = shared.clone();
@@ -157,7 +156,7 @@ impl SessionConfig {
         self.session.set_account(account);
     }
 
-    /// Returns the configuration of data connections, one at a time.
+    /// Returns the configuration of data connections. Only one may use it at a time.
     pub fn data(&mut self) -> &DataConfig {
         self.data.get_or_insert_with(|| {
             let tickets = Arc::new(tickets::Tickets::of_data(&self.session));
@@ -181,13 +180,14 @@ impl DataConfig {
     /// Returns what a data connection proves, after its handshake.
     pub fn resumption(&self, connection: &TlsSession) -> Resumption {
         match connection.is_resumed() {
-            Some(true) => self.tickets.standing().unwrap_or(Resumption::None),
+            Some(true) => self.tickets.proof_given().unwrap_or(Resumption::None),
             _ => Resumption::None,
         }
     }
 
     /// Returns whether this data connection shows that the client can resume any number of times: with TLS
-    /// 1.2, or with a ticket that it has used before. Call once for each resumed connection.
+    /// 1.2, or with a ticket that it has used before. Remembers the ticket for that comparison, so call it
+    /// exactly once for each resumed connection.
     pub fn shows_reuse(&self, connection: &TlsSession) -> bool {
         self.tickets.is_used_again() || !connection.is_tls13()
     }
@@ -220,12 +220,11 @@ fn ftp_provider() -> CryptoProvider {
     provider
 }
 
-/// The number of tickets that are sent at a time. A client that uses each ticket once then has some
-/// left if a transfer fails before it brings new ones. More would make the beginning of a session
-/// longer.
+/// The number of tickets that are sent at a time. A client that uses each ticket once then still has some if
+/// a transfer fails before its connection gets new ones. More tickets would delay the beginning of a session.
 const TICKETS: usize = 4;
-/// The number of tickets that are sent at the end of an upload: one for the ticket that it used, and one
-/// for an earlier upload that was cut off.
+/// The number of tickets that are sent at the end of an upload: one replaces the ticket that the upload used,
+/// and one that of an earlier upload that was interrupted.
 const UPLOAD_TICKETS: usize = 2;
 const PREFIX: &str = "SHA256:";
 /// The ALPN protocol (RFC 7301). A client of another protocol is refused in the handshake.

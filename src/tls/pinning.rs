@@ -1,5 +1,5 @@
-//! A client's check of a server's key. Names, dates and issuers in the certificate are ignored; that
-//! the server has the key of the certificate is verified.
+//! A client's check of a server's key. It verifies that the server has the key of its certificate, and ignores
+//! names, dates and issuers.
 
 use super::{ALPN, Fingerprint, VERSIONS, provider};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -9,7 +9,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 use std::sync::{Arc, OnceLock};
 
-/// Accepts one key, or any if none is known yet, and records it.
+/// Accepts one key, or any key if none is known yet. Records the key that the server presents.
 #[derive(Debug)]
 pub struct Pinning {
     expected: Option<Fingerprint>,

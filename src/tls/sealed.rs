@@ -12,19 +12,20 @@ use rustls::{
 use std::io::{self, IoSlice, Read, Write};
 use std::sync::Arc;
 
-/// What is copied into a record at once; a record holds two copies. The C library copies more than this
+/// The bytes that are copied into a record at once; a full record takes two copies. The C library copies more than this
 /// by an instruction that is three times slower on some processors (AMD up to Zen 4, depending on the
 /// offset between the buffers). Records themselves have the maximum size: half that size costs a reader
 /// that uses OpenSSL two system calls more for each and a third of the rate.
 const RECORD_COPY_BYTES: usize = 8 * 1024;
-/// Encrypted bytes received at once before login, when a record is hardly larger than a control frame.
+/// Encrypted bytes received at once before login. Records are small then: one is hardly larger than a control
+/// frame.
 const TLS_BYTES_BEFORE_LOGIN: usize = 4 * 1024;
-/// Encrypted bytes received at once at first, like `INPUT_BYTES_FIRST`.
+/// Encrypted bytes received at once until the receive buffer is large, like `INPUT_BYTES_FIRST`.
 const TLS_BYTES_FIRST: usize = 8 * 1024;
-/// What a client may send during the TLS handshake. A ClientHello has 300 bytes to 2 KiB, including
+/// The bytes that a client may send during the TLS handshake. A ClientHello has 300 bytes to 2 KiB, including
 /// tickets and post-quantum keys.
 const HANDSHAKE_BYTES_MAX: usize = 16 * 1024;
-/// What a client may send before login without the end of a record. A record holds a control frame or a
+/// The bytes that a client may send before login without the end of a record. A record holds a control frame or a
 /// few lines; a larger one would have to be buffered whole.
 const RECORD_BYTES_MAX_BEFORE_LOGIN: usize = 8 * 1024;
 
@@ -37,25 +38,25 @@ pub struct TlsSession {
     plaintext_bytes: usize,
     /// The peer has sent close_notify.
     has_ended: bool,
-    /// TLS 1.3 tickets are held back until this end closes.
-    holds_tickets: bool,
-    /// The peer's trust level, which bounds the memory it may use here.
-    trust: Trust,
+    /// Whether TLS 1.3 tickets are sent only when this end closes.
+    delays_tickets: bool,
+    /// Bounds the memory that incomplete messages of the peer use here.
+    buffer_limit: BufferLimit,
     /// Bytes received since the last complete message: part of a handshake, or of a record.
     unfinished_bytes: usize,
     /// Encrypted plaintext bytes that were not sent yet.
     unsent_bytes: usize,
 }
 
-/// How much memory a peer may use at the other end.
+/// How many bytes of incomplete messages rustls may buffer for a peer.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Trust {
-    /// Not logged in.
-    None,
-    /// The session is logged in, but this connection's handshake is not complete.
-    Session,
-    /// The peer is the server.
-    Server,
+enum BufferLimit {
+    /// [`HANDSHAKE_BYTES_MAX`], then [`RECORD_BYTES_MAX_BEFORE_LOGIN`]: the peer is not logged in.
+    BeforeLogin,
+    /// [`HANDSHAKE_BYTES_MAX`], then full-size records: the peer's session is logged in.
+    LoggedIn,
+    /// The limits of rustls: the peer is the server.
+    Unlimited,
 }
 
 /// The result of one attempt to receive.
@@ -72,32 +73,32 @@ pub enum Received {
 impl TlsSession {
     /// The server's end.
     pub fn server(config: Arc<ServerConfig>) -> io::Result<Self> {
-        Ok(Self::new(ServerConnection::new(config).map_err(io::Error::other)?.into(), Trust::None))
+        Ok(Self::new(ServerConnection::new(config).map_err(io::Error::other)?.into(), BufferLimit::BeforeLogin))
     }
 
-    /// The server's end of an upload. Its tickets are sent only when it closes: a client that sends a file
-    /// and reads nothing back would leave them unread, and closing a socket with unread bytes resets the
-    /// connection, before the last bytes of the file have left.
+    /// The server's end of an upload. Its tickets are sent only when it closes. A client that sends a file and
+    /// reads nothing would otherwise close its socket with unread tickets. That resets the connection, and the
+    /// last bytes of the file are lost.
     pub fn server_of_upload(config: Arc<ServerConfig>) -> io::Result<Self> {
-        Ok(Self { holds_tickets: true, ..Self::server(config)? })
+        Ok(Self { delays_tickets: true, ..Self::server(config)? })
     }
 
     /// The client's end.
     pub fn client(config: Arc<ClientConfig>) -> io::Result<Self> {
         // Neither sent nor compared: a server is identified by its key, not its name.
         let name = ServerName::try_from("berth").map_err(io::Error::other)?;
-        Ok(Self::new(ClientConnection::new(config, name).map_err(io::Error::other)?.into(), Trust::Server))
+        Ok(Self::new(ClientConnection::new(config, name).map_err(io::Error::other)?.into(), BufferLimit::Unlimited))
     }
 
-    fn new(mut connection: Connection, trust: Trust) -> Self {
+    fn new(mut connection: Connection, buffer_limit: BufferLimit) -> Self {
         connection.set_buffer_limit(Some(TLS_OUT_BYTES));
         Self {
             connection,
             ciphertext: ReceiveBuffer::default(),
             plaintext_bytes: 0,
             has_ended: false,
-            holds_tickets: false,
-            trust,
+            delays_tickets: false,
+            buffer_limit,
             unfinished_bytes: 0,
             unsent_bytes: 0,
         }
@@ -105,7 +106,7 @@ impl TlsSession {
 
     /// Allows full-size records after login.
     pub fn allow_large_records(&mut self) {
-        self.trust = Trust::Session;
+        self.buffer_limit = BufferLimit::LoggedIn;
     }
 
     /// Receives once, into `room`, which is not empty. An end without close_notify is the error
@@ -119,8 +120,8 @@ impl TlsSession {
         if self.has_ended {
             return Ok(Received::End);
         }
-        let capacity = match self.trust {
-            Trust::None => TLS_BYTES_BEFORE_LOGIN,
+        let capacity = match self.buffer_limit {
+            BufferLimit::BeforeLogin => TLS_BYTES_BEFORE_LOGIN,
             _ if room.len() > TLS_BYTES_FIRST => TLS_BYTES,
             _ => TLS_BYTES_FIRST,
         };
@@ -136,8 +137,8 @@ impl TlsSession {
         }
     }
 
-    /// Encrypts bytes for [`TlsSession::flush`]. Returns the number of bytes: 0 while others wait to be
-    /// flushed, else at most [`TLS_OUT_BYTES`].
+    /// Encrypts bytes, which [`TlsSession::flush`] then sends. Returns the number of bytes taken: 0 while
+    /// earlier ones wait to be sent, else at most [`TLS_OUT_BYTES`].
     pub fn seal(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.connection.wants_write() {
             return Ok(0);
@@ -166,31 +167,32 @@ impl TlsSession {
         Ok(true)
     }
 
-    /// Returns the memory of received bytes.
+    /// Returns the bytes of memory that received data uses.
     pub fn received_bytes(&self) -> usize {
         self.ciphertext.uncharged_bytes() + self.plaintext_bytes
     }
 
-    /// Returns the memory of bytes to be sent, without TLS overhead.
+    /// Returns the number of bytes that are encrypted and not sent yet, without TLS overhead.
     pub fn unsent_bytes(&self) -> usize {
         self.unsent_bytes
     }
 
     /// Sends close_notify and flushes. Returns whether it was sent.
     pub fn close(&mut self, socket: &mut impl Write) -> io::Result<bool> {
-        self.holds_tickets = false;
+        self.delays_tickets = false;
         self.connection.send_close_notify();
         self.flush(socket)
     }
 
     /// Returns whether encrypted bytes wait to be sent.
     pub fn wants_flush(&self) -> bool {
-        self.connection.wants_write() && !self.is_holding()
+        self.connection.wants_write() && !self.is_delaying()
     }
 
-    /// Returns whether tickets are held back. Only TLS 1.3 sends them after the handshake.
-    fn is_holding(&self) -> bool {
-        self.holds_tickets && !self.connection.is_handshaking() && self.is_tls13()
+    /// Returns whether only tickets wait to be sent, and are delayed. Only TLS 1.3 sends tickets after the
+    /// handshake.
+    fn is_delaying(&self) -> bool {
+        self.delays_tickets && !self.connection.is_handshaking() && self.is_tls13()
     }
 
     /// Returns whether the connection uses TLS 1.3.
@@ -208,7 +210,7 @@ impl TlsSession {
         self.connection.is_handshaking()
     }
 
-    /// Returns whether it resumes an earlier connection, once the handshake is complete.
+    /// Returns whether this connection resumes an earlier one; `None` until the handshake is complete.
     pub fn is_resumed(&self) -> Option<bool> {
         (!self.is_handshaking()).then(|| self.connection.handshake_kind() == Some(HandshakeKind::Resumed))
     }
@@ -248,21 +250,21 @@ impl TlsSession {
         Ok(filled)
     }
 
-    /// Bounds incomplete messages, which rustls buffers, up to 64 KiB of a handshake.
+    /// Bounds incomplete messages. rustls alone would buffer up to 64 KiB of a handshake.
     fn check_unfinished(&mut self, taken: usize, was_handshaking: bool) -> io::Result<()> {
         let is_handshaking = self.connection.is_handshaking();
         let is_finished = self.plaintext_bytes > 0 || was_handshaking != is_handshaking;
         self.unfinished_bytes = if is_finished { 0 } else { self.unfinished_bytes + taken };
-        let most = match self.trust {
-            Trust::Server => return Ok(()),
+        let limit = match self.buffer_limit {
+            BufferLimit::Unlimited => return Ok(()),
             _ if is_handshaking => HANDSHAKE_BYTES_MAX,
-            Trust::None => RECORD_BYTES_MAX_BEFORE_LOGIN,
-            Trust::Session => return Ok(()),
+            BufferLimit::BeforeLogin => RECORD_BYTES_MAX_BEFORE_LOGIN,
+            BufferLimit::LoggedIn => return Ok(()),
         };
-        match self.unfinished_bytes > most {
-            true => Err(io::Error::new(io::ErrorKind::InvalidData, "the peer sends more than it may before login")),
-            false => Ok(()),
+        if self.unfinished_bytes > limit {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the peer sends more than it may before login"));
         }
+        Ok(())
     }
 
     /// Passes received bytes to rustls and processes them.
@@ -272,7 +274,7 @@ impl TlsSession {
         self.ciphertext.consume(taken);
         let state = self.connection.process_new_packets().map_err(|error| {
             // Sends the alert, if the socket accepts it at once.
-            self.holds_tickets = false;
+            self.delays_tickets = false;
             let _ = self.flush(socket);
             io::Error::new(io::ErrorKind::InvalidData, error)
         })?;
@@ -428,7 +430,7 @@ mod tests {
     fn before_login_a_large_record_is_refused_and_a_small_one_is_not() {
         for (bytes, is_taken) in [(4 * 1024, true), (RECORD_BYTES, false)] {
             let (mut client, mut server) = agreed(usize::MAX);
-            server.sealed.trust = Trust::None;
+            server.sealed.buffer_limit = BufferLimit::BeforeLogin;
             client.sealed.seal(&vec![0; bytes]).expect("open");
             assert!(client.sealed.flush(&mut client.wire).expect("memory takes all"));
             exchange(&mut client, &mut server);

@@ -1,20 +1,22 @@
-//! The keys of the tickets of all FTP sessions, and the account of each session. A client with several
-//! sessions often keeps one ticket for all of them, so a data connection may resume another session of
-//! the same account: its client has proved the same password.
+//! The ticket keys of all FTP sessions, their stored TLS 1.2 states, and the account of each session, as a
+//! number. A client with several sessions often keeps one ticket for all of them, so a data connection may
+//! resume another session of the same account: its client has proved the same password.
 
 use ring::aead::{AES_256_GCM, LessSafeKey, UnboundKey};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use zeroize::Zeroizing;
 
-/// What a data connection proves by resuming a session, in increasing order.
+/// What a data connection proves by resuming a session, from the weakest proof to the strongest. An attacker
+/// may connect to a data port before the client does, but has no ticket of the client's account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Resumption {
     /// Nothing: it does not resume, or resumes a session of another account.
     None,
-    /// It resumes a session that has not logged in yet.
+    /// It resumes a session that has not logged in yet, so the account of its client is not known.
     Undecided,
-    /// Its ticket was issued to a data connection of the account that had proved nothing itself.
+    /// It resumes a data connection of the account that itself had resumed nothing, so that connection may
+    /// have been an attacker's.
     Unproved,
     /// It resumes a session of the same account.
     Account,
@@ -22,19 +24,21 @@ pub enum Resumption {
     Session,
 }
 
-/// The encrypted content of a ticket about the connection it was issued to.
+/// The header of a ticket: about the connection that the ticket was issued to. It is authenticated and not
+/// encrypted.
 #[derive(Clone, Copy)]
-pub(super) struct TicketHead {
-    /// The number of its session.
+pub(super) struct TicketHeader {
+    /// The number of the connection's session.
     pub(super) session: u64,
-    /// The session that its connection resumed, usually the same, or 0.
-    pub(super) proof: u64,
+    /// The session that the connection resumed, usually the same one. For a control connection, its own session.
+    /// 0 for a data connection that resumed none.
+    pub(super) resumed_session: u64,
 }
 
 /// The stored state of a TLS 1.2 session without a ticket.
 #[derive(Clone)]
 pub(super) struct StoredSession {
-    pub(super) head: TicketHead,
+    pub(super) header: TicketHeader,
     pub(super) value: Vec<u8>,
 }
 
@@ -45,12 +49,12 @@ pub struct TicketKeys(Mutex<Sessions>);
 #[derive(Default)]
 struct Sessions {
     last_number: u64,
-    by_number: BTreeMap<u64, Held>,
+    by_number: BTreeMap<u64, SessionTickets>,
     stored: HashMap<Vec<u8>, StoredSession>,
     accounts: BTreeMap<u64, AccountSessions>,
 }
 
-struct Held {
+struct SessionTickets {
     key: Arc<LessSafeKey>,
     account: Option<u64>,
     /// Its stored states, the oldest first.
@@ -59,13 +63,13 @@ struct Held {
 
 impl Sessions {
     fn forget(&mut self, number: u64) {
-        for id in self.by_number.remove(&number).into_iter().flat_map(|held| held.stored) {
+        for id in self.by_number.remove(&number).into_iter().flat_map(|tickets| tickets.stored) {
             self.stored.remove(&id);
         }
     }
 }
 
-/// The sessions of one account. Ended ones are dropped with the last running one.
+/// The sessions of one account. Ended sessions are dropped when the last running one ends.
 #[derive(Default)]
 struct AccountSessions {
     open: usize,
@@ -89,7 +93,9 @@ impl TicketKeys {
         let mut sessions = self.lock();
         sessions.last_number += 1;
         let number = sessions.last_number;
-        sessions.by_number.insert(number, Held { key: Arc::clone(&key), account: None, stored: VecDeque::new() });
+        sessions
+            .by_number
+            .insert(number, SessionTickets { key: Arc::clone(&key), account: None, stored: VecDeque::new() });
         Ok(SessionKey { number, key, keys: Arc::clone(self) })
     }
 
@@ -102,10 +108,10 @@ impl SessionKey {
     /// Records the account of the session.
     pub(super) fn set_account(&self, account: u64) {
         let mut sessions = self.keys.lock();
-        if let Some(held) = sessions.by_number.get_mut(&self.number)
-            && held.account.is_none()
+        if let Some(tickets) = sessions.by_number.get_mut(&self.number)
+            && tickets.account.is_none()
         {
-            held.account = Some(account);
+            tickets.account = Some(account);
             sessions.accounts.entry(account).or_default().open += 1;
         }
     }
@@ -114,22 +120,22 @@ impl SessionKey {
     pub(super) fn key_of(&self, number: u64) -> Option<Arc<LessSafeKey>> {
         let sessions = self.keys.lock();
         let own = sessions.by_number.get(&self.number)?.account?;
-        let held = sessions.by_number.get(&number)?;
-        (held.account.is_none_or(|account| account == own)).then(|| Arc::clone(&held.key))
+        let tickets = sessions.by_number.get(&number)?;
+        (tickets.account.is_none_or(|account| account == own)).then(|| Arc::clone(&tickets.key))
     }
 
     /// Stores the state that a client may request by its session ID.
     pub(super) fn store(&self, id: Vec<u8>, value: StoredSession) -> bool {
         let mut sessions = self.keys.lock();
         let sessions = &mut *sessions;
-        let Some(held) = sessions.by_number.get_mut(&self.number) else { return false };
-        // The first is the control connection's, and stays.
-        if held.stored.len() >= STORED_MAX
-            && let Some(oldest) = held.stored.remove(1)
+        let Some(tickets) = sessions.by_number.get_mut(&self.number) else { return false };
+        // The first belongs to the control connection and is kept.
+        if tickets.stored.len() >= STORED_MAX
+            && let Some(oldest) = tickets.stored.remove(1)
         {
             sessions.stored.remove(&oldest);
         }
-        held.stored.push_back(id.clone());
+        tickets.stored.push_back(id.clone());
         sessions.stored.insert(id, value);
         true
     }
@@ -137,16 +143,16 @@ impl SessionKey {
     /// Returns the stored state of this or another session of the account.
     pub(super) fn stored(&self, id: &[u8]) -> Option<StoredSession> {
         let stored = self.keys.lock().stored.get(id).cloned()?;
-        (stored.head.session == self.number || self.key_of(stored.head.session).is_some()).then_some(stored)
+        (stored.header.session == self.number || self.key_of(stored.header.session).is_some()).then_some(stored)
     }
 
-    /// Returns what resuming the session `number` proves.
-    pub(super) fn standing(&self, number: u64) -> Resumption {
+    /// Returns what a connection proves by resuming the session `number`.
+    pub(super) fn proof_of(&self, number: u64) -> Resumption {
         if number == self.number {
             return Resumption::Session;
         }
         let sessions = self.keys.lock();
-        let account = |number| sessions.by_number.get(&number).map(|held: &Held| held.account);
+        let account = |number| sessions.by_number.get(&number).map(|tickets: &SessionTickets| tickets.account);
         match (account(self.number).flatten(), account(number)) {
             (Some(own), Some(Some(other))) if own == other => Resumption::Account,
             (Some(_), Some(None)) => Resumption::Undecided,
@@ -156,11 +162,11 @@ impl SessionKey {
 }
 
 impl Drop for SessionKey {
-    /// Other sessions of the account may still have its tickets.
+    /// Keeps the key for a while, because other sessions of the account may still have its tickets.
     fn drop(&mut self) {
         let mut sessions = self.keys.lock();
         let sessions = &mut *sessions;
-        let Some(account) = sessions.by_number.get(&self.number).and_then(|held| held.account) else {
+        let Some(account) = sessions.by_number.get(&self.number).and_then(|tickets| tickets.account) else {
             sessions.forget(self.number);
             return;
         };
@@ -200,34 +206,34 @@ mod tests {
             }
             session
         });
-        assert_eq!(own.standing(own.number), Resumption::Session);
-        assert_eq!(own.standing(same.number), Resumption::Account);
-        assert_eq!(own.standing(other.number), Resumption::None);
-        assert_eq!(own.standing(new.number), Resumption::Undecided);
-        assert_eq!(own.standing(99), Resumption::None);
+        assert_eq!(own.proof_of(own.number), Resumption::Session);
+        assert_eq!(own.proof_of(same.number), Resumption::Account);
+        assert_eq!(own.proof_of(other.number), Resumption::None);
+        assert_eq!(own.proof_of(new.number), Resumption::Undecided);
+        assert_eq!(own.proof_of(99), Resumption::None);
         let opens = |number| own.key_of(number).is_some();
         assert_eq!([same.number, other.number, new.number, 99].map(opens), [true, false, true, false]);
         assert!(new.key_of(same.number).is_none(), "it has no account");
         new.set_account(1);
-        assert_eq!(own.standing(new.number), Resumption::Account);
+        assert_eq!(own.proof_of(new.number), Resumption::Account);
         let number = same.number;
         drop(same);
-        assert_eq!(own.standing(number), Resumption::Account);
+        assert_eq!(own.proof_of(number), Resumption::Account);
     }
 
     #[test]
     fn keys_of_sessions_that_have_ended_are_few_and_leave_with_the_last_of_their_account() {
         let keys = Arc::<TicketKeys>::default();
-        let held = || keys.lock().by_number.len();
+        let remembered = || keys.lock().by_number.len();
         drop(keys.begin().expect("random"));
-        assert_eq!(held(), 0);
+        assert_eq!(remembered(), 0);
         let stays = keys.begin().expect("random");
         stays.set_account(1);
         for _ in 0..100 {
             keys.begin().expect("random").set_account(1);
         }
-        assert_eq!(held(), 1 + ENDED_SESSIONS_MAX);
+        assert_eq!(remembered(), 1 + ENDED_SESSIONS_MAX);
         drop(stays);
-        assert_eq!((held(), keys.lock().accounts.len()), (0, 0));
+        assert_eq!((remembered(), keys.lock().accounts.len()), (0, 0));
     }
 }

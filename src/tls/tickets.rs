@@ -1,7 +1,7 @@
 //! Tickets with which the data connections of an FTP session resume its control connection, or that of
 //! another session of the same account.
 
-use super::ticket_keys::{Resumption, SessionKey, StoredSession, TicketHead};
+use super::ticket_keys::{Resumption, SessionKey, StoredSession, TicketHeader};
 use ring::aead::{Aad, LessSafeKey, NONCE_LEN, Nonce};
 use rustls::server::{ProducesTickets, StoresServerSessions};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,14 +19,14 @@ pub(super) struct Tickets {
 #[derive(Default)]
 struct OpenedTickets {
     current: Option<OpenedTicket>,
-    /// The ticket of the data connection before.
+    /// The ticket of the previous data connection.
     previous: Option<NonceBytes>,
 }
 
 #[derive(Clone, Copy)]
 struct OpenedTicket {
     nonce: NonceBytes,
-    head: TicketHead,
+    header: TicketHeader,
 }
 
 type NonceBytes = [u8; NONCE_LEN];
@@ -44,37 +44,41 @@ impl Tickets {
         self.opened.as_ref().map(|opened| opened.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// A data connection begins, or its handshake resumes nothing.
+    /// Forgets the present ticket: a data connection begins, or its handshake resumes nothing.
     pub(super) fn forget(&self) {
         if let Some(mut opened) = self.opened() {
             opened.current = None;
         }
     }
 
-    /// Returns what the last opened ticket proves.
-    pub(super) fn standing(&self) -> Option<Resumption> {
-        let TicketHead { session, proof } = self.opened()?.current?.head;
-        let given_to = self.session.standing(session);
-        Some(match proof {
+    /// Returns what the client has proved with the last opened ticket.
+    pub(super) fn proof_given(&self) -> Option<Resumption> {
+        let TicketHeader { session, resumed_session } = self.opened()?.current?.header;
+        let given_to = self.session.proof_of(session);
+        Some(match resumed_session {
             _ if given_to == Resumption::None => Resumption::None,
             0 => Resumption::Unproved,
-            _ => given_to.min(self.session.standing(proof)),
+            _ => given_to.min(self.session.proof_of(resumed_session)),
         })
     }
 
-    /// Returns the proof for a ticket that is issued now. A connection that may be another peer's must not
-    /// get one that proves more.
-    fn proof(&self) -> u64 {
+    /// Returns the session that a ticket issued now names as resumed. An attacker that connects to a data port
+    /// gets tickets too. Such a ticket must not prove more than the attacker did, so of the two sessions in the
+    /// present ticket it names the one that proves less.
+    fn resumed_session(&self) -> u64 {
         let Some(opened) = self.opened() else { return self.session.number };
-        let Some(OpenedTicket { head, .. }) = opened.current else { return 0 };
-        match head.proof {
+        let Some(OpenedTicket { header, .. }) = opened.current else { return 0 };
+        match header.resumed_session {
             0 => 0,
-            _ => [head.session, head.proof].into_iter().min_by_key(|it| self.session.standing(*it)).unwrap_or_default(),
+            _ => [header.session, header.resumed_session]
+                .into_iter()
+                .min_by_key(|number| self.session.proof_of(*number))
+                .unwrap_or_default(),
         }
     }
 
-    /// Returns whether the data connection before used the same ticket. Remembers the ticket for the next
-    /// one.
+    /// Returns whether the previous data connection used the same ticket. Remembers this one's for the next
+    /// call.
     pub(super) fn is_used_again(&self) -> bool {
         let Some(mut opened) = self.opened() else { return false };
         let nonce = opened.current.map(|ticket| ticket.nonce);
@@ -97,48 +101,48 @@ impl ProducesTickets for Tickets {
         let mut nonce = [0; NONCE_LEN];
         getrandom::fill(&mut nonce).ok()?;
         let mut sealed = plain.to_vec();
-        let head = TicketHead { session: self.session.number, proof: self.proof() }.to_bytes();
+        let header = TicketHeader { session: self.session.number, resumed_session: self.resumed_session() }.to_bytes();
         let tag = self.session.key.seal_in_place_separate_tag(
             Nonce::assume_unique_for_key(nonce),
-            Aad::from(head),
+            Aad::from(header),
             &mut sealed,
         );
-        Some([&head[..], &nonce, &sealed, tag.ok()?.as_ref()].concat())
+        Some([&header[..], &nonce, &sealed, tag.ok()?.as_ref()].concat())
     }
 
     fn decrypt(&self, ticket: &[u8]) -> Option<Vec<u8>> {
-        let (head, rest) = ticket.split_first_chunk::<HEAD_BYTES>()?;
+        let (header, rest) = ticket.split_first_chunk::<HEADER_BYTES>()?;
         let (nonce, sealed) = rest.split_first_chunk::<NONCE_LEN>()?;
-        let fields = TicketHead::of(head);
+        let fields = TicketHeader::of(header);
         let plain = match fields.session == self.session.number {
-            true => open(&self.session.key, head, nonce, sealed),
+            true => open(&self.session.key, header, nonce, sealed),
             false if self.opened.is_none() => None,
-            false => open(&*self.session.key_of(fields.session)?, head, nonce, sealed),
+            false => open(&*self.session.key_of(fields.session)?, header, nonce, sealed),
         }?;
         if let Some(mut opened) = self.opened() {
-            opened.current = Some(OpenedTicket { nonce: *nonce, head: fields });
+            opened.current = Some(OpenedTicket { nonce: *nonce, header: fields });
         }
         Some(plain)
     }
 }
 
-impl TicketHead {
-    fn of(bytes: &[u8; HEAD_BYTES]) -> Self {
+impl TicketHeader {
+    fn of(bytes: &[u8; HEADER_BYTES]) -> Self {
         let number = |bytes: &[u8]| bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte));
-        Self { session: number(&bytes[..HEAD_BYTES / 2]), proof: number(&bytes[HEAD_BYTES / 2..]) }
+        Self { session: number(&bytes[..HEADER_BYTES / 2]), resumed_session: number(&bytes[HEADER_BYTES / 2..]) }
     }
 
-    fn to_bytes(self) -> [u8; HEAD_BYTES] {
-        let mut bytes = [0; HEAD_BYTES];
-        bytes[..HEAD_BYTES / 2].copy_from_slice(&self.session.to_be_bytes());
-        bytes[HEAD_BYTES / 2..].copy_from_slice(&self.proof.to_be_bytes());
+    fn to_bytes(self) -> [u8; HEADER_BYTES] {
+        let mut bytes = [0; HEADER_BYTES];
+        bytes[..HEADER_BYTES / 2].copy_from_slice(&self.session.to_be_bytes());
+        bytes[HEADER_BYTES / 2..].copy_from_slice(&self.resumed_session.to_be_bytes());
         bytes
     }
 }
 
-fn open(key: &LessSafeKey, head: &[u8; HEAD_BYTES], nonce: &NonceBytes, sealed: &[u8]) -> Option<Vec<u8>> {
+fn open(key: &LessSafeKey, header: &[u8; HEADER_BYTES], nonce: &NonceBytes, sealed: &[u8]) -> Option<Vec<u8>> {
     let mut sealed = sealed.to_vec();
-    let plain = key.open_in_place(Nonce::assume_unique_for_key(*nonce), Aad::from(*head), &mut sealed).ok()?;
+    let plain = key.open_in_place(Nonce::assume_unique_for_key(*nonce), Aad::from(*header), &mut sealed).ok()?;
     Some(plain.to_vec())
 }
 
@@ -148,22 +152,28 @@ impl std::fmt::Debug for Tickets {
     }
 }
 
-/// For clients that know sessions of TLS 1.2 but not their tickets, such as curl: the state is stored
-/// here.
+/// Stores the state of TLS 1.2 sessions for clients that resume by session ID and not by ticket, such as
+/// curl.
 impl StoresServerSessions for Tickets {
     fn put(&self, id: Vec<u8>, value: Vec<u8>) -> bool {
-        self.session
-            .store(id, StoredSession { head: TicketHead { session: self.session.number, proof: self.proof() }, value })
+        self.session.store(
+            id,
+            StoredSession {
+                header: TicketHeader { session: self.session.number, resumed_session: self.resumed_session() },
+                value,
+            },
+        )
     }
 
     fn get(&self, id: &[u8]) -> Option<Vec<u8>> {
-        let StoredSession { head, value } = self.session.stored(id)?;
+        let StoredSession { header, value } = self.session.stored(id)?;
         let mut opened = self.opened()?;
-        opened.current = Some(OpenedTicket { nonce: *id.first_chunk()?, head });
+        // A session ID is random, so its first bytes identify the state as a nonce identifies a ticket.
+        opened.current = Some(OpenedTicket { nonce: *id.first_chunk()?, header });
         Some(value)
     }
 
-    /// Only for TLS 1.3, which uses tickets here.
+    /// Called for TLS 1.3 only, which uses tickets here.
     fn take(&self, _: &[u8]) -> Option<Vec<u8>> {
         None
     }
@@ -173,8 +183,8 @@ impl StoresServerSessions for Tickets {
     }
 }
 
-/// The two numbers of a [`TicketHead`].
-const HEAD_BYTES: usize = 16;
+/// Bytes of a [`TicketHeader`]: two numbers.
+const HEADER_BYTES: usize = 16;
 /// The most that TLS 1.3 allows (RFC 8446, section 4.6.1): 7 days.
 const LIFETIME_SECONDS: u32 = 7 * 24 * 60 * 60;
 
@@ -200,10 +210,10 @@ mod tests {
         assert_ne!(own.encrypt(b"session"), Some(ticket.clone()));
         assert_eq!(other.decrypt(&ticket), None);
         let mut damaged = ticket.clone();
-        damaged[HEAD_BYTES + NONCE_LEN] ^= 1;
+        damaged[HEADER_BYTES + NONCE_LEN] ^= 1;
         let mut promoted = ticket.clone();
-        promoted[HEAD_BYTES - 1] ^= 1;
-        let short = [&ticket[..ticket.len() - 1], &ticket[..HEAD_BYTES + NONCE_LEN], &ticket[..HEAD_BYTES], &[]];
+        promoted[HEADER_BYTES - 1] ^= 1;
+        let short = [&ticket[..ticket.len() - 1], &ticket[..HEADER_BYTES + NONCE_LEN], &ticket[..HEADER_BYTES], &[]];
         for wrong in [&damaged[..], &promoted].into_iter().chain(short) {
             assert_eq!(own.decrypt(wrong), None);
         }

@@ -1,6 +1,6 @@
-//! The messages on the local control socket, between `berthd`'s commands and the running server:
-//! control frames as on the network, with other requests. Both ends are the same program, so they may
-//! change with it.
+//! The messages on the local control socket, between the commands of `berthd` and the running server. They are
+//! sent in control frames, like the messages on the network. Both ends are the same program, so a new version
+//! may change them.
 
 use super::message::Name;
 use serde::{Deserialize, Serialize};
@@ -11,10 +11,10 @@ use serde::{Deserialize, Serialize};
 pub enum ControlRequest {
     /// The usage of accounts. Answered by one [`ControlReply::Usage`] each, then [`ControlReply::End`].
     Usage {
-        /// Only this account.
+        /// The account; absent: all accounts.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         user: Option<String>,
-        /// The kind of check.
+        /// Whether the disk is counted, too.
         mode: AuditMode,
     },
     /// The state of the server. Answered by a [`ControlReply::Session`] for each session, a
@@ -31,7 +31,7 @@ pub enum ControlRequest {
     },
 }
 
-/// A selection of sessions.
+/// The sessions that a request is about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Whom {
@@ -41,7 +41,7 @@ pub enum Whom {
     User(String),
 }
 
-/// The kind of a usage check.
+/// What a usage request does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AuditMode {
@@ -57,7 +57,7 @@ pub enum AuditMode {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ControlReply {
-    /// The usage of one account.
+    /// The result for one account.
     Usage(AccountUsage),
     /// One session.
     Session(SessionReport),
@@ -79,7 +79,7 @@ pub enum ControlReply {
     },
 }
 
-/// The usage of one account.
+/// The usage of one account, by the ledger and, if it was counted, on disk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccountUsage {
     /// The account.
@@ -100,10 +100,10 @@ pub struct AccountUsage {
     /// Files and directories found on disk, if it was counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk_files: Option<u64>,
-    /// Entries that the last count could not read; their content is not counted.
+    /// The number of entries that the last count could not read. Their content is not counted.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub unexamined: u64,
-    /// The first ones, each with its path in the home and the reason.
+    /// The first of these entries.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unexamined_entries: Vec<UnexaminedEntry>,
     /// Why this account could not be checked; null: it could.
@@ -176,13 +176,13 @@ pub struct ServerReport {
     pub sessions: u64,
     /// Unauthenticated connections.
     pub strangers: u64,
-    /// Running uploads.
+    /// The number of running uploads.
     pub uploading: u64,
-    /// Running downloads.
+    /// The number of running downloads.
     pub downloading: u64,
-    /// Completed uploads.
+    /// The number of uploads completed since the start.
     pub uploads: u64,
-    /// Completed downloads.
+    /// The number of downloads completed since the start.
     pub downloads: u64,
     /// Uploaded bytes, including running and failed transfers.
     pub bytes_up: u64,
@@ -190,11 +190,11 @@ pub struct ServerReport {
     pub bytes_down: u64,
     /// A histogram of turn durations.
     pub turns: Vec<TurnTimes>,
-    /// Directories whose file systems do not answer.
+    /// Directories on file systems that do not respond.
     pub silent_disks: Vec<Name>,
 }
 
-/// One step of the histogram.
+/// One bucket of the histogram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TurnTimes {
     /// The upper bound in microseconds; the lower bound is that of the entry before. Absent: unbounded.

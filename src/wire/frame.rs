@@ -143,6 +143,7 @@ pub fn header(kind: FrameType, id: u32, length: usize) -> [u8; HEADER_BYTES] {
 /// Appends a frame whose body is `message` in JSON.
 pub fn put_json(out: &mut Vec<u8>, kind: FrameType, id: u32, message: &impl serde::Serialize) {
     let start = out.len();
+    // The length of the body is known only after it is written.
     out.extend_from_slice(&[0; HEADER_BYTES]);
     serde_json::to_writer(&mut *out, message).expect("messages serialize to memory without failing");
     let length = out.len() - start - HEADER_BYTES;

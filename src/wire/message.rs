@@ -18,10 +18,10 @@ pub const IN_FLIGHT_MAX: usize = 64;
 /// The only version of the protocol so far.
 pub const VERSION: u32 = 1;
 
-/// The feature of a server that keeps the permission bits it is told, and tells those it has.
+/// The feature of a server that sets the permission bits in a request, and sends those of its files.
 pub const PERMISSIONS_FEATURE: &str = "permissions";
 
-/// What a client asks. `op` names the variant.
+/// A client's request. `op` names the variant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "snake_case")]
 pub enum Request {
@@ -67,15 +67,15 @@ pub enum Request {
         /// Make missing parents too, and accept an existing directory.
         #[serde(default)]
         parents: bool,
-        /// Its permission bits if it is new, as far as the server allows.
+        /// The permission bits of a new directory, as far as the server allows. Absent: the default ones.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         permissions: Option<u32>,
     },
     /// Gives a file or directory permission bits, as far as the server allows.
     SetPermissions {
-        /// Which.
+        /// The file or directory.
         path: Name,
-        /// As a number; only the lower nine count.
+        /// The permission bits. Only the lower nine are used.
         permissions: u32,
     },
     /// Removes a file or a symlink.
@@ -125,22 +125,22 @@ pub enum Request {
         /// Its modification time, in nanoseconds since the epoch. Default: the time of the upload.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         mtime_ns: Option<i64>,
-        /// Whether an existing file may be replaced.
+        /// Whether an existing file may be replaced. These are not permission bits.
         #[serde(default)]
         mode: PutMode,
         /// Replace only the file that has this etag.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         if_etag: Option<String>,
-        /// The client's name for the upload, by which it can be resumed.
+        /// The client's id of the upload, by which the upload can be resumed.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         upload_id: Option<UploadId>,
         /// Continue the partial upload `upload_id`.
         #[serde(default, skip_serializing_if = "is_false")]
         resume: bool,
-        /// Its permission bits if it is new, as far as the server allows; else those of any new file.
+        /// The permission bits of a new file, as far as the server allows. Absent: the default ones.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         permissions: Option<u32>,
-        /// A file that is replaced gets them, too, instead of keeping its own.
+        /// Whether a replaced file gets `permissions` too, instead of keeping its own.
         #[serde(default, skip_serializing_if = "is_false")]
         set_permissions: bool,
     },
@@ -148,12 +148,13 @@ pub enum Request {
     Partials {},
     /// Drops a partial upload.
     DropPartial {
-        /// Its name.
+        /// The id of the upload.
         upload_id: UploadId,
     },
 }
 
-/// Every `op` there is; a request with another one is [`ErrorCode::Unsupported`].
+/// The `op` of every variant of [`Request`]. A request with another one is answered
+/// [`ErrorCode::Unsupported`]. If a variant is missing here, a malformed request of it is answered so too.
 const OPS: [&str; 16] = [
     "hello",
     "auth",
@@ -195,8 +196,8 @@ impl Request {
         })
     }
 
-    /// Returns whether `body`, which may be malformed otherwise, requests an upload, so that its data
-    /// follows.
+    /// Returns whether `body` requests an upload, even if it is malformed otherwise. Data frames may follow
+    /// it.
     pub fn is_put(body: &[u8]) -> bool {
         op_of(body).as_deref() == Some("put")
     }
@@ -276,7 +277,7 @@ pub enum Reply {
     Done {},
     /// To [`Request::SetPermissions`].
     Permissions {
-        /// Those that the file or directory has now.
+        /// The permission bits that the file or directory has now.
         permissions: u32,
     },
     /// To [`Request::Quota`].
@@ -297,7 +298,7 @@ pub enum Reply {
     },
     /// To [`Request::Put`] with `resume`: data may begin.
     Ready {
-        /// First byte wanted; 0 if nothing was kept.
+        /// First byte wanted; 0 if the server has no part of the upload.
         offset: u64,
         /// The digest of the server's first `offset` bytes.
         prefix_sha256: Digest,
@@ -397,10 +398,10 @@ impl QuotaReport {
     }
 }
 
-/// An interrupted upload.
+/// A partial upload.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Partial {
-    /// Its name.
+    /// The id of the upload.
     pub upload_id: UploadId,
     /// The path of the file.
     pub path: Name,
@@ -422,8 +423,8 @@ pub struct End {
     pub sha256: Digest,
 }
 
-/// The end of the message of a [`ErrorCode::Denied`] that concerns the whole account. All further changes would be
-/// refused, too.
+/// The end of the message of an [`ErrorCode::Denied`] that concerns the whole account: further changes are
+/// refused as well.
 pub const READ_ONLY: &str = "this account is read-only";
 
 /// Body of an abort frame and of [`Reply::Error`].

@@ -2,8 +2,9 @@
 //!
 //! # This module
 //!
-//! The codec both programs share: `frame` cuts bytes into frames, `message` gives the bodies of
-//! control frames their types. Pure functions over byte slices; no I/O, no state.
+//! The codec that both programs share. `frame` divides bytes into frames. `message` has the bodies of control
+//! frames as types, and `name` their names and paths. `control` has the messages of the local control
+//! socket. Pure functions over byte slices; no I/O, no state.
 
 pub mod control;
 pub mod frame;

@@ -1,4 +1,4 @@
-//! Names and paths on the wire: any bytes, as readable JSON where possible.
+//! Names and paths on the wire. They may be any bytes, and are readable JSON strings if they are UTF-8.
 
 use crate::base::virtual_path::{PathError, VirtualPath};
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};

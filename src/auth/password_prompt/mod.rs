@@ -18,8 +18,7 @@ use zeroize::Zeroizing;
 /// The program's terminal, without echo until this is dropped.
 pub struct HiddenInput {
     terminal: File,
-    /// Reads without blocking: a program that is continued in the foreground must turn the echo off before
-    /// it reads.
+    /// The same terminal, to read from without blocking.
     keys: File,
     before: Termios,
     suspension: Suspension,
@@ -29,7 +28,7 @@ impl HiddenInput {
     /// Turns the echo of the terminal off. An error if there is no terminal.
     pub fn open() -> io::Result<Self> {
         let terminal = OpenOptions::new().read(true).write(true).open("/dev/tty")?;
-        let nonblocking = OFlags::NONBLOCK.bits() as i32;
+        let nonblocking = OFlags::NONBLOCK.bits().cast_signed();
         let keys = OpenOptions::new().read(true).custom_flags(nonblocking).open("/dev/tty")?;
         let before = tcgetattr(&terminal)?;
         let hidden = Self { terminal, keys, before, suspension: Suspension::begin()? };
@@ -48,9 +47,9 @@ impl HiddenInput {
         let _ = set_modes(&self.terminal, &self.before);
     }
 
-    /// Prompts only after the echo is off, so that no early input is shown. Prompts again when the program
-    /// was stopped and continued. Returns `None` once `is_stopped` returns true; it is polled several times
-    /// a second.
+    /// Prompts and reads a line. The echo is off already, so no early input is shown. Prompts again when the
+    /// program was stopped and continued. Returns `None` once `is_stopped`, which is called several times a
+    /// second, returns true.
     pub fn read_line(
         &self,
         prompt: &str,
@@ -63,6 +62,7 @@ impl HiddenInput {
         while !is_stopped() {
             let timeout = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
             let is_ready = matches!(poll(&mut [PollFd::new(keys, PollFlags::IN)], Some(&timeout)), Ok(1..));
+            // Handled before reading: after the program is continued, the echo must be off first.
             if self.suspension.obey(|| self.show())? {
                 self.hide()?;
                 terminal.write_all(format!("\n{prompt}").as_bytes())?;
@@ -85,7 +85,8 @@ impl HiddenInput {
     }
 }
 
-/// Retried after a signal: SIGTTOU stops a background program that changes the terminal.
+/// Sets the modes of the terminal. Tries again after a signal, because SIGTTOU stops a background program that
+/// changes them.
 fn set_modes(terminal: &File, modes: &Termios) -> rustix::io::Result<()> {
     loop {
         match tcsetattr(terminal, OptionalActions::Now, modes) {

@@ -1,5 +1,5 @@
 //! Handles Ctrl-Z and similar signals during a prompt: the terminal is restored before the program
-//! stops or ends, and the prompt is repeated when it is continued. It knows no prompt.
+//! stops or ends, and the caller learns when the program is continued, so that it can prompt again.
 
 use signal_hook::consts::{SIGCONT, SIGQUIT, SIGTERM, SIGTSTP};
 use signal_hook::{flag, low_level};
@@ -12,19 +12,20 @@ pub struct Suspension {
     signals: &'static Signals,
 }
 
-/// Signal handlers stay once they are set: without one the library would ignore the signal.
+/// The signal handlers. signal-hook cannot restore the default action of a signal, so they stay registered
+/// after a prompt.
 struct Signals {
-    /// Without a prompt, each signal has its default effect.
-    is_default: Arc<AtomicBool>,
+    /// True while there is no prompt: each signal has its default action.
+    use_default_action: Arc<AtomicBool>,
     /// Signals received during a prompt.
-    came: [(i32, Arc<AtomicBool>); 3],
+    pending: [(i32, Arc<AtomicBool>); 3],
     continued: Arc<AtomicBool>,
 }
 
 static SIGNALS: OnceLock<Signals> = OnceLock::new();
 
 impl Suspension {
-    /// From now on the program stops and ends only in [`Suspension::obey`].
+    /// Delays the signals: from now on they stop or end the program only in [`Suspension::obey`].
     pub fn begin() -> io::Result<Self> {
         let signals = match SIGNALS.get() {
             Some(signals) => signals,
@@ -34,30 +35,30 @@ impl Suspension {
             }
         };
         // Earlier signals took effect at once.
-        signals.came.iter().for_each(|(_, came)| came.store(false, Ordering::Relaxed));
+        signals.pending.iter().for_each(|(_, is_pending)| is_pending.store(false, Ordering::Relaxed));
         signals.continued.store(false, Ordering::Relaxed);
-        signals.is_default.store(false, Ordering::Relaxed);
+        signals.use_default_action.store(false, Ordering::Relaxed);
         Ok(Self { signals })
     }
 
-    /// Stops or ends the program if a signal asked for it, after `restore` has restored the terminal.
-    /// Returns whether the program was stopped, by any signal, and has been continued.
+    /// Stops or ends the program if such a signal is pending, after `restore` has restored the terminal.
+    /// Returns whether the program was stopped by any signal and has been continued.
     pub fn obey(&self, restore: impl FnOnce()) -> io::Result<bool> {
-        let came = self.signals.came.iter().find(|(_, came)| came.swap(false, Ordering::Relaxed));
-        if let Some((signal, _)) = came {
+        let pending = self.signals.pending.iter().find(|(_, is_pending)| is_pending.swap(false, Ordering::Relaxed));
+        if let Some((signal, _)) = pending {
             restore();
             low_level::emulate_default_handler(*signal)?;
         }
-        Ok(self.signals.continued.swap(false, Ordering::Relaxed) || came.is_some())
+        Ok(self.signals.continued.swap(false, Ordering::Relaxed) || pending.is_some())
     }
 }
 
 impl Drop for Suspension {
     fn drop(&mut self) {
-        self.signals.is_default.store(true, Ordering::Relaxed);
-        // A signal that came at the very end is not lost.
-        for (signal, came) in &self.signals.came {
-            if came.swap(false, Ordering::Relaxed) {
+        self.signals.use_default_action.store(true, Ordering::Relaxed);
+        // A signal that arrived after the last call of `obey` is not lost.
+        for (signal, is_pending) in &self.signals.pending {
+            if is_pending.swap(false, Ordering::Relaxed) {
                 let _ = low_level::emulate_default_handler(*signal);
             }
         }
@@ -66,14 +67,14 @@ impl Drop for Suspension {
 
 impl Signals {
     fn listen() -> io::Result<Self> {
-        let is_default = Arc::new(AtomicBool::new(true));
-        let came = [SIGTSTP, SIGQUIT, SIGTERM].map(|signal| (signal, Arc::new(AtomicBool::new(false))));
-        for (signal, came) in &came {
-            flag::register_conditional_default(*signal, Arc::clone(&is_default))?;
-            flag::register(*signal, Arc::clone(came))?;
+        let use_default_action = Arc::new(AtomicBool::new(true));
+        let pending = [SIGTSTP, SIGQUIT, SIGTERM].map(|signal| (signal, Arc::new(AtomicBool::new(false))));
+        for (signal, is_pending) in &pending {
+            flag::register_conditional_default(*signal, Arc::clone(&use_default_action))?;
+            flag::register(*signal, Arc::clone(is_pending))?;
         }
         let continued = Arc::new(AtomicBool::new(false));
         flag::register(SIGCONT, Arc::clone(&continued))?;
-        Ok(Self { is_default, came, continued })
+        Ok(Self { use_default_action, pending, continued })
     }
 }

@@ -13,9 +13,9 @@ use subtle::ConstantTimeEq;
 /// The secret that a client logs in with.
 #[derive(Clone, Copy)]
 pub enum Secret<'a> {
-    /// As typed.
+    /// The password as typed.
     Password(&'a str),
-    /// Derived at an earlier login.
+    /// Keys that were derived at an earlier login.
     Keys(&'a ClientKeys),
 }
 
@@ -62,8 +62,8 @@ impl<'a> ClientExchange<'a> {
         Ok((Self { secret, bare, nonce, binding }, message))
     }
 
-    /// Answers the server-first-message with the client-final-message. With a password this computes the
-    /// rounds, which are bounded.
+    /// Answers the server-first-message with the client-final-message. With a password this computes up to
+    /// [`SCRAM_ROUNDS_MAX`] rounds.
     pub fn answer(self, server_first: &str) -> Result<(ClientProved, String), ScramError> {
         let mut attributes = MessageAttributes::of(server_first);
         let nonce = attributes.take("r", "nonce")?;

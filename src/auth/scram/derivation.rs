@@ -1,5 +1,5 @@
-//! Computes the rounds of a login in slices, for a server that receives plaintext passwords and serves
-//! others meanwhile.
+//! PBKDF2 in slices, for a server that receives plaintext passwords: it serves other sessions between two
+//! slices.
 
 use super::{ClientKeys, hmac_sha256};
 use hmac::{Hmac, KeyInit, Mac};
@@ -12,13 +12,13 @@ pub struct Derivation {
     salt: Vec<u8>,
     rounds: u32,
     done: u32,
-    /// U of the last round, and the XOR of all.
+    /// The result of the last round (U in the RFC), and the XOR of the results of all rounds.
     last: Zeroizing<[u8; 32]>,
     sum: Zeroizing<[u8; 32]>,
 }
 
 impl Derivation {
-    /// Begins. Nothing is computed yet.
+    /// Makes a derivation. [`Derivation::advance`] computes it.
     pub fn new(password: &str, salt: &[u8], rounds: u32) -> Self {
         let mac =
             <Hmac<Sha256> as KeyInit>::new_from_slice(password.as_bytes()).expect("HMAC takes a key of any length");
@@ -26,7 +26,7 @@ impl Derivation {
         Self { mac, salt: salt.to_vec(), rounds, done: 0, last, sum }
     }
 
-    /// Computes at most `rounds` more. Returns the keys after the last one.
+    /// Computes at most `rounds` more rounds. Returns the keys once all are computed.
     pub fn advance(&mut self, rounds: u32) -> Option<ClientKeys> {
         for _ in 0..rounds.min(self.rounds_left()) {
             let mut mac = self.mac.clone();
@@ -51,7 +51,7 @@ impl Derivation {
 }
 
 impl ClientKeys {
-    /// The part of RFC 5802, section 3, after the salted password.
+    /// Derives the keys from the salted password (RFC 5802, section 3).
     pub(super) fn from_salted(salted: &[u8; 32], salt: &[u8], rounds: u32) -> Self {
         Self {
             rounds,

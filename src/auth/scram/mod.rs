@@ -122,7 +122,7 @@ pub enum PasswordError {
     TooLong,
 }
 
-/// Checks whether `password` is allowed.
+/// Checks whether `password` may be used as a password. [`Verifier::matches`] checks whether it is correct.
 pub fn check_password(password: &str) -> Result<(), PasswordError> {
     match password {
         "" => Err(PasswordError::Empty),
@@ -132,7 +132,7 @@ pub fn check_password(password: &str) -> Result<(), PasswordError> {
     }
 }
 
-/// What a server stores instead of a password. It verifies proofs; it cannot make one.
+/// What a server stores instead of a password. It suffices to verify a proof, but not to make one.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
 #[serde(deny_unknown_fields)]
 pub struct Verifier {
@@ -190,7 +190,7 @@ pub struct ClientKeys {
 }
 
 impl ClientKeys {
-    /// RFC 5802, section 3. This is the costly step.
+    /// Derives the keys (RFC 5802, section 3). This computes all the rounds and takes a fraction of a second.
     pub fn derive(password: &str, salt: &[u8], rounds: u32) -> Self {
         let mut salted = Zeroizing::new([0; 32]);
         pbkdf2::pbkdf2_hmac::<Sha256>(password.as_bytes(), salt, rounds, &mut salted[..]);
@@ -246,7 +246,7 @@ impl<'a> MessageAttributes<'a> {
         value.filter(|value| !value.is_empty()).ok_or(ScramError::Malformed(part))
     }
 
-    /// The rest is optional extensions, which RFC 5802 says to ignore.
+    /// Checks that the rest consists of optional extensions, which RFC 5802 says to ignore.
     fn finish(mut self) -> Result<(), ScramError> {
         let is_extension = |text: &str| {
             let mut bytes = text.bytes();
@@ -273,9 +273,9 @@ fn xor(a: [u8; 32], b: &[u8; 32]) -> [u8; 32] {
     result
 }
 
-/// Both nonces together; those made here have 24 characters each.
+/// The length of both nonces together. A nonce that is made here has 24 characters.
 const NONCE_BYTES_MAX: usize = 512;
-/// Salts outside of this range come from a mistake.
+/// The lengths of a salt. A salt of another length is a mistake.
 const SALT_BYTES: std::ops::RangeInclusive<usize> = 8..=256;
 
 fn to_base64<S: serde::Serializer>(bytes: &impl AsRef<[u8]>, serializer: S) -> Result<S::Ok, S::Error> {

@@ -17,7 +17,7 @@ pub struct ClientFirst {
 }
 
 impl ClientFirst {
-    /// Parses `n,,n=USER,r=NONCE` with any GS2 header.
+    /// Parses `n,,n=USER,r=NONCE`. The GS2 header, here `n,,`, may also begin with `y` or `p=…`.
     pub fn parse(message: &str) -> Result<Self, ScramError> {
         let mut parts = message.splitn(3, ',');
         let (Some(flag), Some(authorize_as), Some(bare)) = (parts.next(), parts.next(), parts.next()) else {
@@ -47,11 +47,11 @@ impl ClientFirst {
 #[derive(Debug)]
 pub struct ServerExchange {
     verifier: Verifier,
-    /// The first two messages, as both sides sign them.
+    /// The first two messages, which both sides sign.
     signed: String,
     nonce: String,
-    /// What the client must repeat in `c`; `None` if its first message requested another binding than this
-    /// connection has. That is reported only as a failed proof.
+    /// The value that the client must send in `c`. `None` if its first message requested another binding than
+    /// this connection has, which is reported only as a failed proof.
     binding_input: Option<Vec<u8>>,
 }
 

@@ -21,7 +21,7 @@ struct AclEntry {
     id: u32,
 }
 
-/// Whether a new file has the owner and the group of the one that it replaces.
+/// Whether a new file has the owner and the group of the file that it replaces.
 #[derive(Clone, Copy)]
 pub struct Preserved {
     /// The owner.
@@ -51,7 +51,7 @@ impl Acl {
         entries.chunks_exact(ENTRY_BYTES).map(entry).collect::<Option<_>>().map(Self)
     }
 
-    /// The value of the attribute.
+    /// Returns the value of the attribute.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = VERSION.to_le_bytes().to_vec();
         for AclEntry { tag, permissions, id } in &self.0 {
@@ -74,14 +74,14 @@ impl Acl {
 
     /// Restricts the list of a file that could not keep its owner or group, so that no user gains a
     /// permission.
-    pub fn restrict(&mut self, keeps: Preserved) {
-        if !keeps.group {
+    pub fn restrict(&mut self, preserved: Preserved) {
+        if !preserved.group {
             let mask = self.permissions(MASK).unwrap_or(7);
             let both = self.permissions(GROUP).unwrap_or(0) & mask & self.permissions(OTHER).unwrap_or(0);
             self.change(GROUP, |_| both);
             self.change(OTHER, |_| both);
         }
-        if !keeps.owner {
+        if !preserved.owner {
             self.change(OWNER, |permissions| permissions | 6);
         }
     }
@@ -96,15 +96,15 @@ impl Acl {
         }
     }
 
-    /// The permission bits that `stat` shows of a file with this list.
+    /// Returns the permission bits that `stat` shows for a file with this list.
     pub fn mode(&self) -> u32 {
         let bits = |tag| u32::from(self.permissions(tag).unwrap_or(0) & 7);
         let group = if self.permissions(MASK).is_some() { MASK } else { GROUP };
         bits(OWNER) << 6 | bits(group) << 3 | bits(OTHER)
     }
 
-    /// Permission bits for a file whose file system refuses the list. Group and others get what the list
-    /// allows to every user but the owner.
+    /// Returns permission bits for a file whose file system refuses the list. The group and others get only
+    /// what the list allows to every user except the owner.
     pub fn mode_without(&self) -> u32 {
         let mask = self.permissions(MASK).unwrap_or(7);
         let masked = |entry: &AclEntry| if entry.tag == OTHER { entry.permissions } else { entry.permissions & mask };

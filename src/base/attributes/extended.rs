@@ -6,7 +6,7 @@ use rustix::fs::XattrFlags;
 use rustix::io::Errno;
 use std::os::fd::AsFd;
 
-/// The longest list of names, and the longest value, in the kernel (XATTR_LIST_MAX, XATTR_SIZE_MAX).
+/// The kernel's limits for a list of names and for a value (XATTR_LIST_MAX, XATTR_SIZE_MAX).
 const BYTES_MAX: usize = 64 * 1024;
 /// The number of attributes that are copied from one file. Further ones are left out.
 const ATTRIBUTES_MAX: usize = 256;
@@ -14,7 +14,7 @@ const ATTRIBUTES_MAX: usize = 256;
 const LIST_BYTES_FIRST: usize = 512;
 /// The size of the first buffer for a value, on the stack. Few lists of permissions are longer.
 const VALUE_BYTES_FIRST: usize = 256;
-/// Attributes that the kernel itself removes or renews when a file is written to.
+/// Attributes that are not copied: the kernel removes or renews them when a file is written to.
 const DROPPED: [&str; 3] = ["security.capability", "security.ima", "security.evm"];
 
 /// The extended attributes of one entry, known by their names.
@@ -34,7 +34,7 @@ impl Attributes {
                 let count = rustix::fs::llistxattr(path.as_slice(), &mut list[..])?;
                 split(&list[..count])
             }
-            Err(errno) if is_absent(errno) => Vec::new(),
+            Err(errno) if is_absent_or_refused(errno) => Vec::new(),
             Err(errno) => return Err(errno),
         };
         Ok(Self { path, names })
@@ -58,14 +58,14 @@ impl Attributes {
                 value.truncate(count);
                 Ok(Some(value))
             }
-            Err(errno) if is_absent(errno) || matches!(errno, Errno::ACCESS | Errno::RANGE) => Ok(None),
+            Err(errno) if is_absent_or_refused(errno) || matches!(errno, Errno::ACCESS | Errno::RANGE) => Ok(None),
             Err(errno) => Err(errno),
         }
     }
 }
 
-/// The value of one attribute of the entry at `path`; a link is followed.
-pub(super) fn value_of(path: &[u8], name: &str) -> Result<Option<Vec<u8>>, Errno> {
+/// Returns the value of one attribute of the entry at `path`. A symlink is followed.
+pub(super) fn read_following_links(path: &[u8], name: &str) -> Result<Option<Vec<u8>>, Errno> {
     let mut first = [0; VALUE_BYTES_FIRST];
     match rustix::fs::getxattr(path, name, &mut first[..]) {
         Ok(count) => Ok(Some(first[..count].to_vec())),
@@ -75,7 +75,7 @@ pub(super) fn value_of(path: &[u8], name: &str) -> Result<Option<Vec<u8>>, Errno
             value.truncate(count);
             Ok(Some(value))
         }
-        Err(errno) if errno != Errno::NOENT && (is_absent(errno) || errno == Errno::ACCESS) => Ok(None),
+        Err(errno) if errno != Errno::NOENT && (is_absent_or_refused(errno) || errno == Errno::ACCESS) => Ok(None),
         Err(errno) => Err(errno),
     }
 }
@@ -85,7 +85,7 @@ fn split(list: &[u8]) -> Vec<String> {
     names.filter_map(|name| String::from_utf8(name.to_vec()).ok()).collect()
 }
 
-fn is_absent(errno: Errno) -> bool {
+fn is_absent_or_refused(errno: Errno) -> bool {
     refusals::is_refusal(&errno.into()) || matches!(errno, Errno::NODATA | Errno::NOENT)
 }
 
@@ -95,7 +95,7 @@ pub(super) fn set(file: impl AsFd, name: &str, value: &[u8]) -> Result<(), Errno
     let result = rustix::fs::fsetxattr(file, name, value, XattrFlags::empty());
     let is_optional = !name.starts_with("user.") && name != acl::ACCESS;
     match result {
-        Err(errno) if is_optional && (is_absent(errno) || errno == Errno::ACCESS) => Ok(()),
+        Err(errno) if is_optional && (is_absent_or_refused(errno) || errno == Errno::ACCESS) => Ok(()),
         result => result,
     }
 }
@@ -103,7 +103,7 @@ pub(super) fn set(file: impl AsFd, name: &str, value: &[u8]) -> Result<(), Errno
 /// Removes an attribute, if the file has it.
 pub(super) fn remove(file: impl AsFd, name: &str) -> Result<(), Errno> {
     match rustix::fs::fremovexattr(file, name) {
-        Err(errno) if !is_absent(errno) => Err(errno),
+        Err(errno) if !is_absent_or_refused(errno) => Err(errno),
         _ => Ok(()),
     }
 }

@@ -1,7 +1,8 @@
-//! Attributes of a file: owner, group, permission bits, access control list, extended attributes. A
-//! file that replaces another takes them over. A new one gets what its directory gives, and of the permission
-//! bits of its source what the mask allows. Attributes that a file system refuses are left out, but
-//! a replacement is never open to a user who could not read the old file.
+//! Attributes of a file: owner, group, permission bits, access control list, extended attributes. A file
+//! that replaces another gets the attributes of the old one. A new file gets the group and the default list
+//! of its directory, and the permission bits of its source without those that the umask removes. Attributes
+//! that a file system refuses are left out, but a replacement never gives access to a user who could not
+//! read the old file.
 
 pub mod acl;
 mod extended;
@@ -14,44 +15,45 @@ use rustix::io::Errno;
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
-/// Permission bits of a new file. The umask or the directory's default list takes some away.
+/// Permission bits of a new file, before the umask or the default list of its directory removes some.
 pub const NEW_FILE: u32 = 0o666;
-/// Permission bits of a new directory, before the umask or the default list takes some of them away.
+/// Permission bits of a new directory, before the umask or the default list of its parent removes some.
 pub const NEW_DIRECTORY: u32 = 0o777;
-/// The mask of the server: bits that it gives to nothing new, unless a directory's default list does.
+/// The umask of the server: bits that new files and directories do not get, except by a default list.
 pub const UMASK: u32 = 0o022;
-/// Bits that a replaced file keeps, and that a source can give. The kernel clears the others when an ordinary
-/// user writes to a file.
+/// The bits that a replaced file keeps and that a source can set. The kernel clears the others when an
+/// ordinary user writes to a file.
 pub const PERMISSIONS: u32 = 0o777;
 /// Without this bit the owner of a file could not read it again.
 pub const FILE_BITS_MIN: u32 = 0o400;
 /// Without these bits the owner of a directory could neither list nor fill it.
 pub const DIRECTORY_BITS_MIN: u32 = 0o700;
 
-/// Permission bits that an upload is to have.
+/// Permission bits that a client requests for an uploaded file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RequestedMode {
-    /// Those of the source.
+    /// The permission bits of the source.
     pub bits: u32,
-    /// A file that is replaced does not keep its own.
+    /// A replaced file gets them too, instead of keeping its own.
     pub applies_to_replaced_file: bool,
 }
 
-/// A new file, and what is called for each operation that its file system refuses, with the device.
+/// A new file whose attributes are being set.
 pub struct NewFile<'a> {
     /// The file.
     pub file: &'a File,
-    /// Told of refusals.
+    /// Called for each operation that the file system refuses, with the number of its device.
     pub on_refusal: &'a dyn Fn(Operation, u64, Errno),
 }
 
-/// Permission bits to create the replacement of `old` with: no more than `old` has, but the server's
-/// user can read and write it.
+/// Returns the permission bits to create the replacement of `old` with: those of `old`, and read and write
+/// for the server's user.
 pub fn mode_for_replacement(old: &Stat) -> u32 {
     (old.st_mode & PERMISSIONS) | 0o600
 }
 
-/// What a new entry in a directory with this default list gets of `bits`. Without a list `mask` decides.
+/// Returns which of `bits` a new entry gets in a directory with this default list. Without a list `mask`
+/// decides.
 pub fn mode_of_new(bits: u32, mask: u32, default: Option<Acl>) -> u32 {
     match default {
         Some(mut list) => {
@@ -62,20 +64,20 @@ pub fn mode_of_new(bits: u32, mask: u32, default: Option<Acl>) -> u32 {
     }
 }
 
-/// The permission bits to give an entry that has `now` and is to have `bits`: those that a new entry in its
-/// directory would get, and of others only what it has already. The group's bits limit the access control
-/// list of an entry that has one, so they are only taken away.
-pub fn mode_for_change(bits: u32, now: u32, of_new: u32, has_list: bool) -> u32 {
-    let mode = bits & PERMISSIONS & (of_new | now);
-    if has_list { mode & (now | !0o070) } else { mode }
+/// Returns which of the `requested` permission bits an entry gets: those that it has already (`current`) or
+/// that a new entry of its directory would get (`of_new`). The group's bits are the mask of an access control
+/// list, so an entry with a list (`has_acl`) loses group bits but gains none.
+pub fn mode_for_change(requested: u32, current: u32, of_new: u32, has_acl: bool) -> u32 {
+    let mode = requested & PERMISSIONS & (of_new | current);
+    if has_acl { mode & (current | !0o070) } else { mode }
 }
 
-/// The default list of the directory at `path`.
+/// Returns the default list of the directory at `path`.
 pub fn default_list(path: &[u8]) -> Result<Option<Acl>, Errno> {
-    Ok(extended::value_of(path, acl::DEFAULT)?.and_then(|bytes| Acl::parse(&bytes)))
+    Ok(extended::read_following_links(path, acl::DEFAULT)?.and_then(|bytes| Acl::parse(&bytes)))
 }
 
-/// Whether an entry has an access control list beside its permission bits.
+/// Returns whether an entry has an access control list besides its permission bits.
 pub fn has_access_list(entry: impl AsFd) -> bool {
     rustix::fs::fgetxattr(entry, acl::ACCESS, &mut [0; 0][..]).is_ok_and(|bytes| bytes > 0)
 }
@@ -84,14 +86,14 @@ impl NewFile<'_> {
     /// Copies all attributes from `old`, the file at `path`, without opening it.
     pub fn copy_attributes_of(&self, path: Vec<u8>, old: &Stat) -> Result<(), Errno> {
         let new = rustix::fs::fstat(self.file)?;
-        let keeps = self.apply_owner(&new, old)?;
+        let preserved = self.apply_owner(&new, old)?;
         let old_attributes = Attributes::of_entry(path)?;
         let mut acl = old_attributes.get(acl::ACCESS)?.and_then(|bytes| Acl::parse(&bytes));
         if let Some(acl) = &mut acl {
-            acl.restrict(keeps);
+            acl.restrict(preserved);
         }
         if !self.apply_acl(acl.as_ref())? {
-            let mode = acl.as_ref().map_or_else(|| restricted(old.st_mode & PERMISSIONS, keeps), Acl::mode_without);
+            let mode = acl.as_ref().map_or_else(|| restricted(old.st_mode & PERMISSIONS, preserved), Acl::mode_without);
             self.apply_mode(mode)?;
         }
         for name in old_attributes.names() {
@@ -112,8 +114,8 @@ impl NewFile<'_> {
         self.apply_default_acl(default_list(&path_of(directory, b"."))?, bits)
     }
 
-    /// Gives the new file what a directory with this default list gives to a file created with `bits`, except
-    /// that without a list the permission bits stay as they are.
+    /// Gives the new file the access control list that a directory with this default list gives to a file
+    /// created with `bits`. Without a default list the permission bits stay as they are.
     pub fn apply_default_acl(&self, default: Option<Acl>, bits: u32) -> Result<(), Errno> {
         let Some(mut acl) = default else { return self.apply_acl(None).map(drop) };
         acl.mask(bits);
@@ -123,7 +125,7 @@ impl NewFile<'_> {
         Ok(())
     }
 
-    /// Gives the file these permission bits. A file system that refuses them gives its own.
+    /// Sets the permission bits. A file system may refuse that; the bits stay as they are then.
     pub fn set_mode(&self, mode: u32) -> Result<(), Errno> {
         match rustix::fs::fchmod(self.file, Mode::from_raw_mode(mode)) {
             Ok(()) => Ok(()),
@@ -138,25 +140,25 @@ impl NewFile<'_> {
         if owner.is_none() && group.is_none() {
             return Ok(Preserved { owner: true, group: true });
         }
-        let mut keeps = Preserved { owner: owner.is_none(), group: group.is_none() };
+        let mut preserved = Preserved { owner: owner.is_none(), group: group.is_none() };
         let mut result = rustix::fs::fchown(self.file, owner, group);
         if result.is_ok() {
             return Ok(Preserved { owner: true, group: true });
         }
         // An ordinary user may give a file to a group that it is in, but to nobody else.
         if owner.is_some() && group.is_some() {
-            keeps.group = rustix::fs::fchown(self.file, None, group).is_ok();
+            preserved.group = rustix::fs::fchown(self.file, None, group).is_ok();
         }
         // The program's user may not do this on any file system, so there is nothing to warn about.
         if !rustix::process::geteuid().is_root() && result == Err(Errno::PERM) {
             result = Ok(());
         }
         self.tolerate(Operation::SetOwner, new.st_dev, result)?;
-        Ok(keeps)
+        Ok(preserved)
     }
 
-    /// Gives the file this list, or removes the one it has. Returns whether a list was set, which also
-    /// sets the permission bits.
+    /// Sets or removes the access control list. Returns whether a list was set. That also sets the permission
+    /// bits.
     fn apply_acl(&self, acl: Option<&Acl>) -> Result<bool, Errno> {
         let result = match acl {
             Some(acl) => extended::set(self.file, acl::ACCESS, &acl.to_bytes()),
@@ -191,22 +193,22 @@ impl NewFile<'_> {
     }
 }
 
-/// Permission bits for a file that could not keep its owner or group. Members of the old group now count
+/// Returns permission bits for a file that could not keep its owner or group. Members of the old group now count
 /// as others, and members of the new group counted as others before. Neither gains a permission.
-fn restricted(mode: u32, keeps: Preserved) -> u32 {
+fn restricted(mode: u32, preserved: Preserved) -> u32 {
     let (mut owner, mut group, mut other) = (mode >> 6 & 7, mode >> 3 & 7, mode & 7);
-    if !keeps.group {
+    if !preserved.group {
         (group, other) = (group & other, group & other);
     }
-    if !keeps.owner {
-        // The owner is the program's user now, which needs both.
+    if !preserved.owner {
+        // The owner is now the program's user, which must read and write the file.
         owner |= 6;
     }
     owner << 6 | group << 3 | other
 }
 
-/// Gives an open file or directory its modification time, nanoseconds since the epoch. Some file systems
-/// (libfuse 2) ignore a call that sets one of the two times alone.
+/// Sets the modification time of an open file or directory, in nanoseconds since the epoch. Sets the access
+/// time as well, because some file systems (libfuse 2) ignore a call that sets only one of the two.
 pub fn set_mtime(entry: impl AsFd, mtime_ns: i64) -> Result<(), Errno> {
     let time =
         Timespec { tv_sec: mtime_ns.div_euclid(1_000_000_000), tv_nsec: mtime_ns.rem_euclid(1_000_000_000) as _ };
@@ -214,7 +216,7 @@ pub fn set_mtime(entry: impl AsFd, mtime_ns: i64) -> Result<(), Errno> {
     rustix::fs::futimens(entry, &Timestamps { last_access: now, last_modification: time })
 }
 
-/// The path of an entry in an open directory, for system calls that take no descriptor.
+/// Returns a path to an entry of an open directory, for system calls that take no descriptor.
 pub fn path_of(directory: BorrowedFd<'_>, name: &[u8]) -> Vec<u8> {
     [format!("/proc/self/fd/{}/", directory.as_raw_fd()).as_bytes(), name].concat()
 }
