@@ -25,7 +25,7 @@ impl AccountWatch {
     }
 
     /// Checks a few of `members`. Returns the accounts whose sessions must end, once all are checked.
-    pub(super) fn look<'a>(
+    pub(super) fn check<'a>(
         &mut self,
         accounts: &Accounts,
         members: impl Iterator<Item = &'a AccountName>,

@@ -33,8 +33,8 @@ pub(super) enum AdmissionDecision {
 impl Admission {
     /// Decides whether one more connection from `origin` may enter.
     pub(super) fn room(&self, origin: Origin, limits: &Limits, has_descriptors: bool) -> AdmissionDecision {
-        let is_origin_full = self.from(origin) >= limits.sessions_per_address;
-        let bound = if self.sessions >= limits.sessions {
+        let is_origin_full = self.sessions_from(origin) >= limits.sessions_per_address;
+        let limit = if self.sessions >= limits.sessions {
             "`limits.sessions`"
         } else if is_origin_full {
             "`limits.sessions_per_address`"
@@ -47,9 +47,11 @@ impl Admission {
         };
         let waiting = match is_origin_full {
             true => self.waiting.get(&origin),
-            false => self.waiting.iter().max_by_key(|(origin, _)| self.crowdedness(**origin)).map(|(_, slots)| slots),
+            false => {
+                self.waiting.iter().max_by_key(|(origin, _)| self.network_counts(**origin)).map(|(_, slots)| slots)
+            }
         };
-        waiting.and_then(VecDeque::front).map_or(AdmissionDecision::None(bound), |&slot| AdmissionDecision::After(slot))
+        waiting.and_then(VecDeque::front).map_or(AdmissionDecision::None(limit), |&slot| AdmissionDecision::After(slot))
     }
 
     /// Records a new unauthenticated connection.
@@ -82,7 +84,7 @@ impl Admission {
     }
 
     /// Returns the number of unauthenticated connections in each network around `origin`, the widest first.
-    fn crowdedness(&self, origin: Origin) -> Vec<usize> {
+    fn network_counts(&self, origin: Origin) -> Vec<usize> {
         let networks = origin.networks().rev();
         networks.map(|network| self.unauthenticated_per_network.get(&network).copied().unwrap_or(0)).collect()
     }
@@ -99,7 +101,7 @@ impl Admission {
         }
     }
 
-    fn from(&self, origin: Origin) -> usize {
+    fn sessions_from(&self, origin: Origin) -> usize {
         self.per_origin.get(&origin).copied().unwrap_or_default()
     }
 }
@@ -129,7 +131,7 @@ mod tests {
                     assert!(slot > 1, "somebody else's slot");
                     admission.leave(origin(3), slot);
                 }
-                AdmissionDecision::None(bound) => panic!("a stranger can always go: {bound}"),
+                AdmissionDecision::None(limit) => panic!("a stranger can always go: {limit}"),
             }
             admission.enter(origin(3), next);
             next += 1;

@@ -111,7 +111,7 @@ fn serve(
             reload_certificate(&config, &mut certificate, &mut event_loop);
             supervisor.reloaded();
         }
-        if !round.signals {
+        if !round.has_signals {
             continue;
         }
         for signal in signals.pending() {

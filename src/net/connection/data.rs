@@ -28,7 +28,7 @@ impl Connection {
             self.is_readable |= count > 0 && data.buffers().eof;
         }
         if is_paid {
-            self.pay_up(service, count, now);
+            self.record_up(service, count, now);
         }
         count
     }
@@ -68,7 +68,7 @@ impl Connection {
         let allowance = self.allowance_down(service, has_bytes, now).min(budget);
         let Some(data) = &mut self.data else { return 0 };
         let count = data.flush(allowance);
-        self.pay_down(service, count, now);
+        self.record_down(service, count, now);
         count
     }
 
