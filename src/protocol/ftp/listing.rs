@@ -158,10 +158,10 @@ fn permissions(mode: u32) -> String {
 pub struct Facts([bool; FACTS.len()]);
 
 /// Returns a fact's value if the entry has it and it is known. The flag is the permission to write.
-type Tell = fn(&Seen, bool) -> Option<String>;
+type FactValue = fn(&Seen, bool) -> Option<String>;
 
 /// All facts, in the order of the listing.
-const FACTS: [(&str, Tell); 6] = [
+const FACTS: [(&str, FactValue); 6] = [
     ("type", |seen, _| seen.kind().map(|is| kind(is).into())),
     ("size", |seen, _| seen.meta().filter(|meta| meta.kind == Kind::File).map(|meta| meta.size.to_string())),
     ("modify", |seen, _| seen.meta().map(|meta| time::written(meta.mtime_ns))),
@@ -199,7 +199,7 @@ impl Facts {
 
     fn of(self, seen: &Seen, may_write: bool) -> String {
         let chosen = FACTS.iter().zip(self.0).filter(|(_, is_chosen)| *is_chosen);
-        chosen.filter_map(|((name, tell), _)| Some(format!("{name}={};", tell(seen, may_write)?))).collect()
+        chosen.filter_map(|((name, value), _)| Some(format!("{name}={};", value(seen, may_write)?))).collect()
     }
 }
 

@@ -28,16 +28,16 @@ use std::time::Instant;
 /// One native connection.
 pub struct Native {
     session: Session,
-    is_greeted: bool,
+    has_said_hello: bool,
     pipeline: Pipeline,
     running: Option<Running>,
-    /// The next request waits until then, because of the request rate limit.
+    /// The next request begins at this time at the earliest, because of the request rate limit.
     held_until: Option<Instant>,
     payload: Option<Payload>,
-    /// Bytes of `payload` that waited at the last check.
-    waiting: usize,
-    /// Until then the peer may compare the stored part of its upload, during which it only pings.
-    compares_until: Option<Instant>,
+    /// The number of received bytes of `payload` that were not taken yet at the last check.
+    payload_bytes_waiting: usize,
+    /// Until this time, pings extend the stall timeout: the peer compares the stored part of its upload.
+    prefix_check_until: Option<Instant>,
     /// Grows with all work on requests and with the data of uploads, but not with pings.
     progress: u64,
     sends_ranges: bool,
@@ -97,10 +97,10 @@ impl NativeContext<'_> {
     }
 }
 
-/// The rest of a data frame.
+/// The bytes of a data frame that were not taken from the input yet.
 #[derive(Clone, Copy)]
 struct Payload {
-    left: usize,
+    bytes_left: usize,
 }
 
 /// The peer violated the protocol. It gets an error, and the connection ends.
@@ -137,7 +137,7 @@ impl Protocol for Native {
             }
             moved = true;
         }
-        // With a full output nothing was tried: the input may hold more requests.
+        // With a full output the input was not read, so it may hold more requests.
         if turn.buffers.eof && !moved && turn.may_go_on() && self.waits_for_peer() && !self.is_closing {
             self.hang_up(now);
         }
@@ -209,13 +209,13 @@ impl Native {
     pub fn new(session: Session, sends_ranges: bool) -> Self {
         Self {
             session,
-            is_greeted: false,
+            has_said_hello: false,
             pipeline: Pipeline::default(),
             running: None,
             held_until: None,
             payload: None,
-            waiting: 0,
-            compares_until: None,
+            payload_bytes_waiting: 0,
+            prefix_check_until: None,
             progress: 0,
             sends_ranges,
             is_closing: false,

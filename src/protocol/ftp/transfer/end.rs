@@ -8,7 +8,7 @@ use crate::session::SessionError;
 use crate::tls::Resumption;
 use std::time::{Duration, Instant};
 
-/// The same as a time.
+/// How long the data of a refused upload is dropped at most.
 const FTP_DISCARD_TIME_MAX: Duration = Duration::from_secs(60);
 /// How long the data connection of a refused transfer outlives the reply, if no command arrives before.
 const FTP_REFUSED_DATA_GRACE: Duration = Duration::from_millis(200);
@@ -21,7 +21,7 @@ impl Ftp {
     /// handshake, it tries another way to connect.
     pub(in crate::protocol::ftp) fn give_up_data_connection(&mut self, turn: &FtpContext) {
         if !matches!(self.activity, Activity::Transfer(_)) && self.has_data_connection(turn.data) {
-            self.active = None;
+            self.port_address = None;
             let grace = if self.data.is_private { FTP_REFUSED_TLS_DATA_GRACE } else { FTP_REFUSED_DATA_GRACE };
             self.unused_data_until = Some(turn.now + grace);
         }
@@ -112,7 +112,7 @@ impl Ftp {
 
     pub(in crate::protocol::ftp) fn forget_transfer(&mut self, data: &dyn DataConnection) -> Activity {
         self.note_reuse(data);
-        self.active = None;
+        self.port_address = None;
         std::mem::replace(&mut self.activity, Activity::Nothing)
     }
 }
