@@ -1,6 +1,6 @@
 //! `berthd kick`: ends sessions of the running server.
 
-use super::dialogue::{self, Dialogue};
+use super::server_connection::{self, Dialogue};
 use super::{AdminError, KickArgs, print_json};
 use crate::account::AccountName;
 use crate::base::text::Escaped;
@@ -17,7 +17,7 @@ pub(super) fn run(args: &KickArgs, config: &Config) -> Result<(), AdminError> {
             kicked = sessions;
             Ok(())
         }
-        other => Err(dialogue::unexpected(&other)),
+        other => Err(server_connection::unexpected(&other)),
     })?;
     let nobody = match &whom {
         Whom::Session(number) => format!("there is no session {number}"),

@@ -1,12 +1,12 @@
 //! The command line of `berthd`: what there is to type, what it does, and how it ends. Every
 //! failure is one message that says what happened, to what, and what to do next.
 
-mod dialogue;
 mod error;
 mod fingerprint;
 mod kick;
 mod password;
 mod quickstart;
+mod server_connection;
 mod status;
 mod table;
 mod usage;

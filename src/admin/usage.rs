@@ -1,6 +1,6 @@
 //! `berthd usage`: asks the running server, or counts the disk if none runs.
 
-use super::dialogue::{self, Dialogue};
+use super::server_connection::{self, Dialogue};
 use super::{AdminError, UsageArgs, print_json};
 use crate::account::Accounts;
 use crate::base::buffers::Budget;
@@ -32,7 +32,7 @@ pub(super) fn run(args: &UsageArgs, config: &Config) -> Result<(), AdminError> {
     match Dialogue::begin(config)? {
         Some(mut dialogue) => dialogue.ask(&ControlRequest::Usage { user, mode }, |reply| match reply {
             ControlReply::Usage(usage) => table.print(&usage),
-            other => Err(dialogue::unexpected(&other)),
+            other => Err(server_connection::unexpected(&other)),
         })?,
         None => count(config, user, mode, |usage| table.print(&usage))?,
     }

@@ -2,7 +2,7 @@
 
 mod report;
 
-use super::dialogue::{self, Dialogue};
+use super::server_connection::{self, Dialogue};
 use super::{AdminError, StatusArgs, print_json};
 use crate::config::Config;
 use crate::wire::control::{ControlReply, ControlRequest};
@@ -35,7 +35,7 @@ fn ask(dialogue: &mut Dialogue, args: &StatusArgs) -> Result<StatusReport, Admin
             ControlReply::Session(session) => report.sessions.push(session),
             ControlReply::User(user) => report.users.push(user),
             ControlReply::Server(server) => report.server = Some(server),
-            other => return Err(dialogue::unexpected(&other)),
+            other => return Err(server_connection::unexpected(&other)),
         }
         Ok(())
     })?;
@@ -50,7 +50,7 @@ fn print_objects(dialogue: &mut Dialogue, args: &StatusArgs) -> Result<(), Admin
             ControlReply::Session(session) => ("session", serde_json::to_value(session)),
             ControlReply::User(user) => ("user", serde_json::to_value(user)),
             ControlReply::Server(server) => ("server", serde_json::to_value(server)),
-            other => return Err(dialogue::unexpected(other)),
+            other => return Err(server_connection::unexpected(other)),
         };
         let mut object: Value = object.map_err(io::Error::other)?;
         object["report"] = json!(report);
