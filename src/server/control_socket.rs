@@ -27,9 +27,9 @@ pub fn connect(directory: &Path) -> io::Result<Option<UnixStream>> {
 }
 
 /// Listens on the socket in `directory`. Fails with `AddrInUse` if another server does; the leftover of a
-/// killed server is removed. `give` may give the new socket to the user the server will run as. Call
+/// killed server is removed. `give_ownership` may give_ownership the new socket to the user the server will run as. Call
 /// this while the process has one thread, because the mode comes from the umask.
-pub fn listen(directory: &Path, give: impl FnOnce(&File) -> io::Result<()>) -> io::Result<UnixListener> {
+pub fn listen(directory: &Path, give_ownership: impl FnOnce(&File) -> io::Result<()>) -> io::Result<UnixListener> {
     if connect(directory)?.is_some() {
         return Err(io::ErrorKind::AddrInUse.into());
     }
@@ -40,7 +40,7 @@ pub fn listen(directory: &Path, give: impl FnOnce(&File) -> io::Result<()>) -> i
     let bound = UnixListener::bind(&path);
     rustix::process::umask(umask);
     let listener = bound?;
-    give(&open_own_socket(&path)?)?;
+    give_ownership(&open_own_socket(&path)?)?;
     Ok(listener)
 }
 

@@ -210,12 +210,12 @@ fn bound(turns: &TurnTimes) -> String {
 
 const BAR_WIDTH: u128 = 20;
 
-const fn left(title: &'static str, rank: u8) -> Column {
-    Column { title, is_right: false, rank }
+const fn left(title: &'static str, drop_order: u8) -> Column {
+    Column { title, is_right: false, drop_order }
 }
 
-const fn right(title: &'static str, rank: u8) -> Column {
-    Column { title, is_right: true, rank }
+const fn right(title: &'static str, drop_order: u8) -> Column {
+    Column { title, is_right: true, drop_order }
 }
 
 const SESSION_COLUMNS: &[Column] = &[

@@ -1,6 +1,6 @@
-//! Landlock: restricts this process to the files below the directories it needs, whatever its user may do
-//! and whatever fails within it. It applies to the calling thread and the threads it starts, for good,
-//! and to files opened afterwards.
+//! Landlock: restricts this process to the files below the directories it needs, even if its user may access
+//! others. The restriction is permanent. It applies to the calling thread, to threads that it starts later, and
+//! to files opened later.
 
 use landlock::{
     ABI, Access as _, AccessFs, BitFlags, CompatLevel, Compatible, LandlockStatus, PathBeneath, PathFd, Ruleset,
@@ -18,7 +18,7 @@ pub struct AllowedDirectory {
     pub access: Access,
 }
 
-/// The access to a [`AllowedDirectory`]. It never includes making devices or running programs.
+/// The access to an [`AllowedDirectory`]. It never includes making devices or running programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
     /// Read.
@@ -42,12 +42,12 @@ pub enum Confinement {
     Off(String),
 }
 
-/// Confines the calling thread to `places`. Directories that do not exist are left out.
-pub fn confine(places: &[AllowedDirectory]) -> Confinement {
-    restrict(places).unwrap_or_else(|error| Confinement::Off(error.to_string()))
+/// Confines the calling thread to the `allowed` directories. Directories that do not exist are left out.
+pub fn confine(allowed: &[AllowedDirectory]) -> Confinement {
+    restrict(allowed).unwrap_or_else(|error| Confinement::Off(error.to_string()))
 }
 
-fn restrict(places: &[AllowedDirectory]) -> Result<Confinement, RulesetError> {
+fn restrict(allowed: &[AllowedDirectory]) -> Result<Confinement, RulesetError> {
     let mut ruleset = Ruleset::default()
         // A kernel without this right would refuse every rename from one directory to another, and so every
         // upload.
@@ -57,10 +57,10 @@ fn restrict(places: &[AllowedDirectory]) -> Result<Confinement, RulesetError> {
         .handle_access(AccessFs::from_all(CHECKED))?
         .scope(Scope::from_all(CHECKED))?
         .create()?;
-    for AllowedDirectory { directory, access } in places {
+    for AllowedDirectory { directory, access } in allowed {
         match PathFd::new(directory) {
             Ok(directory) => ruleset = ruleset.add_rule(PathBeneath::new(directory, access.rights()))?,
-            Err(error) => log::warn!("out of reach until the next start: {error}"),
+            Err(error) => log::warn!("a directory cannot be used until a restart: {error}"),
         }
     }
     let status = ruleset.restrict_self()?;
@@ -121,12 +121,12 @@ mod tests {
     use std::path::Path;
 
     /// Runs `act` in a confined thread. Returns `None`, with a message, if the kernel does not support it.
-    fn confined<T: Send>(places: &[(&Path, Access)], act: impl FnOnce() -> T + Send) -> Option<T> {
-        let places: Vec<_> = places
+    fn confined<T: Send>(allowed: &[(&Path, Access)], act: impl FnOnce() -> T + Send) -> Option<T> {
+        let allowed: Vec<_> = allowed
             .iter()
             .map(|(directory, access)| AllowedDirectory { directory: directory.to_path_buf(), access: *access })
             .collect();
-        let run = move || match confine(&places) {
+        let run = move || match confine(&allowed) {
             Confinement::Off(reason) => {
                 // Written directly, because the test harness captures prints.
                 let _ = writeln!(io::stderr(), "SKIPPED, because Landlock is off: {reason}");
@@ -216,8 +216,8 @@ mod tests {
     fn each_place_allows_what_is_needed_there_and_no_more() {
         let (readable, logs, keys) = (directory(), directory(), directory());
         let (readable, logs, keys) = (readable.path(), logs.path(), keys.path());
-        let places = [(readable, Access::Read), (logs, Access::Append), (keys, Access::Replace)];
-        confined(&places, || {
+        let allowed = [(readable, Access::Read), (logs, Access::Append), (keys, Access::Replace)];
+        confined(&allowed, || {
             let append = |path: &Path| OpenOptions::new().append(true).create(true).open(path);
             fs::read(readable.join("file")).expect("allowed");
             assert!(is_denied(append(&readable.join("file"))) && is_denied(File::create(readable.join("new"))));
