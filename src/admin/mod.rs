@@ -101,7 +101,7 @@ struct StatusArgs {
     /// Show a histogram of turn durations, too
     #[arg(long)]
     turns: bool,
-    /// The quotas of all users, not just of those who are logged in
+    /// Show the quotas of all users, also of those not logged in
     #[arg(long)]
     all: bool,
     /// One JSON object a line
@@ -318,7 +318,7 @@ fn become_user(config: &Config) -> Result<(), AdminError> {
     Ok(())
 }
 
-/// Prints the addresses of the server. If stdout is closed, it serves all the same.
+/// Prints the addresses of the server. A closed stdout does not end the server.
 fn print_addresses(addresses: &[(SocketAddr, ProtocolKind)], fingerprint: Fingerprint) {
     let mut out = io::stdout().lock();
     for (address, spoken) in addresses {

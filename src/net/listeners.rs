@@ -104,7 +104,7 @@ impl Listener {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.is_ready = false,
                 Err(error) if is_connection_error(&error) => {}
                 Err(error) => {
-                    if let Some(suppressed) = self.failures.note(now) {
+                    if let Some(suppressed) = self.failures.record(now) {
                         log::warn!(
                             "cannot accept connections for the moment: {error}; {suppressed} more since the last such line"
                         );

@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_in_the_row_does_not_wait_for_ever_for_those_who_came_before() {
+    fn a_new_session_does_not_wait_for_ever_behind_earlier_ones() {
         let (account, mut now) = (Traffic::default(), Instant::now());
         let mut limiters = vec![DirectionLimiter::default()];
         run(&mut limiters, &account, &mut now, 5000);

@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_socket_is_its_owners_from_the_beginning_and_nothing_in_its_place_is_given_away() {
+    fn the_socket_belongs_to_its_owner_from_the_beginning_and_another_file_at_its_path_is_not_given_away() {
         let place = tempfile::tempdir().expect("temporary folder");
         let path = place.path().join(NAME);
         let _listener = listen(place.path(), |made| {

@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn where_nobody_asked_nothing_is_said() {
+    fn without_a_service_manager_nothing_is_sent() {
         let mut service_manager = ServiceManager::default();
         service_manager.ready(std::iter::empty());
         service_manager.stopping(Duration::MAX);

@@ -15,19 +15,19 @@ impl Connection {
             return 0;
         }
         let Some(allowance) = self.allowance_up(service, now) else { return 0 };
-        let mut is_paid = true;
+        let mut counts_for_rate = true;
         let mut count = self.store_incoming(service, budget, allowance.min(most), now);
         self.enlarge_data_input();
         if count == 0
             && let Some(data) = &mut self.data
         {
             // Until it is open, no byte belongs to the user, and the peer may be unauthenticated.
-            is_paid = data.is_open();
+            counts_for_rate = data.is_open();
             count = data.fill(allowance);
             // A peer that is gone closes both sockets, and the event of the other may not have come yet.
             self.is_readable |= count > 0 && data.buffers().eof;
         }
-        if is_paid {
+        if counts_for_rate {
             self.record_up(service, count, now);
         }
         count

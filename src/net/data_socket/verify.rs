@@ -26,7 +26,7 @@ impl DataSocket {
             return Ok(false);
         }
         if !has_failed && open.transport.is_handshaking() {
-            self.ftp_tls.note_handshake(&open.transport);
+            self.ftp_tls.record_handshake(&open.transport);
             return Ok(false);
         }
         let resumption = match has_failed {

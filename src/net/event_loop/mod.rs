@@ -229,7 +229,7 @@ impl EventLoop {
 
     fn wait(&self, now: Instant) -> Option<Duration> {
         let accepts = self.listeners.iter().any(|listener| listener.is_ready() && listener.retry_at().is_none());
-        if !self.scheduler.is_empty() || accepts || self.accounts.is_at_work() || self.service.store.syncer.has_work() {
+        if !self.scheduler.is_empty() || accepts || self.accounts.has_work() || self.service.store.syncer.has_work() {
             return Some(Duration::ZERO);
         }
         let watch = (!self.slots.is_empty()).then(|| self.accounts.next_at());

@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn a_status_is_told_in_pieces_that_the_output_holds_and_asks_for_no_page_before_there_is_room() {
+    fn a_status_is_sent_in_pieces_and_requests_no_page_before_the_output_has_room() {
         let directory = tempfile::tempdir().expect("a temporary folder");
         let config = Config::default_for(&directory.path().join("conf/berthd.json")).expect("valid");
         let store = Store::new(Vec::new(), config.partial_expiry, Syncer::inline()).expect("random numbers");

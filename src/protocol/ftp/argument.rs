@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn options_are_told_from_paths() {
+    fn options_differ_from_paths() {
         let read = |text: &str, there: &[&str]| {
             let is_there = |name: &[u8]| there.iter().any(|it| it.as_bytes() == name);
             let (options, path) = list_options(text.as_bytes(), is_there)?;

@@ -85,7 +85,7 @@ impl Ftp {
             return false;
         }
         if !self.queue.has_line(&turn.buffers.input) {
-            // The rest of a line that is too long is dropped all the same, and makes space for waiting input.
+            // The rest of a line that is too long is dropped here, which makes space for waiting input.
             let before = turn.buffers.input.filled().len();
             let is_foreign = before >= FTP_LINE_BYTES_MAX && foreign::is_foreign(turn.buffers.input.filled());
             if self.queue.take(&mut turn.buffers.input) == LineResult::TooLong {

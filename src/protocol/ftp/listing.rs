@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_is_told_with_where_it_leads_unless_its_name_hides_that() {
+    fn a_symlink_is_listed_with_its_target_unless_its_name_hides_the_arrow() {
         let link = |name: &[u8], target: Option<&[u8]>| {
             let target = target.map(<[u8]>::to_vec);
             long(&Listed { target, ..listed(name, Kind::Link, NOW) })
@@ -347,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn chosen_facts_are_told_back() {
+    fn the_reply_lists_the_selected_facts() {
         let facts = Facts::read("unix.MODE;Type;type;colour");
         assert_eq!(facts.chosen(), "type;UNIX.mode;");
         assert_eq!(facts.offered(), "type*;size;modify;perm;unique;UNIX.mode*;");

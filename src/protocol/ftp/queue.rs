@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_behind_others_is_seen_and_stays_in_its_place_or_is_taken_out() {
+    fn a_waiting_line_is_seen_and_stays_in_order_or_is_taken_out() {
         let sent = b"NOOP\r\n\xff\xf4\xff\xf2ABOR\r\nstat\r\nSTAT folder\r\nRETR a\r\nSTAT \r\nQUIT now\r\nABO";
         for step in [1, 2, 5, 64] {
             let (mut input, mut queue, mut statuses) = (ReceiveBuffer::default(), CommandQueue::default(), 0);

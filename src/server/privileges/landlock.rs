@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_in_no_place_is_out_of_reach_by_any_way() {
+    fn files_outside_the_allowed_directories_cannot_be_reached() {
         let (inside, outside) = (directory(), directory());
         let (inside, outside) = (inside.path(), outside.path());
         symlink(outside, inside.join("link")).expect("writable");
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn each_place_allows_what_is_needed_there_and_no_more() {
+    fn each_directory_allows_only_its_own_access() {
         let (readable, logs, keys) = (directory(), directory(), directory());
         let (readable, logs, keys) = (readable.path(), logs.path(), keys.path());
         let allowed = [(readable, Access::Read), (logs, Access::Append), (keys, Access::Replace)];
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_that_is_not_there_takes_nothing_from_the_others() {
+    fn a_missing_directory_does_not_affect_the_others() {
         let there = directory();
         let missing = there.path().join("missing");
         confined(&[(&missing, Access::Own), (there.path(), Access::Read)], || {

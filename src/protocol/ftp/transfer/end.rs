@@ -105,13 +105,13 @@ impl Ftp {
     }
 
     /// Records what the data connection has shown about resumption, before it is closed.
-    pub(in crate::protocol::ftp) fn note_reuse(&mut self, data: &dyn DataConnection) {
+    pub(in crate::protocol::ftp) fn record_reuse(&mut self, data: &dyn DataConnection) {
         self.reuse.is_known |= data.resumption() >= Some(Resumption::Unproved);
         self.reuse.is_due |= data.shows_reuse();
     }
 
     pub(in crate::protocol::ftp) fn forget_transfer(&mut self, data: &dyn DataConnection) -> Activity {
-        self.note_reuse(data);
+        self.record_reuse(data);
         self.port_address = None;
         std::mem::replace(&mut self.activity, Activity::Nothing)
     }

@@ -105,7 +105,7 @@ impl Ftp {
             return Ok(false);
         }
         self.session.complete_upload(turn.now)?;
-        self.note_reuse(turn.data);
+        self.record_reuse(turn.data);
         turn.data.close();
         self.set_step(TransferStep::Commit);
         Ok(true)

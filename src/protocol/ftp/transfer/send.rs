@@ -64,7 +64,7 @@ impl Ftp {
             _ => false,
         };
         if has_ended {
-            self.note_reuse(turn.data);
+            self.record_reuse(turn.data);
         }
         if has_ended && let Activity::Transfer(transfer) = std::mem::replace(&mut self.activity, Activity::Nothing) {
             match &transfer.kind {
