@@ -282,25 +282,25 @@ fn execute(command_line: CommandLine) -> Result<(), AdminError> {
             "quickstart makes its own configuration; use --dir, or `berthd serve --config`".into(),
         )),
         AdminCommand::Quickstart(args) => quickstart::run(&args),
-        AdminCommand::Serve => serve(read(&file)?, print_addresses),
-        AdminCommand::Check => check(&read(&file)?),
+        AdminCommand::Serve => serve(load_for_serving(&file)?, print_addresses),
+        AdminCommand::Check => check(&load_for_serving(&file)?),
         AdminCommand::Fingerprint { json } => fingerprint::run(&fingerprint::choose_config(named, &file)?, json),
-        AdminCommand::Usage(args) => usage::run(&args, &load(&file)?),
-        AdminCommand::Status(args) => status::run(&args, &load(&file)?),
-        AdminCommand::Kick(args) => kick::run(&args, &load(&file)?),
-        AdminCommand::User(command) => user::run(command, &load(&file)?),
+        AdminCommand::Usage(args) => usage::run(&args, &load_as_server_user(&file)?),
+        AdminCommand::Status(args) => status::run(&args, &load_as_server_user(&file)?),
+        AdminCommand::Kick(args) => kick::run(&args, &load_as_server_user(&file)?),
+        AdminCommand::User(command) => user::run(command, &load_as_server_user(&file)?),
     }
 }
 
 /// Reads a configuration whose directories exist.
-fn read(file: &Path) -> Result<Config, AdminError> {
+fn load_for_serving(file: &Path) -> Result<Config, AdminError> {
     let config = Config::load(file)?;
     config.check_directories()?;
     Ok(config)
 }
 
 /// Reads a configuration, and switches to its user if the process is root.
-fn load(file: &Path) -> Result<Config, AdminError> {
+fn load_as_server_user(file: &Path) -> Result<Config, AdminError> {
     let config = Config::load(file)?;
     if config.user.is_none() {
         config.check_directories()?;

@@ -12,7 +12,7 @@ use crate::logging;
 use crate::net::event_loop::{EventLoop, SIGNALS, WAKER};
 use crate::net::listeners::ProtocolKind;
 use crate::server::control_socket;
-use crate::server::privileges::{self, Access, AllowedDirectory, Confinement, ServiceUser};
+use crate::server::privileges::{self, AllowedDirectory, Confinement, DirectoryRights, ServiceUser};
 use crate::server::service_manager::ServiceManager;
 use crate::session::{Policy, Service};
 use crate::store::Store;
@@ -168,17 +168,17 @@ fn confined_service(config: &Config, poll: &Poll) -> Result<Service, ServerError
 /// files are replaced: logs by rotation, certificates by renewal.
 fn allowed_directories(config: &Config) -> Vec<AllowedDirectory> {
     let mut allowed = Vec::new();
-    let mut add = |directories: Vec<PathBuf>, access| {
-        allowed.extend(directories.into_iter().map(|directory| AllowedDirectory { directory, access }));
+    let mut add = |directories: Vec<PathBuf>, rights| {
+        allowed.extend(directories.into_iter().map(|directory| AllowedDirectory { directory, rights }));
     };
-    add(config.home_roots.clone(), Access::Own);
-    add(vec![config.directory().to_path_buf(), config.accounts_dir()], Access::Read);
-    add(directories_of(&config.file), Access::Read);
-    let tls = if config.tls.is_own { Access::Replace } else { Access::Read };
+    add(config.home_roots.clone(), DirectoryRights::All);
+    add(vec![config.directory().to_path_buf(), config.accounts_dir()], DirectoryRights::Read);
+    add(directories_of(&config.file), DirectoryRights::Read);
+    let tls = if config.tls.is_own { DirectoryRights::ReplaceFiles } else { DirectoryRights::Read };
     add(directories_of(&config.tls.certificate), tls);
     add(directories_of(&config.tls.key), tls);
-    add(directories_of(&config.logs.access), Access::Append);
-    add(directories_of(&config.logs.transactions), Access::Append);
+    add(directories_of(&config.logs.access), DirectoryRights::Append);
+    add(directories_of(&config.logs.transactions), DirectoryRights::Append);
     allowed
 }
 

@@ -311,7 +311,7 @@ fn sockets<'a>(buffers: &'a mut IoBuffers, data: &'a mut Option<Box<DataSocket>>
     Sockets { buffers, data: data.as_mut().map(|data| &mut **data as &mut dyn DataConnection) }
 }
 
-fn sooner(one: Option<Instant>, other: Instant) -> Option<Instant> {
+fn earliest(one: Option<Instant>, other: Instant) -> Option<Instant> {
     Some(one.map_or(other, |one| one.min(other)))
 }
 

@@ -1,6 +1,6 @@
 //! Applies the rate limits of the session and its account.
 
-use super::{Connection, sooner};
+use super::{Connection, earliest};
 use crate::net::rate_limits::RateRule;
 use crate::session::Service;
 use std::time::Instant;
@@ -10,7 +10,7 @@ impl Connection {
     pub(super) fn allowance_up(&mut self, service: &Service, now: Instant) -> Option<usize> {
         let rule = RateRule::up(&service.policy.rates, self.account_traffic.as_deref());
         let allowance = self.rate_limiter.up.allowance(rule, now);
-        allowance.map_err(|at| self.paused_until = sooner(self.paused_until, at)).ok()
+        allowance.map_err(|at| self.paused_until = earliest(self.paused_until, at)).ok()
     }
 
     /// Records received bytes.
@@ -26,7 +26,7 @@ impl Connection {
             Ok(allowance) => allowance,
             Err(at) => {
                 if has_bytes {
-                    self.paused_until = sooner(self.paused_until, at);
+                    self.paused_until = earliest(self.paused_until, at);
                 }
                 0
             }

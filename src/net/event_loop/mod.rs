@@ -257,11 +257,11 @@ impl EventLoop {
                     }
                 }
                 Token(token) => {
-                    let (key, is_second) = slot_of_token(token);
+                    let (key, is_data) = slot_of_token(token);
                     if let Some(slot) = self.slots.get_mut(key) {
                         let readable = event.is_readable() || event.is_read_closed() || event.is_error();
                         let writable = event.is_writable() || event.is_write_closed() || event.is_error();
-                        match is_second {
+                        match is_data {
                             true => {
                                 let ended = event.is_read_closed().then_some(now);
                                 slot.connection.mark_data(readable, writable, ended);

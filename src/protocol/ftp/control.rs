@@ -70,7 +70,7 @@ impl Ftp {
         // A refused transfer also uses up `REST`, or a later one would begin in the middle.
         if row.is_transfer {
             self.pending_arguments.offset = 0;
-            self.give_up_data_connection(turn);
+            self.close_data_connection_later(turn);
         }
         if row.is_upload() {
             self.pending_arguments.length = None;
@@ -80,8 +80,8 @@ impl Ftp {
 
     /// Takes the next line, and replies if it is malformed. Returns whether anything was taken.
     pub(super) fn receive(&mut self, turn: &mut FtpContext) -> bool {
-        self.held_until = self.session.held_until(turn.service, turn.now);
-        if self.held_until.is_some() {
+        self.next_request_at = self.session.held_until(turn.service, turn.now);
+        if self.next_request_at.is_some() {
             return false;
         }
         if !self.queue.has_line(&turn.buffers.input) {
@@ -129,6 +129,6 @@ impl Ftp {
     /// Drops the arguments for a transfer that could not be parsed.
     pub(super) fn drop_pending_arguments(&mut self, turn: &FtpContext) {
         self.pending_arguments = PendingArguments::default();
-        self.give_up_data_connection(turn);
+        self.close_data_connection_later(turn);
     }
 }

@@ -14,7 +14,7 @@ impl Ftp {
         if !self.settings.is_active_allowed {
             return turn.reply(502, "Active mode (PORT, EPRT) is disabled on this server; use EPSV or PASV.");
         }
-        // Otherwise the server could be used to attack others (RFC 2577, section 3).
+        // Without this check, the server could be used to attack other hosts (RFC 2577, section 3).
         if address.ip() != self.session.peer().ip() || address.port() < FTP_DATA_PORT_MIN {
             return turn
                 .reply(504, format!("Address refused; use your own address and a port from {FTP_DATA_PORT_MIN}."));
@@ -60,7 +60,7 @@ impl Ftp {
         turn.reply(200, "EPSV ALL accepted; PASV, PORT and EPRT are disabled.");
     }
 
-    /// Answers an `ABOR` in its turn. It has aborted the running command already.
+    /// Replies to `ABOR` in its turn. The running command was aborted when `ABOR` arrived.
     pub(super) fn answer_abort(&mut self, turn: &mut FtpContext) {
         self.port_address = None;
         turn.data.close();

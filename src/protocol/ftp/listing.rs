@@ -101,8 +101,8 @@ pub fn put_long(out: &mut Vec<u8>, listed: &Listed, now_ns: i64) {
     }
 }
 
-/// Returns whether clients would miss the arrow after a symlink of this name. Such a symlink is listed
-/// as a file.
+/// Returns whether clients would not find the arrow between this name and the target. Such a symlink is
+/// listed as a file.
 fn hides_arrow(name: &[u8]) -> bool {
     name.ends_with(b" ") || name.windows(2).any(|pair| pair == b" -")
 }

@@ -95,9 +95,9 @@ pub struct Ftp {
     steps_since_end: u8,
     /// The number of downloads in a row for which the peer kept its side of the data connection open until
     /// the last reply.
-    kept_open: u32,
+    kept_open_downloads: u32,
     /// The next command begins at this time at the earliest, because of the request rate limit.
-    held_until: Option<Instant>,
+    next_request_at: Option<Instant>,
     is_closing: bool,
     /// The session ends after the running transfer.
     closes_after_transfer: bool,
@@ -134,7 +134,7 @@ impl FtpContext<'_> {
     }
 
     /// Returns whether budget and space for replies are left.
-    fn may_go_on(&self) -> bool {
+    fn can_continue(&self) -> bool {
         !self.budget.is_spent() && self.buffers.output.has_room()
     }
 }
@@ -143,7 +143,7 @@ impl Protocol for Ftp {
     fn step(&mut self, sockets: Sockets<'_>, service: &mut Service, budget: &mut Budget, now: Instant) -> bool {
         let Some(data) = sockets.data else { return false };
         let mut turn = FtpContext { buffers: sockets.buffers, data, service, budget, now };
-        self.held_until = None;
+        self.next_request_at = None;
         let mut moved = self.greet(&mut turn);
         if self.unused_data_until.is_some_and(|until| until <= now || turn.data.stage() == ConnectionStage::Left) {
             self.end_unused_data_connection(turn.data);
@@ -151,10 +151,10 @@ impl Protocol for Ftp {
         }
         self.steps_since_end = if turn.data.buffers().eof { self.steps_since_end.saturating_add(1) } else { 0 };
         // The whole queue is examined first: an upload that an `ABOR` cancels must not be stored.
-        while self.may_go_on(&turn) && (self.take_urgent(&mut turn) || self.advance(&mut turn)) {
+        while self.can_continue(&turn) && (self.take_urgent(&mut turn) || self.advance(&mut turn)) {
             moved = true;
         }
-        if turn.buffers.eof && !moved && self.may_go_on(&turn) && self.is_peer_gone(&turn) {
+        if turn.buffers.eof && !moved && self.can_continue(&turn) && self.is_peer_gone(&turn) {
             self.hang_up(now);
         }
         moved
@@ -224,7 +224,7 @@ impl Protocol for Ftp {
 
     fn wakes_at(&self) -> Option<Instant> {
         let deadline = if let Activity::Transfer(transfer) = &self.activity { transfer.wakes_at() } else { None };
-        [self.session.wakes_at(), self.held_until, self.unused_data_until, deadline].into_iter().flatten().min()
+        [self.session.wakes_at(), self.next_request_at, self.unused_data_until, deadline].into_iter().flatten().min()
     }
 
     fn awaits_connection(&self) -> bool {
@@ -284,8 +284,8 @@ impl Ftp {
             progress: 0,
             upload_bytes_waiting: 0,
             steps_since_end: 0,
-            kept_open: 0,
-            held_until: None,
+            kept_open_downloads: 0,
+            next_request_at: None,
             is_closing: false,
             closes_after_transfer: false,
             requests: 0,
@@ -297,7 +297,7 @@ impl Ftp {
     /// alive; one that uploads has sent `QUIT`, or may have been disconnected.
     fn is_peer_gone(&self, turn: &FtpContext) -> bool {
         match &self.activity {
-            Activity::Nothing => self.held_until.is_none(),
+            Activity::Nothing => self.next_request_at.is_none(),
             Activity::Transfer(transfer) if transfer.is_upload() => {
                 self.session.state_name() != StateName::Commit && !self.queue.has_quit()
             }
@@ -306,8 +306,8 @@ impl Ftp {
         }
     }
 
-    fn may_go_on(&self, turn: &FtpContext) -> bool {
-        !self.is_closing && !self.wants_tls() && turn.may_go_on()
+    fn can_continue(&self, turn: &FtpContext) -> bool {
+        !self.is_closing && !self.wants_tls() && turn.can_continue()
     }
 
     fn greet(&mut self, turn: &mut FtpContext) -> bool {

@@ -4,7 +4,7 @@
 
 mod landlock;
 
-pub use landlock::{Access, AllowedDirectory, Confinement, confine};
+pub use landlock::{AllowedDirectory, Confinement, DirectoryRights, confine};
 
 use crate::base::atomic_file::{self, GROUP_DIRECTORY, SECRET_DIRECTORY};
 use crate::config::{Config, ConfigError};

@@ -72,7 +72,7 @@ impl Ftp {
             && begins_empty
             && let Some(refusal) = session.refusal_of_first_byte()
         {
-            // Known before any data comes, so the client need not send it.
+            // The refusal is known before any data comes, so the client need not send the data.
             let _ = self.session.abort(refusal, turn.now);
             begun = Err(refusal);
         }
@@ -95,7 +95,7 @@ impl Ftp {
                     path,
                     announcement: None,
                     announced: None,
-                    replies_apart: replies_apart(self.kept_open),
+                    replies_apart: replies_apart(self.kept_open_downloads),
                     was_kept_open: false,
                     stores_at: None,
                 };

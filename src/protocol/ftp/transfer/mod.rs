@@ -118,8 +118,8 @@ impl Transfer {
 
 /// Returns the least time between the two replies to a download. It halves with each earlier download in a
 /// row whose peer kept its side open, from the second one: at the first the peer may just have been slow.
-fn replies_apart(kept_open: u32) -> Duration {
-    let halvings = kept_open.saturating_sub(1).min(8);
+fn replies_apart(kept_open_downloads: u32) -> Duration {
+    let halvings = kept_open_downloads.saturating_sub(1).min(8);
     (FTP_REPLIES_APART / 2_u32.pow(halvings)).max(FTP_REPLIES_APART_MIN)
 }
 
