@@ -27,8 +27,8 @@ pub fn connect(directory: &Path) -> io::Result<Option<UnixStream>> {
 }
 
 /// Listens on the socket in `directory`. Fails with `AddrInUse` if another server does; the leftover of a
-/// killed server is removed. `give_ownership` may give_ownership the new socket to the user the server will run as. Call
-/// this while the process has one thread, because the mode comes from the umask.
+/// killed server is removed. `give_ownership` may make the user of the server the owner of the new socket.
+/// Call this while the process has one thread, because the mode comes from the umask.
 pub fn listen(directory: &Path, give_ownership: impl FnOnce(&File) -> io::Result<()>) -> io::Result<UnixListener> {
     if connect(directory)?.is_some() {
         return Err(io::ErrorKind::AddrInUse.into());
