@@ -116,7 +116,7 @@ impl From<PasswordError> for AdminError {
     }
 }
 
-/// Only printing causes bare I/O errors here; all others name their subject.
+/// A bare I/O error comes only from printing. All other errors name what they are about.
 impl From<io::Error> for AdminError {
     fn from(error: io::Error) -> Self {
         Self::Output(error)

@@ -10,16 +10,19 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-/// Returns the configuration to use: without a named file, and if the default one was never used, the
-/// one that `berthd quickstart` made here.
-pub(super) fn choose(named: Option<PathBuf>, file: &Path) -> Result<Config, AdminError> {
-    let tried = Path::new(QUICKSTART_DIR).join("conf/berthd.json");
-    if named.is_none() && !cfg!(feature = "system") && tried.exists() {
+/// Returns the configuration to use. If none is named and the default server was never started, it is that
+/// of `berthd quickstart` in this directory.
+pub(super) fn choose_config(named: Option<PathBuf>, file: &Path) -> Result<Config, AdminError> {
+    let quickstart = Path::new(QUICKSTART_DIR).join("conf/berthd.json");
+    if named.is_none() && !cfg!(feature = "system") && quickstart.exists() {
         let is_used = Config::load(file).is_ok_and(|config| !matches!(ServerIdentity::read(&config), Ok(None)));
         if !is_used {
-            let _ =
-                writeln!(io::stderr(), "berthd: this is the server of {}; name another with --config", tried.display());
-            return Ok(Config::load(&tried)?);
+            let _ = writeln!(
+                io::stderr(),
+                "berthd: this is the server of {}; name another with --config",
+                quickstart.display()
+            );
+            return Ok(Config::load(&quickstart)?);
         }
     }
     Ok(Config::load(file)?)

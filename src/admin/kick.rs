@@ -1,6 +1,6 @@
 //! `berthd kick`: ends sessions of the running server.
 
-use super::dialogue::{self, Dialogue};
+use super::server_connection::{self, ServerConnection};
 use super::{AdminError, KickArgs, print_json};
 use crate::account::AccountName;
 use crate::base::text::Escaped;
@@ -12,12 +12,14 @@ use std::io::{self, Write};
 pub(super) fn run(args: &KickArgs, config: &Config) -> Result<(), AdminError> {
     let whom = whom(args)?;
     let mut kicked = 0;
-    Dialogue::demand(config)?.ask(&ControlRequest::Kick { whom: whom.clone() }, |reply| match reply {
-        ControlReply::Kicked { sessions } => {
-            kicked = sessions;
-            Ok(())
+    ServerConnection::connect_required(config)?.request(&ControlRequest::Kick { whom: whom.clone() }, |reply| {
+        match reply {
+            ControlReply::Kicked { sessions } => {
+                kicked = sessions;
+                Ok(())
+            }
+            other => Err(server_connection::unexpected(&other)),
         }
-        other => Err(dialogue::unexpected(&other)),
     })?;
     let nobody = match &whom {
         Whom::Session(number) => format!("there is no session {number}"),

@@ -1,12 +1,12 @@
-//! The command line of `berthd`: what there is to type, what it does, and how it ends. Every
-//! failure is one message that says what happened, to what, and what to do next.
+//! The command line of `berthd`: its arguments, its commands and their exit codes. Every failure is one
+//! message that says what happened, to what, and what to do next.
 
-mod dialogue;
 mod error;
 mod fingerprint;
 mod kick;
 mod password;
 mod quickstart;
+mod server_connection;
 mod status;
 mod table;
 mod usage;
@@ -45,13 +45,13 @@ pub struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 enum AdminCommand {
-    /// Try it: set up DIR with an account if it is new, serve it, and say how to connect
+    /// Try berth: set up DIR with an account if it is new, serve it, and print how to connect
     Quickstart(QuickstartArgs),
     /// Serve until SIGTERM or SIGINT
     Serve,
     /// Check the configuration, the accounts and their homes
     Check,
-    /// Show what tells this server's key from others, for clients to compare
+    /// Print the fingerprint of the server's key, for clients to compare
     Fingerprint {
         /// One JSON object
         #[arg(long)]
@@ -70,10 +70,10 @@ enum AdminCommand {
 
 #[derive(Debug, Args)]
 struct QuickstartArgs {
-    /// Where everything is kept
+    /// The directory for the configuration, accounts, homes and logs
     #[arg(long, default_value = QUICKSTART_DIR)]
     dir: PathBuf,
-    /// Where to listen, FTP at the port below; port 0 is any free one [default: 127.0.0.1:2121]
+    /// The address to listen on; FTP uses the next lower port; port 0 is any free port [default: 127.0.0.1:2121]
     #[arg(long, value_name = "ADDR", value_parser = parse_address)]
     listen: Option<SocketAddr>,
 }
@@ -85,7 +85,7 @@ struct UsageArgs {
     /// Count the disk and compare; change nothing
     #[arg(long, conflicts_with = "repair")]
     verify: bool,
-    /// Count the disk and believe it
+    /// Replace the ledger by a count of the disk
     #[arg(long)]
     repair: bool,
     /// One JSON object a line
@@ -98,10 +98,10 @@ struct StatusArgs {
     /// Show it again each second until Ctrl-C
     #[arg(long)]
     watch: bool,
-    /// How many turns took how long, too
+    /// Show a histogram of turn durations, too
     #[arg(long)]
     turns: bool,
-    /// The quotas of all users, not just of those who are logged in
+    /// Show the quotas of all users, also of those not logged in
     #[arg(long)]
     all: bool,
     /// One JSON object a line
@@ -111,10 +111,10 @@ struct StatusArgs {
 
 #[derive(Debug, Args)]
 struct KickArgs {
-    /// A session by its number in `berthd status`, or an account, all of whose sessions end
+    /// The number of a session in `berthd status`, or an account, to end all of its sessions
     #[arg(value_name = "SESSION|USER")]
     whom: String,
-    /// It is an account, though it looks like a number
+    /// Treat the argument as an account, even if it is a number
     #[arg(long)]
     user: bool,
     /// One JSON object
@@ -177,7 +177,7 @@ struct AddArgs {
     /// The home, below one of home_roots; relative to root [default: the first of home_roots/NAME]
     #[arg(long, value_name = "DIR")]
     home: Option<PathBuf>,
-    /// Refuse whatever would change the home
+    /// Refuse all changes to the home
     #[arg(long)]
     read_only: bool,
     /// Read the password from the first line of stdin
@@ -206,7 +206,7 @@ struct Change {
     /// Another home, below one of home_roots; relative to root. Files are not moved
     #[arg(long, value_name = "DIR")]
     home: Option<PathBuf>,
-    /// Refuse whatever would change the home
+    /// Refuse all changes to the home
     #[arg(long, conflicts_with = "read_write")]
     read_only: bool,
     /// Allow changes to the home
@@ -244,14 +244,14 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let command_line = match CommandLine::try_parse_from(arguments) {
         Ok(command_line) => command_line,
         Err(mut error) => {
-            // It advises a name that begins with a dash, which no account has.
+            // The suggestion is a name that begins with a dash, which no account has.
             error.remove(clap::error::ContextKind::Suggested);
             // Help goes to stdout and is no failure. A closed pipe is ignored.
             let _ = error.print();
             return ExitCode::from(if error.use_stderr() { EXIT_USAGE } else { 0 });
         }
     };
-    // Modes are what the code says, whoever starts this.
+    // The modes of new files do not depend on the umask of the caller.
     rustix::process::umask(Mode::from_raw_mode(UMASK));
     let result = execute(command_line);
     for refusal in refusals::take() {
@@ -267,7 +267,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-/// The configuration when none is named: that of this directory, or where packages install it.
+/// The default configuration: in the current directory, or where packages install it.
 const CONFIG_DEFAULT: &str = if cfg!(feature = "system") { "/etc/berth/berthd.json" } else { "conf/berthd.json" };
 /// The default directory of a quickstart.
 const QUICKSTART_DIR: &str = "demo";
@@ -282,25 +282,25 @@ fn execute(command_line: CommandLine) -> Result<(), AdminError> {
             "quickstart makes its own configuration; use --dir, or `berthd serve --config`".into(),
         )),
         AdminCommand::Quickstart(args) => quickstart::run(&args),
-        AdminCommand::Serve => serve(read(&file)?, tell_where),
-        AdminCommand::Check => check(&read(&file)?),
-        AdminCommand::Fingerprint { json } => fingerprint::run(&fingerprint::choose(named, &file)?, json),
-        AdminCommand::Usage(args) => usage::run(&args, &load(&file)?),
-        AdminCommand::Status(args) => status::run(&args, &load(&file)?),
-        AdminCommand::Kick(args) => kick::run(&args, &load(&file)?),
-        AdminCommand::User(command) => user::run(command, &load(&file)?),
+        AdminCommand::Serve => serve(load_for_serving(&file)?, print_addresses),
+        AdminCommand::Check => check(&load_for_serving(&file)?),
+        AdminCommand::Fingerprint { json } => fingerprint::run(&fingerprint::choose_config(named, &file)?, json),
+        AdminCommand::Usage(args) => usage::run(&args, &load_as_server_user(&file)?),
+        AdminCommand::Status(args) => status::run(&args, &load_as_server_user(&file)?),
+        AdminCommand::Kick(args) => kick::run(&args, &load_as_server_user(&file)?),
+        AdminCommand::User(command) => user::run(command, &load_as_server_user(&file)?),
     }
 }
 
 /// Reads a configuration whose directories exist.
-fn read(file: &Path) -> Result<Config, AdminError> {
+fn load_for_serving(file: &Path) -> Result<Config, AdminError> {
     let config = Config::load(file)?;
     config.check_directories()?;
     Ok(config)
 }
 
-/// Reads a configuration, and switches to its user if root runs this.
-fn load(file: &Path) -> Result<Config, AdminError> {
+/// Reads a configuration, and switches to its user if the process is root.
+fn load_as_server_user(file: &Path) -> Result<Config, AdminError> {
     let config = Config::load(file)?;
     if config.user.is_none() {
         config.check_directories()?;
@@ -313,13 +313,13 @@ fn load(file: &Path) -> Result<Config, AdminError> {
 fn become_user(config: &Config) -> Result<(), AdminError> {
     if let Some(user) = ServiceUser::find(config)? {
         user.make_directories(config)?;
-        user.assume(config)?;
+        user.switch_process(config)?;
     }
     Ok(())
 }
 
-/// Prints the addresses of the server. If stdout is closed, it serves all the same.
-fn tell_where(addresses: &[(SocketAddr, ProtocolKind)], fingerprint: Fingerprint) {
+/// Prints the addresses of the server. A closed stdout does not end the server.
+fn print_addresses(addresses: &[(SocketAddr, ProtocolKind)], fingerprint: Fingerprint) {
     let mut out = io::stdout().lock();
     for (address, spoken) in addresses {
         let _ = match spoken {
@@ -355,13 +355,13 @@ impl Drop for FinishLogs {
 /// `berthd check`: prints every problem, not just the first.
 fn check(config: &Config) -> Result<(), AdminError> {
     let file = config.file.display();
-    // As at a start: configured files are read by the user that starts the server, all others by the
+    // As at a start: the configured key is read as the user that starts the server, all other files as the
     // server's user.
     if !config.tls.is_own {
         ServerIdentity::read(config)?;
     }
     if let Some(user) = ServiceUser::find(config)? {
-        user.assume(config)?;
+        user.switch_process(config)?;
     }
     if config.tls.is_own {
         ServerIdentity::read(config)?;

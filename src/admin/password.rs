@@ -16,8 +16,7 @@ pub(super) fn read_new(from_stdin: bool) -> Result<Zeroizing<String>, AdminError
     Ok(password)
 }
 
-/// What makes `password` easy to guess, if something does. It is told and not refused: the administrator may have
-/// a reason.
+/// Returns why `password` is weak, or `None`. The caller only warns, because the administrator may have a reason.
 pub(super) fn weakness(password: &str, account: &str) -> Option<&'static str> {
     let distinct = password.chars().collect::<std::collections::BTreeSet<char>>().len();
     let is_row = password.as_bytes().windows(2).all(|pair| pair[1] == pair[0].wrapping_add(1));
@@ -33,11 +32,11 @@ pub(super) fn weakness(password: &str, account: &str) -> Option<&'static str> {
     }
 }
 
-/// What NIST SP 800-63B asks for at least.
+/// The least length of a password by NIST SP 800-63B.
 const CHARACTERS_MIN: usize = 8;
 const DISTINCT_MIN: usize = 5;
 
-/// Sixteen characters that are not mistaken for each other: 80 bits.
+/// Returns a random password of 80 bits: sixteen characters that are not mistaken for each other.
 pub(super) fn random() -> Zeroizing<String> {
     const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
     let mut bytes = Zeroizing::new([0; 16]);

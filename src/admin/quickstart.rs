@@ -1,6 +1,6 @@
 //! `berthd quickstart`: sets up a server and prints the command that connects to it.
 
-use super::{AdminError, QuickstartArgs, ftp_beside, password, serve, tell_where, write_configuration};
+use super::{AdminError, QuickstartArgs, ftp_beside, password, print_addresses, serve, write_configuration};
 use crate::account::{Account, AccountName, Accounts};
 use crate::auth::scram::Verifier;
 use crate::base::atomic_file;
@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 pub(super) fn run(args: &QuickstartArgs) -> Result<(), AdminError> {
     let file = args.dir.join("conf/berthd.json");
     let made = if file.exists() {
-        tell_how_to_reset(&args.dir, &file)?;
+        print_how_to_reset(&args.dir, &file)?;
         None
     } else {
         let listen = args.listen.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, PORT_DEFAULT)));
@@ -36,12 +36,12 @@ pub(super) fn run(args: &QuickstartArgs) -> Result<(), AdminError> {
     let is_ready = Cell::new(false);
     let served = serve(config, |addresses, fingerprint| {
         is_ready.set(true);
-        // If stdout is closed, the server serves all the same.
+        // A closed stdout does not end the server.
         if let Some(SetUp { password, .. }) = &made {
-            let _ = tell_password(&args.dir, password);
+            let _ = print_password(&args.dir, password);
         }
-        tell_where(addresses, fingerprint);
-        let _ = tell_how_to_connect(addresses, fingerprint);
+        print_addresses(addresses, fingerprint);
+        let _ = print_how_to_connect(addresses, fingerprint);
     });
     match (served, made) {
         // The password was never printed: the next run makes another account.
@@ -115,7 +115,7 @@ fn fill(dir: &Path, file: &Path, listen: SocketAddr) -> Result<Zeroizing<String>
     Ok(password)
 }
 
-fn tell_password(dir: &Path, password: &str) -> io::Result<()> {
+fn print_password(dir: &Path, password: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "{} is set up. Its account, with a quota of 1G; the password is not shown again:", dir.display())?;
     writeln!(out, "account: {ACCOUNT}")?;
@@ -123,7 +123,7 @@ fn tell_password(dir: &Path, password: &str) -> io::Result<()> {
     out.flush()
 }
 
-fn tell_how_to_reset(dir: &Path, file: &Path) -> Result<(), AdminError> {
+fn print_how_to_reset(dir: &Path, file: &Path) -> Result<(), AdminError> {
     let (dir, reset) = (dir.display(), format!("user passwd {ACCOUNT} --config {}", shell_word(file)));
     let command = match started_by_cargo() {
         Some(profile) => format!("cargo run {profile}--bin berthd -- {reset}"),
@@ -132,7 +132,7 @@ fn tell_how_to_reset(dir: &Path, file: &Path) -> Result<(), AdminError> {
     Ok(writeln!(io::stdout(), "{dir} was set up before. If the password is lost, set another:\n  {command}")?)
 }
 
-fn tell_how_to_connect(addresses: &[(SocketAddr, ProtocolKind)], fingerprint: Fingerprint) -> io::Result<()> {
+fn print_how_to_connect(addresses: &[(SocketAddr, ProtocolKind)], fingerprint: Fingerprint) -> io::Result<()> {
     let Some(&(address, _)) = addresses.first() else { return Ok(()) };
     let mut out = io::stdout().lock();
     writeln!(out, "Connect from another terminal with:")?;

@@ -8,8 +8,8 @@ pub(super) struct Column {
     pub(super) title: &'static str,
     /// Numbers are right-aligned.
     pub(super) is_right: bool,
-    /// Columns with a higher rank are left out first; those of rank 0 never.
-    pub(super) rank: u8,
+    /// Narrow terminals lose the columns with the highest number first, and those with 0 never.
+    pub(super) drop_order: u8,
 }
 
 /// A table with a title row. The last column may have any width.
@@ -55,8 +55,8 @@ impl Table {
     }
 
     fn drop_one(&self, widths: &mut [Option<usize>]) -> bool {
-        let shown = (0..widths.len()).filter(|&index| widths[index].is_some() && self.columns[index].rank > 0);
-        let Some(least) = shown.max_by_key(|&index| self.columns[index].rank) else { return false };
+        let shown = (0..widths.len()).filter(|&index| widths[index].is_some() && self.columns[index].drop_order > 0);
+        let Some(least) = shown.max_by_key(|&index| self.columns[index].drop_order) else { return false };
         widths[least] = None;
         true
     }
@@ -127,10 +127,10 @@ mod tests {
     use super::*;
 
     const COLUMNS: &[Column] = &[
-        Column { title: "NR", is_right: true, rank: 0 },
-        Column { title: "WHO", is_right: false, rank: 1 },
-        Column { title: "WHERE", is_right: false, rank: 2 },
-        Column { title: "PATH", is_right: false, rank: 0 },
+        Column { title: "NR", is_right: true, drop_order: 0 },
+        Column { title: "WHO", is_right: false, drop_order: 1 },
+        Column { title: "WHERE", is_right: false, drop_order: 2 },
+        Column { title: "PATH", is_right: false, drop_order: 0 },
     ];
 
     fn table() -> Table {

@@ -1,6 +1,6 @@
 //! `berthd usage`: asks the running server, or counts the disk if none runs.
 
-use super::dialogue::{self, Dialogue};
+use super::server_connection::{self, ServerConnection};
 use super::{AdminError, UsageArgs, print_json};
 use crate::account::Accounts;
 use crate::base::buffers::Budget;
@@ -29,10 +29,10 @@ pub(super) fn run(args: &UsageArgs, config: &Config) -> Result<(), AdminError> {
     };
     let user = args.name.as_ref().map(ToString::to_string);
     let mut table = UsageTable { json: args.json, repairs: args.repair, has_header: false, faults: 0 };
-    match Dialogue::begin(config)? {
-        Some(mut dialogue) => dialogue.ask(&ControlRequest::Usage { user, mode }, |reply| match reply {
+    match ServerConnection::connect(config)? {
+        Some(mut connection) => connection.request(&ControlRequest::Usage { user, mode }, |reply| match reply {
             ControlReply::Usage(usage) => table.print(&usage),
-            other => Err(dialogue::unexpected(&other)),
+            other => Err(server_connection::unexpected(&other)),
         })?,
         None => count(config, user, mode, |usage| table.print(&usage))?,
     }
@@ -70,7 +70,7 @@ fn count(
     }
 }
 
-/// Prints accounts as they come, and counts those with problems.
+/// Prints each account as its report arrives, and counts those with problems.
 struct UsageTable {
     json: bool,
     repairs: bool,

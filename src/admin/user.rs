@@ -123,7 +123,7 @@ fn passwd(accounts: &Accounts, config: &Config, name: &AccountName, from_stdin: 
 fn warn_of_weakness(password: &str, name: &AccountName) {
     if let Some(weakness) = password::weakness(password, name.as_str()) {
         let remedy = format!("`berthd user passwd {name}` sets another, of 12 characters or more");
-        // Where nobody reads it, nobody is told.
+        // If stderr is closed, the warning is lost.
         let _ = writeln!(io::stderr(), "berthd: the password is {weakness}; {remedy}");
     }
 }

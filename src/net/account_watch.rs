@@ -24,16 +24,16 @@ impl AccountWatch {
         Self { stamp: None, next_at: now, unchecked: Vec::new(), closed: HashSet::new() }
     }
 
-    /// Checks a few of `members`. Returns the accounts whose sessions must end, once all are checked.
-    pub(super) fn look<'a>(
+    /// Checks a few accounts of `logged_in` a call. Once all are checked, returns those whose sessions must end.
+    pub(super) fn check<'a>(
         &mut self,
         accounts: &Accounts,
-        members: impl Iterator<Item = &'a AccountName>,
+        logged_in: impl Iterator<Item = &'a AccountName>,
         now: Instant,
     ) -> HashSet<AccountName> {
         if now >= self.next_at {
             self.next_at = now + ACCOUNTS_CHECK_INTERVAL;
-            self.notice_changes(accounts, members);
+            self.detect_changes(accounts, logged_in);
         }
         let rest = self.unchecked.len().saturating_sub(ACCOUNTS_PER_ROUND);
         for name in self.unchecked.drain(rest..) {
@@ -47,19 +47,19 @@ impl AccountWatch {
         if self.unchecked.is_empty() { std::mem::take(&mut self.closed) } else { HashSet::new() }
     }
 
-    fn notice_changes<'a>(&mut self, accounts: &Accounts, members: impl Iterator<Item = &'a AccountName>) {
+    fn detect_changes<'a>(&mut self, accounts: &Accounts, logged_in: impl Iterator<Item = &'a AccountName>) {
         let stamp = match accounts.stamp() {
             Ok(stamp) => stamp,
             Err(error) => return log::error!("accounts: {error}"),
         };
         if self.stamp.as_ref() != Some(&stamp) {
             self.stamp = Some(stamp);
-            self.unchecked = members.collect::<HashSet<_>>().into_iter().cloned().collect();
+            self.unchecked = logged_in.collect::<HashSet<_>>().into_iter().cloned().collect();
         }
     }
 
     /// Returns whether it needs another round at once.
-    pub(super) fn is_at_work(&self) -> bool {
+    pub(super) fn has_work(&self) -> bool {
         !self.unchecked.is_empty()
     }
 

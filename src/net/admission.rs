@@ -23,18 +23,18 @@ pub(super) struct Admission {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum AdmissionDecision {
     /// It may enter.
-    Free,
+    Admit,
     /// It may enter once this unauthenticated slot is closed.
-    After(usize),
+    EvictThenAdmit(usize),
     /// It must be refused, because all others are logged in. Holds the limit's description.
-    None(&'static str),
+    Refuse(&'static str),
 }
 
 impl Admission {
     /// Decides whether one more connection from `origin` may enter.
-    pub(super) fn room(&self, origin: Origin, limits: &Limits, has_descriptors: bool) -> AdmissionDecision {
-        let is_origin_full = self.from(origin) >= limits.sessions_per_address;
-        let bound = if self.sessions >= limits.sessions {
+    pub(super) fn decide(&self, origin: Origin, limits: &Limits, has_descriptors: bool) -> AdmissionDecision {
+        let is_origin_full = self.sessions_from(origin) >= limits.sessions_per_address;
+        let limit = if self.sessions >= limits.sessions {
             "`limits.sessions`"
         } else if is_origin_full {
             "`limits.sessions_per_address`"
@@ -43,13 +43,17 @@ impl Admission {
         } else if !has_descriptors {
             "the system's limit of open files (ulimit -n, LimitNOFILE=)"
         } else {
-            return AdmissionDecision::Free;
+            return AdmissionDecision::Admit;
         };
         let waiting = match is_origin_full {
             true => self.waiting.get(&origin),
-            false => self.waiting.iter().max_by_key(|(origin, _)| self.crowdedness(**origin)).map(|(_, slots)| slots),
+            false => {
+                self.waiting.iter().max_by_key(|(origin, _)| self.network_counts(**origin)).map(|(_, slots)| slots)
+            }
         };
-        waiting.and_then(VecDeque::front).map_or(AdmissionDecision::None(bound), |&slot| AdmissionDecision::After(slot))
+        waiting
+            .and_then(VecDeque::front)
+            .map_or(AdmissionDecision::Refuse(limit), |&slot| AdmissionDecision::EvictThenAdmit(slot))
     }
 
     /// Records a new unauthenticated connection.
@@ -82,7 +86,7 @@ impl Admission {
     }
 
     /// Returns the number of unauthenticated connections in each network around `origin`, the widest first.
-    fn crowdedness(&self, origin: Origin) -> Vec<usize> {
+    fn network_counts(&self, origin: Origin) -> Vec<usize> {
         let networks = origin.networks().rev();
         networks.map(|network| self.unauthenticated_per_network.get(&network).copied().unwrap_or(0)).collect()
     }
@@ -99,7 +103,7 @@ impl Admission {
         }
     }
 
-    fn from(&self, origin: Origin) -> usize {
+    fn sessions_from(&self, origin: Origin) -> usize {
         self.per_origin.get(&origin).copied().unwrap_or_default()
     }
 }
@@ -117,39 +121,39 @@ mod tests {
     }
 
     #[test]
-    fn who_floods_displaces_only_himself() {
+    fn a_flood_evicts_only_its_own_connections() {
         let (mut admission, limits) = (Admission::default(), limits(100, 10, 100));
         admission.enter(origin(1), 0);
         admission.enter(origin(2), 1);
         let mut next = 2;
         for _ in 0..50 {
-            match admission.room(origin(3), &limits, true) {
-                AdmissionDecision::Free => {}
-                AdmissionDecision::After(slot) => {
+            match admission.decide(origin(3), &limits, true) {
+                AdmissionDecision::Admit => {}
+                AdmissionDecision::EvictThenAdmit(slot) => {
                     assert!(slot > 1, "somebody else's slot");
                     admission.leave(origin(3), slot);
                 }
-                AdmissionDecision::None(bound) => panic!("a stranger can always go: {bound}"),
+                AdmissionDecision::Refuse(limit) => panic!("a stranger can always go: {limit}"),
             }
             admission.enter(origin(3), next);
             next += 1;
         }
         assert_eq!((admission.sessions, admission.unauthenticated), (10, 10));
         assert_eq!(
-            admission.room(origin(4), &limits, true),
-            AdmissionDecision::After(next - 8),
+            admission.decide(origin(4), &limits, true),
+            AdmissionDecision::EvictThenAdmit(next - 8),
             "the longest waiting of the flood"
         );
     }
 
     #[test]
-    fn a_flood_from_many_links_of_one_network_displaces_only_its_own() {
+    fn a_flood_from_many_links_of_one_network_evicts_only_its_own() {
         let (mut admission, limits) = (Admission::default(), limits(1000, 100, 1000));
         let link = |number: usize| Origin::of(format!("2001:db8:1:{number:x}::1").parse().expect("an address"));
         (0..3).for_each(|slot| admission.enter(origin(1), slot));
         admission.enter(Origin::of("2001:db8:2::1".parse().expect("an address")), 3);
         for number in 4..1000 {
-            if let AdmissionDecision::After(slot) = admission.room(link(number), &limits, true) {
+            if let AdmissionDecision::EvictThenAdmit(slot) = admission.decide(link(number), &limits, true) {
                 assert!(slot >= 4, "somebody else's slot");
                 admission.leave(link(slot), slot);
             }
@@ -158,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_logged_in_is_never_displaced() {
+    fn a_logged_in_session_is_never_evicted() {
         let (mut admission, limits) = (Admission::default(), limits(3, 3, 3));
         for slot in 0..3 {
             admission.enter(origin(1), slot);
@@ -166,13 +170,13 @@ mod tests {
         for slot in 0..2 {
             admission.log_in(origin(1), slot);
         }
-        assert_eq!(admission.room(origin(2), &limits, true), AdmissionDecision::After(2));
+        assert_eq!(admission.decide(origin(2), &limits, true), AdmissionDecision::EvictThenAdmit(2));
         admission.log_in(origin(1), 2);
-        assert_eq!(admission.room(origin(2), &limits, true), AdmissionDecision::None("`limits.sessions`"));
+        assert_eq!(admission.decide(origin(2), &limits, true), AdmissionDecision::Refuse("`limits.sessions`"));
         admission.leave(origin(1), 0);
-        assert_eq!(admission.room(origin(2), &limits, true), AdmissionDecision::Free);
+        assert_eq!(admission.decide(origin(2), &limits, true), AdmissionDecision::Admit);
         assert!(
-            matches!(admission.room(origin(2), &limits, false), AdmissionDecision::None(_)),
+            matches!(admission.decide(origin(2), &limits, false), AdmissionDecision::Refuse(_)),
             "no descriptors are left"
         );
     }
@@ -184,13 +188,16 @@ mod tests {
         admission.enter(origin(1), 1);
         admission.log_in(origin(1), 0);
         admission.enter(origin(2), 2);
-        assert_eq!(admission.room(origin(1), &limits, true), AdmissionDecision::After(1));
+        assert_eq!(admission.decide(origin(1), &limits, true), AdmissionDecision::EvictThenAdmit(1));
         admission.log_in(origin(1), 1);
-        assert_eq!(admission.room(origin(1), &limits, true), AdmissionDecision::None("`limits.sessions_per_address`"));
+        assert_eq!(
+            admission.decide(origin(1), &limits, true),
+            AdmissionDecision::Refuse("`limits.sessions_per_address`")
+        );
     }
 
     #[test]
-    fn nothing_is_remembered_of_who_has_gone() {
+    fn nothing_is_kept_about_closed_connections() {
         let mut admission = Admission::default();
         for slot in 0..100 {
             admission.enter(origin(slot as u8), slot);

@@ -1,5 +1,6 @@
 //! Reserves descriptors for the homes and files of logged-in users. The kernel assigns the lowest free
-//! number. If new sockets above a mark are refused, sockets never use more than the numbers below it.
+//! number, so a new socket whose number is above a mark is refused: the numbers above it stay free for
+//! files.
 
 use mio::net::TcpStream;
 use rustix::process::{Resource, getrlimit};

@@ -102,9 +102,9 @@ impl Listener {
             match accepted {
                 Ok(accepted) => take(accepted),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.is_ready = false,
-                Err(error) if is_of_one_connection(&error) => {}
+                Err(error) if is_connection_error(&error) => {}
                 Err(error) => {
-                    if let Some(suppressed) = self.failures.note(now) {
+                    if let Some(suppressed) = self.failures.record(now) {
                         log::warn!(
                             "cannot accept connections for the moment: {error}; {suppressed} more since the last such line"
                         );
@@ -117,7 +117,7 @@ impl Listener {
 }
 
 /// Returns whether an error belongs to the connection that was about to be accepted (accept(2)).
-pub(super) fn is_of_one_connection(error: &io::Error) -> bool {
+pub(super) fn is_connection_error(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::ConnectionAborted

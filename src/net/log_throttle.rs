@@ -13,7 +13,7 @@ pub(super) struct LogThrottle {
 impl LogThrottle {
     /// Counts an event. If it should be logged now, returns the number of events that were not logged
     /// before it.
-    pub(super) fn note(&mut self, now: Instant) -> Option<u32> {
+    pub(super) fn record(&mut self, now: Instant) -> Option<u32> {
         if self.silent_until.is_some_and(|until| now < until) {
             self.suppressed = self.suppressed.saturating_add(1);
             return None;
@@ -28,10 +28,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_is_said_and_the_rest_are_counted() {
+    fn one_event_is_logged_and_the_others_are_counted() {
         let (mut throttle, now) = (LogThrottle::default(), Instant::now());
-        let said: Vec<_> = (0..5).map(|_| throttle.note(now)).collect();
+        let said: Vec<_> = (0..5).map(|_| throttle.record(now)).collect();
         assert_eq!(said, [Some(0), None, None, None, None]);
-        assert_eq!(throttle.note(now + WARN_INTERVAL), Some(4));
+        assert_eq!(throttle.record(now + WARN_INTERVAL), Some(4));
     }
 }

@@ -1,6 +1,5 @@
-//! Holds a session to its own rate and its account's. A session that has moved bytes pays for them and
-//! waits for its next place in the account's order, so that the sessions of an account take turns,
-//! however many there are.
+//! Applies the rate limits of a session and of its account. After a session has moved bytes it waits for
+//! its next place in the account's order, so that all sessions of an account take turns.
 
 use crate::base::token_bucket::{Directions, Rate, TokenBucket};
 use crate::config::Rates;
@@ -9,21 +8,21 @@ use crate::session::active_accounts::Traffic;
 use std::cell::Cell;
 use std::time::Instant;
 
-/// A rate-limited session moves pieces of at least this. Less would cost a turn and system calls for
-/// very little.
+/// A rate-limited session moves at least this many bytes at once. Each piece costs a turn and system
+/// calls.
 const RATE_STEP_BYTES_MIN: usize = 4 * 1024;
 
 /// Both directions of one session.
-pub(super) type RateLimiter = Directions<Gate>;
+pub(super) type RateLimiter = Directions<DirectionLimiter>;
 
 /// The limits of one direction of one session.
 #[derive(Clone, Copy)]
-pub(super) struct Rule<'a> {
+pub(super) struct RateRule<'a> {
     session: Option<Rate>,
     account: Option<(Rate, &'a Cell<TokenBucket>)>,
 }
 
-impl<'a> Rule<'a> {
+impl<'a> RateRule<'a> {
     /// Uploads.
     pub(super) fn up(rates: &Rates, account: Option<&'a Traffic>) -> Self {
         Self { session: rates.session.up, account: rates.account.up.zip(account.map(|account| &account.up)) }
@@ -35,7 +34,7 @@ impl<'a> Rule<'a> {
     }
 
     /// Returns the bytes that may move at once.
-    fn step(&self) -> usize {
+    fn step_bytes(&self) -> usize {
         let rates = self.session.into_iter().chain(self.account.map(|(rate, _)| rate));
         let step = |rate: Rate| usize::try_from(rate.per_second.get() / RATE_STEPS_PER_SECOND).unwrap_or(usize::MAX);
         rates.map(|rate| step(rate).max(RATE_STEP_BYTES_MIN)).min().unwrap_or(usize::MAX)
@@ -44,28 +43,28 @@ impl<'a> Rule<'a> {
 
 /// One direction of one session.
 #[derive(Default)]
-pub(super) struct Gate {
+pub(super) struct DirectionLimiter {
     own: TokenBucket,
-    /// Its place in the account's order, taken when it first wants to move bytes: a new session does not
-    /// overtake waiting ones.
+    /// When it is next in the account's order. Set when it first wants to move bytes, so that a new session
+    /// does not overtake waiting ones.
     account_at: Option<Instant>,
 }
 
-impl Gate {
+impl DirectionLimiter {
     /// Returns the bytes that may move now, or the time from which some may.
-    pub(super) fn allowance(&mut self, rule: Rule, now: Instant) -> Result<usize, Instant> {
+    pub(super) fn allowance(&mut self, rule: RateRule, now: Instant) -> Result<usize, Instant> {
         let own = rule.session.and(self.own.ready_at());
         let account = rule
             .account
             .map(|(_, bucket)| *self.account_at.get_or_insert_with(|| bucket.get().ready_at().unwrap_or(now)));
         match own.max(account) {
             Some(at) if at > now => Err(at),
-            _ => Ok(rule.step()),
+            _ => Ok(rule.step_bytes()),
         }
     }
 
-    /// Pays for moved bytes.
-    pub(super) fn pay(&mut self, rule: Rule, bytes: usize, now: Instant) {
+    /// Records moved bytes.
+    pub(super) fn record(&mut self, rule: RateRule, bytes: usize, now: Instant) {
         if bytes == 0 {
             return;
         }
@@ -93,15 +92,15 @@ mod tests {
         Rates { account: Directions { up: rate, down: rate }, ..Rates::default() }
     }
 
-    /// Lets each of `gates` move whenever it may within `milliseconds`. Returns the bytes each has moved.
-    fn run(gates: &mut [Gate], account: &Traffic, now: &mut Instant, milliseconds: u64) -> Vec<u64> {
-        let (rates, mut moved) = (rates(), vec![0; gates.len()]);
+    /// Lets each of `limiters` move whenever it may within `milliseconds`. Returns the bytes each has moved.
+    fn run(limiters: &mut [DirectionLimiter], account: &Traffic, now: &mut Instant, milliseconds: u64) -> Vec<u64> {
+        let (rates, mut moved) = (rates(), vec![0; limiters.len()]);
         for _ in 0..milliseconds {
             *now += Duration::from_millis(1);
-            for (gate, moved) in gates.iter_mut().zip(&mut moved) {
-                let rule = Rule::down(&rates, Some(account));
-                while let Ok(step) = gate.allowance(rule, *now) {
-                    gate.pay(rule, step, *now);
+            for (limiter, moved) in limiters.iter_mut().zip(&mut moved) {
+                let rule = RateRule::down(&rates, Some(account));
+                while let Ok(step) = limiter.allowance(rule, *now) {
+                    limiter.record(rule, step, *now);
                     *moved += step as u64;
                 }
             }
@@ -112,9 +111,9 @@ mod tests {
     #[test]
     fn the_sessions_of_an_account_share_its_rate_alike() {
         let (account, mut now) = (Traffic::default(), Instant::now());
-        let mut gates: Vec<Gate> = (0..10).map(|_| Gate::default()).collect();
-        run(&mut gates, &account, &mut now, 5000);
-        let moved = run(&mut gates, &account, &mut now, 20_000);
+        let mut limiters: Vec<DirectionLimiter> = (0..10).map(|_| DirectionLimiter::default()).collect();
+        run(&mut limiters, &account, &mut now, 5000);
+        let moved = run(&mut limiters, &account, &mut now, 20_000);
         let (total, step) = (moved.iter().sum::<u64>(), RATE / RATE_STEPS_PER_SECOND);
         assert!(total.abs_diff(20 * RATE) <= 10 * step, "{total}");
         assert!(moved.iter().all(|moved| moved.abs_diff(2 * RATE) <= step), "{moved:?}");
@@ -123,18 +122,18 @@ mod tests {
     #[test]
     fn coming_again_and_again_gives_no_more_than_staying() {
         let (account, mut now) = (Traffic::default(), Instant::now());
-        run(&mut [Gate::default()], &account, &mut now, 5000);
-        let moved: u64 = (0..200).map(|_| run(&mut [Gate::default()], &account, &mut now, 50)[0]).sum();
+        run(&mut [DirectionLimiter::default()], &account, &mut now, 5000);
+        let moved: u64 = (0..200).map(|_| run(&mut [DirectionLimiter::default()], &account, &mut now, 50)[0]).sum();
         assert!(moved <= 11 * RATE, "{moved} in 10 s");
     }
 
     #[test]
-    fn a_session_in_the_row_does_not_wait_for_ever_for_those_who_came_before() {
+    fn a_new_session_does_not_wait_for_ever_behind_earlier_ones() {
         let (account, mut now) = (Traffic::default(), Instant::now());
-        let mut gates = vec![Gate::default()];
-        run(&mut gates, &account, &mut now, 5000);
-        gates.push(Gate::default());
-        let moved = run(&mut gates, &account, &mut now, 1000);
+        let mut limiters = vec![DirectionLimiter::default()];
+        run(&mut limiters, &account, &mut now, 5000);
+        limiters.push(DirectionLimiter::default());
+        let moved = run(&mut limiters, &account, &mut now, 1000);
         assert!(moved[1] >= RATE / 3, "{moved:?}");
     }
 }

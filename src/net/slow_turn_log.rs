@@ -10,8 +10,8 @@ pub(super) struct SlowTurnLog(LogThrottle);
 
 impl SlowTurnLog {
     /// Counts a slow turn.
-    pub(super) fn note(&mut self, connection: &Connection, took: Duration, now: Instant) {
-        let Some(suppressed) = self.0.note(now) else { return };
+    pub(super) fn record(&mut self, connection: &Connection, took: Duration, now: Instant) {
+        let Some(suppressed) = self.0.record(now) else { return };
         let account = connection.protocol().account().map_or("-", |account| account.as_str());
         let (activity, took) = (connection.protocol().activity(), took.as_millis());
         log::warn!(

@@ -1,10 +1,10 @@
-//! Lazy timers: activity does not move a timer. When one rings, the loop asks the connection for its
-//! real deadline and sets another or acts. A connection has at most one timer, so memory is bounded.
+//! Lazy timers: activity does not move a timer. When a timer expires, the loop asks the connection for its
+//! real deadline, and sets another timer or acts. A connection has at most one timer, so memory is bounded.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-/// The alarms with their slots, earliest first.
+/// The timers with their slots, earliest first.
 #[derive(Default)]
 pub struct Timers(BTreeSet<(Instant, usize)>);
 
@@ -28,7 +28,7 @@ impl Timers {
         self.0.pop_first().map(|(_, slot)| slot)
     }
 
-    /// Returns when the next timer rings.
+    /// Returns when the next timer expires.
     pub fn next_at(&self) -> Option<Instant> {
         self.0.first().map(|(at, _)| *at)
     }
@@ -40,7 +40,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn alarms_ring_in_order_when_due_and_not_once_cancelled() {
+    fn timers_expire_in_order_and_not_once_cancelled() {
         let (mut timers, now) = (Timers::default(), Instant::now());
         let at = |seconds| now + Duration::from_secs(seconds);
         timers.set(at(2), 2);

@@ -15,8 +15,8 @@ use std::time::Instant;
 /// A data connection (RFC 959, section 3.2).
 pub trait DataConnection {
     /// Closes the present connection, listens on one of these ports at the control connection's local
-    /// address, and returns the address. If the peer is expected to resume a TLS session, several
-    /// connections are accepted: one that does not resume may be another peer's.
+    /// address, and returns the address. If `expects_resumption`, several connections are accepted, because
+    /// one that does not resume a TLS session may be another peer's.
     fn listen(&mut self, ports: RangeInclusive<u16>, expects_resumption: bool) -> Result<SocketAddr, Failure>;
 
     /// Connects to the peer.
@@ -34,8 +34,8 @@ pub trait DataConnection {
     /// Resets the connection, so that the peer sees a failure.
     fn reset(&mut self);
 
-    /// Drops what the peer still sends, up to a bound, so that a peer that reads replies only after its last byte
-    /// gets them. Beyond the bound the connection is reset.
+    /// Drops what the peer still sends, up to a bound; then resets the connection. Some peers read replies only
+    /// after they have sent their last byte.
     fn discard(&mut self);
 
     /// Returns its state.
@@ -47,7 +47,7 @@ pub trait DataConnection {
     /// Returns its buffers for changes.
     fn buffers_mut(&mut self) -> &mut IoBuffers;
 
-    /// Returns when the peer's end arrived, if that was noticed before it was read.
+    /// Returns when the event of the peer's end of data arrived, if that end was read.
     fn ended_at(&self) -> Option<Instant>;
 
     /// Returns what it proves by resuming a TLS session, once known.

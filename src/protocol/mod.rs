@@ -1,9 +1,9 @@
 //! Protocols, each translated to session verbs. A protocol sees its sockets only as [`Sockets`] and
 //! [`SpliceSource`], and time only as `now`.
 //!
-//! Each turn the connection calls `step` once, after it filled the input and before it flushes the
-//! output. A protocol stops when its budget is spent or the output is full enough, and returns whether
-//! anything moved: only after a turn in which nothing moved may a connection sleep.
+//! In a turn the connection fills the input, calls `step`, and flushes the output. A protocol stops when its
+//! budget is spent or the output is full enough, and returns whether anything moved. A connection may
+//! sleep only after a turn in which nothing moved.
 
 pub mod admin;
 pub mod data_connection;
@@ -22,7 +22,7 @@ use data_connection::DataConnection;
 use std::rc::Rc;
 use std::time::Instant;
 
-/// The sockets of a protocol.
+/// What a protocol reads from and writes to. The sockets themselves belong to the connection.
 pub struct Sockets<'a> {
     /// The buffers of the control connection, or of the only one.
     pub buffers: &'a mut IoBuffers,
@@ -31,7 +31,7 @@ pub struct Sockets<'a> {
 }
 
 impl<'a> Sockets<'a> {
-    /// The sockets of a protocol without a data connection.
+    /// Makes the sockets of a protocol without a data connection.
     pub fn single(buffers: &'a mut IoBuffers) -> Self {
         Self { buffers, data: None }
     }
@@ -39,7 +39,7 @@ impl<'a> Sockets<'a> {
 
 /// The protocol of a connection.
 pub trait Protocol {
-    /// Lets the protocol work. Returns whether anything moved.
+    /// Processes input and produces output within `budget`. Returns whether anything moved.
     fn step(&mut self, sockets: Sockets<'_>, service: &mut Service, budget: &mut Budget, now: Instant) -> bool;
 
     /// Ends the session with a reply to the peer.
@@ -57,8 +57,9 @@ pub trait Protocol {
     /// Returns the number of requests taken so far. A session that takes none is idle.
     fn requests(&self) -> u64;
 
-    /// Returns a number that changes with all work on requests and their data, but not with messages that a
-    /// peer may send during a transfer, such as pings and `NOOP`.
+    /// Returns a number that changes when a request or its data advances. Messages that a peer may send during
+    /// a transfer, such as pings and `NOOP`, do not change it. A peer makes progress if this number changes,
+    /// if it takes bytes of the data connection, or as [`Protocol::sends_results`] says.
     fn progress(&self) -> u64 {
         self.requests()
     }
@@ -68,7 +69,7 @@ pub trait Protocol {
         None
     }
 
-    /// Tells that the connection uses TLS, with the channel binding for a login. Called before the first
+    /// Records that the connection uses TLS, and the channel binding for a login. Called before the first
     /// step with input.
     fn set_binding(&mut self, _binding: Binding) {}
 
@@ -77,11 +78,11 @@ pub trait Protocol {
         false
     }
 
-    /// Tells that all further input is encrypted.
+    /// Records that all further input is encrypted.
     fn set_sealed(&mut self) {}
 
-    /// Splices bytes of the data connection into an upload. Returns the number of bytes; with 0 they must
-    /// come through the buffers. After an error [`Protocol::fail_transfer`] must be called.
+    /// Splices bytes of the data connection into an upload. Returns the number of bytes. If it is 0, the
+    /// bytes must be read into the buffers instead. After an error [`Protocol::fail_transfer`] must be called.
     fn store_from(
         &mut self,
         _incoming: SpliceSource<'_>,
@@ -97,7 +98,7 @@ pub trait Protocol {
     /// Passes the result of a sync on.
     fn synced(&mut self, _sockets: Sockets<'_>, _synced: Synced, _now: Instant) {}
 
-    /// Takes the last step's query about all connections.
+    /// Takes the query about all connections that the last step left.
     fn take_query(&mut self) -> Option<Query> {
         None
     }
@@ -105,8 +106,8 @@ pub trait Protocol {
     /// Passes the result of a query on.
     fn answer(&mut self, _answer: QueryResult) {}
 
-    /// Tells that the peer is gone and reads nothing more. Returns whether the running transfer must still
-    /// finish, because the peer sent QUIT after it. Other waiting requests are dropped.
+    /// Records that the peer is gone and reads no more replies. Returns whether the running transfer must
+    /// still finish, because the peer sent QUIT after it. Other waiting requests are dropped.
     fn ends_with_transfer(&mut self, _buffers: &mut IoBuffers) -> bool {
         false
     }
@@ -121,8 +122,9 @@ pub trait Protocol {
         None
     }
 
-    /// Returns whether bytes that the peer takes from this connection are progress. During an upload and
-    /// during every FTP transfer they are only replies, and the data itself must make progress.
+    /// Returns whether the peer makes progress when it takes bytes from this connection, see
+    /// [`Protocol::progress`]. During an upload and every FTP transfer these bytes are only replies, so they
+    /// do not count.
     fn sends_results(&self) -> bool {
         true
     }
@@ -132,7 +134,7 @@ pub trait Protocol {
         0
     }
 
-    /// Returns whether the peer is of the network and not logged in, or has logged out.
+    /// Returns whether the peer came over the network and is not logged in (any more).
     fn is_unauthenticated(&self) -> bool {
         self.session().is_some_and(|session| session.account().is_none())
     }

@@ -7,7 +7,7 @@ use crate::tls::{Fingerprint, ServerIdentity, ftp_server_config, server_config};
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant, SystemTime};
 
-/// Any other certificate causes a warning when it ends within this.
+/// A certificate that the server does not renew causes a warning when it ends within this time.
 const CERTIFICATE_WARN_S: i64 = 30 * 24 * 3600;
 /// How often the certificate's end is checked.
 const CERTIFICATE_CHECK_INTERVAL: Duration = Duration::from_secs(24 * 3600);
@@ -17,24 +17,25 @@ pub(super) struct Certificate {
     identity: ServerIdentity,
     tls_policy: TlsPolicy,
     check_at: Instant,
-    /// Another program held the lock at the last check.
+    /// At the last check another program had locked the files.
     is_locked: bool,
 }
 
 impl Certificate {
     /// Reads the certificate, or makes one.
     pub(super) fn load(config: &Config, now: Instant) -> Result<Self, ConfigError> {
-        Self::of(ServerIdentity::establish(config, now_s())?, config, now)
+        Self::from_identity(ServerIdentity::establish(config, now_s())?, config, now)
     }
 
-    /// Like [`Certificate::load`], without waiting: `None` while another program holds the lock of the
-    /// files.
-    pub(super) fn load_at_once(config: &Config, now: Instant) -> Result<Option<Self>, ConfigError> {
-        ServerIdentity::try_establish(config, now_s())?.map(|identity| Self::of(identity, config, now)).transpose()
+    /// Like [`Certificate::load`], but does not wait: returns `None` while another program has locked the files.
+    pub(super) fn try_load(config: &Config, now: Instant) -> Result<Option<Self>, ConfigError> {
+        ServerIdentity::try_establish(config, now_s())?
+            .map(|identity| Self::from_identity(identity, config, now))
+            .transpose()
     }
 
-    /// Makes it from an identity that was already read.
-    pub(super) fn of(identity: ServerIdentity, config: &Config, now: Instant) -> Result<Self, ConfigError> {
+    /// Makes the certificate of an identity that was already read.
+    pub(super) fn from_identity(identity: ServerIdentity, config: &Config, now: Instant) -> Result<Self, ConfigError> {
         warn_of_end(&identity, now_s());
         warn_of_mode(config);
         let unusable = |error| ConfigError::new(&config.tls.certificate, "", format!("cannot be used: {error}"));
@@ -58,7 +59,7 @@ impl Certificate {
     }
 
     /// Postpones the next check after a failure.
-    pub(super) fn put_off(&mut self, now: Instant) {
+    pub(super) fn postpone_check(&mut self, now: Instant) {
         self.check_at = now + CERTIFICATE_CHECK_INTERVAL;
         self.is_locked = false;
     }

@@ -27,9 +27,9 @@ pub fn connect(directory: &Path) -> io::Result<Option<UnixStream>> {
 }
 
 /// Listens on the socket in `directory`. Fails with `AddrInUse` if another server does; the leftover of a
-/// killed server is removed. `give` may give the new socket to the user the server will run as. Call
-/// this while the process has one thread, because the mode comes from the umask.
-pub fn listen(directory: &Path, give: impl FnOnce(&File) -> io::Result<()>) -> io::Result<UnixListener> {
+/// killed server is removed. `give_ownership` may make the user of the server the owner of the new socket.
+/// Call this while the process has one thread, because the mode comes from the umask.
+pub fn listen(directory: &Path, give_ownership: impl FnOnce(&File) -> io::Result<()>) -> io::Result<UnixListener> {
     if connect(directory)?.is_some() {
         return Err(io::ErrorKind::AddrInUse.into());
     }
@@ -40,7 +40,7 @@ pub fn listen(directory: &Path, give: impl FnOnce(&File) -> io::Result<()>) -> i
     let bound = UnixListener::bind(&path);
     rustix::process::umask(umask);
     let listener = bound?;
-    give(&open_own_socket(&path)?)?;
+    give_ownership(&open_own_socket(&path)?)?;
     Ok(listener)
 }
 
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_socket_is_its_owners_from_the_beginning_and_nothing_in_its_place_is_given_away() {
+    fn the_socket_belongs_to_its_owner_from_the_beginning_and_another_file_at_its_path_is_not_given_away() {
         let place = tempfile::tempdir().expect("temporary folder");
         let path = place.path().join(NAME);
         let _listener = listen(place.path(), |made| {

@@ -11,10 +11,10 @@ use crate::config::{Config, ConfigError, FtpConfig};
 use crate::logging;
 use crate::net::event_loop::EventLoop;
 use crate::net::listeners::ProtocolKind;
-use crate::server::service_manager::ServiceManager;
 use crate::session::Policy;
 use crate::tls::Fingerprint;
 use certificate::Certificate;
+use service_manager::ServiceManager;
 use signal_hook::consts::SIGHUP;
 use signal_hook_mio::v1_0::Signals;
 use start::Started;
@@ -78,10 +78,10 @@ pub fn run(
     on_ready: impl FnOnce(&[(SocketAddr, ProtocolKind)], Fingerprint),
 ) -> Result<(), ServerError> {
     let directory = config.control_folder.clone();
-    let Started { event_loop, certificate, signals, addresses, supervisor } = start::start(&config)?;
+    let Started { event_loop, certificate, signals, addresses, service_manager } = start::start(&config)?;
     on_ready(&addresses, certificate.fingerprint());
-    supervisor.ready(addresses.iter().map(|(address, _)| *address));
-    let result = serve(config, certificate, event_loop, signals, supervisor);
+    service_manager.ready(addresses.iter().map(|(address, _)| *address));
+    let result = serve(config, certificate, event_loop, signals, service_manager);
     control_socket::remove(&directory);
     result
 }
@@ -91,15 +91,15 @@ fn serve(
     mut certificate: Certificate,
     mut event_loop: EventLoop,
     mut signals: Signals,
-    mut supervisor: ServiceManager,
+    mut service_manager: ServiceManager,
 ) -> Result<(), ServerError> {
     let mut events = EventLoop::events();
     let mut is_draining = false;
     let mut reload_by: Option<Instant> = None;
     while !(is_draining && event_loop.is_empty()) {
-        let heard_at = supervisor.alive(Instant::now());
-        let look_again = reload_by.map(|_| Instant::now() + REOPEN_CHECK_INTERVAL);
-        let wakes_at = [heard_at, logging::due(), look_again].into_iter().flatten().min();
+        let watchdog_at = service_manager.alive(Instant::now());
+        let reopen_check_at = reload_by.map(|_| Instant::now() + REOPEN_CHECK_INTERVAL);
+        let wakes_at = [watchdog_at, logging::due(), reopen_check_at].into_iter().flatten().min();
         event_loop.wake_at(wakes_at.map_or(certificate.check_at(), |at| at.min(certificate.check_at())));
         let round = event_loop.run_once(&mut events).map_err(system("wait for events"))?;
         if Instant::now() >= certificate.check_at() {
@@ -109,26 +109,26 @@ fn serve(
             reload_by = None;
             reload(&mut config, &mut event_loop);
             reload_certificate(&config, &mut certificate, &mut event_loop);
-            supervisor.reloaded();
+            service_manager.reloaded();
         }
-        if !round.signals {
+        if !round.has_signals {
             continue;
         }
         for signal in signals.pending() {
             match signal {
                 SIGHUP => {
-                    supervisor.reloading();
+                    service_manager.reloading();
                     logging::reopen();
                     // The reload is logged once the logs are open again.
                     reload_by = Some(Instant::now() + REOPEN_PATIENCE);
                 }
                 _ if is_draining => {
-                    log::info!("stopped at once, as told twice");
+                    log::info!("stopped at once after a second signal");
                     return Ok(());
                 }
                 _ => {
-                    log::info!("stopping; running transfers may go on for {} s", config.timeouts.drain.as_secs());
-                    supervisor.stopping(config.timeouts.drain);
+                    log::info!("stopping; waiting up to {} s for running transfers", config.timeouts.drain.as_secs());
+                    service_manager.stopping(config.timeouts.drain);
                     let now = Instant::now();
                     event_loop.drain(now + config.timeouts.drain);
                     is_draining = true;
@@ -143,31 +143,29 @@ fn serve(
 /// Reloads the certificate for new connections. If it cannot be used, nothing changes.
 fn reload_certificate(config: &Config, certificate: &mut Certificate, event_loop: &mut EventLoop) {
     let now = Instant::now();
-    match Certificate::load_at_once(config, now) {
+    match Certificate::try_load(config, now) {
         Ok(None) => {
             if certificate.wait_for_lock(now) {
                 let key = config.tls.key.display();
-                log::warn!(
-                    "the certificate stays as it was until another program gives up its lock of the directory of {key}"
-                );
+                log::warn!("the certificate stays as it was until another program unlocks the directory of {key}");
             }
         }
         Ok(Some(new)) => {
             if new.fingerprint() != certificate.fingerprint() {
-                log::warn!("the key is another one now, {}; clients will refuse it at first", new.fingerprint());
+                log::warn!("the server has a new key, {}; clients refuse it until they trust it", new.fingerprint());
             }
             event_loop.set_tls_policy(new.tls_policy());
             *certificate = new;
         }
         Err(error) => {
             log::error!("the certificate stays as it was: {error}");
-            certificate.put_off(now);
+            certificate.postpone_check(now);
         }
     }
 }
 
-/// Reads the configuration again on SIGHUP, once the log files were opened again. If it cannot be read,
-/// nothing changes.
+/// Reads the configuration again after SIGHUP, once the logs are open again. If it cannot be read, nothing
+/// changes.
 fn reload(config: &mut Config, event_loop: &mut EventLoop) {
     let new = match Config::load(&config.file) {
         Ok(new) => new,
@@ -190,9 +188,7 @@ fn reload(config: &mut Config, event_loop: &mut EventLoop) {
     if new.tls.key.parent() != config.tls.key.parent()
         || new.tls.certificate.parent() != config.tls.certificate.parent()
     {
-        log::warn!(
-            "`tls` names files in another directory; a server that is confined can read them after a restart only"
-        );
+        log::warn!("`tls` names files in another directory; a confined server can read them only after a restart");
     }
     let new = with_restart_keys_of(config, new);
     let accounts = match Accounts::open_at_once(&new) {
@@ -237,7 +233,7 @@ fn with_restart_keys_of(present: &Config, new: Config) -> Config {
     }
 }
 
-/// How long a reload waits for logs that cannot be opened at once.
+/// How long a reload waits until the logs are open again.
 const REOPEN_PATIENCE: Duration = Duration::from_secs(1);
 const REOPEN_CHECK_INTERVAL: Duration = Duration::from_millis(5);
 

@@ -57,7 +57,7 @@ impl ServiceManager {
     /// Reports that the server listens.
     pub fn ready(&self, addresses: impl Iterator<Item = SocketAddr>) {
         let addresses: Vec<_> = addresses.map(|address| address.to_string()).collect();
-        self.tell(&format!("READY=1\nSTATUS=listening on {}", addresses.join(", ")));
+        self.send(&format!("READY=1\nSTATUS=listening on {}", addresses.join(", ")));
     }
 
     /// Sends the watchdog message if it is due. Returns when this must be called again; `None` without a
@@ -66,7 +66,7 @@ impl ServiceManager {
         let watchdog = self.watchdog.as_mut()?;
         if watchdog.next_at.is_none_or(|at| now >= at) {
             watchdog.next_at = Some(now + watchdog.interval);
-            self.tell_at_once("WATCHDOG=1");
+            self.send_at_once("WATCHDOG=1");
         }
         self.watchdog.and_then(|watchdog| watchdog.next_at)
     }
@@ -77,30 +77,30 @@ impl ServiceManager {
             return;
         }
         let now = clock_gettime(ClockId::Monotonic);
-        self.tell_at_once(&format!("RELOADING=1\nMONOTONIC_USEC={}{:06}", now.tv_sec, now.tv_nsec / 1000));
+        self.send_at_once(&format!("RELOADING=1\nMONOTONIC_USEC={}{:06}", now.tv_sec, now.tv_nsec / 1000));
     }
 
     /// Reports that the configuration has been read again, or is unchanged.
     pub fn reloaded(&self) {
         if !self.is_stopping {
-            self.tell_at_once("READY=1");
+            self.send_at_once("READY=1");
         }
     }
 
     /// Reports that the server ends within `within`. Afterwards only watchdog messages are sent.
     pub fn stopping(&mut self, within: Duration) {
-        let patience = within.saturating_add(MARGIN).as_micros();
-        self.tell(&format!("STOPPING=1\nSTATUS=waiting for running transfers\nEXTEND_TIMEOUT_USEC={patience}"));
+        let patience = within.saturating_add(SHUTDOWN_MARGIN).as_micros();
+        self.send(&format!("STOPPING=1\nSTATUS=waiting for running transfers\nEXTEND_TIMEOUT_USEC={patience}"));
         self.is_stopping = true;
     }
 
-    fn tell(&self, message: &str) {
+    fn send(&self, message: &str) {
         let Some(socket) = &self.socket else { return };
         socket.send(message.as_bytes()).map_or_else(|error| warn(message, &error), drop);
     }
 
     /// Sends a message, without waiting for a full queue.
-    fn tell_at_once(&self, message: &str) {
+    fn send_at_once(&self, message: &str) {
         let Some(socket) = &self.socket else { return };
         let sent = rustix::net::send(socket, message.as_bytes(), SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
         sent.map_or_else(|error| warn(message, &error.into()), drop);
@@ -109,7 +109,7 @@ impl ServiceManager {
 
 fn warn(message: &str, error: &io::Error) {
     let message = message.lines().next().unwrap_or_default();
-    log::warn!("the supervisor at $NOTIFY_SOCKET could not be told {message}: {error}");
+    log::warn!("cannot send {message} to the supervisor at $NOTIFY_SOCKET: {error}");
 }
 
 /// Returns the interval of watchdog messages: half of the timeout, so that one delay does not end the
@@ -123,7 +123,7 @@ fn watchdog_interval(patience_us: Option<String>, process: Option<String>) -> Op
 }
 
 /// The time that shutdown takes besides waiting for transfers.
-const MARGIN: Duration = Duration::from_secs(10);
+const SHUTDOWN_MARGIN: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {
@@ -137,12 +137,12 @@ mod tests {
     }
 
     #[test]
-    fn where_nobody_asked_nothing_is_said() {
-        let mut supervisor = ServiceManager::default();
-        supervisor.ready(std::iter::empty());
-        supervisor.stopping(Duration::MAX);
-        supervisor.reloading();
-        assert_eq!(supervisor.alive(Instant::now()), None);
+    fn without_a_service_manager_nothing_is_sent() {
+        let mut service_manager = ServiceManager::default();
+        service_manager.ready(std::iter::empty());
+        service_manager.stopping(Duration::MAX);
+        service_manager.reloading();
+        assert_eq!(service_manager.alive(Instant::now()), None);
     }
 
     #[test]

@@ -1,6 +1,6 @@
-//! Starts a server in the order in which its rights are dropped: first what may need root, then all
-//! else as the configured user, then the confinement. Threads start last, because they inherit the
-//! rights of that moment.
+//! Starts a server, in the order in which it drops its rights: first the steps that may need root, then the
+//! others as the configured user, then the confinement. Threads start last, because they inherit the rights
+//! of the thread that starts them.
 
 use super::certificate::Certificate;
 use super::{ServerError, system};
@@ -12,7 +12,7 @@ use crate::logging;
 use crate::net::event_loop::{EventLoop, SIGNALS, WAKER};
 use crate::net::listeners::ProtocolKind;
 use crate::server::control_socket;
-use crate::server::privileges::{self, Access, AllowedDirectory, Confinement, ServiceUser};
+use crate::server::privileges::{self, AllowedDirectory, Confinement, DirectoryRights, ServiceUser};
 use crate::server::service_manager::ServiceManager;
 use crate::session::{Policy, Service};
 use crate::store::Store;
@@ -37,13 +37,13 @@ pub(super) struct Started {
     pub(super) certificate: Certificate,
     pub(super) signals: Signals,
     pub(super) addresses: Vec<(SocketAddr, ProtocolKind)>,
-    pub(super) supervisor: ServiceManager,
+    pub(super) service_manager: ServiceManager,
 }
 
 /// Starts the server.
 pub(super) fn start(config: &Config) -> Result<Started, ServerError> {
     let began_as_root = privileges::is_root();
-    let openings = Openings::take(config)?;
+    let privileged = PrivilegedResources::open(config)?;
     privileges::give_up_rights().map_err(system("give up rights"))?;
     logging::init(config).map_err(|source| ServerError::Logs { source, file: config.file.clone() })?;
     warn_of_rights(config, began_as_root);
@@ -52,8 +52,8 @@ pub(super) fn start(config: &Config) -> Result<Started, ServerError> {
     }
     raise_descriptor_limit();
     let now = Instant::now();
-    let certificate = match openings.identity {
-        Some(identity) => Certificate::of(identity, config, now)?,
+    let certificate = match privileged.identity {
+        Some(identity) => Certificate::from_identity(identity, config, now)?,
         None => Certificate::load(config, now)?,
     };
     let poll = Poll::new().map_err(system("create a poll"))?;
@@ -64,64 +64,65 @@ pub(super) fn start(config: &Config) -> Result<Started, ServerError> {
         .map_err(system("watch sockets"))?;
     event_loop.set_ftp(config.ftp.clone());
     let mut addresses = Vec::new();
-    for (socket, spoken) in openings.sockets {
-        addresses.push((socket.local_addr().map_err(system("ask for an address"))?, spoken));
-        event_loop.listen(socket, spoken).map_err(system("watch a socket"))?;
+    for (socket, kind) in privileged.sockets {
+        addresses.push((socket.local_addr().map_err(system("ask for an address"))?, kind));
+        event_loop.listen(socket, kind).map_err(system("watch a socket"))?;
     }
-    match openings.control {
+    match privileged.control {
         Ok(socket) => event_loop.listen_locally(socket).map_err(system("listen on the control socket"))?,
         // Without the socket only the admin commands fail; `berthd usage` then counts the disk.
         Err(error) => log::warn!("no control socket in {}: {error}", config.control_folder.display()),
     }
-    let supervisor = openings.supervisor.unwrap_or_else(|error| {
+    let service_manager = privileged.service_manager.unwrap_or_else(|error| {
         log::warn!("the supervisor at $NOTIFY_SOCKET cannot be reached: {error}");
         ServiceManager::default()
     });
     for refusal in refusals::take() {
         log::warn!("{refusal}");
     }
-    Ok(Started { event_loop, certificate, signals, addresses, supervisor })
+    Ok(Started { event_loop, certificate, signals, addresses, service_manager })
 }
 
-/// What may need root: ports below 1024, a key that only root can read, a socket in root's directory, and
+/// The resources that may need root: ports below 1024, a key that only root can read, a socket in root's directory, and
 /// the service manager's socket.
-struct Openings {
+struct PrivilegedResources {
     sockets: Vec<(TcpListener, ProtocolKind)>,
     identity: Option<ServerIdentity>,
     control: io::Result<UnixListener>,
-    supervisor: io::Result<ServiceManager>,
+    service_manager: io::Result<ServiceManager>,
 }
 
-impl Openings {
-    /// Opens all of it. Afterwards this process is the configured user.
-    fn take(config: &Config) -> Result<Self, ServerError> {
+impl PrivilegedResources {
+    /// Opens all of them, then switches to the configured user.
+    fn open(config: &Config) -> Result<Self, ServerError> {
         let user = ServiceUser::find(config)?;
         if user.as_ref().is_some_and(|user| !privileges::is_root() && !user.is_current()) {
             let problem =
                 "is not the user that starts this server; start it as root or as that user, or leave the key out";
             return Err(ConfigError::new(&config.file, "user", problem).into());
         }
-        let bind = |(address, spoken)| match TcpListener::bind(address) {
-            Ok(socket) => Ok((socket, spoken)),
+        let bind = |(address, kind)| match TcpListener::bind(address) {
+            Ok(socket) => Ok((socket, kind)),
             Err(source) => Err(ServerError::Listen { address, source }),
         };
         let sockets = listening(config).map(bind).collect::<Result<_, _>>()?;
         let identity = if config.tls.is_own { None } else { ServerIdentity::read(config)? };
         let directory = &config.control_folder;
         if directory != config.directory() {
-            // A directory in /run, for example, is lost at a reboot. If it cannot be made, there is no socket.
+            // A directory in /run, for example, is lost at a reboot. A failure is reported with the socket.
             let _ = atomic_file::make_directory(directory, PUBLIC_DIRECTORY);
         }
-        let control = control_socket::listen(directory, |made| user.as_ref().map_or(Ok(()), |user| user.give(made)));
+        let control =
+            control_socket::listen(directory, |made| user.as_ref().map_or(Ok(()), |user| user.give_ownership(made)));
         if control.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse) {
             return Err(ServerError::Running { directory: config.directory().to_path_buf() });
         }
-        let supervisor = ServiceManager::of_environment();
+        let service_manager = ServiceManager::of_environment();
         if let Some(user) = user {
             user.make_directories(config)?;
-            user.assume(config)?;
+            user.switch_process(config)?;
         }
-        Ok(Self { sockets, identity, control, supervisor })
+        Ok(Self { sockets, identity, control, service_manager })
     }
 }
 
@@ -133,8 +134,7 @@ fn listening(config: &Config) -> impl Iterator<Item = (SocketAddr, ProtocolKind)
         (ftp.map(|ftp| &ftp.listen), ProtocolKind::Ftp),
         (ftp.map(|ftp| &ftp.listen_tls), ProtocolKind::ImplicitFtps),
     ];
-    all.into_iter()
-        .flat_map(|(addresses, spoken)| addresses.into_iter().flatten().map(move |&address| (address, spoken)))
+    all.into_iter().flat_map(|(addresses, kind)| addresses.into_iter().flatten().map(move |&address| (address, kind)))
 }
 
 /// Opens all files by name, then confines the process. Threads start later, when needed.
@@ -153,7 +153,7 @@ fn confined_service(config: &Config, poll: &Poll) -> Result<Service, ServerError
             );
         }
     }
-    match privileges::confine(&places(config)) {
+    match privileges::confine(&allowed_directories(config)) {
         Confinement::Off(reason) => log::warn!("confinement by Landlock: off: {reason}"),
         confinement => log::info!("confinement by Landlock: {confinement}"),
     }
@@ -166,20 +166,20 @@ fn confined_service(config: &Config, poll: &Poll) -> Result<Service, ServerError
 
 /// Returns all directories in which a running server opens files by name. Directories and not files, because
 /// files are replaced: logs by rotation, certificates by renewal.
-fn places(config: &Config) -> Vec<AllowedDirectory> {
-    let mut places = Vec::new();
-    let mut add = |directories: Vec<PathBuf>, access| {
-        places.extend(directories.into_iter().map(|directory| AllowedDirectory { directory, access }));
+fn allowed_directories(config: &Config) -> Vec<AllowedDirectory> {
+    let mut allowed = Vec::new();
+    let mut add = |directories: Vec<PathBuf>, rights| {
+        allowed.extend(directories.into_iter().map(|directory| AllowedDirectory { directory, rights }));
     };
-    add(config.home_roots.clone(), Access::Own);
-    add(vec![config.directory().to_path_buf(), config.accounts_dir()], Access::Read);
-    add(directories_of(&config.file), Access::Read);
-    let tls = if config.tls.is_own { Access::Replace } else { Access::Read };
+    add(config.home_roots.clone(), DirectoryRights::All);
+    add(vec![config.directory().to_path_buf(), config.accounts_dir()], DirectoryRights::Read);
+    add(directories_of(&config.file), DirectoryRights::Read);
+    let tls = if config.tls.is_own { DirectoryRights::ReplaceFiles } else { DirectoryRights::Read };
     add(directories_of(&config.tls.certificate), tls);
     add(directories_of(&config.tls.key), tls);
-    add(directories_of(&config.logs.access), Access::Append);
-    add(directories_of(&config.logs.transactions), Access::Append);
-    places
+    add(directories_of(&config.logs.access), DirectoryRights::Append);
+    add(directories_of(&config.logs.transactions), DirectoryRights::Append);
+    allowed
 }
 
 /// Returns the directory of a file, and of the file it may be a symlink to.

@@ -2,7 +2,7 @@
 
 mod report;
 
-use super::dialogue::{self, Dialogue};
+use super::server_connection::{self, ServerConnection};
 use super::{AdminError, StatusArgs, print_json};
 use crate::config::Config;
 use crate::wire::control::{ControlReply, ControlRequest};
@@ -19,23 +19,23 @@ use std::time::{Duration, Instant};
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
 pub(super) fn run(args: &StatusArgs, config: &Config) -> Result<(), AdminError> {
-    let mut dialogue = Dialogue::demand(config)?;
+    let mut connection = ServerConnection::connect_required(config)?;
     match (args.watch, args.json) {
-        (false, true) => print_objects(&mut dialogue, args),
-        (false, false) => print_lines(&ask(&mut dialogue, args)?.lines(None, args.turns)),
-        (true, _) => watch(&mut dialogue, args),
+        (false, true) => print_objects(&mut connection, args),
+        (false, false) => print_lines(&request_report(&mut connection, args)?.lines(None, args.turns)),
+        (true, _) => watch(&mut connection, args),
     }
 }
 
 /// Requests a report.
-fn ask(dialogue: &mut Dialogue, args: &StatusArgs) -> Result<StatusReport, AdminError> {
+fn request_report(connection: &mut ServerConnection, args: &StatusArgs) -> Result<StatusReport, AdminError> {
     let mut report = StatusReport::default();
-    dialogue.ask(&ControlRequest::Status { all: args.all }, |reply| {
+    connection.request(&ControlRequest::Status { all: args.all }, |reply| {
         match reply {
             ControlReply::Session(session) => report.sessions.push(session),
             ControlReply::User(user) => report.users.push(user),
             ControlReply::Server(server) => report.server = Some(server),
-            other => return Err(dialogue::unexpected(&other)),
+            other => return Err(server_connection::unexpected(&other)),
         }
         Ok(())
     })?;
@@ -44,13 +44,13 @@ fn ask(dialogue: &mut Dialogue, args: &StatusArgs) -> Result<StatusReport, Admin
 }
 
 /// Requests a report and prints its objects as they come.
-fn print_objects(dialogue: &mut Dialogue, args: &StatusArgs) -> Result<(), AdminError> {
-    dialogue.ask(&ControlRequest::Status { all: args.all }, |reply| {
+fn print_objects(connection: &mut ServerConnection, args: &StatusArgs) -> Result<(), AdminError> {
+    connection.request(&ControlRequest::Status { all: args.all }, |reply| {
         let (report, object) = match &reply {
             ControlReply::Session(session) => ("session", serde_json::to_value(session)),
             ControlReply::User(user) => ("user", serde_json::to_value(user)),
             ControlReply::Server(server) => ("server", serde_json::to_value(server)),
-            other => return Err(dialogue::unexpected(other)),
+            other => return Err(server_connection::unexpected(other)),
         };
         let mut object: Value = object.map_err(io::Error::other)?;
         object["report"] = json!(report);
@@ -65,16 +65,16 @@ fn print_lines(lines: &[String]) -> Result<(), AdminError> {
 }
 
 /// Prints reports until Ctrl-C; on a terminal each replaces the one before.
-fn watch(dialogue: &mut Dialogue, args: &StatusArgs) -> Result<(), AdminError> {
+fn watch(connection: &mut ServerConnection, args: &StatusArgs) -> Result<(), AdminError> {
     let is_over = listen().map_err(|error| AdminError::Failed(format!("cannot handle signals: {error}")))?;
     let is_drawn = io::stdout().is_terminal() && !args.json;
     let mut last: Option<(StatusReport, Instant)> = None;
     loop {
         let began = Instant::now();
         if args.json {
-            print_objects(dialogue, args)?;
+            print_objects(connection, args)?;
         } else {
-            let mut report = ask(dialogue, args)?;
+            let mut report = request_report(connection, args)?;
             if let Some((last, at)) = &last {
                 report.rate_since(last, began.saturating_duration_since(*at));
             }
@@ -84,7 +84,7 @@ fn watch(dialogue: &mut Dialogue, args: &StatusArgs) -> Result<(), AdminError> {
             }
             last = Some((report, began));
         }
-        wait_until(began + WATCH_INTERVAL, dialogue);
+        wait_until(began + WATCH_INTERVAL, connection);
         if is_over.load(Ordering::Relaxed) {
             // The shell continues below the report, and below its `^C`.
             return if is_drawn { Ok(writeln!(io::stdout())?) } else { Ok(()) };
@@ -102,11 +102,11 @@ fn listen() -> io::Result<Arc<AtomicBool>> {
 }
 
 /// Waits for the time, a signal, or the end of the server, which the next request reports.
-fn wait_until(at: Instant, dialogue: &Dialogue) {
+fn wait_until(at: Instant, connection: &ServerConnection) {
     let left = at.saturating_duration_since(Instant::now());
     let timeout = Timespec { tv_sec: 0, tv_nsec: left.subsec_nanos().into() };
     let timeout = if left.as_secs() > 0 { Timespec { tv_sec: 1, tv_nsec: 0 } } else { timeout };
-    let _ = poll(&mut [PollFd::from_borrowed_fd(dialogue.socket(), PollFlags::IN)], Some(&timeout));
+    let _ = poll(&mut [PollFd::from_borrowed_fd(connection.socket(), PollFlags::IN)], Some(&timeout));
 }
 
 /// Returns the size of the terminal, without the last column and line, where writing makes some

@@ -210,12 +210,12 @@ fn bound(turns: &TurnTimes) -> String {
 
 const BAR_WIDTH: u128 = 20;
 
-const fn left(title: &'static str, rank: u8) -> Column {
-    Column { title, is_right: false, rank }
+const fn left(title: &'static str, drop_order: u8) -> Column {
+    Column { title, is_right: false, drop_order }
 }
 
-const fn right(title: &'static str, rank: u8) -> Column {
-    Column { title, is_right: true, rank }
+const fn right(title: &'static str, drop_order: u8) -> Column {
+    Column { title, is_right: true, drop_order }
 }
 
 const SESSION_COLUMNS: &[Column] = &[
@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_told_in_their_two_largest_units() {
+    fn durations_are_formatted_in_their_two_largest_units() {
         for (seconds, text) in [(59, "59s"), (61, "1m 1s"), (3_599, "59m 59s"), (7_260, "2h 1m"), (90_000, "1d 1h")] {
             assert_eq!(time(seconds), text);
         }

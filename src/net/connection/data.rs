@@ -8,27 +8,27 @@ use std::io;
 use std::time::{Duration, Instant};
 
 impl Connection {
-    /// Returns the number of bytes received, or 1 for any other progress. At most `most` bytes are spliced
-    /// from the socket: like sent file ranges, they cost the loop little.
+    /// Receives from the data connection. Returns the number of bytes, or 1 for any other progress. At most
+    /// `most` bytes are spliced from the socket into a file.
     pub(super) fn fill_data(&mut self, service: &mut Service, budget: &mut Budget, most: usize, now: Instant) -> usize {
         if self.data.is_none() {
             return 0;
         }
         let Some(allowance) = self.allowance_up(service, now) else { return 0 };
-        let mut is_paid = true;
+        let mut counts_for_rate = true;
         let mut count = self.store_incoming(service, budget, allowance.min(most), now);
         self.enlarge_data_input();
         if count == 0
             && let Some(data) = &mut self.data
         {
-            // Until it is open, no byte belongs to the user, and the peer may be unauthenticated.
-            is_paid = data.is_open();
+            // Before it is open, no byte belongs to the user: the peer may be unauthenticated.
+            counts_for_rate = data.is_open();
             count = data.fill(allowance);
             // A peer that is gone closes both sockets, and the event of the other may not have come yet.
             self.is_readable |= count > 0 && data.buffers().eof;
         }
-        if is_paid {
-            self.pay_up(service, count, now);
+        if counts_for_rate {
+            self.record_up(service, count, now);
         }
         count
     }
@@ -68,13 +68,13 @@ impl Connection {
         let allowance = self.allowance_down(service, has_bytes, now).min(budget);
         let Some(data) = &mut self.data else { return 0 };
         let count = data.flush(allowance);
-        self.pay_down(service, count, now);
+        self.record_down(service, count, now);
         count
     }
 
-    /// Continues the TLS handshake of the data connection before a reply leaves. basic-ftp ends an empty
-    /// upload at the first reply if its TLS resumes a session, without close_notify if the handshake is not
-    /// complete by then. Sends no byte of a file.
+    /// Continues the TLS handshake of the data connection before a reply leaves. If its TLS resumes a session,
+    /// basic-ftp ends an empty upload at the first reply, and sends no close_notify if the handshake is not
+    /// complete by then. This sends no byte of a file.
     pub(super) fn advance_data_handshake(
         &mut self,
         service: &mut Service,

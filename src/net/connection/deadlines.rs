@@ -6,8 +6,8 @@ use crate::net::connection::LINGER;
 use crate::session::Phase;
 use std::time::{Duration, Instant};
 
-/// How long a client that has closed its control connection may read nothing of a download: it may be
-/// gone without a notice on its data connection.
+/// How long a client that has closed its control connection may read nothing of a download. Such a client
+/// may be gone, although its data connection still looks open.
 const HALF_CLOSED_STALL: Duration = Duration::from_secs(10);
 
 impl Connection {
@@ -16,7 +16,7 @@ impl Connection {
         if let Some(since) = self.closing_since {
             return self.paused_until.into_iter().chain([since + LINGER]).min();
         }
-        // Pauses by the rate limit do not count against the peer.
+        // The time of a pause does not count against the peer.
         let since = |moment: Instant| self.paused_until.map_or(moment, |until| until.max(moment));
         let patience = if self.buffers.eof && self.data.is_some() {
             timeouts.stall.min(HALF_CLOSED_STALL)
@@ -34,8 +34,8 @@ impl Connection {
         [patience, self.wakes_at()].into_iter().flatten().min()
     }
 
-    /// Returns when the session needs a turn without an event. With unsent output it can do nothing: the
-    /// turns would repeat for ever, and the peer would never be late.
+    /// Returns when the session needs a turn without an event. `None` while the output is full: the session
+    /// could do nothing in its turns, so they would repeat for ever, and the peer would never be late.
     pub(super) fn wakes_at(&self) -> Option<Instant> {
         let may_speak = self.buffers.output.has_room();
         let own = self.protocol.wakes_at().filter(|_| may_speak);

@@ -1,7 +1,7 @@
 //! Charges large buffers of busy sessions to their account, and counts the small ones. Before login all
 //! buffers are small.
 
-use super::{Connection, sooner};
+use super::{Connection, earliest};
 use crate::base::buffers::{INPUT_BYTES, OUTPUT_BYTES_HIGH, PIECE_BYTES};
 use crate::base::memory::{Charge, MEMORY_WAIT_STEP, SmallBuffers};
 use crate::protocol::data_connection::DataConnection;
@@ -16,8 +16,8 @@ const INPUT_CHARGE: usize = INPUT_BYTES + PIPELINE_BYTES_MAX + TLS_BYTES + 16 * 
 const OUTPUT_CHARGE: usize = OUTPUT_BYTES_HIGH + PIECE_BYTES + TLS_OUT_BYTES;
 
 impl Connection {
-    /// Enlarges a full receive buffer. Without memory this is tried again later, because its content may be
-    /// part of a request that fits no small buffer.
+    /// Enlarges a full receive buffer. If no memory is left, this is tried again later: the buffer may hold a
+    /// part of a request that needs a large one.
     pub(super) fn enlarge_input(&mut self, now: Instant) {
         if !self.buffers.input.is_cramped() {
             return;
@@ -25,7 +25,7 @@ impl Connection {
         match self.charge(INPUT_CHARGE) {
             Some(charge) => self.buffers.input.enlarge(charge),
             None if self.protocol.memory().is_some() => {
-                self.paused_until = sooner(self.paused_until, now + MEMORY_WAIT_STEP);
+                self.paused_until = earliest(self.paused_until, now + MEMORY_WAIT_STEP);
             }
             None => {}
         }
@@ -75,7 +75,7 @@ impl Connection {
         }
     }
 
-    /// Charges the account that has logged in. Returns `None` if there is none or it has no room.
+    /// Charges the account that has logged in. Returns `None` if there is no account, or no memory is left.
     fn charge(&self, bytes: usize) -> Option<Charge> {
         self.protocol.memory().and_then(|share| Charge::of(bytes, share))
     }

@@ -32,14 +32,14 @@ const ROUNDS_PER_TURN: usize = 5;
 /// How long a closed session may take to read its last reply.
 pub const LINGER: Duration = Duration::from_secs(5);
 
-/// What a connection needs after a turn.
+/// What a connection waits for after a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AfterTurn {
-    /// Another turn: something moved.
+    /// Another turn, because something moved.
     Again,
-    /// An event or its deadline.
+    /// An event, or its deadline.
     Sleep,
-    /// To be closed.
+    /// Nothing: it is to be closed.
     Close,
 }
 
@@ -57,7 +57,7 @@ pub struct Connection {
     is_channel_reported: bool,
     /// The peer has reset the connection and cannot read replies.
     is_reset: bool,
-    /// As `is_reset`, but the last transfer is still running.
+    /// The peer has reset the connection, but its last transfer still runs.
     cannot_reply: bool,
     opened: Instant,
     /// When the session last did something other than wait for a request.
@@ -174,7 +174,7 @@ impl Connection {
         let mut progress = self.work(service, &mut budget, flush_budget, now)?;
         let flushed = self.flush(service, flush_budget, now)? | self.seal()?;
         progress.control_sent |= flushed;
-        self.note_progress(progress, now);
+        self.record_progress(progress, now);
         if self.protocol.requests() != self.requests || self.protocol.phase() != Phase::Idle {
             self.requests = self.protocol.requests();
             self.last_active = now;
@@ -189,8 +189,8 @@ impl Connection {
         Ok(AfterTurn::Sleep)
     }
 
-    /// Fills, steps and sends on the data connection. Repeats while little moves there, so that a small
-    /// file, its end and its replies wake the peer once.
+    /// Fills, steps and sends on the data connection. Repeats this while little data moves, so that a small
+    /// file, its end and its replies need one turn and wake the peer once.
     fn work(
         &mut self,
         service: &mut Service,
@@ -226,7 +226,7 @@ impl Connection {
     /// Updates the stall deadline. A peer that moves no bytes of its transfer is late, whatever else it
     /// sends. The server's own work counts as progress: while it checks a long prefix, the peer waits for
     /// it.
-    fn note_progress(&mut self, turn: TurnProgress, now: Instant) {
+    fn record_progress(&mut self, turn: TurnProgress, now: Instant) {
         let progress = self.protocol.progress();
         let has_advanced = std::mem::replace(&mut self.progress, progress) != progress;
         if has_advanced || turn.data_sent || (turn.control_sent && self.protocol.sends_results()) {
@@ -311,7 +311,7 @@ fn sockets<'a>(buffers: &'a mut IoBuffers, data: &'a mut Option<Box<DataSocket>>
     Sockets { buffers, data: data.as_mut().map(|data| &mut **data as &mut dyn DataConnection) }
 }
 
-fn sooner(one: Option<Instant>, other: Instant) -> Option<Instant> {
+fn earliest(one: Option<Instant>, other: Instant) -> Option<Instant> {
     Some(one.map_or(other, |one| one.min(other)))
 }
 
@@ -323,7 +323,7 @@ mod tests {
     use std::net::TcpListener;
 
     #[test]
-    fn a_connection_that_has_not_sent_its_last_answer_is_not_idle() {
+    fn a_connection_that_has_not_sent_its_last_reply_is_not_idle() {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("bound");
         let stream = mio::net::TcpStream::connect(address).expect("it listens");

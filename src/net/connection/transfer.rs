@@ -54,7 +54,7 @@ impl Connection {
         };
         match moved {
             Moved::Bytes(count) => {
-                self.pay_up(service, count, now);
+                self.record_up(service, count, now);
                 self.enlarge_input(now);
                 Ok(count > 0)
             }
@@ -79,7 +79,7 @@ impl Connection {
         let allowance = self.allowance_down(service, !self.buffers.output.is_empty(), now).min(budget);
         match self.transport.flush(&mut self.buffers.output, allowance)? {
             Moved::Bytes(count) => {
-                self.pay_down(service, count, now);
+                self.record_down(service, count, now);
                 Ok(count > 0)
             }
             Moved::Blocked | Moved::End => {

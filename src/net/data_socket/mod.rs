@@ -36,7 +36,7 @@ pub(super) struct DataSocket {
     state: SocketState,
     /// Received bytes and bytes to send.
     buffers: IoBuffers,
-    /// When the peer's end arrived, if that was noticed before it was read.
+    /// When the event of the peer's end of data arrived; set once that end was read.
     ended_at: Option<Instant>,
     /// What the data connection proves by resuming a TLS session, once known.
     resumption: Option<Resumption>,
@@ -44,13 +44,13 @@ pub(super) struct DataSocket {
     shows_reuse: bool,
     /// When to check again whether the resumed session has logged in.
     undecided_until: Option<Instant>,
-    /// Several connections are accepted while it listens: the client has resumed a session before, so one
-    /// that does not may be another peer's.
+    /// The client has resumed a TLS session before, so a connection that does not may be another peer's.
+    /// Several connections are therefore accepted while it listens.
     expects_resumption: bool,
     is_readable: bool,
     is_writable: bool,
     is_busy: bool,
-    /// When the peer's end arrived. It is read after all bytes before it.
+    /// When the event of the peer's end of data arrived. The bytes before the end may still be unread.
     end_event_at: Option<Instant>,
     unauthenticated_time: Duration,
     /// The number of bytes of a refused upload that are still dropped.
@@ -66,7 +66,7 @@ enum SocketState {
     Open(Open),
     /// All is sent, or a transfer was refused. Remaining input is dropped until the peer closes.
     Lingering(Transport),
-    /// The peer has closed its side as well.
+    /// All is sent, and the peer has closed its side as well.
     Left,
     Failed(Failure),
 }
@@ -77,7 +77,7 @@ struct Open {
     is_upload: bool,
     needs: Resumption,
     needs_close_notify: bool,
-    /// Bytes that came during the handshake of a connection that may be another peer's, and their time.
+    /// Bytes received during the handshake, if the connection may be another peer's, and when they came.
     withheld: Option<(ReceiveBuffer, Instant)>,
     /// The listener for further connections, until the handshake is complete.
     listener: Option<TcpListener>,

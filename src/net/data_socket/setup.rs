@@ -3,7 +3,7 @@
 use super::{DataSocket, SocketState};
 use crate::logging::{self, STDERR};
 use crate::net::data_socket::DATA_ACCEPTS_PER_TURN;
-use crate::net::listeners::is_of_one_connection;
+use crate::net::listeners::is_connection_error;
 use crate::protocol::data_connection::Failure;
 use crate::session::origin::Origin;
 use log::Level;
@@ -87,7 +87,7 @@ impl DataSocket {
                     self.unauthenticated_time += now.saturating_duration_since(std::mem::replace(&mut began, now));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.is_readable = false,
-                Err(error) if is_of_one_connection(&error) => {
+                Err(error) if is_connection_error(&error) => {
                     log::debug!("a data connection of {} failed: {error}", self.peer);
                 }
                 // Without descriptors or memory a retry would fail at once, for ever.

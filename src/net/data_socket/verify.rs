@@ -13,7 +13,8 @@ use crate::tls::Resumption;
 use mio::net::TcpListener;
 use std::time::{Duration, Instant};
 
-/// How long a data connection waits for a resumed session to log in, and the interval of the checks.
+/// How long a data connection waits until the FTP session of its TLS ticket has logged in, and the interval
+/// of the checks.
 const LOGIN_WAIT_MAX: Duration = Duration::from_secs(5);
 const LOGIN_WAIT_STEP: Duration = Duration::from_millis(20);
 
@@ -26,7 +27,7 @@ impl DataSocket {
             return Ok(false);
         }
         if !has_failed && open.transport.is_handshaking() {
-            self.ftp_tls.note_handshake(&open.transport);
+            self.ftp_tls.record_handshake(&open.transport);
             return Ok(false);
         }
         let resumption = match has_failed {
@@ -59,9 +60,9 @@ impl DataSocket {
         Ok(false)
     }
 
-    /// Withholds received bytes from the protocol until the resumed session has logged in: a client with
-    /// several sessions may use the newest ticket of one that has not. Returns whether the wait may
-    /// continue.
+    /// Withholds received bytes from the protocol until the FTP session of the TLS ticket has logged in: a
+    /// client with several sessions may use the newest ticket, of a session that has not logged in yet.
+    /// Returns false when the wait has lasted too long.
     pub(super) fn withhold(&mut self) -> bool {
         let SocketState::Open(open) = &mut self.state else { return false };
         let now = Instant::now();

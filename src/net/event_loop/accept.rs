@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 impl EventLoop {
-    /// Accepting costs time, which counts as time of unauthenticated connections.
+    /// Accepts new connections. The time counts as time of unauthenticated connections.
     pub(super) fn accept(&mut self, now: Instant) {
         if !self.scheduler.has_time_for_unauthenticated() {
             return;
@@ -48,10 +48,10 @@ impl EventLoop {
         let address = peer.ip().to_canonical();
         let (peer, origin) = (SocketAddr::new(address, peer.port()), Origin::of(address));
         let is_reserved = descriptors::is_reserved(&stream);
-        match self.admission.room(origin, &self.limits, !is_reserved) {
-            AdmissionDecision::Free => {}
-            AdmissionDecision::After(stranger) => self.displace(stranger, now),
-            AdmissionDecision::None(bound) => return self.refuse(stream, peer, kind, bound, now),
+        match self.admission.decide(origin, &self.limits, !is_reserved) {
+            AdmissionDecision::Admit => {}
+            AdmissionDecision::EvictThenAdmit(evicted) => self.evict(evicted, now),
+            AdmissionDecision::Refuse(bound) => return self.refuse(stream, peer, kind, bound, now),
         }
         if is_reserved {
             match descriptors::renumber(stream) {
@@ -59,7 +59,7 @@ impl EventLoop {
                 Err(error) => return log::warn!("cannot take in {peer}: {error}"),
             }
         }
-        // Replies are complete when they are written, so waiting for more only delays them.
+        // Each write ends with a complete reply, so waiting for more bytes would only delay it.
         let _ = stream.set_nodelay(true);
         let admitted = match kind {
             ProtocolKind::Native => self.admit_native(stream, peer, now),
@@ -113,7 +113,7 @@ impl EventLoop {
 
     fn refuse(&mut self, stream: TcpStream, peer: SocketAddr, kind: ProtocolKind, bound: &str, now: Instant) {
         log_refused_connection(peer, SessionError::TooManySessions);
-        if let Some(suppressed) = self.refused.note(now) {
+        if let Some(suppressed) = self.refused.record(now) {
             log::warn!(
                 "{peer} was refused: {bound} is reached, and all sessions are logged in; raise it to allow more; \
                  {suppressed} more since the last such line"
@@ -123,12 +123,13 @@ impl EventLoop {
     }
 
     /// Closes an unauthenticated connection at once, to make room.
-    fn displace(&mut self, key: usize, now: Instant) {
+    fn evict(&mut self, key: usize, now: Instant) {
         self.slots[key].connection.end_at_once(&self.service, SessionError::Displaced, now);
         self.remove(key);
     }
 
-    /// The socket's mode excludes other users; this check is a second barrier.
+    /// Admits a connection of the admin socket. The socket's mode excludes other users; this check is a second
+    /// barrier.
     fn admit_administrator(&mut self, stream: UnixStream, now: Instant) {
         let peer = rustix::net::sockopt::socket_peercred(&stream);
         let may = peer.is_ok_and(|peer| peer.uid.is_root() || peer.uid == rustix::process::geteuid());

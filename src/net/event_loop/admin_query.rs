@@ -20,7 +20,7 @@ impl EventLoop {
         for key in query.from..end.min(self.slots.capacity()) {
             let Some((slot, session)) = self.slots.get(key).and_then(open_session) else { continue };
             match &query.job {
-                QueryJob::Look => {
+                QueryJob::Report => {
                     answer.rows.push(SessionRow { session: slot.session_number, overview: session.overview() })
                 }
                 QueryJob::Kick(which) if is_meant(which, slot, session) => {

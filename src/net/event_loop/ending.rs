@@ -50,7 +50,7 @@ impl EventLoop {
     /// Ends the sessions of accounts that were locked or removed.
     pub(super) fn watch_accounts(&mut self, now: Instant) {
         let members = self.slots.iter().filter_map(|(_, slot)| slot.connection.protocol().account());
-        let closed = self.accounts.look(&self.service.accounts, members, now);
+        let closed = self.accounts.check(&self.service.accounts, members, now);
         if !closed.is_empty() {
             self.fail_where(SessionError::AccountClosed, |connection| {
                 connection.protocol().account().is_some_and(|account| closed.contains(account))

@@ -1,5 +1,5 @@
 //! The loop: one thread, one poll, edge-triggered. Events only mark connections; work runs afterwards
-//! in one bounded turn per ready connection, in the order of `scheduler`.
+//! in bounded turns of the ready connections, in the order of `scheduler`.
 //!
 //! ```text
 //! poll(wait)      zero if a connection is ready, else the nearest deadline
@@ -8,7 +8,7 @@
 //! take_synced     passes the results of syncs to their sessions
 //! watch_accounts  ends sessions of accounts that were locked or removed
 //! expire          lazy timers: ask each connection for its deadline, set again or close
-//! run_turns       round robin: woken connections, busy ones, then unauthenticated ones
+//! run_turns       turns of woken, busy and unauthenticated connections, alternately
 //! reap            the only place that frees a slot
 //! ```
 //!
@@ -106,7 +106,7 @@ pub struct EventLoop {
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Round {
     /// Signals have arrived.
-    pub signals: bool,
+    pub has_signals: bool,
 }
 
 impl EventLoop {
@@ -229,7 +229,7 @@ impl EventLoop {
 
     fn wait(&self, now: Instant) -> Option<Duration> {
         let accepts = self.listeners.iter().any(|listener| listener.is_ready() && listener.retry_at().is_none());
-        if !self.scheduler.is_empty() || accepts || self.accounts.is_at_work() || self.service.store.syncer.has_work() {
+        if !self.scheduler.is_empty() || accepts || self.accounts.has_work() || self.service.store.syncer.has_work() {
             return Some(Duration::ZERO);
         }
         let watch = (!self.slots.is_empty()).then(|| self.accounts.next_at());
@@ -250,18 +250,18 @@ impl EventLoop {
         for event in events {
             match event.token() {
                 WAKER => {}
-                SIGNALS => round.signals = true,
+                SIGNALS => round.has_signals = true,
                 Token(token) if token < FIRST_CONNECTION => {
                     if let Some(listener) = self.listeners.get_mut(token - FIRST_LISTENER) {
                         listener.set_ready();
                     }
                 }
                 Token(token) => {
-                    let (key, is_second) = slot_of_token(token);
+                    let (key, is_data) = slot_of_token(token);
                     if let Some(slot) = self.slots.get_mut(key) {
                         let readable = event.is_readable() || event.is_read_closed() || event.is_error();
                         let writable = event.is_writable() || event.is_write_closed() || event.is_error();
-                        match is_second {
+                        match is_data {
                             true => {
                                 let ended = event.is_read_closed().then_some(now);
                                 slot.connection.mark_data(readable, writable, ended);

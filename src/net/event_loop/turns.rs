@@ -37,7 +37,7 @@ impl EventLoop {
         let (turn, took) = guarded_turn(&mut slot.connection, &mut self.service, end_reason, flush_budget, now);
         self.turn_times.note(took);
         if took > TURN_WARN {
-            self.slow_turns.note(&slot.connection, took, now);
+            self.slow_turns.record(&slot.connection, took, now);
         }
         let was_busy = std::mem::replace(&mut slot.is_busy, !slot.connection.is_idle());
         self.busy = self.busy + usize::from(slot.is_busy) - usize::from(was_busy);
@@ -53,7 +53,7 @@ impl EventLoop {
                 slot.is_queued = true;
                 self.scheduler.push(key, slot.connection.priority(false));
             }
-            // Its transfer has just ended, and no event will announce that.
+            // Its transfer has just ended. No event follows that would end the session.
             AfterTurn::Sleep if is_draining && slot.connection.is_open_and_idle() => self.enqueue(key),
             AfterTurn::Sleep => self.set_timer(key, now),
             AfterTurn::Close => self.mark_for_removal(key),

@@ -16,8 +16,8 @@ pub use sharing::Owner;
 use sharing::Sharing;
 use std::time::Duration;
 
-/// Turns of busy connections between two polls. A small request that arrives meanwhile waits for no
-/// more than these: 0.5 ms if each hashes a whole piece.
+/// Turns of busy connections between two polls. A small request that arrives during a round waits for at
+/// most these turns: 0.5 ms if each hashes a whole piece.
 const TURNS_PER_ROUND: usize = 2;
 /// Turns of woken connections between two polls. Busy connections get as many, so woken ones take at
 /// most half of the turns.
@@ -32,8 +32,8 @@ pub const UNAUTHENTICATED_TURNS_PER_ROUND: usize = 4;
 /// Why a connection wants a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Priority {
-    /// It was idle when it woke up: probably a small request. A transfer's turn is long, and the request
-    /// would otherwise wait for one of every transfer. No connection gets this twice without having slept.
+    /// It was idle when it woke up, so it probably has a small request. Without this priority the request
+    /// would wait for a long turn of every transfer. A connection gets it once for each time it has slept.
     Woken,
     /// It is busy.
     Busy,
@@ -48,10 +48,10 @@ const PRIORITIES: [Priority; 3] = [Priority::Woken, Priority::Busy, Priority::Un
 pub struct Scheduler {
     sharing: Sharing,
     next: usize,
-    /// Time of unauthenticated connections while others waited, less the others' time since.
-    owed: Duration,
-    /// Time of busy connections while woken ones waited, less the woken ones' time since.
-    ahead: Duration,
+    /// How much more time unauthenticated connections have used than the others, counted while others wait.
+    unauthenticated_lead: Duration,
+    /// How much more time busy connections have used than woken ones, counted while woken ones wait.
+    busy_lead: Duration,
     /// Time of this round's turns.
     round_took: Duration,
 }
@@ -83,10 +83,10 @@ impl Scheduler {
     /// Begins a round.
     pub fn begin_round(&mut self) -> RoundTurns {
         self.round_took = Duration::ZERO;
-        let asking = self.sharing.waiting(Priority::Woken).min(WOKEN_TURNS_PER_ROUND);
+        let woken = self.sharing.waiting(Priority::Woken).min(WOKEN_TURNS_PER_ROUND);
         // After each turn of an unauthenticated connection others may be ready, and only a poll tells.
-        let strangers = if self.is_anybody_waiting() { 1 } else { UNAUTHENTICATED_TURNS_PER_ROUND };
-        RoundTurns([asking, asking.max(TURNS_PER_ROUND), strangers])
+        let unauthenticated = if self.is_authenticated_waiting() { 1 } else { UNAUTHENTICATED_TURNS_PER_ROUND };
+        RoundTurns([woken, woken.max(TURNS_PER_ROUND), unauthenticated])
     }
 
     /// Returns the next slot of this round and its priority; `None` at its end.
@@ -97,7 +97,7 @@ impl Scheduler {
             let may = round.0[priority as usize] > 0
                 && match priority {
                     Priority::Woken => !self.is_poll_due(),
-                    Priority::Busy => !self.is_poll_due() && self.has_time_for_work(),
+                    Priority::Busy => !self.is_poll_due() && self.has_time_for_busy(),
                     Priority::Unauthenticated => self.has_time_for_unauthenticated(),
                 };
             if may && let Some(slot) = self.sharing.take(priority) {
@@ -112,26 +112,26 @@ impl Scheduler {
     pub fn spent(&mut self, priority: Priority, took: Duration) {
         self.sharing.charge(took);
         self.round_took += took;
-        self.ahead = match priority {
-            _ if self.is_nobody_asking() => Duration::ZERO,
-            Priority::Busy => self.ahead + took,
-            Priority::Woken => self.ahead.saturating_sub(took),
-            Priority::Unauthenticated => self.ahead,
+        self.busy_lead = match priority {
+            _ if self.is_no_woken_waiting() => Duration::ZERO,
+            Priority::Busy => self.busy_lead + took,
+            Priority::Woken => self.busy_lead.saturating_sub(took),
+            Priority::Unauthenticated => self.busy_lead,
         };
-        self.owed = match priority {
-            _ if !self.is_anybody_waiting() => Duration::ZERO,
-            Priority::Unauthenticated => self.owed + took,
-            Priority::Woken | Priority::Busy => self.owed.saturating_sub(took),
+        self.unauthenticated_lead = match priority {
+            _ if !self.is_authenticated_waiting() => Duration::ZERO,
+            Priority::Unauthenticated => self.unauthenticated_lead + took,
+            Priority::Woken | Priority::Busy => self.unauthenticated_lead.saturating_sub(took),
         };
     }
 
     /// Returns whether unauthenticated connections have used no more than their half of the time.
     pub fn has_time_for_unauthenticated(&self) -> bool {
-        self.owed.is_zero() || !self.is_anybody_waiting()
+        self.unauthenticated_lead.is_zero() || !self.is_authenticated_waiting()
     }
 
-    fn has_time_for_work(&self) -> bool {
-        self.ahead.is_zero() || self.is_nobody_asking()
+    fn has_time_for_busy(&self) -> bool {
+        self.busy_lead.is_zero() || self.is_no_woken_waiting()
     }
 
     /// Returns whether a connection that became ready meanwhile would wait too long.
@@ -139,7 +139,7 @@ impl Scheduler {
         self.round_took >= ROUND_TIME
     }
 
-    fn is_nobody_asking(&self) -> bool {
+    fn is_no_woken_waiting(&self) -> bool {
         self.sharing.waiting(Priority::Woken) == 0
     }
 
@@ -148,7 +148,7 @@ impl Scheduler {
         PRIORITIES.iter().all(|&priority| self.sharing.waiting(priority) == 0)
     }
 
-    fn is_anybody_waiting(&self) -> bool {
-        !self.is_nobody_asking() || self.sharing.waiting(Priority::Busy) > 0
+    fn is_authenticated_waiting(&self) -> bool {
+        !self.is_no_woken_waiting() || self.sharing.waiting(Priority::Busy) > 0
     }
 }

@@ -1,7 +1,7 @@
-//! Shares the time of one priority between owners by start-time fair queueing: each owner has a clock
-//! that runs during its turns, and the owner whose clock is furthest behind goes next. An owner that
-//! was idle is set level with the others, so time cannot be saved up. An owner whose turn was very long
-//! is held back for a bounded time.
+//! Shares the time of one priority between owners by start-time fair queueing (Goyal, Vin and Cheng,
+//! 1996): each owner has a virtual time that advances during its turns, and the owner with the lowest one
+//! goes next. An owner that was idle gets at least the queue's virtual time, so idle time gives no
+//! advantage later. An owner whose turn was very long waits for a bounded time.
 //!
 //! The connections of an owner are a linked list through their slots, so a turn allocates nothing.
 
@@ -12,8 +12,9 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::time::Duration;
 
-/// A user whose turns took far longer than others' is held back until the others have caught up, but
-/// for at most this for each of them: a user that met a slow disk once is not shut out.
+/// How far an owner's virtual time may be above its queue's. An owner whose turns took far longer than
+/// others' waits until the others have caught up. Without this bound, one turn with a slow disk would
+/// delay the owner for very long.
 pub(super) const USER_DEBT_MAX: Duration = Duration::from_millis(100);
 
 /// The owner of connections.
@@ -35,10 +36,10 @@ pub(super) struct Sharing {
     owners: Slab<OwnerEntry>,
     keys: HashMap<Owner, usize>,
     queues: [OwnerQueue; 3],
-    /// The owner whose turn it is, its queue, and the owner's clock at the beginning.
-    serving: Option<(usize, Priority, Duration)>,
-    /// Orders owners with equal clocks.
-    pushes: u64,
+    /// The owner whose turn it is, its queue, and its virtual time when the turn began.
+    current: Option<(usize, Priority, Duration)>,
+    /// Orders owners with equal virtual times.
+    sequence: u64,
 }
 
 #[derive(Clone, Copy)]
@@ -60,17 +61,17 @@ struct OwnerEntry {
 struct QueueShare {
     first: usize,
     last: usize,
-    /// The owner's clock.
-    had: Duration,
+    /// The time that the owner's turns in this queue have taken.
+    virtual_time: Duration,
     is_queued: bool,
 }
 
-/// Owners with waiting connections, the one furthest behind first.
+/// Owners with waiting connections, the one with the lowest virtual time first.
 #[derive(Default)]
 struct OwnerQueue {
     owners: BinaryHeap<Reverse<(Duration, u64, usize)>>,
-    /// The clock of the owner that was served last.
-    level: Duration,
+    /// The virtual time of the owner that was served last.
+    virtual_time: Duration,
     /// Waiting connections.
     waiting: usize,
 }
@@ -84,13 +85,13 @@ impl Default for Sharing {
     fn default() -> Self {
         let (mut owners, queues) = (Slab::new(), Default::default());
         owners.insert(OwnerEntry::new(Owner::Nobody));
-        Self { links: Vec::new(), owners, keys: HashMap::new(), queues, serving: None, pushes: 0 }
+        Self { links: Vec::new(), owners, keys: HashMap::new(), queues, current: None, sequence: 0 }
     }
 }
 
 impl OwnerEntry {
     fn new(key: Owner) -> Self {
-        let share = QueueShare { first: NONE, last: NONE, had: Duration::ZERO, is_queued: false };
+        let share = QueueShare { first: NONE, last: NONE, virtual_time: Duration::ZERO, is_queued: false };
         Self { key, connections: 0, shares: [share; 3] }
     }
 }
@@ -120,7 +121,7 @@ impl Sharing {
         }
         self.owners[owner].connections -= 1;
         if self.owners[owner].connections == 0 {
-            self.serving = self.serving.filter(|&(served, ..)| served != owner);
+            self.current = self.current.filter(|&(served, ..)| served != owner);
             let entry = self.owners.remove(owner);
             self.keys.remove(&entry.key);
         }
@@ -143,7 +144,7 @@ impl Sharing {
             last => self.links[last].next = slot,
         }
         self.queues[priority as usize].waiting += 1;
-        if self.serving.is_none_or(|(served, of, _)| (served, of) != (owner, priority)) {
+        if self.current.is_none_or(|(served, of, _)| (served, of) != (owner, priority)) {
             self.queue(owner, priority);
         }
     }
@@ -155,9 +156,9 @@ impl Sharing {
             return;
         }
         share.is_queued = true;
-        share.had = share.had.max(queue.level);
-        self.pushes += 1;
-        queue.owners.push(Reverse((share.had, self.pushes, owner)));
+        share.virtual_time = share.virtual_time.max(queue.virtual_time);
+        self.sequence += 1;
+        queue.owners.push(Reverse((share.virtual_time, self.sequence, owner)));
     }
 
     /// Takes the next connection. [`Sharing::charge`] must follow its turn.
@@ -167,15 +168,15 @@ impl Sharing {
         let (owner, began) = loop {
             let Reverse((began, order, owner)) = queue.owners.pop()?;
             let share = &mut self.owners[owner].shares[priority as usize];
-            if share.had <= began {
+            if share.virtual_time <= began {
                 break (owner, began);
             }
-            // Its clock has run in another queue since it was queued.
-            queue.owners.push(Reverse((share.had, order, owner)));
+            // Its virtual time has advanced by turns in another queue since it was queued.
+            queue.owners.push(Reverse((share.virtual_time, order, owner)));
         };
-        queue.level = queue.level.max(began);
+        queue.virtual_time = queue.virtual_time.max(began);
         queue.waiting -= 1;
-        self.serving = Some((owner, priority, began));
+        self.current = Some((owner, priority, began));
         let share = &mut self.owners[owner].shares[priority as usize];
         share.is_queued = false;
         let slot = share.first;
@@ -188,19 +189,19 @@ impl Sharing {
         Some(slot)
     }
 
-    /// Ends the current turn and adds its duration to the owner's clock. Time of woken connections counts
+    /// Ends the current turn and adds its duration to the owner's virtual time. Time of woken connections counts
     /// in the busy queue too, or an owner would get a share of both.
     pub(super) fn charge(&mut self, took: Duration) {
-        let Some((owner, priority, began)) = self.serving.take() else { return };
+        let Some((owner, priority, began)) = self.current.take() else { return };
         let shares = &mut self.owners[owner].shares;
-        let levels = PRIORITIES.map(|priority| self.queues[priority as usize].level);
+        let levels = PRIORITIES.map(|priority| self.queues[priority as usize].virtual_time);
         let add = |share: &mut QueueShare, from: Duration, priority: Priority| {
-            share.had = (from + took).min(levels[priority as usize] + USER_DEBT_MAX);
+            share.virtual_time = (from + took).min(levels[priority as usize] + USER_DEBT_MAX);
         };
         add(&mut shares[priority as usize], began, priority);
         let work = &mut shares[Priority::Busy as usize];
         if priority == Priority::Woken && work.is_queued {
-            add(work, work.had, Priority::Busy);
+            add(work, work.virtual_time, Priority::Busy);
         }
         self.queue(owner, priority);
     }

@@ -30,13 +30,13 @@ fn admission(strangers: usize, working: usize) -> Scheduler {
 }
 
 #[test]
-fn two_thousand_strangers_leave_a_transfer_half_of_the_turns() {
+fn two_thousand_unauthenticated_connections_leave_a_transfer_half_of_the_turns() {
     let [_, working, strangers] = run(&mut admission(2000, 1), 1000, |_| SHORT);
     assert!(working.0 >= strangers.0 && strangers.0 >= 1000, "{working:?} {strangers:?}");
 }
 
 #[test]
-fn strangers_whose_turns_are_long_leave_half_of_the_time() {
+fn unauthenticated_connections_with_long_turns_leave_half_of_the_time() {
     let took = |priority| if priority == Priority::Unauthenticated { LONG } else { SHORT };
     let [_, working, strangers] = run(&mut admission(2000, 3), 1000, took);
     assert!(strangers.1 <= working.1 + LONG, "{working:?} {strangers:?}");
@@ -44,7 +44,7 @@ fn strangers_whose_turns_are_long_leave_half_of_the_time() {
 }
 
 #[test]
-fn strangers_have_all_turns_when_nobody_else_wants_one() {
+fn unauthenticated_connections_have_all_turns_when_no_other_wants_one() {
     let mut turns = admission(10, 0);
     let [_, _, strangers] = run(&mut turns, 100, |_| LONG);
     assert_eq!(strangers.0, 100 * UNAUTHENTICATED_TURNS_PER_ROUND);
@@ -52,7 +52,7 @@ fn strangers_have_all_turns_when_nobody_else_wants_one() {
 }
 
 #[test]
-fn a_crowd_that_asks_takes_half_of_the_turns() {
+fn many_woken_connections_take_half_of_the_turns() {
     let mut turns = admission(0, 1);
     (1..1000).for_each(|slot| turns.push(slot, Priority::Woken));
     let [asking, working, _] = run(&mut turns, 100, |_| SHORT);
@@ -60,7 +60,7 @@ fn a_crowd_that_asks_takes_half_of_the_turns() {
 }
 
 #[test]
-fn those_who_ask_little_are_through_before_long_work_goes_on() {
+fn short_requests_end_before_long_work_continues() {
     let mut turns = admission(0, 10);
     (10..110).for_each(|slot| turns.push(slot, Priority::Woken));
     let (mut asked, mut worked) = (0, 0);
@@ -84,7 +84,7 @@ fn those_who_ask_little_are_through_before_long_work_goes_on() {
 }
 
 #[test]
-fn who_is_forgotten_gets_no_turn() {
+fn a_forgotten_slot_gets_no_turn() {
     let mut turns = admission(2, 1);
     turns.forget(0);
     let mut round = turns.begin_round();
@@ -157,7 +157,7 @@ fn connections_of_one_user_have_their_turns_in_order() {
 }
 
 #[test]
-fn a_user_whose_turns_are_long_has_no_more_of_the_time() {
+fn a_user_with_long_turns_has_no_more_of_the_time() {
     for priority in [Priority::Woken, Priority::Busy] {
         let mut turns = owned(&[(ONE, 50), (OTHER, 1)], priority);
         let (one, other) = share(&mut turns, 5000, 50, |slot, _| if slot < 50 { LONG } else { SHORT });
@@ -167,7 +167,7 @@ fn a_user_whose_turns_are_long_has_no_more_of_the_time() {
 }
 
 #[test]
-fn who_asks_and_works_has_no_more_than_who_works() {
+fn an_owner_with_woken_and_busy_connections_has_no_more_time_than_one_with_busy_ones() {
     let mut turns = owned(&[(ONE, 25)], Priority::Woken);
     for slot in 25..50 {
         turns.assign(slot, ONE);
@@ -180,7 +180,7 @@ fn who_asks_and_works_has_no_more_than_who_works() {
 }
 
 #[test]
-fn strangers_share_between_origins_first() {
+fn unauthenticated_connections_share_between_origins_first() {
     let origin = |last: u8| Owner::Origin(Origin::of([10, 0, 0, last].into()));
     let mut turns = owned(&[(origin(1), 1000), (origin(2), 1)], Priority::Unauthenticated);
     let (one, other) = share(&mut turns, 1000, 1000, |_, _| SHORT);
@@ -188,7 +188,7 @@ fn strangers_share_between_origins_first() {
 }
 
 #[test]
-fn who_slept_saves_no_time_up() {
+fn idle_time_is_not_saved_up() {
     let mut turns = owned(&[(ONE, 50)], Priority::Busy);
     share(&mut turns, 10_000, 50, |_, _| LONG);
     turns.assign(50, OTHER);
@@ -244,7 +244,7 @@ fn slots_change_owners_and_leave_whatever_they_wait_for() {
 }
 
 #[test]
-fn a_crowd_whose_requests_take_long_is_interrupted_by_a_poll() {
+fn many_long_requests_are_interrupted_by_a_poll() {
     for priority in [Priority::Woken, Priority::Busy] {
         let mut turns = owned(&[(ONE, 50)], priority);
         let (mut round, mut took) = (turns.begin_round(), Duration::ZERO);

@@ -32,7 +32,7 @@ impl FtpTlsSettings {
     }
 
     /// Records what a handshake on a data connection has shown so far.
-    pub fn note_handshake(&mut self, transport: &Transport) {
+    pub fn record_handshake(&mut self, transport: &Transport) {
         if let (Layer::TlsSession(sealed), Some(own)) = (&transport.layer, &mut self.own)
             && sealed.is_full_handshake()
         {

@@ -15,12 +15,12 @@ use std::rc::{Rc, Weak};
 pub(super) struct Unsendable(Option<Weak<dyn AsFd>>);
 
 impl Unsendable {
-    fn is(&self, file: &Rc<dyn AsFd>) -> bool {
+    fn contains(&self, file: &Rc<dyn AsFd>) -> bool {
         // While the weak reference exists, no other file can have this address.
         self.0.as_ref().is_some_and(|known| std::ptr::addr_eq(known.as_ptr(), Rc::as_ptr(file)))
     }
 
-    fn note(&mut self, file: &Rc<dyn AsFd>) {
+    fn remember(&mut self, file: &Rc<dyn AsFd>) {
         self.0 = Some(Rc::downgrade(file));
     }
 }
@@ -60,11 +60,11 @@ pub(super) fn flush_plain(
 
 /// Sends up to `count` bytes of a range. Returns 0 if the file was truncated.
 fn send_range(socket: &mut Socket, range: &FileRange, count: usize, unsendable: &mut Unsendable) -> io::Result<usize> {
-    if !unsendable.is(&range.file) {
+    if !unsendable.contains(&range.file) {
         let mut offset = range.offset;
         match rustix::fs::sendfile(socket.as_fd(), &*range.file, Some(&mut offset), count) {
             Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::SPIPE | Errno::PERM | Errno::OVERFLOW) => {
-                unsendable.note(&range.file);
+                unsendable.remember(&range.file);
             }
             sent => return Ok(sent?),
         }

@@ -1,6 +1,6 @@
 //! `kick`: ends sessions, page by page.
 
-use super::RequestStep;
+use super::RequestResult;
 use crate::protocol::admin::query::{Query, QueryJob, QueryResult, Selector};
 use crate::wire::control::{ControlReply, Whom};
 
@@ -13,11 +13,11 @@ pub(super) struct Kick {
 
 enum KickStage {
     /// The page that begins here is to be requested.
-    Ask(usize),
+    RequestPage(usize),
     /// It was requested.
-    Asked,
+    AwaitPage,
     /// All pages were received; the reply is to be sent.
-    Told,
+    SendReply,
     /// The reply was sent.
     Done,
 }
@@ -28,26 +28,26 @@ impl Kick {
             Whom::Session(number) => Selector::Session(number),
             Whom::User(name) => Selector::User(name.parse().map_err(|error| format!("{error}"))?),
         };
-        Ok(Self { which, kicked: 0, stage: KickStage::Ask(0) })
+        Ok(Self { which, kicked: 0, stage: KickStage::RequestPage(0) })
     }
 
-    pub(super) fn next(&mut self) -> RequestStep {
+    pub(super) fn next(&mut self) -> RequestResult {
         match self.stage {
-            KickStage::Ask(from) => {
-                self.stage = KickStage::Asked;
-                RequestStep::Asks(Query { job: QueryJob::Kick(self.which.clone()), from })
+            KickStage::RequestPage(from) => {
+                self.stage = KickStage::AwaitPage;
+                RequestResult::Query(Query { job: QueryJob::Kick(self.which.clone()), from })
             }
-            KickStage::Asked => RequestStep::Waits,
-            KickStage::Told => {
+            KickStage::AwaitPage => RequestResult::Waiting,
+            KickStage::SendReply => {
                 self.stage = KickStage::Done;
-                RequestStep::Reply(ControlReply::Kicked { sessions: self.kicked })
+                RequestResult::Reply(ControlReply::Kicked { sessions: self.kicked })
             }
-            KickStage::Done => RequestStep::End,
+            KickStage::Done => RequestResult::End,
         }
     }
 
     pub(super) fn answer(&mut self, answer: &QueryResult) {
         self.kicked += answer.kicked;
-        self.stage = answer.next.map_or(KickStage::Told, KickStage::Ask);
+        self.stage = answer.next.map_or(KickStage::SendReply, KickStage::RequestPage);
     }
 }

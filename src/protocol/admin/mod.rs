@@ -45,13 +45,13 @@ enum AdminRequest {
 }
 
 /// The result of a step of a request.
-enum RequestStep {
+enum RequestResult {
     /// The budget is spent.
     Later,
-    /// It continues with the result of this query.
-    Asks(Query),
+    /// It needs the result of this query to continue.
+    Query(Query),
     /// The query has no result yet.
-    Waits,
+    Waiting,
     /// One reply; more may follow.
     Reply(ControlReply),
     /// There are no more replies.
@@ -149,15 +149,15 @@ impl Control {
             AdminRequest::Status(status) => status.next(service, budget, now),
             AdminRequest::Kick(kick) => kick.next(),
         };
-        let has_moved = !matches!(step, RequestStep::Waits);
+        let has_moved = !matches!(step, RequestResult::Waiting);
         match step {
-            RequestStep::Later | RequestStep::Waits => {}
-            RequestStep::Asks(query) => self.query = Some(query),
-            RequestStep::Reply(message) => {
+            RequestResult::Later | RequestResult::Waiting => {}
+            RequestResult::Query(query) => self.query = Some(query),
+            RequestResult::Reply(message) => {
                 budget.spend(ENTRY_COST);
                 reply(buffers, id, &message);
             }
-            RequestStep::End => {
+            RequestResult::End => {
                 reply(buffers, id, &ControlReply::End {});
                 return true;
             }
@@ -169,27 +169,27 @@ impl Control {
 
 /// Begins the requested check. Without a server `berthd` runs it itself.
 pub fn begin(service: &Service, user: Option<String>, mode: AuditMode) -> Result<HomeCheck, String> {
-    let look = match mode {
+    let mode = match mode {
         AuditMode::Show => HomeCheckMode::Ledger,
         AuditMode::Verify => HomeCheckMode::Verify,
         AuditMode::Repair => HomeCheckMode::Repair,
     };
     let only: Option<AccountName> = user.map(|user| user.parse()).transpose().map_err(|error| format!("{error}"))?;
-    HomeCheck::begin(service, only, look).map_err(|error| error.to_string())
+    HomeCheck::begin(service, only, mode).map_err(|error| error.to_string())
 }
 
-fn next_usage(audit: &mut HomeCheck, service: &mut Service, budget: &mut Budget) -> RequestStep {
+fn next_usage(audit: &mut HomeCheck, service: &mut Service, budget: &mut Budget) -> RequestResult {
     match audit.next(service, budget) {
-        HomeCheckStep::Later => RequestStep::Later,
+        HomeCheckStep::Later => RequestResult::Later,
         HomeCheckStep::Account(name, state, found, unseen) => {
-            RequestStep::Reply(ControlReply::Usage(usage(&name, &state, found, &unseen)))
+            RequestResult::Reply(ControlReply::Usage(usage(&name, &state, found, &unseen)))
         }
         HomeCheckStep::Failed(name, error) => {
             let nothing = QuotaState::default();
             let nothing = usage(&name, &nothing, None, &UnreadableEntries::default());
-            RequestStep::Reply(ControlReply::Usage(AccountUsage { error: Some(error), ..nothing }))
+            RequestResult::Reply(ControlReply::Usage(AccountUsage { error: Some(error), ..nothing }))
         }
-        HomeCheckStep::End => RequestStep::End,
+        HomeCheckStep::End => RequestResult::End,
     }
 }
 
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn a_status_is_told_in_pieces_that_the_output_holds_and_asks_for_no_page_before_there_is_room() {
+    fn a_status_is_sent_in_pieces_and_requests_no_page_before_the_output_has_room() {
         let directory = tempfile::tempdir().expect("a temporary folder");
         let config = Config::default_for(&directory.path().join("conf/berthd.json")).expect("valid");
         let store = Store::new(Vec::new(), config.partial_expiry, Syncer::inline()).expect("random numbers");
@@ -274,7 +274,7 @@ mod tests {
             let moved = control.step(Sockets::single(&mut buffers), &mut service, &mut Budget::new(TURN_BUDGET), now);
             assert!(buffers.output.held_bytes() <= OUTPUT_BYTES_HIGH + CONTROL_BYTES_MAX);
             if let Some(query) = control.take_query() {
-                assert_eq!(query.job, QueryJob::Look);
+                assert_eq!(query.job, QueryJob::Report);
                 assert!(buffers.output.has_room(), "asked while there is no room");
                 asked.push(query.from);
                 control.answer(page((asked.len() < 3).then_some(asked.len() * ADMIN_QUERY_SLOTS_PER_TURN), now));

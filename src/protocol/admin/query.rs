@@ -23,7 +23,7 @@ pub struct Query {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum QueryJob {
     /// Report their state.
-    Look,
+    Report,
     /// End the selected ones.
     Kick(Selector),
 }

@@ -1,9 +1,7 @@
-//! `status`: all sessions, page by page; then the usage of their accounts; then the totals. The pages
-//! are of different moments; up to `ADMIN_QUERY_SLOTS_PER_TURN` connections are of the same one.
-//!
-//! `ADMIN_QUERY_SLOTS_PER_TURN`: SURVEY_SLOTS_PER_TURN
+//! `status`: all sessions, page by page; then the usage of their accounts; then the totals. Each page has
+//! the state of up to `ADMIN_QUERY_SLOTS_PER_TURN` connections at one moment; the next page is of a later one.
 
-use super::RequestStep;
+use super::RequestResult;
 use crate::account::AccountName;
 use crate::base::buffers::Budget;
 use crate::protocol::admin::query::{Query, QueryJob, QueryResult, SessionRow};
@@ -32,17 +30,17 @@ pub(super) struct Status {
 
 enum StatusStage {
     /// The page that begins here is to be requested.
-    Ask(usize),
+    RequestPage(usize),
     /// It was requested.
-    Asked,
+    AwaitPage,
     /// A page is being sent. Holds the first slot of the next one.
-    Tell(VecDeque<SessionRow>, Option<usize>),
+    SendPage(VecDeque<SessionRow>, Option<usize>),
     /// The logged-in accounts are being sent.
-    TellUsers,
+    SendUsers,
     /// All accounts are being sent.
-    TellAllUsers(HomeCheck),
+    SendAllUsers(HomeCheck),
     /// The totals are to be sent.
-    TellServer,
+    SendTotals,
     /// All is sent.
     Done,
 }
@@ -51,72 +49,72 @@ impl Status {
     pub(super) fn begin(service: &Service, all: bool) -> Self {
         let total = service.total();
         let (up, down) = (total.up.get(), total.down.get());
-        Self { all, stage: StatusStage::Ask(0), users: BTreeMap::new(), up, down, server: nothing_yet() }
+        Self { all, stage: StatusStage::RequestPage(0), users: BTreeMap::new(), up, down, server: nothing_yet() }
     }
 
     pub(super) fn answer(&mut self, answer: QueryResult) {
         self.server.seconds = answer.uptime.as_secs();
         self.server.turns = answer.turns.steps().map(|(below_us, count)| TurnTimes { below_us, count }).collect();
-        self.stage = StatusStage::Tell(answer.rows.into(), answer.next);
+        self.stage = StatusStage::SendPage(answer.rows.into(), answer.next);
     }
 
-    pub(super) fn next(&mut self, service: &mut Service, budget: &mut Budget, now: Instant) -> RequestStep {
+    pub(super) fn next(&mut self, service: &mut Service, budget: &mut Budget, now: Instant) -> RequestResult {
         match &mut self.stage {
-            StatusStage::Ask(from) => {
-                let query = Query { job: QueryJob::Look, from: *from };
-                self.stage = StatusStage::Asked;
-                RequestStep::Asks(query)
+            StatusStage::RequestPage(from) => {
+                let query = Query { job: QueryJob::Report, from: *from };
+                self.stage = StatusStage::AwaitPage;
+                RequestResult::Query(query)
             }
-            StatusStage::Asked => RequestStep::Waits,
-            StatusStage::Tell(page, next) => match page.pop_front() {
+            StatusStage::AwaitPage => RequestResult::Waiting,
+            StatusStage::SendPage(page, next) => match page.pop_front() {
                 Some(seen) => {
                     self.count(&seen);
-                    RequestStep::Reply(ControlReply::Session(session_report(seen, now)))
+                    RequestResult::Reply(ControlReply::Session(session_report(seen, now)))
                 }
                 None => {
-                    self.stage = next.map_or(StatusStage::TellUsers, StatusStage::Ask);
-                    RequestStep::Later
+                    self.stage = next.map_or(StatusStage::SendUsers, StatusStage::RequestPage);
+                    RequestResult::Later
                 }
             },
-            StatusStage::TellUsers if self.all => self.begin_all_users(service),
-            StatusStage::TellUsers => match self.users.pop_first() {
+            StatusStage::SendUsers if self.all => self.begin_all_users(service),
+            StatusStage::SendUsers => match self.users.pop_first() {
                 Some((name, (sessions, state))) => user(&name, sessions, &state, None),
                 None => {
-                    self.stage = StatusStage::TellServer;
-                    RequestStep::Later
+                    self.stage = StatusStage::SendTotals;
+                    RequestResult::Later
                 }
             },
-            StatusStage::TellAllUsers(audit) => match audit.next(service, budget) {
-                HomeCheckStep::Later => RequestStep::Later,
+            StatusStage::SendAllUsers(audit) => match audit.next(service, budget) {
+                HomeCheckStep::Later => RequestResult::Later,
                 HomeCheckStep::Account(name, state, _, _) => user(&name, self.sessions_of(&name), &state, None),
                 HomeCheckStep::Failed(name, error) => {
                     user(&name, self.sessions_of(&name), &QuotaState::default(), Some(error))
                 }
                 HomeCheckStep::End => {
-                    self.stage = StatusStage::TellServer;
-                    RequestStep::Later
+                    self.stage = StatusStage::SendTotals;
+                    RequestResult::Later
                 }
             },
-            StatusStage::TellServer => {
+            StatusStage::SendTotals => {
                 self.stage = StatusStage::Done;
                 let silent = service.store.syncer.silent();
                 self.server.silent_disks =
                     silent.iter().map(|path| Name(path.as_os_str().as_bytes().to_vec())).collect();
-                RequestStep::Reply(ControlReply::Server(self.server_report()))
+                RequestResult::Reply(ControlReply::Server(self.server_report()))
             }
-            StatusStage::Done => RequestStep::End,
+            StatusStage::Done => RequestResult::End,
         }
     }
 
-    fn begin_all_users(&mut self, service: &Service) -> RequestStep {
+    fn begin_all_users(&mut self, service: &Service) -> RequestResult {
         match HomeCheck::begin(service, None, HomeCheckMode::Ledger) {
             Ok(audit) => {
-                self.stage = StatusStage::TellAllUsers(audit);
-                RequestStep::Later
+                self.stage = StatusStage::SendAllUsers(audit);
+                RequestResult::Later
             }
             Err(error) => {
                 self.stage = StatusStage::Done;
-                RequestStep::Reply(ControlReply::Error { message: error.to_string() })
+                RequestResult::Reply(ControlReply::Error { message: error.to_string() })
             }
         }
     }
@@ -197,9 +195,9 @@ fn rate(transfer: &TransferInfo, now: Instant) -> Option<u64> {
     transfer.bytes.saturating_mul(1000).checked_div(ms)
 }
 
-fn user(name: &AccountName, sessions: u64, state: &QuotaState, error: Option<String>) -> RequestStep {
+fn user(name: &AccountName, sessions: u64, state: &QuotaState, error: Option<String>) -> RequestResult {
     let used = state.is_counted.then_some(state.stored());
-    RequestStep::Reply(ControlReply::User(UserReport {
+    RequestResult::Reply(ControlReply::User(UserReport {
         user: name.to_string(),
         sessions,
         used_bytes: used.map(|used| used.bytes),

@@ -22,7 +22,7 @@ pub fn passive(address: SocketAddrV4) -> String {
 
 /// Returns the address that `PASV` announces: `public` if it is configured, but the local address `own`
 /// if both ends are in a private network, where the public one may not be reachable.
-pub fn announced(own: Ipv4Addr, peer: IpAddr, public: Option<Ipv4Addr>) -> Ipv4Addr {
+pub fn advertised(own: Ipv4Addr, peer: IpAddr, public: Option<Ipv4Addr>) -> Ipv4Addr {
     public.filter(|_| !(is_private(own.into()) && is_private(peer.to_canonical()))).unwrap_or(own)
 }
 
@@ -162,8 +162,8 @@ mod tests {
             let own = own.parse().expect("an address");
             let peer = peer.parse().expect("an address");
             let expected = if is_public { public } else { own };
-            assert_eq!(announced(own, peer, Some(public)), expected, "{own} {peer}");
-            assert_eq!(announced(own, peer, None), own);
+            assert_eq!(advertised(own, peer, Some(public)), expected, "{own} {peer}");
+            assert_eq!(advertised(own, peer, None), own);
         }
     }
 

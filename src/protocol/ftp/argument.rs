@@ -13,14 +13,13 @@ pub struct Argument<'a> {
     pub(super) usage: &'static str,
 }
 
-/// An argument that is first taken literally as a name. If no entry has that name, its other reading
-/// counts.
+/// An argument that is either a name or has a syntax of its own. It is a name if an entry has that name.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ExactOr<T> {
-    /// The whole argument.
-    pub exact: Vec<u8>,
-    /// Its other reading, or the error.
-    pub otherwise: Result<T, ParseError>,
+pub struct LiteralOrParsed<T> {
+    /// The whole argument, as a name.
+    pub literal: Vec<u8>,
+    /// The argument by its syntax, or the error in it.
+    pub parsed: Result<T, ParseError>,
 }
 
 impl<'a> Argument<'a> {
@@ -75,10 +74,10 @@ impl<'a> Argument<'a> {
     pub fn maybe_quoted_path(
         self,
         check: impl FnOnce(&[u8]) -> Result<(), ParseError>,
-    ) -> Result<ExactOr<Vec<u8>>, ParseError> {
-        let exact = self.path()?;
-        let otherwise = self.quoted_path().and_then(|(path, rest)| check(rest).map(|()| path));
-        Ok(ExactOr { exact, otherwise })
+    ) -> Result<LiteralOrParsed<Vec<u8>>, ParseError> {
+        let literal = self.path()?;
+        let parsed = self.quoted_path().and_then(|(path, rest)| check(rest).map(|()| path));
+        Ok(LiteralOrParsed { literal, parsed })
     }
 
     /// Parses a path, in quotes or not. Returns it with the text after the quotes. Within them `""` is a
@@ -100,9 +99,8 @@ impl<'a> Argument<'a> {
     }
 }
 
-/// Parses options like those of `ls`, and the path after them. The rest is a path as soon as `is_there`
-/// returns that an entry has this name; until then a word that begins with a dash holds options, up to
-/// `--`.
+/// Parses options like those of `ls`, and the path after them. A word that begins with a dash holds options,
+/// up to `--`; but if `is_there` finds an entry with the name of the whole rest, the rest is the path.
 pub fn list_options(text: &[u8], is_there: impl Fn(&[u8]) -> bool) -> Result<(Options, Option<Vec<u8>>), ParseError> {
     let mut options = Options::default();
     let mut rest = text;
@@ -146,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn options_are_told_from_paths() {
+    fn options_differ_from_paths() {
         let read = |text: &str, there: &[&str]| {
             let is_there = |name: &[u8]| there.iter().any(|it| it.as_bytes() == name);
             let (options, path) = list_options(text.as_bytes(), is_there)?;

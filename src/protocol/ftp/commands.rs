@@ -1,7 +1,7 @@
 //! Begins commands: each becomes session calls, and each result a reply. The match over all commands is
 //! here; what they do is in `login`, `file_commands`, `data_commands`, `info_commands` and `transfer`.
 
-use super::argument::ExactOr;
+use super::argument::LiteralOrParsed;
 use super::command::{Command, Epsv, Opts};
 use super::parse_error::ParseError;
 use super::transfer::{Form, UploadCommand};
@@ -48,11 +48,11 @@ impl Ftp {
             Command::Epsv(network) => self.listen_extended(*network, turn),
             Command::Abor => self.answer_abort(turn),
             Command::Allo(bytes) => {
-                self.next.length = Some(*bytes);
+                self.pending_arguments.length = Some(*bytes);
                 turn.reply(200, "OK; space is reserved when the upload starts.");
             }
             Command::Rest(offset) => {
-                self.next.offset = *offset;
+                self.pending_arguments.offset = *offset;
                 turn.reply(350, format!("Restart position accepted ({offset}); send RETR or STOR."));
             }
             Command::Retr(path) => self.on_path(path, turn, Self::begin_download),
@@ -66,16 +66,16 @@ impl Ftp {
             Command::Stat(None) => self.reply_status(turn),
             Command::Stat(Some(text)) => self.begin_status_of(text, turn),
             Command::Size(path) => self.on_path(path, turn, Self::reply_size),
-            Command::Mdtm(ExactOr { exact, otherwise: Ok((mtime_ns, path)) }) if !self.is_there(exact) => {
+            Command::Mdtm(LiteralOrParsed { literal, parsed: Ok((mtime_ns, path)) }) if !self.is_there(literal) => {
                 return self.set_mtime(*mtime_ns, path, turn);
             }
-            Command::Mdtm(ExactOr { exact, .. }) => self.on_path(exact, turn, Self::reply_mtime),
+            Command::Mdtm(LiteralOrParsed { literal, .. }) => self.on_path(literal, turn, Self::reply_mtime),
             Command::Mfmt { mtime_ns, path } => return self.set_mtime(*mtime_ns, path, turn),
             Command::Hash(path) => self.begin_hash(Hashed::Hash, path, turn),
-            Command::Xsha256(ExactOr { exact, otherwise }) => match otherwise {
-                Ok(path) if !self.is_there(exact) => self.begin_hash(Hashed::Xsha256, path, turn),
-                Err(wrong) if !self.is_there(exact) => turn.refuse_line(wrong),
-                _ => self.begin_hash(Hashed::Xsha256, exact, turn),
+            Command::Xsha256(LiteralOrParsed { literal, parsed }) => match parsed {
+                Ok(path) if !self.is_there(literal) => self.begin_hash(Hashed::Xsha256, path, turn),
+                Err(wrong) if !self.is_there(literal) => turn.refuse_line(wrong),
+                _ => self.begin_hash(Hashed::Xsha256, literal, turn),
             },
             Command::Avbl(path) => return self.reply_available(path.as_deref(), turn),
             Command::Cwd(path) => self.on_path_or_directory(Some(path), turn, Self::change_directory),
@@ -112,14 +112,13 @@ impl Ftp {
 
     // ---- Paths ----------------------------------------------------------------------------
 
-    /// Returns the path that `text` names from the current directory. `None`: it is invalid, and the reply is
-    /// sent.
+    /// Resolves `text` against the current directory. Replies 553 and returns `None` if it is no valid path.
     pub(super) fn path(&self, text: &[u8], turn: &mut FtpContext) -> Option<VirtualPath> {
         let path = self.directory.join(text).map_err(|error| turn.reply(553, format!("Invalid path: {error}.")));
         path.ok().inspect(|path| turn.charge_for(path))
     }
 
-    /// Like `path`, but empty or blank text that names no entry is the current directory.
+    /// Like `path`. Empty text is the current directory, and so is blank text that names no entry.
     pub(super) fn path_or_directory(&self, text: Option<&[u8]>, turn: &mut FtpContext) -> Option<VirtualPath> {
         let is_blank = |text: &[u8]| text.iter().all(|&byte| byte == b' ');
         match text {
@@ -128,6 +127,7 @@ impl Ftp {
         }
     }
 
+    /// Runs `act` on the path that `text` names. If it is no valid path, the reply is sent.
     pub(super) fn on_path(
         &mut self,
         text: &[u8],
@@ -168,7 +168,7 @@ impl FtpContext<'_> {
         self.reply(code, [&reply::quoted(path.as_bytes())[..], b" ", text.as_bytes()].concat());
     }
 
-    /// Replies to a command about `path` that succeeds with `(code, text)`.
+    /// Replies with `done`, a code and a text, or with the refusal of `path`.
     pub(super) fn reply_result(&mut self, result: Result<(), SessionError>, done: (u16, &str), path: &VirtualPath) {
         match result {
             Ok(()) => self.reply(done.0, done.1),

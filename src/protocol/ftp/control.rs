@@ -1,6 +1,6 @@
 //! The control connection: takes command lines, rejects malformed ones, and begins commands in order.
 
-use super::line::Taken;
+use super::line::LineResult;
 use super::queue::LookAhead;
 use super::table::{self, Allowed};
 use super::{Activity, Ftp, FtpContext, NotBegun, PendingArguments, REPLY_CLOSING, foreign};
@@ -10,11 +10,11 @@ use crate::protocol::ftp::line::FTP_LINE_BYTES_MAX;
 use crate::session::SessionError;
 
 /// Cost of a line that is examined ahead of its turn.
-const LOOK_COST: u64 = 256;
+const LOOK_AHEAD_COST: u64 = 256;
 
 /// The number of malformed lines after which a peer without login is disconnected. Clients try a few
 /// commands that are not served here, such as `HOST` or `AUTH GSSAPI`.
-const MISTAKES_BEFORE_LOGIN_MAX: u32 = 10;
+const INVALID_LINES_BEFORE_LOGIN_MAX: u32 = 10;
 
 impl Ftp {
     /// Takes `ABOR` and `STAT` out of order, wherever they are in the queue.
@@ -25,7 +25,7 @@ impl Ftp {
         // A reply must not be sent within another one.
         let takes_status = !matches!(self.activity, Activity::ListingStatus(_));
         match self.queue.look_ahead(&mut turn.buffers.input, takes_status) {
-            Some(LookAhead::Line) => turn.budget.spend(LOOK_COST),
+            Some(LookAhead::Line) => turn.budget.spend(LOOK_AHEAD_COST),
             Some(LookAhead::Status) => {
                 self.count_request(turn);
                 self.reply_status(turn);
@@ -36,7 +36,7 @@ impl Ftp {
         true
     }
 
-    pub(super) fn take_line(&mut self, turn: &mut FtpContext) -> Taken {
+    pub(super) fn take_line(&mut self, turn: &mut FtpContext) -> LineResult {
         self.count_request(turn);
         self.queue.take(&mut turn.buffers.input)
     }
@@ -54,7 +54,7 @@ impl Ftp {
         let Some((row, command)) = self.pending.take() else { return true };
         self.end_unused_data_connection(turn.data);
         // Only the command right after RNFR may use its path.
-        let from = self.next.from.take();
+        let from = self.pending_arguments.from.take();
         let begun = match self.session.account() {
             None if row.allowed == Allowed::AfterLogin => Err(NotBegun::Refused(SessionError::LoginRequired)),
             _ => self.begin_command(&command, from.as_ref(), turn),
@@ -62,47 +62,47 @@ impl Ftp {
         match begun {
             Ok(()) => {}
             Err(NotBegun::NotCounted) => {
-                (self.pending, self.next.from) = (Some((row, command)), from);
+                (self.pending, self.pending_arguments.from) = (Some((row, command)), from);
                 return true;
             }
             Err(NotBegun::Refused(refusal)) => turn.refuse(refusal, None),
         }
         // A refused transfer also uses up `REST`, or a later one would begin in the middle.
         if row.is_transfer {
-            self.next.offset = 0;
-            self.give_up_data_connection(turn);
+            self.pending_arguments.offset = 0;
+            self.close_data_connection_later(turn);
         }
         if row.is_upload() {
-            self.next.length = None;
+            self.pending_arguments.length = None;
         }
         true
     }
 
     /// Takes the next line, and replies if it is malformed. Returns whether anything was taken.
     pub(super) fn receive(&mut self, turn: &mut FtpContext) -> bool {
-        self.held_until = self.session.held_until(turn.service, turn.now);
-        if self.held_until.is_some() {
+        self.next_request_at = self.session.held_until(turn.service, turn.now);
+        if self.next_request_at.is_some() {
             return false;
         }
         if !self.queue.has_line(&turn.buffers.input) {
-            // The rest of a line that is too long is dropped all the same, and makes space for waiting input.
+            // The rest of a line that is too long is dropped here, which makes space for waiting input.
             let before = turn.buffers.input.filled().len();
             let is_foreign = before >= FTP_LINE_BYTES_MAX && foreign::is_foreign(turn.buffers.input.filled());
-            if self.queue.take(&mut turn.buffers.input) == Taken::TooLong {
+            if self.queue.take(&mut turn.buffers.input) == LineResult::TooLong {
                 // It may have been a transfer; only a path is so long.
-                self.forget_next(turn);
+                self.drop_pending_arguments(turn);
                 self.reject_line(is_foreign, (500, "Line too long; the command was ignored.".into()), turn);
             }
             return turn.buffers.input.filled().len() < before;
         }
-        if let Taken::Line(line) = self.take_line(turn) {
+        if let LineResult::Line(line) = self.take_line(turn) {
             match table::parse(&line) {
                 Ok(pending) => self.pending = Some(pending),
                 Err(wrong) => {
-                    self.next.from = None;
+                    self.pending_arguments.from = None;
                     self.reject_line(foreign::is_foreign(&line), wrong.reply(), turn);
                     if table::is_transfer_line(&line) {
-                        self.forget_next(turn);
+                        self.drop_pending_arguments(turn);
                     }
                 }
             }
@@ -118,7 +118,7 @@ impl Ftp {
         }
         if is_foreign {
             turn.reply(500, "This is an FTP server; the client speaks another protocol. Connection closed.");
-        } else if self.invalid_lines >= MISTAKES_BEFORE_LOGIN_MAX {
+        } else if self.invalid_lines >= INVALID_LINES_BEFORE_LOGIN_MAX {
             turn.reply(REPLY_CLOSING, "Too many invalid commands before login; connection closed.");
         } else {
             return turn.reply(code, text);
@@ -127,8 +127,8 @@ impl Ftp {
     }
 
     /// Drops the arguments for a transfer that could not be parsed.
-    pub(super) fn forget_next(&mut self, turn: &FtpContext) {
-        self.next = PendingArguments::default();
-        self.give_up_data_connection(turn);
+    pub(super) fn drop_pending_arguments(&mut self, turn: &FtpContext) {
+        self.pending_arguments = PendingArguments::default();
+        self.close_data_connection_later(turn);
     }
 }

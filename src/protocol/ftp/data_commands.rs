@@ -14,13 +14,13 @@ impl Ftp {
         if !self.settings.is_active_allowed {
             return turn.reply(502, "Active mode (PORT, EPRT) is disabled on this server; use EPSV or PASV.");
         }
-        // Otherwise the server could be used to attack others (RFC 2577, section 3).
+        // Without this check, the server could be used to attack other hosts (RFC 2577, section 3).
         if address.ip() != self.session.peer().ip() || address.port() < FTP_DATA_PORT_MIN {
             return turn
                 .reply(504, format!("Address refused; use your own address and a port from {FTP_DATA_PORT_MIN}."));
         }
         turn.data.close();
-        self.active = Some(address);
+        self.port_address = Some(address);
         turn.reply(200, "OK; the server connects there for the next transfer.");
     }
 
@@ -39,7 +39,7 @@ impl Ftp {
         if passive == Passive::Pasv && self.local.is_ipv6() {
             return turn.reply(425, "PASV supports IPv4 only; use EPSV.");
         }
-        self.active = None;
+        self.port_address = None;
         let expects_resumption = self.data.is_private && self.reuse.is_known;
         let Ok(address) = turn.data.listen(self.settings.passive_ports.clone(), expects_resumption) else {
             return turn.reply(425, "Cannot open a data connection: no free port; try again later.");
@@ -47,7 +47,7 @@ impl Ftp {
         match (passive, address.ip()) {
             (Passive::Pasv, IpAddr::V4(ip)) => {
                 let public = self.settings.public_address;
-                let ip = address::announced(ip, self.session.peer().ip(), public);
+                let ip = address::advertised(ip, self.session.peer().ip(), public);
                 turn.reply(227, address::passive(SocketAddrV4::new(ip, address.port())));
             }
             _ => turn.reply(229, address::extended_passive(address.port())),
@@ -60,9 +60,9 @@ impl Ftp {
         turn.reply(200, "EPSV ALL accepted; PASV, PORT and EPRT are disabled.");
     }
 
-    /// Answers an `ABOR` in its turn. It has aborted the running command already.
+    /// Replies to `ABOR` in its turn. The running command was aborted when `ABOR` arrived.
     pub(super) fn answer_abort(&mut self, turn: &mut FtpContext) {
-        self.active = None;
+        self.port_address = None;
         turn.data.close();
         let text = match std::mem::take(&mut self.was_aborted) {
             true => "Abort successful.",

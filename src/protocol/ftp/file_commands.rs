@@ -1,7 +1,7 @@
 //! Commands about files and directories: the current directory, making, removing, renaming, times, permissions,
 //! digests.
 
-use super::permissions::Permissions;
+use super::permissions::PermissionChange;
 use super::{Activity, Ftp, FtpContext, Hashed, NotBegun, reply, time};
 use crate::base::upload_id::UploadId;
 use crate::base::virtual_path::VirtualPath;
@@ -61,7 +61,7 @@ impl Ftp {
     pub(super) fn rename_from(&mut self, path: VirtualPath, turn: &mut FtpContext) {
         match self.session.entry(&path) {
             Ok(_) => {
-                self.next.from = Some(path);
+                self.pending_arguments.from = Some(path);
                 turn.reply(350, "Ready for RNTO with the new name.");
             }
             Err(refusal) => self.refuse_absent(refusal, &path, turn),
@@ -134,7 +134,7 @@ impl Ftp {
 
     pub(super) fn set_permissions(
         &mut self,
-        permissions: &Permissions,
+        permissions: &PermissionChange,
         text: &[u8],
         turn: &mut FtpContext,
     ) -> Result<(), NotBegun> {

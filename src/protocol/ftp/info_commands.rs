@@ -11,7 +11,7 @@ use crate::store::listing::Listed;
 use crate::store::meta::{Kind, Meta, Seen};
 
 impl Ftp {
-    /// `SIZE`. For a partial upload it tells the stored bytes, so that a client can resume it.
+    /// `SIZE`. For a partial upload it returns the number of stored bytes, so that a client can resume it.
     pub(super) fn reply_size(&mut self, path: VirtualPath, turn: &mut FtpContext) {
         match self.session.stat_resumable(&path) {
             Ok(meta) if meta.kind == Kind::File => turn.reply(213, meta.size.to_string()),

@@ -1,6 +1,6 @@
 //! Splits input into command lines: removes Telnet bytes (RFC 854, RFC 1123 4.1.2.10), decodes names by
-//! RFC 2640, and bounds each line. It knows no command. A NUL in a line is a byte that no argument may
-//! hold: one that was sent, or a Telnet command within the argument.
+//! RFC 2640, and bounds each line. It knows no command. A NUL in a line stands for a byte that no argument
+//! may contain: a NUL that was sent, or a Telnet command within the argument.
 
 use crate::base::buffers::ReceiveBuffer;
 use crate::base::virtual_path::PATH_BYTES_MAX;
@@ -11,7 +11,7 @@ pub const FTP_LINE_BYTES_MAX: usize = PATH_BYTES_MAX + 1024;
 
 /// The result of looking for a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Taken {
+pub enum LineResult {
     /// No whole line is in the input.
     Nothing,
     /// A non-empty line, without its end and Telnet bytes.
@@ -28,60 +28,62 @@ pub struct Lines {
 
 impl Lines {
     /// Takes the next line.
-    pub fn take(&mut self, input: &mut ReceiveBuffer) -> Taken {
-        let step = self.look(input.filled());
+    pub fn take(&mut self, input: &mut ReceiveBuffer) -> LineResult {
+        let step = self.scan(input.filled());
         self.is_discarding = step.is_discarding;
         input.consume(step.used);
         step.taken
     }
 
-    /// Returns the next line without taking it, to see whether it must be processed during a transfer.
+    /// Returns the next line and leaves it in the input.
     pub fn peek(&self, input: &ReceiveBuffer) -> Option<Vec<u8>> {
-        match self.look(input.filled()).taken {
-            Taken::Line(line) => Some(line),
-            Taken::Nothing | Taken::TooLong => None,
+        match self.scan(input.filled()).taken {
+            LineResult::Line(line) => Some(line),
+            LineResult::Nothing | LineResult::TooLong => None,
         }
     }
 
-    /// Reads the line after the first `skipped` bytes, without taking it. Returns it with the number of its
-    /// bytes in the input.
-    pub fn take_ahead(&mut self, input: &ReceiveBuffer, skipped: usize) -> (Taken, usize) {
-        let step = self.look(&input.filled()[skipped..]);
-        if step.taken != Taken::Nothing {
+    /// Scans the line after the first `skipped` bytes, which stays in the input. Returns it with the number
+    /// of its bytes in the input.
+    pub fn scan_at(&mut self, input: &ReceiveBuffer, skipped: usize) -> (LineResult, usize) {
+        let step = self.scan(&input.filled()[skipped..]);
+        if step.taken != LineResult::Nothing {
             self.is_discarding = step.is_discarding;
         }
         (step.taken, step.used)
     }
 
-    fn look(&self, bytes: &[u8]) -> LineScan {
+    fn scan(&self, bytes: &[u8]) -> LineScan {
         let mut used = 0;
         if self.is_discarding {
             match bytes.iter().position(|&byte| byte == LF) {
                 Some(end) => used = end + 1,
-                None => return LineScan { taken: Taken::Nothing, used: bytes.len(), is_discarding: true },
+                None => return LineScan { taken: LineResult::Nothing, used: bytes.len(), is_discarding: true },
             }
         }
         used += between_lines(&bytes[used..]);
         let window = &bytes[used..bytes.len().min(used + FTP_LINE_BYTES_MAX)];
         match line(window) {
-            Some((line, length)) => LineScan { taken: Taken::Line(line), used: used + length, is_discarding: false },
-            None if window.len() == FTP_LINE_BYTES_MAX => {
-                LineScan { taken: Taken::TooLong, used: used + window.len(), is_discarding: true }
+            Some((line, length)) => {
+                LineScan { taken: LineResult::Line(line), used: used + length, is_discarding: false }
             }
-            None => LineScan { taken: Taken::Nothing, used, is_discarding: false },
+            None if window.len() == FTP_LINE_BYTES_MAX => {
+                LineScan { taken: LineResult::TooLong, used: used + window.len(), is_discarding: true }
+            }
+            None => LineScan { taken: LineResult::Nothing, used, is_discarding: false },
         }
     }
 }
 
 /// The result of a scan, and the number of scanned bytes.
 struct LineScan {
-    taken: Taken,
+    taken: LineResult,
     used: usize,
     is_discarding: bool,
 }
 
-/// Returns the number of bytes before the next line: line ends, Telnet, and the rest of Telnet where
-/// the kernel took an urgent byte out of it. No command begins with any of these.
+/// Returns the number of bytes before the next line: line ends, Telnet sequences, and Telnet sequences
+/// without their urgent byte, which the kernel took out. No command begins with any of these.
 fn between_lines(bytes: &[u8]) -> usize {
     let mut at = 0;
     while let Some(&byte) = bytes.get(at) {
@@ -120,7 +122,7 @@ fn line(bytes: &[u8]) -> Option<(Vec<u8>, usize)> {
                 2
             }
             (IAC, Some(command @ COMMANDS..)) => {
-                // Without the NUL, the argument would be a different, valid one. The NUL makes it refused.
+                // Without the Telnet command the argument would be another valid one. With the NUL it is refused.
                 line.extend(is_in_argument.then_some(NUL));
                 if (WILL..=DONT).contains(&command) { 3 } else { 2 }
             }
@@ -153,7 +155,7 @@ mod tests {
     use super::*;
 
     /// Returns all that is taken of `sent` when it comes in pieces of `step`, and the remaining input.
-    fn taken(sent: &[u8], step: usize) -> (Vec<Taken>, Vec<u8>) {
+    fn taken(sent: &[u8], step: usize) -> (Vec<LineResult>, Vec<u8>) {
         let (mut input, mut lines, mut all) = (ReceiveBuffer::default(), Lines::default(), Vec::new());
         for piece in sent.chunks(step) {
             input.room(64 * 1024)[..piece.len()].copy_from_slice(piece);
@@ -161,9 +163,9 @@ mod tests {
             loop {
                 let seen = lines.peek(&input);
                 let next = lines.take(&mut input);
-                assert_eq!(seen, if let Taken::Line(line) = &next { Some(line.clone()) } else { None });
+                assert_eq!(seen, if let LineResult::Line(line) = &next { Some(line.clone()) } else { None });
                 match next {
-                    Taken::Nothing => break,
+                    LineResult::Nothing => break,
                     next => all.push(next),
                 }
             }
@@ -172,7 +174,7 @@ mod tests {
     }
 
     fn check(sent: &[u8], expected: &[&[u8]], left: &[u8]) {
-        let expected: Vec<Taken> = expected.iter().map(|line| Taken::Line(line.to_vec())).collect();
+        let expected: Vec<LineResult> = expected.iter().map(|line| LineResult::Line(line.to_vec())).collect();
         for step in [1, 2, 3, 7, 64, usize::MAX] {
             assert_eq!(taken(sent, step), (expected.clone(), left.to_vec()), "{sent:?} by {step}");
         }
@@ -230,7 +232,7 @@ mod tests {
         for over in [1, 2, 3, 1 << 20] {
             let sent = [&vec![b'a'; FTP_LINE_BYTES_MAX - 2 + over][..], b"\r\nNOOP\r\n"].concat();
             for step in if over < 9 { [1, 7, 64, 4096] } else { [4096; 4] } {
-                let expected = vec![Taken::TooLong, Taken::Line(b"NOOP".to_vec())];
+                let expected = vec![LineResult::TooLong, LineResult::Line(b"NOOP".to_vec())];
                 assert_eq!(taken(&sent, step), (expected, Vec::new()), "{over} by {step}");
             }
         }

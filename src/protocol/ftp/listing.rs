@@ -101,8 +101,8 @@ pub fn put_long(out: &mut Vec<u8>, listed: &Listed, now_ns: i64) {
     }
 }
 
-/// Returns whether clients would miss the arrow after a symlink of this name. Such a symlink is listed
-/// as a file.
+/// Returns whether clients would not find the arrow between this name and the target. Such a symlink is
+/// listed as a file.
 fn hides_arrow(name: &[u8]) -> bool {
     name.ends_with(b" ") || name.windows(2).any(|pair| pair == b" -")
 }
@@ -158,10 +158,10 @@ fn permissions(mode: u32) -> String {
 pub struct Facts([bool; FACTS.len()]);
 
 /// Returns a fact's value if the entry has it and it is known. The flag is the permission to write.
-type Tell = fn(&Seen, bool) -> Option<String>;
+type FactValue = fn(&Seen, bool) -> Option<String>;
 
 /// All facts, in the order of the listing.
-const FACTS: [(&str, Tell); 6] = [
+const FACTS: [(&str, FactValue); 6] = [
     ("type", |seen, _| seen.kind().map(|is| kind(is).into())),
     ("size", |seen, _| seen.meta().filter(|meta| meta.kind == Kind::File).map(|meta| meta.size.to_string())),
     ("modify", |seen, _| seen.meta().map(|meta| time::written(meta.mtime_ns))),
@@ -199,7 +199,7 @@ impl Facts {
 
     fn of(self, seen: &Seen, may_write: bool) -> String {
         let chosen = FACTS.iter().zip(self.0).filter(|(_, is_chosen)| *is_chosen);
-        chosen.filter_map(|((name, tell), _)| Some(format!("{name}={};", tell(seen, may_write)?))).collect()
+        chosen.filter_map(|((name, value), _)| Some(format!("{name}={};", value(seen, may_write)?))).collect()
     }
 }
 
@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_is_told_with_where_it_leads_unless_its_name_hides_that() {
+    fn a_symlink_is_listed_with_its_target_unless_its_name_hides_the_arrow() {
         let link = |name: &[u8], target: Option<&[u8]>| {
             let target = target.map(<[u8]>::to_vec);
             long(&Listed { target, ..listed(name, Kind::Link, NOW) })
@@ -347,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn chosen_facts_are_told_back() {
+    fn the_reply_lists_the_selected_facts() {
         let facts = Facts::read("unix.MODE;Type;type;colour");
         assert_eq!(facts.chosen(), "type;UNIX.mode;");
         assert_eq!(facts.offered(), "type*;size;modify;perm;unique;UNIX.mode*;");

@@ -1,9 +1,9 @@
 //! FTP and FTPS (RFC 959, 1123, 2228, 2389, 2428, 2640, 3659, 4217), translated to session verbs.
 //! Lines, names, addresses, replies, and arguments for the next command are known only here.
 //!
-//! Commands run one after the other, so replies come in order. Further commands wait in the input. An
-//! `ABOR` among them ends the running command at once and is answered in its turn; a `STAT` is answered
-//! at once.
+//! Commands run one after the other, so replies come in order. Further commands wait in the input. If one
+//! of them is `ABOR`, the running command ends at once, and `ABOR` is answered in its turn. A waiting
+//! `STAT` is answered at once.
 
 pub mod address;
 pub mod argument;
@@ -48,19 +48,19 @@ use table::Row;
 /// After the end of data, the control connection must stay open for 1/N of the upload's duration.
 /// Otherwise the part that a killed client sent would be taken for the whole file.
 pub const FTP_END_GRACE_SHARE: u32 = 64;
-/// The least grace period for an upload of `RESUME_BYTES_MIN` or more. When a client is killed, the
-/// kernel often closes its data connection first and, on a busy machine, the control connection some
-/// time later.
+/// The shortest grace period for an upload of `RESUME_BYTES_MIN` or more. When a client is killed, the
+/// kernel often closes its data connection first, and the control connection some time later.
 pub const FTP_END_GRACE_LARGE: Duration = Duration::from_millis(20);
 /// The least time between the first and the last reply to a download, unless the client closes its side
-/// of the data connection before. aria2 closes that first, slowly on a busy machine; if it finds both
-/// replies at once, it waits for the second for ever.
+/// of the data connection earlier. aria2 closes its side first, slowly on a busy machine. If it reads both
+/// replies at once, it waits for the second one for ever.
 pub const FTP_REPLIES_APART: Duration = Duration::from_millis(500);
-/// A client that keeps its side open until it has the last reply would wait that long for each small
-/// file. After two such downloads in a row, each further one waits half as long, down to this.
+/// The lower bound of that time. A client that keeps its side open until it has the last reply would
+/// wait [`FTP_REPLIES_APART`] for each small file, so after two such downloads in a row each further one
+/// halves the time.
 pub const FTP_REPLIES_APART_MIN: Duration = Duration::from_millis(20);
-/// The longest grace period: users do not notice it, and even a busy machine has closed both
-/// connections by then.
+/// The longest grace period. Users do not notice it, and even a busy machine closes both connections of a
+/// killed client within it.
 pub const FTP_END_GRACE_MAX: Duration = Duration::from_millis(50);
 
 /// One FTP session.
@@ -71,36 +71,36 @@ pub struct Ftp {
     local: IpAddr,
     control: ControlState,
     queue: CommandQueue,
-    /// When the data connection of a refused transfer is closed.
+    /// When the data connection of a refused transfer is to be closed.
     unused_data_until: Option<Instant>,
-    /// The address to connect to (`PORT`).
-    active: Option<SocketAddr>,
-    /// The name of `USER`.
+    /// The address of `PORT` or `EPRT`, to connect to.
+    port_address: Option<SocketAddr>,
+    /// The name of `USER`, which `PASS` needs.
     user: Option<String>,
     directory: VirtualPath,
     facts: Facts,
     data: DataRules,
     reuse: Reuse,
-    next: PendingArguments,
-    /// Taken from the input, but not begun yet.
+    pending_arguments: PendingArguments,
+    /// A command that was taken from the input and has not begun yet.
     pending: Option<(&'static Row, Command)>,
     activity: Activity,
     /// The `ABOR` that ended the last command is not answered yet.
     was_aborted: bool,
     /// Grows with all work on a transfer and with its bytes, but not with waiting commands.
     progress: u64,
-    /// Bytes of an upload that waited at the last check.
-    waiting: usize,
-    /// Steps begun since the end of the peer's data.
-    ended_steps: u8,
+    /// The number of received bytes of an upload that were not stored yet at the last check.
+    upload_bytes_waiting: usize,
+    /// The number of steps since the end of the peer's data.
+    steps_since_end: u8,
     /// The number of downloads in a row for which the peer kept its side of the data connection open until
     /// the last reply.
-    kept_open: u32,
-    /// The next command waits until then, because of the request rate limit.
-    held_until: Option<Instant>,
+    kept_open_downloads: u32,
+    /// The next command begins at this time at the earliest, because of the request rate limit.
+    next_request_at: Option<Instant>,
     is_closing: bool,
     /// The session ends after the running transfer.
-    is_leaving: bool,
+    closes_after_transfer: bool,
     requests: u64,
     /// Unknown lines before the login.
     invalid_lines: u32,
@@ -134,7 +134,7 @@ impl FtpContext<'_> {
     }
 
     /// Returns whether budget and space for replies are left.
-    fn may_go_on(&self) -> bool {
+    fn can_continue(&self) -> bool {
         !self.budget.is_spent() && self.buffers.output.has_room()
     }
 }
@@ -143,18 +143,18 @@ impl Protocol for Ftp {
     fn step(&mut self, sockets: Sockets<'_>, service: &mut Service, budget: &mut Budget, now: Instant) -> bool {
         let Some(data) = sockets.data else { return false };
         let mut turn = FtpContext { buffers: sockets.buffers, data, service, budget, now };
-        self.held_until = None;
+        self.next_request_at = None;
         let mut moved = self.greet(&mut turn);
         if self.unused_data_until.is_some_and(|until| until <= now || turn.data.stage() == ConnectionStage::Left) {
             self.end_unused_data_connection(turn.data);
             moved = true;
         }
-        self.ended_steps = if turn.data.buffers().eof { self.ended_steps.saturating_add(1) } else { 0 };
+        self.steps_since_end = if turn.data.buffers().eof { self.steps_since_end.saturating_add(1) } else { 0 };
         // The whole queue is examined first: an upload that an `ABOR` cancels must not be stored.
-        while self.may_go_on(&turn) && (self.take_urgent(&mut turn) || self.advance(&mut turn)) {
+        while self.can_continue(&turn) && (self.take_urgent(&mut turn) || self.advance(&mut turn)) {
             moved = true;
         }
-        if turn.buffers.eof && !moved && self.may_go_on(&turn) && self.is_peer_gone(&turn) {
+        if turn.buffers.eof && !moved && self.can_continue(&turn) && self.is_peer_gone(&turn) {
             self.hang_up(now);
         }
         moved
@@ -188,8 +188,8 @@ impl Protocol for Ftp {
             return false;
         }
         while self.queue.look_ahead(&mut buffers.input, false).is_some() {}
-        self.is_leaving = self.queue.has_quit() && !self.queue.has_abort();
-        self.is_leaving
+        self.closes_after_transfer = self.queue.has_quit() && !self.queue.has_abort();
+        self.closes_after_transfer
     }
 
     fn is_closing(&self) -> bool {
@@ -204,7 +204,7 @@ impl Protocol for Ftp {
         self.control = ControlState::TlsSession;
         self.queue = CommandQueue::default();
         // RFC 4217, section 4.1: plaintext may have come from an attacker.
-        (self.user, self.next) = (None, PendingArguments::default());
+        (self.user, self.pending_arguments) = (None, PendingArguments::default());
     }
 
     fn session(&self) -> Option<&Session> {
@@ -224,7 +224,7 @@ impl Protocol for Ftp {
 
     fn wakes_at(&self) -> Option<Instant> {
         let deadline = if let Activity::Transfer(transfer) = &self.activity { transfer.wakes_at() } else { None };
-        [self.session.wakes_at(), self.held_until, self.unused_data_until, deadline].into_iter().flatten().min()
+        [self.session.wakes_at(), self.next_request_at, self.unused_data_until, deadline].into_iter().flatten().min()
     }
 
     fn awaits_connection(&self) -> bool {
@@ -270,24 +270,24 @@ impl Ftp {
             control: ControlState::New { is_sealed },
             queue: CommandQueue::default(),
             unused_data_until: None,
-            active: None,
+            port_address: None,
             user: None,
             directory: VirtualPath::root(),
             facts: Facts::default(),
             // With implicit TLS many clients leave out PBSZ.
             data: DataRules { has_buffer_size: is_sealed, is_private: is_sealed, ..DataRules::default() },
             reuse: Reuse::default(),
-            next: PendingArguments::default(),
+            pending_arguments: PendingArguments::default(),
             pending: None,
             activity: Activity::Nothing,
             was_aborted: false,
             progress: 0,
-            waiting: 0,
-            ended_steps: 0,
-            kept_open: 0,
-            held_until: None,
+            upload_bytes_waiting: 0,
+            steps_since_end: 0,
+            kept_open_downloads: 0,
+            next_request_at: None,
             is_closing: false,
-            is_leaving: false,
+            closes_after_transfer: false,
             requests: 0,
             invalid_lines: 0,
         }
@@ -297,7 +297,7 @@ impl Ftp {
     /// alive; one that uploads has sent `QUIT`, or may have been disconnected.
     fn is_peer_gone(&self, turn: &FtpContext) -> bool {
         match &self.activity {
-            Activity::Nothing => self.held_until.is_none(),
+            Activity::Nothing => self.next_request_at.is_none(),
             Activity::Transfer(transfer) if transfer.is_upload() => {
                 self.session.state_name() != StateName::Commit && !self.queue.has_quit()
             }
@@ -306,8 +306,8 @@ impl Ftp {
         }
     }
 
-    fn may_go_on(&self, turn: &FtpContext) -> bool {
-        !self.is_closing && !self.wants_tls() && turn.may_go_on()
+    fn can_continue(&self, turn: &FtpContext) -> bool {
+        !self.is_closing && !self.wants_tls() && turn.can_continue()
     }
 
     fn greet(&mut self, turn: &mut FtpContext) -> bool {
@@ -320,7 +320,7 @@ impl Ftp {
     /// Continues the running command, or begins the next. Returns whether anything was done.
     fn advance(&mut self, turn: &mut FtpContext) -> bool {
         let is_advanced = match &self.activity {
-            Activity::Nothing if self.is_leaving => {
+            Activity::Nothing if self.closes_after_transfer => {
                 self.hang_up(turn.now);
                 true
             }
@@ -341,8 +341,8 @@ impl Ftp {
 
     /// Returns whether a data connection is or can be set up.
     fn has_data_connection(&self, data: &dyn DataConnection) -> bool {
-        let is_there =
-            self.active.is_some() || matches!(data.stage(), ConnectionStage::Listening | ConnectionStage::Connected);
+        let is_there = self.port_address.is_some()
+            || matches!(data.stage(), ConnectionStage::Listening | ConnectionStage::Connected);
         is_there && self.unused_data_until.is_none()
     }
 }

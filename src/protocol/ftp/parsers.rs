@@ -1,11 +1,11 @@
 //! The parsers of commands whose argument is more than a path or a number.
 
 use super::address::{self, AddressError};
-use super::argument::{Argument, ExactOr};
+use super::argument::{Argument, LiteralOrParsed};
 use super::command::{Command, Epsv, Opts, Password, Protection, Type};
 use super::listing::Facts;
 use super::parse_error::ParseError;
-use super::permissions::Permissions;
+use super::permissions::PermissionChange;
 use super::time;
 use crate::auth::scram::PASSWORD_BYTES_MAX;
 use zeroize::Zeroizing;
@@ -138,8 +138,8 @@ fn bytes_of_file(argument: Argument<'_>) -> Result<u64, ParseError> {
 }
 
 pub(super) fn modification(argument: Argument<'_>) -> Result<Command, ParseError> {
-    let (exact, otherwise) = (argument.path()?, argument.time_and_path());
-    Ok(Command::Mdtm(ExactOr { exact, otherwise }))
+    let (literal, parsed) = (argument.path()?, argument.time_and_path());
+    Ok(Command::Mdtm(LiteralOrParsed { literal, parsed }))
 }
 
 pub(super) fn whole_digest(argument: Argument<'_>) -> Result<Command, ParseError> {
@@ -165,7 +165,7 @@ pub(super) fn unknown_site(argument: Argument<'_>) -> Result<Command, ParseError
 pub(super) fn site_chmod(argument: Argument<'_>) -> Result<Command, ParseError> {
     let end = argument.text.iter().position(|&byte| byte == b' ').unwrap_or(argument.text.len());
     let (text, path) = (&argument.text[..end], argument.text.get(end + 1..).unwrap_or_default());
-    match Permissions::read(text) {
+    match PermissionChange::read(text) {
         Some(permissions) if !path.is_empty() => Ok(Command::SiteChmod { permissions, path: path.to_vec() }),
         _ => argument.wrong(),
     }
@@ -173,21 +173,21 @@ pub(super) fn site_chmod(argument: Argument<'_>) -> Result<Command, ParseError> 
 
 /// `YYYYMMDDHHMM[SS] path`, or `path atime mtime ctime UTC` from older clients.
 pub(super) fn site_utime(argument: Argument<'_>) -> Result<Command, ParseError> {
-    let in_front = time::split(argument.text).or_else(|| to_the_minute(argument.text));
-    let readings = in_front.into_iter().chain(behind(argument.text)).filter(|(_, path)| !path.is_empty());
+    let before_path = time::split(argument.text).or_else(|| parse_without_seconds(argument.text));
+    let readings = before_path.into_iter().chain(time_after_path(argument.text)).filter(|(_, path)| !path.is_empty());
     let readings: Vec<_> = readings.map(|(mtime_ns, path)| (mtime_ns, path.to_vec())).collect();
     if readings.is_empty() { argument.wrong() } else { Ok(Command::SiteUtime(readings)) }
 }
 
 /// Parses the form with three times after the path.
-fn behind(text: &[u8]) -> Option<(i64, &[u8])> {
+fn time_after_path(text: &[u8]) -> Option<(i64, &[u8])> {
     let mut words = text.rsplitn(5, |&byte| byte == b' ');
     let is_utc = words.next()?.eq_ignore_ascii_case(b"UTC");
     let (_, mtime_ns, _) = (time::read(words.next()?)?, time::read(words.next()?)?, time::read(words.next()?)?);
     words.next().filter(|_| is_utc).map(|path| (mtime_ns, path))
 }
 
-fn to_the_minute(text: &[u8]) -> Option<(i64, &[u8])> {
+fn parse_without_seconds(text: &[u8]) -> Option<(i64, &[u8])> {
     let space = text.iter().position(|&byte| byte == b' ')?;
     Some((time::read(&[&text[..space], b"00"].concat())?, &text[space + 1..]))
 }
@@ -211,7 +211,7 @@ mod tests {
     #[test]
     fn a_mode_stands_before_the_path() {
         for mode in ["644", "0755", "000", "2775", "1777", "4755", "00644", "u+x", "g-w,o=r", "a+rX"] {
-            let permissions = Permissions::read(mode.as_bytes()).expect(mode);
+            let permissions = PermissionChange::read(mode.as_bytes()).expect(mode);
             let expected = Command::SiteChmod { permissions, path: b"a b".to_vec() };
             assert_eq!(chmod(&format!("{mode} a b")), Ok(expected), "{mode}");
         }

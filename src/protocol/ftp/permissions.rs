@@ -5,7 +5,7 @@ use crate::base::attributes::UMASK;
 
 /// A change of permission bits.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Permissions {
+pub struct PermissionChange {
     clauses: Vec<Clause>,
     /// Whether setuid, setgid or sticky bits were requested.
     pub names_special_bits: bool,
@@ -27,7 +27,7 @@ enum ModeBits {
     CopyOf(u32),
 }
 
-impl Permissions {
+impl PermissionChange {
     /// Parses `644`, `02775` or `u=rw,g-w,o=`.
     pub fn read(text: &[u8]) -> Option<Self> {
         if text.iter().all(u8::is_ascii_digit) { Self::read_octal(text) } else { Self::read_letters(text) }
@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     fn applied(text: &str, mode: u32, is_directory: bool) -> Option<u32> {
-        Permissions::read(text.as_bytes()).map(|permissions| permissions.apply(mode, is_directory))
+        PermissionChange::read(text.as_bytes()).map(|permissions| permissions.apply(mode, is_directory))
     }
 
     #[test]
@@ -147,8 +147,8 @@ mod tests {
         {
             assert_eq!(applied(text, 0o111, false), Some(bits), "{text}");
         }
-        assert!(Permissions::read(b"4755").is_some_and(|permissions| permissions.names_special_bits));
-        assert!(Permissions::read(b"0755").is_some_and(|permissions| !permissions.names_special_bits));
+        assert!(PermissionChange::read(b"4755").is_some_and(|permissions| permissions.names_special_bits));
+        assert!(PermissionChange::read(b"0755").is_some_and(|permissions| !permissions.names_special_bits));
     }
 
     #[test]
@@ -175,7 +175,7 @@ mod tests {
     #[test]
     fn what_is_no_mode_is_refused() {
         for text in ["", "888", "10000", "99999999999", "u", "x+r", "u+q", "u+x,", ",", "-1", "644x", "u+rwxu"] {
-            assert_eq!(Permissions::read(text.as_bytes()), None, "{text}");
+            assert_eq!(PermissionChange::read(text.as_bytes()), None, "{text}");
         }
     }
 }

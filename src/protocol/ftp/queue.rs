@@ -1,14 +1,14 @@
 //! Commands that wait in the input while another runs. They stay there, so that a full input causes
 //! back-pressure. `ABOR`, `QUIT` and `STAT` are noticed wherever they are.
 
-use super::line::{Lines, Taken};
+use super::line::{LineResult, Lines};
 use crate::base::buffers::ReceiveBuffer;
 
 /// Takes commands from the input in order, and looks ahead at waiting ones.
 #[derive(Default)]
 pub struct CommandQueue {
     lines: Lines,
-    /// Reads the lines after the examined ones, without taking them.
+    /// Scans the lines after the examined ones, which stay in the input.
     ahead: Lines,
     /// The number of examined bytes of the input.
     examined: usize,
@@ -29,12 +29,12 @@ pub enum LookAhead {
 
 impl CommandQueue {
     /// Takes the next line.
-    pub fn take(&mut self, input: &mut ReceiveBuffer) -> Taken {
+    pub fn take(&mut self, input: &mut ReceiveBuffer) -> LineResult {
         let before = input.filled().len();
         let taken = self.lines.take(input);
         let used = before - input.filled().len();
         if used <= self.examined && self.examined > 0 {
-            if let Taken::Line(line) = &taken {
+            if let LineResult::Line(line) = &taken {
                 self.aborts -= usize::from(is(line, b"ABOR"));
                 self.quits -= usize::from(is(line, b"QUIT"));
             }
@@ -56,19 +56,19 @@ impl CommandQueue {
         if self.examined == 0 {
             self.forget_examined();
         }
-        let (taken, used) = self.ahead.take_ahead(input, self.examined);
+        let (taken, used) = self.ahead.scan_at(input, self.examined);
         match taken {
-            Taken::Line(line) if takes_status && is_status(&line) => {
+            LineResult::Line(line) if takes_status && is_status(&line) => {
                 input.remove(self.examined, used);
                 return Some(LookAhead::Status);
             }
-            Taken::Line(line) => {
+            LineResult::Line(line) => {
                 self.aborts += usize::from(is(&line, b"ABOR"));
                 self.quits += usize::from(is(&line, b"QUIT"));
             }
-            Taken::TooLong => {}
+            LineResult::TooLong => {}
             // Bytes without a line end may be the beginning of a command.
-            Taken::Nothing => return None,
+            LineResult::Nothing => return None,
         }
         self.examined += used;
         Some(LookAhead::Line)
@@ -110,16 +110,16 @@ mod tests {
         input.commit(bytes.len());
     }
 
-    fn taken(queue: &mut CommandQueue, input: &mut ReceiveBuffer) -> Vec<Taken> {
-        std::iter::from_fn(|| Some(queue.take(input)).filter(|taken| *taken != Taken::Nothing)).collect()
+    fn taken(queue: &mut CommandQueue, input: &mut ReceiveBuffer) -> Vec<LineResult> {
+        std::iter::from_fn(|| Some(queue.take(input)).filter(|taken| *taken != LineResult::Nothing)).collect()
     }
 
-    fn lines(lines: &[&[u8]]) -> Vec<Taken> {
-        lines.iter().map(|line| Taken::Line(line.to_vec())).collect()
+    fn lines(lines: &[&[u8]]) -> Vec<LineResult> {
+        lines.iter().map(|line| LineResult::Line(line.to_vec())).collect()
     }
 
     #[test]
-    fn what_stands_behind_others_is_seen_and_stays_in_its_place_or_is_taken_out() {
+    fn a_waiting_line_is_seen_and_stays_in_order_or_is_taken_out() {
         let sent = b"NOOP\r\n\xff\xf4\xff\xf2ABOR\r\nstat\r\nSTAT folder\r\nRETR a\r\nSTAT \r\nQUIT now\r\nABO";
         for step in [1, 2, 5, 64] {
             let (mut input, mut queue, mut statuses) = (ReceiveBuffer::default(), CommandQueue::default(), 0);
@@ -144,7 +144,7 @@ mod tests {
         let (mut input, mut queue) = (ReceiveBuffer::default(), CommandQueue::default());
         put(&mut input, b"ABOR\r\nNOOP\r\n");
         while queue.look_ahead(&mut input, true).is_some() {}
-        assert_eq!(queue.take(&mut input), Taken::Line(b"ABOR".to_vec()));
+        assert_eq!(queue.take(&mut input), LineResult::Line(b"ABOR".to_vec()));
         assert!(!queue.has_abort());
         put(&mut input, b"ABOR\r\n");
         assert_eq!(taken(&mut queue, &mut input), lines(&[b"NOOP", b"ABOR"]));
@@ -165,7 +165,7 @@ mod tests {
         assert!(!queue.has_abort() && queue.has_quit());
         assert_eq!(
             taken(&mut queue, &mut input),
-            [&lines(&[b"NOOP"])[..], &[Taken::TooLong], &lines(&[b"QUIT"])].concat()
+            [&lines(&[b"NOOP"])[..], &[LineResult::TooLong], &lines(&[b"QUIT"])].concat()
         );
     }
 }

@@ -76,28 +76,39 @@ pub fn refusal(refusal: SessionError, path: Option<&VirtualPath>) -> (u16, Strin
         SessionError::TooManyTries
         | SessionError::TooManySessions
         | SessionError::Displaced
-        | SessionError::AccountClosed => 421,
-        SessionError::Kicked => 421,
-        SessionError::Timeout | SessionError::Defect | SessionError::ShuttingDown => 421,
+        | SessionError::AccountClosed
+        | SessionError::Kicked
+        | SessionError::Timeout
+        | SessionError::Defect
+        | SessionError::ShuttingDown => 421,
         SessionError::NotFound
         | SessionError::Exists
         | SessionError::NotAFile
         | SessionError::NotADirectory
-        | SessionError::NotEmpty => 550,
-        SessionError::UploadHeld(_) | SessionError::OutsideHome | SessionError::LinkLoop => 550,
-        SessionError::OtherFileSystem => 550,
-        SessionError::Denied | SessionError::InUse | SessionError::ReadOnly | SessionError::TooLarge => 550,
+        | SessionError::NotEmpty
+        | SessionError::UploadHeld(_)
+        | SessionError::OutsideHome
+        | SessionError::LinkLoop
+        | SessionError::OtherFileSystem
+        | SessionError::Denied
+        | SessionError::InUse
+        | SessionError::ReadOnly
+        | SessionError::TooLarge => 550,
         SessionError::BadName | SessionError::IntoItself => 553,
         SessionError::QuotaBytes(_) | SessionError::QuotaFiles(_) => 552,
         SessionError::DiskFull => 452,
         SessionError::Superseded | SessionError::Busy => 450,
-        SessionError::Changed | SessionError::Mismatch | SessionError::SizeMismatch => 451,
-        SessionError::Io | SessionError::Unwritten | SessionError::NoAnswer => 451,
+        SessionError::Changed
+        | SessionError::Mismatch
+        | SessionError::SizeMismatch
+        | SessionError::Io
+        | SessionError::Unwritten
+        | SessionError::NoAnswer => 451,
         SessionError::Cancelled | SessionError::Cut => 426,
         SessionError::BadOffset => 554,
     };
     let said = match refusal {
-        // What the session says is for clients of the native protocol.
+        // These texts of the session are for clients of the native protocol.
         SessionError::LoginRequired => "log in with USER and PASS first".into(),
         SessionError::TlsRequired => "TLS is required; send AUTH TLS before the login, or use implicit FTPS".into(),
         refusal => refusal.to_string(),

@@ -44,8 +44,8 @@ fn entry_kind(kind: Kind) -> EntryKind {
     }
 }
 
-/// For `map_err`: returns the error reply for a request about `path`.
-pub(super) fn at(path: &VirtualPath) -> impl Fn(SessionError) -> ErrorReply {
+/// Returns a function for `map_err` that makes the error reply to a request about `path`.
+pub(super) fn error_about(path: &VirtualPath) -> impl Fn(SessionError) -> ErrorReply {
     move |refusal| error_reply(refusal, Some(path))
 }
 

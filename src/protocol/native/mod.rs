@@ -28,16 +28,16 @@ use std::time::Instant;
 /// One native connection.
 pub struct Native {
     session: Session,
-    is_greeted: bool,
+    has_said_hello: bool,
     pipeline: Pipeline,
     running: Option<Running>,
-    /// The next request waits until then, because of the request rate limit.
-    held_until: Option<Instant>,
+    /// The next request begins at this time at the earliest, because of the request rate limit.
+    next_request_at: Option<Instant>,
     payload: Option<Payload>,
-    /// Bytes of `payload` that waited at the last check.
-    waiting: usize,
-    /// Until then the peer may compare the stored part of its upload, during which it only pings.
-    compares_until: Option<Instant>,
+    /// The number of received bytes of `payload` that were not taken yet at the last check.
+    payload_bytes_waiting: usize,
+    /// Until this time, pings extend the stall timeout: the peer compares the stored part of its upload.
+    prefix_check_until: Option<Instant>,
     /// Grows with all work on requests and with the data of uploads, but not with pings.
     progress: u64,
     sends_ranges: bool,
@@ -92,15 +92,15 @@ impl NativeContext<'_> {
     }
 
     /// Returns whether budget and space for replies are left.
-    fn may_go_on(&self) -> bool {
+    fn can_continue(&self) -> bool {
         !self.budget.is_spent() && self.buffers.output.has_room()
     }
 }
 
-/// The rest of a data frame.
+/// The bytes of a data frame that were not taken from the input yet.
 #[derive(Clone, Copy)]
 struct Payload {
-    left: usize,
+    bytes_left: usize,
 }
 
 /// The peer violated the protocol. It gets an error, and the connection ends.
@@ -120,9 +120,9 @@ impl Protocol for Native {
 
     fn step(&mut self, sockets: Sockets<'_>, service: &mut Service, budget: &mut Budget, now: Instant) -> bool {
         let mut turn = NativeContext { buffers: sockets.buffers, service, budget, now };
-        self.held_until = None;
+        self.next_request_at = None;
         let mut moved = false;
-        while !self.is_closing && turn.may_go_on() {
+        while !self.is_closing && turn.can_continue() {
             let received = match self.receive(&mut turn) {
                 Ok(received) => received,
                 Err(ProtocolViolation(message)) => {
@@ -137,8 +137,8 @@ impl Protocol for Native {
             }
             moved = true;
         }
-        // With a full output nothing was tried: the input may hold more requests.
-        if turn.buffers.eof && !moved && turn.may_go_on() && self.waits_for_peer() && !self.is_closing {
+        // With a full output the input was not read, so it may hold more requests.
+        if turn.buffers.eof && !moved && turn.can_continue() && self.waits_for_peer() && !self.is_closing {
             self.hang_up(now);
         }
         moved
@@ -187,7 +187,7 @@ impl Protocol for Native {
     }
 
     fn wakes_at(&self) -> Option<Instant> {
-        [self.session.wakes_at(), self.held_until].into_iter().flatten().min()
+        [self.session.wakes_at(), self.next_request_at].into_iter().flatten().min()
     }
 
     fn progress(&self) -> u64 {
@@ -209,13 +209,13 @@ impl Native {
     pub fn new(session: Session, sends_ranges: bool) -> Self {
         Self {
             session,
-            is_greeted: false,
+            has_said_hello: false,
             pipeline: Pipeline::default(),
             running: None,
-            held_until: None,
+            next_request_at: None,
             payload: None,
-            waiting: 0,
-            compares_until: None,
+            payload_bytes_waiting: 0,
+            prefix_check_until: None,
             progress: 0,
             sends_ranges,
             is_closing: false,
@@ -276,7 +276,7 @@ impl Native {
 
     /// Answers the running request with a refusal and ends it. Its remaining data is dropped.
     fn refuse_running(&mut self, buffers: &mut IoBuffers, refusal: SessionError, now: Instant) {
-        // A failed call may have ended its state itself.
+        // Fails if the call that failed has already ended the transfer in the session.
         let _ = self.session.abort(refusal, now);
         let Some(Running { id, stage, path }) = self.running.take() else { return };
         let error = error_reply(refusal, path.as_ref());
@@ -297,8 +297,8 @@ impl Native {
         if self.pipeline.is_empty() {
             return false;
         }
-        self.held_until = self.session.held_until(turn.service, turn.now);
-        if self.held_until.is_some() {
+        self.next_request_at = self.session.held_until(turn.service, turn.now);
+        if self.next_request_at.is_some() {
             return false;
         }
         let Some(mut pending) = self.pipeline.pop() else { return false };

@@ -26,7 +26,7 @@ pub(super) enum DecodedRequest {
     Request(Request),
     /// A malformed request; holds the error.
     Invalid(MessageError),
-    /// A malformed request for an upload; its data follows all the same.
+    /// A malformed request for an upload, whose data still follows.
     InvalidUpload(MessageError),
     /// Cancelled by the client before its turn.
     Cancelled,

@@ -29,7 +29,7 @@ impl Native {
             }
             Frame::Abort { id, .. } => self.take_abort(id, turn),
             Frame::Ping { body } => {
-                let is_comparing = self.compares_until.is_some_and(|until| turn.now < until);
+                let is_comparing = self.prefix_check_until.is_some_and(|until| turn.now < until);
                 self.progress += u64::from(self.stage() == Some(RequestStage::Receive) && is_comparing);
                 turn.buffers.output.append(|out| frame::put_bytes(out, FrameType::Pong, 0, body));
                 true
@@ -50,12 +50,12 @@ impl Native {
         }
     }
 
-    /// Returns false while a request must wait for space in the queue. An error if the data of the running
-    /// upload follows it, because then both would wait for ever.
+    /// Returns false while a request must wait for space in the queue. Fails if the running upload still
+    /// needs data: that data comes after the request, so both would wait for ever.
     fn waits_for_room(&self) -> Result<bool, ProtocolViolation> {
         match self.stage() {
             Some(RequestStage::Receive | RequestStage::Discard) if self.pipeline.is_full(Bounds::MAX) => {
-                Err(ProtocolViolation("more requests than can wait stand before the data of an upload".into()))
+                Err(ProtocolViolation("too many requests are queued before the data of the running upload".into()))
             }
             _ => Ok(false),
         }
@@ -75,28 +75,28 @@ impl Native {
             Some(Running { id: running, stage: RequestStage::Receive | RequestStage::Discard, .. })
                 if *running == id =>
             {
-                self.payload = (length > 0).then_some(Payload { left: length as usize });
+                self.payload = (length > 0).then_some(Payload { bytes_left: length as usize });
                 Ok(true)
             }
             _ => self.waits_for_upload(id, "data"),
         }
     }
 
-    /// Returns false while the upload `id` waits for its turn. An error if there is none.
+    /// Returns false while the upload `id` waits for its turn. Fails if `id` is not an upload.
     fn waits_for_upload(&self, id: u32, part: &str) -> Result<bool, ProtocolViolation> {
         let is_next = self.running_id() == Some(id) && self.stage() == Some(RequestStage::PrepareUpload);
         if is_next || self.pipeline.is_upload(id) {
             return Ok(false);
         }
-        Err(ProtocolViolation(format!("{part} for request {id}, which takes none")))
+        Err(ProtocolViolation(format!("{part} for request {id}, which is not an upload")))
     }
 
     fn take_payload(&mut self, payload: Payload, turn: &mut NativeContext) -> bool {
         let bytes = turn.buffers.input.filled();
-        let bytes = &bytes[..bytes.len().min(payload.left)];
-        let is_rest = bytes.len() == payload.left;
-        self.compares_until = None;
-        if std::mem::replace(&mut self.waiting, bytes.len()) != bytes.len() {
+        let bytes = &bytes[..bytes.len().min(payload.bytes_left)];
+        let is_rest = bytes.len() == payload.bytes_left;
+        self.prefix_check_until = None;
+        if std::mem::replace(&mut self.payload_bytes_waiting, bytes.len()) != bytes.len() {
             self.progress += 1;
         }
         let is_worth_it = bytes.len() >= STORE_BYTES_MIN || is_rest || turn.buffers.input.is_cramped();
@@ -118,9 +118,9 @@ impl Native {
         });
         turn.budget.spend(taken as u64);
         turn.buffers.input.consume(taken);
-        self.waiting = 0;
-        let left = payload.left - taken;
-        self.payload = (left > 0).then_some(Payload { left });
+        self.payload_bytes_waiting = 0;
+        let bytes_left = payload.bytes_left - taken;
+        self.payload = (bytes_left > 0).then_some(Payload { bytes_left });
         taken > 0 || turn.budget.is_spent()
     }
 
@@ -139,7 +139,7 @@ impl Native {
                     self.running = None;
                 }
             },
-            _ => return self.waits_for_upload(id, "an end"),
+            _ => return self.waits_for_upload(id, "the end of data"),
         }
         Ok(true)
     }
@@ -151,14 +151,14 @@ impl Native {
                 error_reply(refusal, path)
             }),
             Err(error) => {
-                // It could only be refused before it began.
+                // The call fails only if no upload runs.
                 let _ = self.session.abort(SessionError::Cancelled, turn.now);
                 Err(malformed(&error))
             }
         }
     }
 
-    /// Cancels a request. An unknown one has just been answered.
+    /// Cancels a request. An unknown id is that of a request that was just answered.
     fn take_abort(&mut self, id: u32, turn: &mut NativeContext) -> bool {
         if self.running_id() != Some(id) {
             if self.pipeline.is_upload(id) {

@@ -1,6 +1,6 @@
 //! Begins requests: each becomes a session verb, and each result a reply.
 
-use super::mapping::{at, entry, error_reply, listed_entry, malformed, partial, vpath};
+use super::mapping::{entry, error_about, error_reply, listed_entry, malformed, partial, vpath};
 use super::{Native, NativeContext, RequestStage, Running};
 use crate::base::attributes::RequestedMode;
 use crate::base::budget::{PATH_COMPONENT_COST, REQUEST_COST};
@@ -50,35 +50,35 @@ impl Native {
             Request::Stat { path } => self.stat(&vpath(path)?, turn)?,
             Request::Sha256 { path } => {
                 let path = vpath(path)?;
-                self.session.begin_digest(&path).map_err(at(&path))?;
+                self.session.begin_digest(&path).map_err(error_about(&path))?;
                 return Ok(self.run(id, RequestStage::Task, Some(path)));
             }
             Request::Mkdir { path, parents, permissions } => {
                 let path = vpath(path)?;
                 let Some(mut session) = self.counted(turn)? else { return Ok(false) };
                 if *parents {
-                    session.begin_directories(&path, *permissions).map_err(at(&path))?;
+                    session.begin_directories(&path, *permissions).map_err(error_about(&path))?;
                     return Ok(self.run(id, RequestStage::Task, Some(path)));
                 }
-                session.make_directory(&path, *permissions).map_err(at(&path))?;
+                session.make_directory(&path, *permissions).map_err(error_about(&path))?;
                 Reply::Done {}
             }
             Request::SetPermissions { path, permissions } => {
                 let path = vpath(path)?;
                 let Some(session) = self.counted(turn)? else { return Ok(false) };
-                let permissions = session.apply_mode_of_source(&path, *permissions).map_err(at(&path))?;
+                let permissions = session.apply_mode_of_source(&path, *permissions).map_err(error_about(&path))?;
                 Reply::Permissions { permissions }
             }
             Request::Rm { path } => {
                 let path = vpath(path)?;
                 let Some(session) = self.counted(turn)? else { return Ok(false) };
-                session.remove_file(&path).map_err(at(&path))?;
+                session.remove_file(&path).map_err(error_about(&path))?;
                 Reply::Done {}
             }
             Request::Rmdir { path } => {
                 let path = vpath(path)?;
                 let Some(session) = self.counted(turn)? else { return Ok(false) };
-                session.remove_directory(&path).map_err(at(&path))?;
+                session.remove_directory(&path).map_err(error_about(&path))?;
                 Reply::Done {}
             }
             Request::Mv { from, to, replace } => {
@@ -93,7 +93,7 @@ impl Native {
                 let path = vpath(path)?;
                 let start = DownloadStart::Proved { offset: *offset, etag: etag.take(), prefix: *prefix_sha256 };
                 let plan = DownloadPlan { path: path.clone(), start, hash: true };
-                self.session.begin_download(turn.service, plan, turn.now).map_err(at(&path))?;
+                self.session.begin_download(turn.service, plan, turn.now).map_err(error_about(&path))?;
                 return Ok(self.run(id, RequestStage::PrepareDownload, Some(path)));
             }
             Request::Put { path, size, mtime_ns, mode, if_etag, upload_id, resume, permissions, set_permissions } => {
@@ -111,7 +111,7 @@ impl Native {
                     wanted_mode: permissions
                         .map(|bits| RequestedMode { bits, applies_to_replaced_file: *set_permissions }),
                 };
-                session.begin_upload(turn.service, plan, turn.now).map_err(at(&path))?;
+                session.begin_upload(turn.service, plan, turn.now).map_err(error_about(&path))?;
                 let stage = if *resume { RequestStage::PrepareUpload } else { RequestStage::Receive };
                 return Ok(self.run(id, stage, Some(path)));
             }
@@ -138,7 +138,7 @@ impl Native {
             return Err(ErrorReply { code: ErrorCode::Unsupported, message, retry: false, fatal: true });
         }
         log::debug!("client {}", Escaped(client.as_bytes()));
-        self.is_greeted = true;
+        self.has_said_hello = true;
         let limits =
             WireLimits { control_bytes: CONTROL_BYTES_MAX, data_bytes: DATA_BYTES_MAX, in_flight: IN_FLIGHT_MAX };
         Ok(Reply::Hello {
@@ -151,10 +151,10 @@ impl Native {
     }
 
     fn begin_login(&mut self, mechanism: &str, message: &str, turn: &mut NativeContext) -> Result<Reply, ErrorReply> {
-        if !self.is_greeted {
+        if !self.has_said_hello {
             return Err(malformed(&MessageError::Malformed("say hello before logging in".into())));
         }
-        // With TLS only the mechanism with channel binding: a login without could be relayed.
+        // With TLS, only the mechanism with channel binding is offered: a login without it could be relayed.
         let offered = self.session.binding().mechanism();
         if mechanism != offered {
             let message = format!("this login mechanism is not offered here; use {offered}");
@@ -194,7 +194,7 @@ impl Native {
     // ---- Replies --------------------------------------------------------------------------
 
     fn stat(&mut self, path: &VirtualPath, turn: &mut NativeContext) -> Result<Reply, ErrorReply> {
-        let (meta, etag) = self.session.stat(turn.service, path).map_err(at(path))?;
+        let (meta, etag) = self.session.stat(turn.service, path).map_err(error_about(path))?;
         Ok(Reply::Stat { entry: entry(path.name().unwrap_or(b"/").to_vec(), &meta), etag })
     }
 
@@ -202,7 +202,7 @@ impl Native {
         match self.session.begin_list(&path) {
             Ok(()) => return Ok(self.run(id, RequestStage::Task, Some(path))),
             Err(SessionError::NotADirectory) => {
-                let (meta, _) = self.session.stat(turn.service, &path).map_err(at(&path))?;
+                let (meta, _) = self.session.stat(turn.service, &path).map_err(error_about(&path))?;
                 let entries = vec![entry(path.name().unwrap_or_default().to_vec(), &meta)];
                 turn.reply(id, &Reply::Page { entries, last: true });
             }

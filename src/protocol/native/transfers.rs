@@ -20,7 +20,7 @@ impl Native {
             return Ok(!self.session.waits_for_sync());
         };
         let patience = Duration::from_secs(offset / PREFIX_COMPARED_PER_SECOND_MIN);
-        self.compares_until = turn.now.checked_add(patience);
+        self.prefix_check_until = turn.now.checked_add(patience);
         turn.reply(id, &Reply::Ready { offset, prefix_sha256: digest.ok_or(SessionError::Defect)? });
         self.set_stage(RequestStage::Receive);
         Ok(true)

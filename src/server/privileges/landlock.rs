@@ -1,6 +1,6 @@
-//! Landlock: restricts this process to the files below the directories it needs, whatever its user may do
-//! and whatever fails within it. It applies to the calling thread and the threads it starts, for good,
-//! and to files opened afterwards.
+//! Landlock: restricts this process to the files below the directories it needs, even if its user may access
+//! others. The restriction is permanent. It applies to the calling thread, to threads that it starts later, and
+//! to files opened later.
 
 use landlock::{
     ABI, Access as _, AccessFs, BitFlags, CompatLevel, Compatible, LandlockStatus, PathBeneath, PathFd, Ruleset,
@@ -14,21 +14,21 @@ use std::path::PathBuf;
 pub struct AllowedDirectory {
     /// The directory; symlinks are resolved now and not later.
     pub directory: PathBuf,
-    /// The allowed access.
-    pub access: Access,
+    /// The allowed access to the directory and all below it.
+    pub rights: DirectoryRights,
 }
 
-/// The access to a [`AllowedDirectory`]. It never includes making devices or running programs.
+/// The access to an [`AllowedDirectory`]. It never includes making devices or running programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Access {
+pub enum DirectoryRights {
     /// Read.
     Read,
     /// Append to files, make new ones, and rename one, which needs the right to remove.
     Append,
     /// Read, and replace files.
-    Replace,
+    ReplaceFiles,
     /// All that users may do in their homes.
-    Own,
+    All,
 }
 
 /// Whether the process is confined.
@@ -42,12 +42,12 @@ pub enum Confinement {
     Off(String),
 }
 
-/// Confines the calling thread to `places`. Directories that do not exist are left out.
-pub fn confine(places: &[AllowedDirectory]) -> Confinement {
-    restrict(places).unwrap_or_else(|error| Confinement::Off(error.to_string()))
+/// Confines the calling thread to the `allowed` directories. Directories that do not exist are left out.
+pub fn confine(allowed: &[AllowedDirectory]) -> Confinement {
+    restrict(allowed).unwrap_or_else(|error| Confinement::Off(error.to_string()))
 }
 
-fn restrict(places: &[AllowedDirectory]) -> Result<Confinement, RulesetError> {
+fn restrict(allowed: &[AllowedDirectory]) -> Result<Confinement, RulesetError> {
     let mut ruleset = Ruleset::default()
         // A kernel without this right would refuse every rename from one directory to another, and so every
         // upload.
@@ -57,10 +57,10 @@ fn restrict(places: &[AllowedDirectory]) -> Result<Confinement, RulesetError> {
         .handle_access(AccessFs::from_all(CHECKED))?
         .scope(Scope::from_all(CHECKED))?
         .create()?;
-    for AllowedDirectory { directory, access } in places {
+    for AllowedDirectory { directory, rights } in allowed {
         match PathFd::new(directory) {
-            Ok(directory) => ruleset = ruleset.add_rule(PathBeneath::new(directory, access.rights()))?,
-            Err(error) => log::warn!("out of reach until the next start: {error}"),
+            Ok(directory) => ruleset = ruleset.add_rule(PathBeneath::new(directory, rights.landlock_rights()))?,
+            Err(error) => log::warn!("a directory cannot be used until a restart: {error}"),
         }
     }
     let status = ruleset.restrict_self()?;
@@ -71,8 +71,8 @@ fn restrict(places: &[AllowedDirectory]) -> Result<Confinement, RulesetError> {
 /// because they were not tested.
 const CHECKED: ABI = ABI::V6;
 
-impl Access {
-    fn rights(self) -> BitFlags<AccessFs> {
+impl DirectoryRights {
+    fn landlock_rights(self) -> BitFlags<AccessFs> {
         let read = make_bitflags!(AccessFs::{ReadFile | ReadDir});
         let append = make_bitflags!(AccessFs::{WriteFile | MakeReg | RemoveFile});
         let replace = read | append | AccessFs::RemoveFile;
@@ -81,8 +81,8 @@ impl Access {
         match self {
             Self::Read => read,
             Self::Append => append,
-            Self::Replace => replace,
-            Self::Own => replace | kinds | AccessFs::RemoveDir | AccessFs::Refer | AccessFs::Truncate,
+            Self::ReplaceFiles => replace,
+            Self::All => replace | kinds | AccessFs::RemoveDir | AccessFs::Refer | AccessFs::Truncate,
         }
     }
 }
@@ -121,12 +121,12 @@ mod tests {
     use std::path::Path;
 
     /// Runs `act` in a confined thread. Returns `None`, with a message, if the kernel does not support it.
-    fn confined<T: Send>(places: &[(&Path, Access)], act: impl FnOnce() -> T + Send) -> Option<T> {
-        let places: Vec<_> = places
+    fn confined<T: Send>(allowed: &[(&Path, DirectoryRights)], act: impl FnOnce() -> T + Send) -> Option<T> {
+        let allowed: Vec<_> = allowed
             .iter()
-            .map(|(directory, access)| AllowedDirectory { directory: directory.to_path_buf(), access: *access })
+            .map(|(directory, rights)| AllowedDirectory { directory: directory.to_path_buf(), rights: *rights })
             .collect();
-        let run = move || match confine(&places) {
+        let run = move || match confine(&allowed) {
             Confinement::Off(reason) => {
                 // Written directly, because the test harness captures prints.
                 let _ = writeln!(io::stderr(), "SKIPPED, because Landlock is off: {reason}");
@@ -148,11 +148,11 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_in_no_place_is_out_of_reach_by_any_way() {
+    fn files_outside_the_allowed_directories_cannot_be_reached() {
         let (inside, outside) = (directory(), directory());
         let (inside, outside) = (inside.path(), outside.path());
         symlink(outside, inside.join("link")).expect("writable");
-        confined(&[(inside, Access::Own)], || {
+        confined(&[(inside, DirectoryRights::All)], || {
             assert_eq!(fs::read(inside.join("file")).expect("within reach"), b"content");
             assert!(is_denied(fs::read(outside.join("file"))));
             assert!(is_denied(fs::read(inside.join("link/file"))));
@@ -173,7 +173,7 @@ mod tests {
         let homes = directory();
         let home = homes.path().join("new");
         let file = home.join("file");
-        confined(&[(homes.path(), Access::Own)], || {
+        confined(&[(homes.path(), DirectoryRights::All)], || {
             fs::create_dir_all(home.join("a/b")).expect("allowed");
             fs::write(&file, "content").expect("allowed");
             fs::rename(&file, home.join("a/b/moved")).expect("from one folder to another");
@@ -193,7 +193,7 @@ mod tests {
         for name in ["home", "home/.berth", "other"] {
             fs::create_dir(homes.join(name)).expect("writable");
         }
-        confined(&[(homes, Access::Own)], || {
+        confined(&[(homes, DirectoryRights::All)], || {
             let unnamed = |directory: &str| {
                 let flags = OFlags::TMPFILE | OFlags::RDWR;
                 let file = rustix::fs::open(homes.join(directory), flags, 0o640.into()).expect("allowed");
@@ -213,11 +213,12 @@ mod tests {
     }
 
     #[test]
-    fn each_place_allows_what_is_needed_there_and_no_more() {
+    fn each_directory_allows_only_its_own_access() {
         let (readable, logs, keys) = (directory(), directory(), directory());
         let (readable, logs, keys) = (readable.path(), logs.path(), keys.path());
-        let places = [(readable, Access::Read), (logs, Access::Append), (keys, Access::Replace)];
-        confined(&places, || {
+        let allowed =
+            [(readable, DirectoryRights::Read), (logs, DirectoryRights::Append), (keys, DirectoryRights::ReplaceFiles)];
+        confined(&allowed, || {
             let append = |path: &Path| OpenOptions::new().append(true).create(true).open(path);
             fs::read(readable.join("file")).expect("allowed");
             assert!(is_denied(append(&readable.join("file"))) && is_denied(File::create(readable.join("new"))));
@@ -242,10 +243,10 @@ mod tests {
     }
 
     #[test]
-    fn a_place_that_is_not_there_takes_nothing_from_the_others() {
+    fn a_missing_directory_does_not_affect_the_others() {
         let there = directory();
         let missing = there.path().join("missing");
-        confined(&[(&missing, Access::Own), (there.path(), Access::Read)], || {
+        confined(&[(&missing, DirectoryRights::All), (there.path(), DirectoryRights::Read)], || {
             fs::read(there.path().join("file")).expect("within reach");
         });
     }

@@ -4,7 +4,7 @@
 
 mod landlock;
 
-pub use landlock::{Access, AllowedDirectory, Confinement, confine};
+pub use landlock::{AllowedDirectory, Confinement, DirectoryRights, confine};
 
 use crate::base::atomic_file::{self, GROUP_DIRECTORY, SECRET_DIRECTORY};
 use crate::config::{Config, ConfigError};
@@ -34,7 +34,8 @@ impl ServiceUser {
     pub fn find(config: &Config) -> Result<Option<Self>, ConfigError> {
         let Some(name) = config.user.clone() else { return Ok(None) };
         let wrong = |key, problem| ConfigError::new(&config.file, key, problem);
-        let user = known("user", "passwd", &name, User::from_name(&name)).map_err(|problem| wrong("user", problem))?;
+        let user =
+            system_entry("user", "passwd", &name, User::from_name(&name)).map_err(|problem| wrong("user", problem))?;
         if user.uid.is_root() {
             let problem = format!("'{name}' is root; name a user with fewer rights, or none to run as root");
             return Err(wrong("user", problem));
@@ -42,7 +43,7 @@ impl ServiceUser {
         let group = match &config.group {
             None => user.gid,
             Some(name) => {
-                let group = known("group", "group", name, Group::from_name(name));
+                let group = system_entry("group", "group", name, Group::from_name(name));
                 group.map_err(|problem| wrong("group", problem))?.gid
             }
         };
@@ -54,12 +55,12 @@ impl ServiceUser {
         rustix::process::geteuid().as_raw() == self.user.as_raw()
     }
 
-    /// Makes those of the server's directories that only root can make, and gives them to the user. Does
-    /// nothing unless root calls it, nor below another user's directory: what is missing there the user can
-    /// make without root.
+    /// Makes the missing directories of the server below root's directories, and gives them to the user.
+    /// Directories below those of other users are left out: the user makes them itself. Does nothing unless
+    /// root calls it.
     pub fn make_directories(&self, config: &Config) -> Result<(), ConfigError> {
         for (directory, mode) in own_directories(config) {
-            if is_root() && lies_in_roots_directories(&directory) {
+            if is_root() && parents_belong_to_root(&directory) {
                 let owner = Some((self.user.as_raw(), self.group.as_raw()));
                 atomic_file::make_directory_for(owner, &directory, mode)
                     .map_err(|error| ConfigError::new(&directory, "", format!("cannot be made: {error}")))?;
@@ -68,8 +69,9 @@ impl ServiceUser {
         Ok(())
     }
 
-    /// Gives a file or directory that root made to the user. The handle may be `O_PATH`.
-    pub fn give(&self, made: &File) -> io::Result<()> {
+    /// Makes the user the owner of a file or directory. Does nothing unless root calls it. The handle may be
+    /// `O_PATH`.
+    pub fn give_ownership(&self, made: &File) -> io::Result<()> {
         if !is_root() {
             return Ok(());
         }
@@ -78,15 +80,16 @@ impl ServiceUser {
         Ok(chownat(made, "", Some(user), Some(group), AtFlags::EMPTY_PATH)?)
     }
 
-    /// Switches to the user, for good and without supplementary groups. Does nothing unless root calls it.
-    pub fn assume(&self, config: &Config) -> Result<(), ConfigError> {
+    /// Switches the process to the user, permanently and without supplementary groups. Does nothing unless
+    /// root calls it.
+    pub fn switch_process(&self, config: &Config) -> Result<(), ConfigError> {
         if !is_root() {
             return Ok(());
         }
         let name = &self.name;
         let failed = |problem| ConfigError::new(&config.file, "user", problem);
         self.switch().map_err(|error| failed(format!("cannot become '{name}': {error}")))?;
-        // Checked now rather than at the first reload.
+        // Checked at the start, so that the first reload does not fail.
         atomic_file::read(&config.file).map(drop).map_err(|error| {
             failed(format!(
                 "'{name}' cannot read this file: {error}; let that user read it and enter the directories above it"
@@ -94,12 +97,12 @@ impl ServiceUser {
         })
     }
 
-    /// Switches all threads; there is one.
+    /// Must be called while the process has one thread.
     fn switch(&self) -> io::Result<()> {
         setgroups(&[])?;
         setresgid(self.group, self.group, self.group)?;
         setresuid(self.user, self.user, self.user)?;
-        // The kernel has done so already, unless a setting from before this program prevented it.
+        // The kernel drops them with the user id, unless the parent process has disabled that.
         set_capabilities(None, NONE)?;
         if setresuid(Uid::from_raw(0), Uid::from_raw(0), Uid::from_raw(0)).is_ok() {
             return Err(io::Error::other("the way back to root is open"));
@@ -121,8 +124,8 @@ const NONE: CapabilitySets = CapabilitySets {
     inheritable: CapabilitySet::empty(),
 };
 
-/// Returns the entry of a system database.
-fn known<T>(kind: &str, database: &str, name: &str, found: nix::Result<Option<T>>) -> Result<T, String> {
+/// Returns the entry of a system database, or the problem as text.
+fn system_entry<T>(kind: &str, database: &str, name: &str, found: nix::Result<Option<T>>) -> Result<T, String> {
     match found {
         Ok(Some(found)) => Ok(found),
         Ok(None) => Err(format!("there is no {kind} '{name}' on this machine; `getent {database}` lists all")),
@@ -141,9 +144,8 @@ fn own_directories(config: &Config) -> Vec<(PathBuf, u32)> {
     directories
 }
 
-/// Returns whether all existing parents belong to root, so that no other user can have put a symlink
-/// there or can change them now.
-fn lies_in_roots_directories(path: &Path) -> bool {
+/// Returns whether all existing parents belong to root, so that no other user can put a symlink there.
+fn parents_belong_to_root(path: &Path) -> bool {
     let is_roots = |found: io::Result<Metadata>| found.map_or(true, |found| found.uid() == 0);
     path.ancestors().skip(1).all(|directory| is_roots(directory.symlink_metadata()) && is_roots(directory.metadata()))
 }

@@ -1,8 +1,8 @@
 //! Parsed commands. The syntax is in [`super::table`].
 
-use super::argument::ExactOr;
+use super::argument::LiteralOrParsed;
 use super::listing::Facts;
-use super::permissions::Permissions;
+use super::permissions::PermissionChange;
 use std::fmt;
 use std::net::{SocketAddr, SocketAddrV4};
 use zeroize::Zeroizing;
@@ -62,17 +62,17 @@ pub enum Command {
     Mlsd(Option<Vec<u8>>),
     Size(Vec<u8>),
     /// Queries the time of a path, or sets it by a time before the path, as old clients do.
-    Mdtm(ExactOr<(i64, Vec<u8>)>),
+    Mdtm(LiteralOrParsed<(i64, Vec<u8>)>),
     Mfmt {
         mtime_ns: i64,
         path: Vec<u8>,
     },
     Hash(Vec<u8>),
-    Xsha256(ExactOr<Vec<u8>>),
+    Xsha256(LiteralOrParsed<Vec<u8>>),
     Avbl(Option<Vec<u8>>),
     /// A change of permission bits.
     SiteChmod {
-        permissions: Permissions,
+        permissions: PermissionChange,
         path: Vec<u8>,
     },
     /// Help about one `SITE` command, or about all.

@@ -1,6 +1,6 @@
 //! Lines that are commands, lines that are none, and the table.
 
-use super::super::argument::ExactOr;
+use super::super::argument::LiteralOrParsed;
 use super::super::parse_error::ParseError;
 use super::super::table::{COMMANDS, parse};
 use super::*;
@@ -44,10 +44,10 @@ fn paths_are_taken_as_they_are() {
     ] {
         assert_eq!(read(line), Ok(command), "{line}");
     }
-    let quoted = ExactOr { exact: path("\"a b\""), otherwise: Ok(path("a b")) };
+    let quoted = LiteralOrParsed { literal: path("\"a b\""), parsed: Ok(path("a b")) };
     assert_eq!(read("XSHA256 \"a b\""), Ok(Command::Xsha256(quoted)));
     let range = Err(ParseError::BadParameter("the digest is that of the whole file; name no range"));
-    let with_range = ExactOr { exact: path("\"a\" 0 5"), otherwise: range };
+    let with_range = LiteralOrParsed { literal: path("\"a\" 0 5"), parsed: range };
     assert_eq!(read("XSHA256 \"a\" 0 5"), Ok(Command::Xsha256(with_range)));
     assert_eq!(parse_bytes(b"DELE \xff\xfe"), Ok(Command::Dele(b"\xff\xfe".to_vec())));
 }
@@ -96,8 +96,10 @@ fn arguments_are_read_in_every_form_they_have() {
         ("19700101000001", None),
         ("19701301000001 a", None),
     ] {
-        let Ok(Command::Mdtm(ExactOr { exact, otherwise })) = read(&format!("MDTM {line}")) else { panic!("{line}") };
-        assert_eq!((exact, otherwise.ok()), (path(line), sets));
+        let Ok(Command::Mdtm(LiteralOrParsed { literal, parsed })) = read(&format!("MDTM {line}")) else {
+            panic!("{line}")
+        };
+        assert_eq!((literal, parsed.ok()), (path(line), sets));
     }
 }
 

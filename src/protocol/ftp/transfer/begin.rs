@@ -13,7 +13,8 @@ impl Ftp {
         if !self.may_transfer(turn) {
             return;
         }
-        let plan = DownloadPlan { path: path.clone(), start: DownloadStart::At(self.next.offset), hash: false };
+        let plan =
+            DownloadPlan { path: path.clone(), start: DownloadStart::At(self.pending_arguments.offset), hash: false };
         let begun = self.session.begin_download(turn.service, plan, turn.now);
         self.begin(begun, TransferKind::Download, path, turn);
     }
@@ -47,7 +48,7 @@ impl Ftp {
         if !self.may_transfer(turn) {
             return Ok(());
         }
-        let start = match self.next.offset {
+        let start = match self.pending_arguments.offset {
             _ if command == UploadCommand::Append => UploadStart::End,
             0 => UploadStart::Empty,
             offset => UploadStart::At(offset),
@@ -55,7 +56,7 @@ impl Ftp {
         let plan = UploadPlan {
             path: path.clone(),
             // `ALLO` before an appended or resumed upload may mean the rest or the whole.
-            length: self.next.length.map_or(Length::Unknown, Length::Reserved),
+            length: self.pending_arguments.length.map_or(Length::Unknown, Length::Reserved),
             mtime_ns: None,
             replace: true,
             if_etag: None,
@@ -64,14 +65,14 @@ impl Ftp {
             hash: self.settings.hashes_uploads,
             wanted_mode: None,
         };
-        let begins_empty = start == UploadStart::Empty && self.next.length.is_none();
+        let begins_empty = start == UploadStart::Empty && self.pending_arguments.length.is_none();
         let mut session = self.counted(turn)?;
         let mut begun = session.begin_upload(turn.service, plan, turn.now);
         if begun.is_ok()
             && begins_empty
             && let Some(refusal) = session.refusal_of_first_byte()
         {
-            // Known before any data comes, so the client need not send it.
+            // The refusal is known before any data comes, so the client need not send the data.
             let _ = self.session.abort(refusal, turn.now);
             begun = Err(refusal);
         }
@@ -94,7 +95,7 @@ impl Ftp {
                     path,
                     announcement: None,
                     announced: None,
-                    replies_apart: replies_apart(self.kept_open),
+                    replies_apart: replies_apart(self.kept_open_downloads),
                     was_kept_open: false,
                     stores_at: None,
                 };

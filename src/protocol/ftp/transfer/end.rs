@@ -8,7 +8,7 @@ use crate::session::SessionError;
 use crate::tls::Resumption;
 use std::time::{Duration, Instant};
 
-/// The same as a time.
+/// How long the data of a refused upload is dropped at most.
 const FTP_DISCARD_TIME_MAX: Duration = Duration::from_secs(60);
 /// How long the data connection of a refused transfer outlives the reply, if no command arrives before.
 const FTP_REFUSED_DATA_GRACE: Duration = Duration::from_millis(200);
@@ -16,12 +16,12 @@ const FTP_REFUSED_DATA_GRACE: Duration = Duration::from_millis(200);
 const FTP_REFUSED_TLS_DATA_GRACE: Duration = Duration::from_millis(1500);
 
 impl Ftp {
-    /// Closes the data connection of a refused transfer, because its client may wait for data or an end. It
-    /// is closed when the client has had time to read the reply: if curl sees the end during a TLS
+    /// Closes the data connection of a refused transfer a short time from now, because its client may wait for
+    /// data or an end. The client has time to read the reply first: if curl sees the end during a TLS
     /// handshake, it tries another way to connect.
-    pub(in crate::protocol::ftp) fn give_up_data_connection(&mut self, turn: &FtpContext) {
+    pub(in crate::protocol::ftp) fn close_data_connection_later(&mut self, turn: &FtpContext) {
         if !matches!(self.activity, Activity::Transfer(_)) && self.has_data_connection(turn.data) {
-            self.active = None;
+            self.port_address = None;
             let grace = if self.data.is_private { FTP_REFUSED_TLS_DATA_GRACE } else { FTP_REFUSED_DATA_GRACE };
             self.unused_data_until = Some(turn.now + grace);
         }
@@ -34,7 +34,7 @@ impl Ftp {
     }
 
     pub(in crate::protocol::ftp) fn end_without_connection(&mut self, turn: &mut FtpContext) {
-        // A listing of one file is not a task of the session.
+        // Fails for a listing of one file, which is not a task of the session.
         let _ = self.session.abort(SessionError::Cut, turn.now);
         let why = match turn.data.stage() {
             ConnectionStage::Failed(Failure::NoPort) => {
@@ -51,7 +51,7 @@ impl Ftp {
 
     /// `ABOR`: aborts the running command (RFC 959, section 4.1.3). `ABOR` itself is answered in its turn.
     pub(in crate::protocol::ftp) fn abort_transfer(&mut self, turn: &mut FtpContext) {
-        // The session may have finished while bytes are still being sent.
+        // Fails if the session has finished, while bytes are still being sent.
         let _ = self.session.abort(SessionError::Cancelled, turn.now);
         let given_up = self.forget_transfer(turn.data);
         turn.data.reset();
@@ -69,7 +69,7 @@ impl Ftp {
         refusal: SessionError,
         now: Instant,
     ) {
-        // A failed call may have ended its state itself.
+        // Fails if the call that failed has already ended the transfer in the session.
         let _ = self.session.abort(refusal, now);
         let failure = data.stage();
         let given_up = self.forget_transfer(data);
@@ -105,14 +105,14 @@ impl Ftp {
     }
 
     /// Records what the data connection has shown about resumption, before it is closed.
-    pub(in crate::protocol::ftp) fn note_reuse(&mut self, data: &dyn DataConnection) {
+    pub(in crate::protocol::ftp) fn record_reuse(&mut self, data: &dyn DataConnection) {
         self.reuse.is_known |= data.resumption() >= Some(Resumption::Unproved);
         self.reuse.is_due |= data.shows_reuse();
     }
 
     pub(in crate::protocol::ftp) fn forget_transfer(&mut self, data: &dyn DataConnection) -> Activity {
-        self.note_reuse(data);
-        self.active = None;
+        self.record_reuse(data);
+        self.port_address = None;
         std::mem::replace(&mut self.activity, Activity::Nothing)
     }
 }

@@ -93,11 +93,11 @@ impl List {
 }
 
 /// The result of a step of a listing.
-enum ListStep {
+enum ListProgress {
     /// Nothing was done, because no memory is available.
-    Nothing,
-    Some,
-    All,
+    Blocked,
+    Progressed,
+    Finished,
 }
 
 /// Returns the prefix of each name, so that the name can be used as it is (RFC 1123, section 4.1.2.7).
@@ -131,7 +131,7 @@ impl Ftp {
         let Some(ListRequest { path, mut list }) = self.request(form, text, turn) else { return };
         if list.options.itself && list.pattern.is_none() {
             if self.may_transfer(turn) {
-                self.list_one(path, list, turn);
+                self.send_single_entry(path, list, turn);
             }
             return;
         }
@@ -186,9 +186,11 @@ impl Ftp {
             return;
         }
         let begun = match self.begin_directory(&path, &list) {
-            Err(SessionError::NotADirectory) if list.form != Form::Facts => return self.list_one(path, list, turn),
+            Err(SessionError::NotADirectory) if list.form != Form::Facts => {
+                return self.send_single_entry(path, list, turn);
+            }
             Err(SessionError::NotFound) if list.form != Form::Facts && self.session.link_itself(&path).is_some() => {
-                return self.list_one(path, list, turn);
+                return self.send_single_entry(path, list, turn);
             }
             // RFC 3659, section 7.2.1.
             Err(SessionError::NotADirectory) => {
@@ -212,7 +214,7 @@ impl Ftp {
     }
 
     /// Lists a single entry in one line: a file, or a directory itself (`-d`).
-    fn list_one(&mut self, path: VirtualPath, list: List, turn: &mut FtpContext) {
+    fn send_single_entry(&mut self, path: VirtualPath, list: List, turn: &mut FtpContext) {
         let found = self.stat_or_link(&path, turn);
         let entry = found.as_ref().ok().map(|meta| list.only_entry(&path, *meta));
         let list = List::new(list.form, list.options, Vec::new(), None);
@@ -236,27 +238,31 @@ impl Ftp {
             return Ok(false);
         };
         let listed = match &mut transfer.kind {
-            TransferKind::List(list) => self.list_on(list, turn),
-            _ => Ok(ListStep::All),
+            TransferKind::List(list) => self.send_page(list, turn),
+            _ => Ok(ListProgress::Finished),
         };
         self.activity = Activity::Transfer(transfer);
         match listed? {
-            ListStep::All => self.finish(turn.data),
-            ListStep::Some => {}
-            ListStep::Nothing => return Ok(false),
+            ListProgress::Finished => self.finish(turn.data),
+            ListProgress::Progressed => {}
+            ListProgress::Blocked => return Ok(false),
         }
         Ok(true)
     }
 
     /// Takes the next page, or continues with the next directory.
-    fn list_on(&mut self, list: &mut List, turn: &mut FtpContext) -> Result<ListStep, SessionError> {
+    fn send_page(&mut self, list: &mut List, turn: &mut FtpContext) -> Result<ListProgress, SessionError> {
         if !self.session.has_task() {
-            return Ok(if self.list_next_directory(list, turn) { ListStep::Some } else { ListStep::All });
+            return Ok(if self.list_next_directory(list, turn) {
+                ListProgress::Progressed
+            } else {
+                ListProgress::Finished
+            });
         }
         let entries = match self.session.run_task(turn.service, turn.budget, turn.now)? {
             TaskStep::Page(entries, _) => entries,
-            TaskStep::Waits => return Ok(ListStep::Nothing),
-            _ => return Ok(ListStep::Some),
+            TaskStep::Waits => return Ok(ListProgress::Blocked),
+            _ => return Ok(ListProgress::Progressed),
         };
         turn.budget.spend(list.cost(&entries));
         self.put_entries(list, &entries, turn);
@@ -265,7 +271,7 @@ impl Ftp {
         if let Some(tree) = &mut list.tree {
             found.iter().try_for_each(|entry| tree.add(&entry.name))?;
         }
-        Ok(ListStep::Some)
+        Ok(ListProgress::Progressed)
     }
 
     fn list_next_directory(&mut self, list: &mut List, turn: &mut FtpContext) -> bool {

@@ -27,15 +27,15 @@ pub(super) struct Transfer {
     kind: TransferKind,
     step: TransferStep,
     path: VirtualPath,
-    /// The first reply, sent once the data connection exists.
+    /// The text of the first reply, if it is sent once the data connection is open.
     announcement: Option<Vec<u8>>,
     /// When the first reply was sent.
     announced: Option<Instant>,
-    /// The least time from then to the last reply, while the peer keeps its side open.
+    /// The least time between the first and the last reply, while the peer keeps its side open.
     replies_apart: Duration,
     /// The peer kept its side open after all was sent.
     was_kept_open: bool,
-    /// When a few waiting bytes are stored even if no more come.
+    /// When waiting bytes are stored even if they are few.
     stores_at: Option<Instant>,
 }
 
@@ -63,23 +63,23 @@ pub(super) enum UploadCommand {
 enum TransferStep {
     /// Finding the first byte.
     Prepare,
-    /// Waiting for the data connection until then.
+    /// Waiting for the data connection, until this time.
     Await(Instant),
     /// Bytes are transferred.
     Move,
     /// The kernel has yet to take the last bytes.
     Finish,
-    /// All is sent. Until then the server waits for the client to close its side before it sends the last
+    /// All is sent. Until this time, the server waits for the client to close its side, then sends the last
     /// reply.
     Confirm(Instant),
-    /// The data of an upload has ended. Until then its client must prove to be alive.
+    /// The data of an upload has ended. The control connection must stay open until this time.
     End(Instant),
     /// An upload is being committed.
     Commit,
 }
 
 impl Transfer {
-    /// Returns what it waits for, if the session waits for `session`.
+    /// Returns the phase of the connection; `session` is that of the session.
     pub(super) fn phase(&self, session: Phase) -> Phase {
         match (&self.kind, self.step) {
             (TransferKind::Upload { .. }, TransferStep::Move) => session,
@@ -116,10 +116,10 @@ impl Transfer {
     }
 }
 
-/// Returns the wait for a peer that kept its side of that many data connections in a row open until the
-/// last reply. A single one may just have been slow.
-fn replies_apart(kept_open: u32) -> Duration {
-    let halvings = kept_open.saturating_sub(1).min(8);
+/// Returns the least time between the two replies to a download. It halves with each earlier download in a
+/// row whose peer kept its side open, from the second one: at the first the peer may just have been slow.
+fn replies_apart(kept_open_downloads: u32) -> Duration {
+    let halvings = kept_open_downloads.saturating_sub(1).min(8);
     (FTP_REPLIES_APART / 2_u32.pow(halvings)).max(FTP_REPLIES_APART_MIN)
 }
 
@@ -162,7 +162,7 @@ impl Ftp {
     fn announce(&mut self, text: Vec<u8>, turn: &mut FtpContext) {
         let Activity::Transfer(transfer) = &mut self.activity else { return };
         transfer.step = TransferStep::Await(turn.now + self.settings.data_timeout);
-        match self.active.take() {
+        match self.port_address.take() {
             Some(address) => {
                 transfer.announcement = Some(text);
                 turn.data.connect(address);

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 /// A shorter grace period is skipped; the control connection is only checked once more.
 const FTP_END_GRACE_MIN: Duration = Duration::from_millis(1);
 
-/// How long less than a piece waits for more bytes before it is stored.
+/// How long bytes that are fewer than [`STORE_BYTES_MIN`] wait for more before they are stored.
 const STORE_WAIT_MAX: Duration = Duration::from_secs(1);
 
 impl Ftp {
@@ -33,7 +33,7 @@ impl Ftp {
         let buffers = turn.data.buffers();
         let (has_failed, has_ended) = (check_connection(turn.data).is_err(), buffers.eof);
         let bytes = buffers.input.filled();
-        if std::mem::replace(&mut self.waiting, bytes.len()) != bytes.len() {
+        if std::mem::replace(&mut self.upload_bytes_waiting, bytes.len()) != bytes.len() {
             self.progress += 1;
         }
         if bytes.is_empty() {
@@ -80,9 +80,9 @@ impl Ftp {
         }
     }
 
-    /// Waits after the end of the data whether the client is still there. A killed client closes both
-    /// connections, in any order, and its upload is incomplete. The wait grows with the duration of the
-    /// upload, and starts when the end arrived.
+    /// Begins the wait that tells a complete upload from that of a killed client, which closes both
+    /// connections in any order. The wait grows with the duration of the upload, and starts when the end of
+    /// the data arrived.
     pub(super) fn begin_end_grace(&mut self, turn: &FtpContext) {
         let transfer = self.session.transfer();
         let took = transfer.as_ref().map_or(Duration::ZERO, |transfer| turn.now - transfer.started);
@@ -100,12 +100,12 @@ impl Ftp {
         if turn.buffers.eof && !has_quit {
             return Err(SessionError::Cut);
         }
-        // Two steps later the control connection was checked once more.
-        if (turn.now < until && !has_quit) || self.ended_steps < 2 {
+        // The control connection is read in every step, so after two steps its state is current.
+        if (turn.now < until && !has_quit) || self.steps_since_end < 2 {
             return Ok(false);
         }
         self.session.complete_upload(turn.now)?;
-        self.note_reuse(turn.data);
+        self.record_reuse(turn.data);
         turn.data.close();
         self.set_step(TransferStep::Commit);
         Ok(true)

@@ -43,7 +43,7 @@ impl Ftp {
         let Activity::Transfer(transfer) = &mut self.activity else { return Ok(false) };
         let has_ended = match (turn.data.stage(), transfer.step) {
             (ConnectionStage::Left, _) => {
-                self.kept_open = 0;
+                self.kept_open_downloads = 0;
                 true
             }
             (ConnectionStage::Sent, TransferStep::Confirm(until)) if until > turn.now => {
@@ -52,7 +52,7 @@ impl Ftp {
             }
             (ConnectionStage::Sent, TransferStep::Confirm(_)) => {
                 // After a long transfer the server does not wait, so it learns nothing about the client.
-                self.kept_open = self.kept_open.saturating_add(u32::from(transfer.was_kept_open));
+                self.kept_open_downloads = self.kept_open_downloads.saturating_add(u32::from(transfer.was_kept_open));
                 true
             }
             (ConnectionStage::Sent, _) => {
@@ -64,7 +64,7 @@ impl Ftp {
             _ => false,
         };
         if has_ended {
-            self.note_reuse(turn.data);
+            self.record_reuse(turn.data);
         }
         if has_ended && let Activity::Transfer(transfer) = std::mem::replace(&mut self.activity, Activity::Nothing) {
             match &transfer.kind {

@@ -12,37 +12,37 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 
 /// A connection to the running server, for one request after the other.
-pub(super) struct Dialogue {
+pub(super) struct ServerConnection {
     socket: UnixStream,
     input: ReceiveBuffer,
 }
 
-impl Dialogue {
+impl ServerConnection {
     /// Connects to the server that uses `config`. Returns `None` if there is none.
-    pub(super) fn begin(config: &Config) -> Result<Option<Self>, AdminError> {
+    pub(super) fn connect(config: &Config) -> Result<Option<Self>, AdminError> {
         let socket = control_socket::connect(&config.control_folder).map_err(|error| {
             AdminError::Failed(format!("cannot ask the running server: {error}; are you its user or root?"))
         })?;
         Ok(socket.map(|socket| Self { socket, input: ReceiveBuffer::default() }))
     }
 
-    /// Like [`Dialogue::begin`], for commands that need a running server.
-    pub(super) fn demand(config: &Config) -> Result<Self, AdminError> {
-        Self::begin(config)?.ok_or_else(|| {
+    /// Like [`ServerConnection::connect`], for commands that need a running server.
+    pub(super) fn connect_required(config: &Config) -> Result<Self, AdminError> {
+        Self::connect(config)?.ok_or_else(|| {
             let file = config.file.display();
             AdminError::Failed(format!("no server runs with {file}; start one with `berthd serve --config {file}`"))
         })
     }
 
     /// Sends one request and passes each reply on.
-    pub(super) fn ask(
+    pub(super) fn request(
         &mut self,
         request: &ControlRequest,
         mut take: impl FnMut(ControlReply) -> Result<(), AdminError>,
     ) -> Result<(), AdminError> {
         let mut bytes = Vec::new();
         frame::put_json(&mut bytes, FrameType::Control, 1, request);
-        self.socket.write_all(&bytes).map_err(ended)?;
+        self.socket.write_all(&bytes).map_err(connection_error)?;
         loop {
             match self.receive()? {
                 ControlReply::End {} => return Ok(()),
@@ -64,10 +64,10 @@ impl Dialogue {
                 Ok(None) => {}
             }
             match self.socket.read(self.input.room(HEADER_BYTES + CONTROL_BYTES_MAX)) {
-                Ok(0) => return Err(ended(io::ErrorKind::UnexpectedEof.into())),
+                Ok(0) => return Err(connection_error(io::ErrorKind::UnexpectedEof.into())),
                 Ok(count) => self.input.commit(count),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(ended(error)),
+                Err(error) => return Err(connection_error(error)),
             }
         }
     }
@@ -87,7 +87,7 @@ fn not_understood(what: &str) -> AdminError {
     AdminError::Failed(format!("the running server answered with {what}; is it of another version? restart it"))
 }
 
-fn ended(error: io::Error) -> AdminError {
+fn connection_error(error: io::Error) -> AdminError {
     match error.kind() {
         io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => {
             AdminError::Failed("the server ended before it had answered; ask again once it runs".into())
