@@ -95,17 +95,17 @@ impl Failure {
 
     /// Creates the failure for a local file that cannot be examined. If it is missing, the text names the
     /// directory of the search.
-    pub fn missing_here(path: &std::path::Path, error: &std::io::Error) -> Self {
+    pub fn missing_local_file(path: &std::path::Path, error: &std::io::Error) -> Self {
         Self::missing("file", path, error)
     }
 
     /// Creates the same failure for a local directory.
-    pub fn missing_directory_here(path: &std::path::Path, error: &std::io::Error) -> Self {
+    pub fn missing_local_directory(path: &std::path::Path, error: &std::io::Error) -> Self {
         Self::missing("directory", path, error)
     }
 
     /// Creates the failure for a local path that leads through a file.
-    pub fn file_above_here(path: &std::path::Path) -> Self {
+    pub fn file_above_local(path: &std::path::Path) -> Self {
         use std::os::unix::ffi::OsStrExt;
         let path = Escaped(path.as_os_str().as_bytes());
         Self::Local(format!("a directory above local {path} is a file; choose another path"))
@@ -186,7 +186,7 @@ impl Failure {
     }
 
     /// Returns the code of the failure for `--json`.
-    pub fn word(&self) -> String {
+    pub fn json_code(&self) -> String {
         let word = match self {
             Self::Usage(_) | Self::UnknownCommand(_) => "usage",
             Self::Local(_) | Self::LocalDenied(_) => "local",
@@ -357,6 +357,6 @@ mod tests {
         );
         assert_eq!(refused(ErrorCode::Denied, "read\x1b[2Jonly\n").to_string(), "read\\x1b[2Jonly\\n");
         assert_eq!(refused(ErrorCode::Denied, "/a\\\\b: no").to_string(), "/a\\\\b: no");
-        assert_eq!(refused(ErrorCode::QuotaBytes, "").word(), "quota_bytes");
+        assert_eq!(refused(ErrorCode::QuotaBytes, "").json_code(), "quota_bytes");
     }
 }

@@ -68,7 +68,7 @@ fn is_about_hosts(args: &Args) -> bool {
 
 fn parse(arguments: &[OsString]) -> Result<Args, clap::Error> {
     let columns = Output::standard(false, true).columns().unwrap_or(HELP_COLUMNS);
-    let more = format!("Commands:\n{}\n\n{}", help::overview(columns), help::folded_lines(AFTER_HELP, 0, columns));
+    let more = format!("Commands:\n{}\n\n{}", help::overview(columns), help::wrap_lines(AFTER_HELP, 0, columns));
     let command = Args::command().after_help(more).term_width(columns);
     Args::from_arg_matches(&command.try_get_matches_from(arguments)?)
 }

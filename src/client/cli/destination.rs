@@ -27,7 +27,7 @@ pub struct Destination {
 
 impl Destination {
     /// Determines the destination. The command line takes precedence over the settings of a named host.
-    pub fn of(args: &Args) -> Result<Self, Failure> {
+    pub fn from_args(args: &Args) -> Result<Self, Failure> {
         let target = LoginTarget::parse(&args.target).map_err(Failure::Usage)?;
         let mut destination = match find_host(&args.target)? {
             Some(host) => Self::from_host(host, target.user).map_err(Failure::Usage)?,

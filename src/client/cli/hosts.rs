@@ -17,7 +17,7 @@ use crate::base::atomic_file::{self, SECRET_DIRECTORY};
 use crate::base::json::Object;
 use crate::base::text::Escaped;
 use crate::client::cli::args::{HOST, LoginTarget};
-use crate::client::connection::state::{directory_of_user, lock_directory, replace};
+use crate::client::connection::state::{lock_directory, replace, xdg_directory};
 use crate::client::error::{Failure, plain};
 use crate::client::files::local::shown;
 use crate::client::shell::advice;
@@ -169,7 +169,7 @@ impl Hosts {
 
 /// Returns the path of the hosts file; `None` if the user has no configuration directory.
 pub fn file() -> Option<PathBuf> {
-    directory_of_user("XDG_CONFIG_HOME", ".config").map(|path| path.join("berth/berth.json"))
+    xdg_directory("XDG_CONFIG_HOME", ".config").map(|path| path.join("berth/berth.json"))
 }
 
 /// Checks that a name cannot be mistaken for an option, a path, a user or a port.

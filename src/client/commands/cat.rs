@@ -28,7 +28,7 @@ pub fn cat(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     let mut summary = Summary::new("cat", paths.len() == 1);
     for path in &paths {
         let result = if session.output.is_json { show_object(session, path) } else { show(session, path) };
-        let result = result.map_err(|failure| refusal::of_file(session, path, failure, "ls lists it"));
+        let result = result.map_err(|failure| refusal::explain_file(session, path, failure, "ls lists it"));
         summary.count(session, result)?;
     }
     summary.finish()
@@ -36,7 +36,7 @@ pub fn cat(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
 
 fn show(session: &mut Session, path: &VirtualPath) -> Result<(), Failure> {
     let mut shown = Shown::default();
-    let mut progress = Progress::of_file(Style::Silent, "", None);
+    let mut progress = Progress::for_file(Style::Silent, "", None);
     fetch(session, path, &mut progress, |output, link, bytes| shown.write(output, link, bytes))?;
     shown.finish(&mut session.output)
 }
@@ -104,7 +104,7 @@ fn visible(bytes: &[u8]) -> String {
 /// Shows the content as one JSON object. Content that is too long for one object is refused.
 fn show_object(session: &mut Session, path: &VirtualPath) -> Result<(), Failure> {
     let mut content = Vec::new();
-    let mut progress = Progress::of_file(Style::Silent, "", None);
+    let mut progress = Progress::for_file(Style::Silent, "", None);
     let streamed = fetch(session, path, &mut progress, |_, _, bytes| {
         content.extend_from_slice(bytes);
         if content.len() as u64 <= JSON_CONTENT_BYTES_MAX {

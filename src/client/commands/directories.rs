@@ -62,7 +62,7 @@ pub fn mkdir(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     }
     let paths = operands.iter().map(|word| session.path(word)).collect::<Result<Vec<VirtualPath>, _>>()?;
     let parents = given.contains('p');
-    ask_each(session, "mkdir", &paths, refusal::of_mkdir, |path| Request::Mkdir {
+    send_each(session, "mkdir", &paths, refusal::explain_mkdir, |path| Request::Mkdir {
         path: path.into(),
         parents,
         permissions: None,
@@ -73,11 +73,11 @@ pub fn mkdir(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
 pub fn rmdir(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     let operands = options("rmdir", "", words)?.1;
     let paths = paths(session, "rmdir", &operands)?;
-    ask_each(session, "rmdir", &paths, refusal::of_rmdir, |path| Request::Rmdir { path: path.into() })
+    send_each(session, "rmdir", &paths, refusal::explain_rmdir, |path| Request::Rmdir { path: path.into() })
 }
 
 /// Sends one request for each path.
-fn ask_each(
+fn send_each(
     session: &mut Session,
     command: &'static str,
     paths: &[VirtualPath],

@@ -42,9 +42,9 @@ fn remove(session: &mut Session, path: &VirtualPath, with_content: bool) -> Resu
     match session.call(&Request::Rm { path: path.into() }) {
         Err(failure) if with_content && failure.is_refusal(ErrorCode::NotAFile) => remove_tree(session, path),
         Err(failure) if failure.is_refusal(ErrorCode::NotAFile) => {
-            Err(refusal::of_file(session, path, failure, "rm -r removes it"))
+            Err(refusal::explain_file(session, path, failure, "rm -r removes it"))
         }
-        Err(failure) => Err(refusal::of_path(session, path, failure)),
+        Err(failure) => Err(refusal::explain_path(session, path, failure)),
         Ok(_) => Ok(()),
     }
 }
@@ -89,7 +89,7 @@ pub fn mv(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     let sources = paths(session, "mv", from)?;
     let into_directory = target.is_root() || session.find(&target)?.is_some_and(|entry| entry.kind == EntryKind::Dir);
     if !into_directory && (sources.len() > 1 || to.text.ends_with(b"/")) {
-        return Err(refusal::of_target(session, &target));
+        return Err(refusal::target_not_a_directory(session, &target));
     }
     let mut summary = Summary::new("mv", sources.len() == 1);
     for source in sources {
@@ -113,7 +113,7 @@ fn move_one(
     let moved = session.call(&Request::Mv { from: from.into(), to: (&to).into(), replace });
     moved.map_err(|failure| match failure.is_refusal(ErrorCode::Exists) {
         true if !replace => failure.reworded(format!("{to} exists; mv -f replaces it")),
-        _ => refusal::of_new(session, &to, failure),
+        _ => refusal::explain_missing_parent(session, &to, failure),
     })?;
     session.output.json(&json!({"command": "mv", "ok": true, "from": Name::from(from), "to": Name::from(&to)}))
 }

@@ -18,7 +18,7 @@ use crate::client::ui::results::Results;
 use crate::wire::message::Name;
 
 /// `![COMMAND]`
-pub fn outside(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
+pub fn run_local_command(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     let line = words.iter().map(|word| &word.text[..]).collect::<Vec<_>>().join(&b' ');
     session.output.flush()?;
     let mut shell = shell(&line);
@@ -29,14 +29,14 @@ pub fn outside(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     let status = session.link.interrupt().ignoring_ctrl_c(|| shell.status()).map_err(|error| failure(&error))?;
     // An interactive shell exits with the status of its last command, so only a given command is checked.
     if !line.is_empty() && !status.success() {
-        return Err(Failure::Local(format!("the command {}", explained(status))));
+        return Err(Failure::Local(format!("the command {}", describe_exit(status))));
     }
     session.output.json(&json!({"command": "!", "ok": true, "line": Name(line)}))
 }
 
 /// Runs `command` while the local program `reader` reads its results. Returns the result of `command`; `None`
 /// if the reader exited early, which is no failure.
-pub fn piped<T>(
+pub fn run_piped<T>(
     session: &mut Session,
     reader: &Word,
     command: impl FnOnce(&mut Session) -> Result<T, Failure>,
@@ -52,7 +52,7 @@ pub fn piped<T>(
     match result {
         Ok(_) | Err(Failure::OutputClosed) if is_interrupted(status) => Err(Failure::Interrupted),
         Ok(_) | Err(Failure::OutputClosed) if !status.success() => {
-            Err(Failure::Local(format!("'{}' {}", Escaped(&reader.text), explained(status))))
+            Err(Failure::Local(format!("'{}' {}", Escaped(&reader.text), describe_exit(status))))
         }
         Err(Failure::OutputClosed) => Ok(None),
         result => result.map(Some),
@@ -88,7 +88,7 @@ fn is_interrupted(status: ExitStatus) -> bool {
     status.signal() == Some(SIGINT) || status.code() == Some(128 + SIGINT)
 }
 
-fn explained(status: ExitStatus) -> String {
+fn describe_exit(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("exited with {code}"),
         (None, Some(signal)) => format!("was ended by signal {signal}"),

@@ -81,7 +81,7 @@ impl FirstConnection {
             trust.confirm_new_key(accept_new, terminal_can_answer(), output, &interrupt)?;
         }
         let mut link = Link::new(stream, interrupt);
-        login::greet(&mut link, binding).map_err(|failure| of_stranger(failure, &host, port))?;
+        login::greet(&mut link, binding).map_err(|failure| explain_failed_greeting(failure, &host, port))?;
         let mut tried = 1;
         let keys = loop {
             let password = password(link.interrupt())?;
@@ -119,7 +119,7 @@ impl Endpoint {
     /// one byte for each connection would otherwise be retried for ever.
     pub fn note_new_bytes(&mut self, bytes: u64) {
         self.moved_bytes = self.moved_bytes.saturating_add(bytes);
-        if self.moved_bytes >= WORTHWHILE_BYTES {
+        if self.moved_bytes >= PROGRESS_BYTES_MIN {
             self.note_progress();
         }
     }
@@ -186,12 +186,12 @@ fn open_stream(
     })?;
     let Some(trust) = trust else { return Ok((Box::new(stream), Binding::None)) };
     let (stream, binding) = TlsStream::connect(stream, trust.pinning(), interrupt)
-        .map_err(|error| of_stranger(trust.explain(error), host, port))?;
+        .map_err(|error| explain_failed_greeting(trust.explain(error), host, port))?;
     Ok((Box::new(stream), binding))
 }
 
 /// Explains the failure of a TCP connection whose server has not completed the greeting.
-fn of_stranger(failure: Failure, host: &str, port: u16) -> Failure {
+fn explain_failed_greeting(failure: Failure, host: &str, port: u16) -> Failure {
     let host = Escaped(host.as_bytes());
     match failure {
         Failure::Connection(why) if why.ends_with(IS_BERTH) => {
@@ -275,7 +275,7 @@ const CLOSED: [&str; 3] = ["closed the connection", "connection was cut", "reset
 /// The default port of berthd's FTP listener.
 const FTP_PORT: u16 = 2120;
 /// The number of bytes that counts as progress. Several connections may add up to it.
-const WORTHWHILE_BYTES: u64 = 64 * 1024;
+const PROGRESS_BYTES_MIN: u64 = 64 * 1024;
 
 #[cfg(test)]
 mod tests {

@@ -50,20 +50,20 @@ pub struct FileStamp {
 
 /// Returns the directory that the environment variable names, else `in_home` in the user's home directory.
 /// Paths that are not absolute are ignored (XDG Base Directory Specification).
-pub(in crate::client) fn directory_of_user(variable: &str, in_home: &str) -> Option<PathBuf> {
+pub(in crate::client) fn xdg_directory(variable: &str, in_home: &str) -> Option<PathBuf> {
     let directory = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     directory(variable).or_else(|| directory("HOME").map(|home| home.join(in_home)))
 }
 
 /// Returns the path of the user's state directory, even if it cannot be used.
-pub(in crate::client) fn state_directory_of_user() -> Option<PathBuf> {
-    directory_of_user("XDG_STATE_HOME", ".local/state").map(|path| path.join("berth"))
+pub(in crate::client) fn state_directory_path() -> Option<PathBuf> {
+    xdg_directory("XDG_STATE_HOME", ".local/state").map(|path| path.join("berth"))
 }
 
 impl StateDirectory {
     /// Opens the user's state directory and creates it if it is missing.
-    pub fn of_user() -> Self {
-        Self::at(state_directory_of_user())
+    pub fn open() -> Self {
+        Self::at(state_directory_path())
     }
 
     /// Opens a state directory at any path and creates it if it is missing.

@@ -47,7 +47,7 @@ impl Session {
             return Ok(matches_found);
         }
         let pattern = Pattern::new(component.bytes());
-        let mut budget = ListingBudget::of(&component.text);
+        let mut budget = ListingBudget::new(&component.text);
         for base in bases {
             match self.list(base) {
                 Ok(mut entries) => {

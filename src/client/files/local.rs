@@ -162,12 +162,12 @@ pub enum Reading {
 /// file may be replaced: replacing a device would remove it for the whole machine, and replacing a symlink
 /// would not replace its target.
 pub fn destination(path: &Path) -> Result<Option<fs::Metadata>, Failure> {
-    let Ok(here) = fs::symlink_metadata(path) else { return Ok(None) };
+    let Ok(metadata) = fs::symlink_metadata(path) else { return Ok(None) };
     let path = shown(path);
-    if here.is_file() {
-        return Ok(Some(here));
+    if metadata.is_file() {
+        return Ok(Some(metadata));
     }
-    Err(Failure::Local(match (here.is_dir(), here.is_symlink()) {
+    Err(Failure::Local(match (metadata.is_dir(), metadata.is_symlink()) {
         (true, _) => format!("{path} is a local directory; choose another name"),
         (_, true) => format!("{path} is a link here, which is not replaced; name the file it leads to"),
         _ => format!("{path} is no regular file here and is not replaced; choose another name"),

@@ -79,7 +79,7 @@ impl Session {
         mut on_failure: impl FnMut(&mut Self, Failure),
     ) -> Result<Vec<TreeEntry>, Failure> {
         let mut found: Vec<TreeEntry> = Vec::new();
-        let mut budget = ListingBudget::of(root.as_bytes());
+        let mut budget = ListingBudget::new(root.as_bytes());
         let mut walk = RemoteWalk { unlisted: VecDeque::from([root.clone()]), requested: VecDeque::new() };
         self.check_link()?;
         while !walk.is_done() {
@@ -198,7 +198,7 @@ pub(super) struct ListingBudget<'a> {
 }
 
 impl<'a> ListingBudget<'a> {
-    pub(super) fn of(of: &'a [u8]) -> Self {
+    pub(super) fn new(of: &'a [u8]) -> Self {
         Self { of, entries: LISTING_ENTRIES_MAX, bytes: TREE_BYTES_MAX }
     }
 

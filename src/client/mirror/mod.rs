@@ -89,7 +89,7 @@ impl Mirror {
         let mut summary = Summary::new("mirror", false).with_removals();
         self.note_direction(session);
         let scan = self.scan(session, &mut summary)?;
-        let (source, target) = if self.is_from { (&scan.there, &scan.here) } else { (&scan.here, &scan.there) };
+        let (source, target) = if self.is_from { (&scan.remote, &scan.local) } else { (&scan.local, &scan.remote) };
         let mut plan = self.plan(session, &mut summary, source, target)?;
         if !scan.is_source_whole && !plan.extra.is_empty() {
             plan.extra.clear();
@@ -100,7 +100,7 @@ impl Mirror {
             return self.report_plan(session, summary, &plan);
         }
         self.refuse_to_empty(source, &plan)?;
-        if !plan.is_empty() || self.is_from || !scan.is_there {
+        if !plan.is_empty() || self.is_from || !scan.remote_exists {
             self.make_root(session, scan.root_mode)?;
         }
         summary.were_there(plan.same);
@@ -116,19 +116,19 @@ impl Mirror {
         scan: &Scan,
         mut plan: Plan,
     ) -> Result<(), Failure> {
-        let (source, target) = if self.is_from { (&scan.there, &scan.here) } else { (&scan.here, &scan.there) };
+        let (source, target) = if self.is_from { (&scan.remote, &scan.local) } else { (&scan.local, &scan.remote) };
         self.remove_useless_parts(&plan, &scan.parts);
         self.remove(session, summary, target, &plan.in_the_way)?;
         let spellings = self.spellings(source, target);
         let mut missing = self.make_directories(session, summary, source, &plan.directories)?;
         let directories = plan.directories.clone();
-        let settled = self.settle_spellings(session, summary, &spellings, source, &mut plan, &directories)?;
-        missing.extend(settled.doubled);
+        let collisions = self.drop_name_collisions(session, summary, &spellings, source, &mut plan, &directories)?;
+        missing.extend(collisions.doubled);
         plan.files.retain(|file| !missing.iter().any(|directory| directory.contains(&file.path)));
-        self.settle_local_spellings(session, summary, &spellings, source, &mut plan, &settled.kept)?;
+        self.drop_local_name_collisions(session, summary, &spellings, source, &mut plan, &collisions.kept)?;
         let mut occupied = self.transfer_files(session, summary, &plan)?;
-        let settled = self.settle_spellings(session, summary, &spellings, source, &mut plan, &occupied)?;
-        occupied.retain(|path| !settled.doubled.contains(path));
+        let collisions = self.drop_name_collisions(session, summary, &spellings, source, &mut plan, &occupied)?;
+        occupied.retain(|path| !collisions.doubled.contains(path));
         self.transfer_occupied(session, summary, source, &occupied)?;
         self.change_modes(session, summary, &plan)?;
         if self.is_from {
@@ -143,10 +143,10 @@ impl Mirror {
         if !std::io::stderr().is_terminal() {
             return;
         }
-        let (here, there) = (shown(&self.local), format!("{}:{}", Escaped(session.peer.as_bytes()), self.remote));
+        let (local, remote) = (shown(&self.local), format!("{}:{}", Escaped(session.peer.as_bytes()), self.remote));
         match self.is_from {
-            true => session.output.note(format_args!("mirror: from {there} to the local {here}")),
-            false => session.output.note(format_args!("mirror: from the local {here} to {there}")),
+            true => session.output.note(format_args!("mirror: from {remote} to the local {local}")),
+            false => session.output.note(format_args!("mirror: from the local {local} to {remote}")),
         }
     }
 
@@ -166,20 +166,20 @@ impl Mirror {
         )))
     }
 
-    fn here(&self, path: &VirtualPath) -> PathBuf {
+    fn local_path(&self, path: &VirtualPath) -> PathBuf {
         if path.is_root() { self.local.clone() } else { self.local.join(path.relative()) }
     }
 
-    fn there(&self, path: &VirtualPath) -> Result<VirtualPath, Failure> {
+    fn remote_path(&self, path: &VirtualPath) -> Result<VirtualPath, Failure> {
         let whole = path.components().try_fold(self.remote.clone(), |whole, name| whole.child(name));
         whole.map_err(|error| Failure::Local(format!("{}: {error}", relative(path))))
     }
 
-    /// Converts the remote path `there` to a path below the root of the tree.
-    fn below(&self, there: &VirtualPath) -> Result<VirtualPath, Failure> {
-        let mut names = there.components().skip(self.remote.components().count());
+    /// Converts the path `remote` to a path below the root of the tree.
+    fn below(&self, remote: &VirtualPath) -> Result<VirtualPath, Failure> {
+        let mut names = remote.components().skip(self.remote.components().count());
         let path = names.try_fold(VirtualPath::root(), |path, name| path.child(name));
-        path.map_err(|error| Failure::Local(format!("{there}: {error}")))
+        path.map_err(|error| Failure::Local(format!("{remote}: {error}")))
     }
 
     fn plan(
@@ -199,9 +199,10 @@ impl Mirror {
         let alike = std::mem::take(&mut plan.alike);
         let places: Vec<(PathBuf, VirtualPath)> = alike
             .iter()
-            .map(|file| Ok((self.here(&file.path), self.there(&file.path)?)))
+            .map(|file| Ok((self.local_path(&file.path), self.remote_path(&file.path)?)))
             .collect::<Result<_, Failure>>()?;
-        let pairs: Vec<(&Path, &VirtualPath)> = places.iter().map(|(here, there)| (here.as_path(), there)).collect();
+        let pairs: Vec<(&Path, &VirtualPath)> =
+            places.iter().map(|(local, remote)| (local.as_path(), remote)).collect();
         let mut results = Vec::with_capacity(pairs.len());
         same_contents(session, &pairs, |result| results.push(result))?;
         for (file, result) in alike.into_iter().zip(results) {

@@ -64,14 +64,14 @@ impl Mirror {
     ) -> Result<Vec<Result<u32, Failure>>, Failure> {
         if self.is_from {
             let change = |change: &&ModeChange| {
-                let here = self.here(&change.path);
-                let changed = modes::change(&here, change.bits, change.is_directory);
-                changed.map_err(|error| Failure::local(&here, &error))
+                let local = self.local_path(&change.path);
+                let changed = modes::change(&local, change.bits, change.is_directory);
+                changed.map_err(|error| Failure::local(&local, &error))
             };
             return Ok(changes.iter().map(change).collect());
         }
         let request = |change: &&ModeChange| {
-            Ok(Request::SetPermissions { path: (&self.there(&change.path)?).into(), permissions: change.bits })
+            Ok(Request::SetPermissions { path: (&self.remote_path(&change.path)?).into(), permissions: change.bits })
         };
         let requests = changes.iter().map(request).collect::<Result<Vec<_>, Failure>>()?;
         let mut results = Vec::with_capacity(requests.len());

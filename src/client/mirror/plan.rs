@@ -152,9 +152,9 @@ impl Plan {
                 skipped.insert(path.clone());
                 continue;
             }
-            let mut there = target.nodes.get(path);
+            let mut existing = target.nodes.get(path);
             let is_served = matches!(node.kind, EntryKind::File | EntryKind::Dir);
-            if is_served && there.is_some_and(|there| there.kind != node.kind) {
+            if is_served && existing.is_some_and(|existing| existing.kind != node.kind) {
                 let may_go = rules.with_delete && !target.kept.contains(path);
                 if !may_go {
                     plan.blocked.push(path.clone());
@@ -162,14 +162,14 @@ impl Plan {
                     continue;
                 }
                 in_the_way.insert(path.clone());
-                there = None;
+                existing = None;
             }
             match node.kind {
-                EntryKind::Dir if there.is_none() => plan.directories.push(path.clone()),
-                EntryKind::Dir => plan.add_mode(path, node, there, rules),
+                EntryKind::Dir if existing.is_none() => plan.directories.push(path.clone()),
+                EntryKind::Dir => plan.add_mode(path, node, existing, rules),
                 EntryKind::File => {
-                    plan.add_mode(path, node, there, rules);
-                    plan.add_file(path, node, there, rules);
+                    plan.add_mode(path, node, existing, rules);
+                    plan.add_file(path, node, existing, rules);
                 }
                 EntryKind::Link | EntryKind::Other => {
                     plan.left_out.push(path.clone());
@@ -181,9 +181,10 @@ impl Plan {
         plan
     }
 
-    fn add_mode(&mut self, path: &VirtualPath, node: &Node, there: Option<&Node>, rules: Rules) {
+    fn add_mode(&mut self, path: &VirtualPath, node: &Node, existing: Option<&Node>, rules: Rules) {
         let bits = node.wanted_bits();
-        let Some(((bits, now), mask)) = bits.zip(there.and_then(|there| there.mode)).zip(rules.modes_but) else {
+        let Some(((bits, now), mask)) = bits.zip(existing.and_then(|existing| existing.mode)).zip(rules.modes_but)
+        else {
             return;
         };
         if mode_for_change(bits, now, mode_of_new(bits, mask, None), false) != now {
@@ -191,11 +192,11 @@ impl Plan {
         }
     }
 
-    fn add_file(&mut self, path: &VirtualPath, node: &Node, there: Option<&Node>, rules: Rules) {
-        let file = Move { path: path.clone(), size: node.size, replaces: there.is_some(), mode: node.mode };
-        match there.filter(|there| there.size == node.size) {
+    fn add_file(&mut self, path: &VirtualPath, node: &Node, existing: Option<&Node>, rules: Rules) {
+        let file = Move { path: path.clone(), size: node.size, replaces: existing.is_some(), mode: node.mode };
+        match existing.filter(|existing| existing.size == node.size) {
             Some(_) if rules.by_content => self.alike.push(file),
-            Some(there) => match compare_times(there.mtime_ns, node.mtime_ns) {
+            Some(existing) => match compare_times(existing.mtime_ns, node.mtime_ns) {
                 TimeMatch::Same => self.same += 1,
                 TimeMatch::Near if node.size > COMPARED_BYTES_MAX => self.same += 1,
                 TimeMatch::Near | TimeMatch::Shifted => self.alike.push(file),

@@ -65,10 +65,10 @@ impl Mirror {
 
     pub(super) fn report_plan(&self, session: &mut Session, mut summary: Summary, plan: &Plan) -> Result<(), Failure> {
         for path in &plan.in_the_way {
-            self.conclude(session, &mut summary, "rm", path, Ok(()))?;
+            self.record_result(session, &mut summary, "rm", path, Ok(()))?;
         }
         for path in &plan.directories {
-            self.conclude(session, &mut summary, "mkdir", path, Ok(()))?;
+            self.record_result(session, &mut summary, "mkdir", path, Ok(()))?;
         }
         for file in &plan.files {
             summary.moved(file.size, file.size);
@@ -81,7 +81,7 @@ impl Mirror {
             self.report_action(session, "chmod", &change.path, None)?;
         }
         for path in &plan.extra {
-            self.conclude(session, &mut summary, "rm", path, Ok(()))?;
+            self.record_result(session, &mut summary, "rm", path, Ok(()))?;
         }
         summary.were_there(plan.same);
         summary.summarize_plan(session)?;

@@ -22,10 +22,10 @@ pub fn transfer_one(
     job: TransferJob,
     size: u64,
 ) -> Result<TransferResult, Failure> {
-    let mut progress = Progress::of_file(session.progress, &job.label(), Some(size));
+    let mut progress = Progress::for_file(session.progress, &job.label(), Some(size));
     let mut result = None;
-    transfer_all(session, direction, vec![job], &mut progress, |_, of_job| {
-        result = Some(of_job);
+    transfer_all(session, direction, vec![job], &mut progress, |_, for_job| {
+        result = Some(for_job);
         Ok(())
     })?;
     result.ok_or_else(unexpected)
@@ -41,7 +41,7 @@ pub fn transfer_many(
     bytes: u64,
     deferred: &mut Vec<(TransferJob, Failure)>,
 ) -> Result<(), Failure> {
-    let mut progress = Progress::of_files(session.progress, jobs.len(), bytes);
+    let mut progress = Progress::for_files(session.progress, jobs.len(), bytes);
     let directory = common_directory(jobs.iter().map(|job| job.destination(direction)));
     // All files go to this directory, so every other new file would fail in the same way.
     let is_of_all = |job: &TransferJob, failure: &Failure| {
@@ -57,7 +57,7 @@ pub fn transfer_many(
         Err(failure) if is_of_all(&job, &failure) => Err(summary.stop(failure)),
         result => {
             let result = result
-                .and_then(|transferred| Report::of_job(direction, &job, transferred, None).count(session, summary));
+                .and_then(|transferred| Report::for_job(direction, &job, transferred, None).count(session, summary));
             summary.count(session, result)
         }
     })

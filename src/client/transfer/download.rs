@@ -162,7 +162,7 @@ impl QueuedDownload {
             let (local, size) = (&self.job.local, self.job.size);
             let part_bytes = part_path(local, 0).ok().and_then(|path| fs::metadata(path).ok());
             let part_bytes = part_bytes.map_or(size, |metadata| metadata.len());
-            let hashing = Hashing::of_local(session.progress, local, part_bytes);
+            let hashing = Hashing::for_local(session.progress, local, part_bytes);
             self.part = Part::find(local, &self.reserved, size, &mut |bytes| {
                 hashing.set_done(bytes);
                 session.link.keep_alive()
@@ -263,7 +263,7 @@ fn receive_file(
 /// range of its file, so the wait shows a hashing display.
 fn receive_reply(session: &mut Session, progress: &Progress, wanted: &QueuedDownload) -> Result<Event, LinkError> {
     let has_part = wanted.part.as_ref().is_some_and(|part| part.received_bytes() > 0);
-    let hashing = has_part.then(|| Hashing::of_remote(session.progress, &wanted.job.remote));
+    let hashing = has_part.then(|| Hashing::for_remote(session.progress, &wanted.job.remote));
     if let Some(hashing) = &hashing {
         session.link.set_on_wait(hashing.ticker());
     }

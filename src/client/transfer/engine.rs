@@ -67,9 +67,9 @@ fn run<P: Pipeline>(
     match session.endpoint.clone().filter(|_| is_worth_it) {
         Some(endpoint) => {
             let (large, small) = items.into_iter().partition(is_large);
-            run_on_two::<P>(session, endpoint, Queue::of_two(small, large), progress, on_result)
+            run_on_two::<P>(session, endpoint, Queue::for_two_connections(small, large), progress, on_result)
         }
-        None => Worker::<P>::new(&mut Queue::of_one(items), progress, on_result).run(session),
+        None => Worker::<P>::new(&mut Queue::unshared(items), progress, on_result).run(session),
     }
 }
 
@@ -207,7 +207,7 @@ impl<P: Pipeline> SecondConnection<P> {
             Err(_) => return,
         };
         let mut session = Session::new(link, endpoint, output, state, Style::Silent);
-        let mut progress = Progress::of_thread(share);
+        let mut progress = Progress::for_thread(share);
         // Sending fails only after the first connection has failed.
         let mut on_result = |_: &mut Session, result| results.send(result).map_err(|_| Failure::Interrupted);
         let result = Worker::<P>::new(&mut queue, &mut progress, &mut on_result).run(&mut session);

@@ -31,7 +31,7 @@ pub struct Conflict<'a> {
 
 impl<'a> Conflict<'a> {
     /// Creates the conflict of a job. `size` is the size of the source now.
-    pub fn of_job(direction: Direction, job: &'a TransferJob, size: u64, old_size: u64) -> Self {
+    pub fn for_job(direction: Direction, job: &'a TransferJob, size: u64, old_size: u64) -> Self {
         Self { direction, local: &job.local, remote: &job.remote, size, old_size }
     }
 }
@@ -124,22 +124,25 @@ impl Overwrite {
 /// ```
 fn question(session: &mut Session, conflict: &Conflict<'_>, is_of_many: bool) -> Result<String, Failure> {
     let (local, remote) = (shown(conflict.local), conflict.remote);
-    let here = fs::metadata(conflict.local).ok().map(|metadata| (metadata.len(), stamp_of(&metadata).mtime_ns));
-    let there = match session.stat(remote) {
+    let local_facts = fs::metadata(conflict.local).ok().map(|metadata| (metadata.len(), stamp_of(&metadata).mtime_ns));
+    let remote_facts = match session.stat(remote) {
         Ok(entry) => Some((entry.size, entry.mtime_ns)),
         Err(failure) if failure.ends_session() || failure == Failure::Interrupted => return Err(failure),
         Err(_) => None,
     };
     let (question, old_first) = match conflict.direction {
         Direction::Download => {
-            (format!("replace local {local} by remote {remote}?"), [("local ", here), ("remote", there)])
+            (format!("replace local {local} by remote {remote}?"), [("local ", local_facts), ("remote", remote_facts)])
         }
         Direction::Upload => {
-            (format!("replace remote {remote} by local {local}?"), [("remote", there), ("local ", here)])
+            (format!("replace remote {remote} by local {local}?"), [("remote", remote_facts), ("local ", local_facts)])
         }
     };
     let now_ns = unix_ns(SystemTime::now());
-    let newest_ns = here.zip(there).filter(|(here, there)| here.1 != there.1).map(|(here, there)| here.1.max(there.1));
+    let newest_ns = local_facts
+        .zip(remote_facts)
+        .filter(|(local, remote)| local.1 != remote.1)
+        .map(|(local, remote)| local.1.max(remote.1));
     let mut rows = String::new();
     for (side, facts) in old_first {
         if let Some((size, mtime_ns)) = facts {

@@ -145,7 +145,9 @@ pub fn send(
     };
     session.reconnect(failure)?;
     match session.call(&Request::Sha256 { path: remote.into() }) {
-        Ok(Reply::Sha256 { sha256: there, .. }) if there == sha256 => Ok(Transferred { size, sha256, resumed_from: 0 }),
+        Ok(Reply::Sha256 { sha256: stored, .. }) if stored == sha256 => {
+            Ok(Transferred { size, sha256, resumed_from: 0 })
+        }
         Err(failure) if failure.ends_session() => Err(failure),
         _ => Err(Failure::Connection(format!("the connection was lost before {remote} was stored; send it again"))),
     }
@@ -164,11 +166,11 @@ fn send_once(
         Ok(Ok(end)) => {
             *sent = Some(end);
             progress.begin_verification();
-            conclude(remote, end, session.link.receive()?.event)
+            check_reply(remote, end, session.link.receive()?.event)
         }
         Ok(Err(answered)) => {
             session.link.queue_abort(id);
-            conclude(remote, End { size: 0, sha256: Digest::of(b"") }, answered)
+            check_reply(remote, End { size: 0, sha256: Digest::of(b"") }, answered)
         }
         Err(failure) => {
             session.link.abandon(id);
@@ -211,7 +213,7 @@ fn send_bytes(link: &mut Link, id: u32, progress: &mut Progress) -> Result<Resul
     Ok(Ok(end))
 }
 
-fn conclude(remote: &VirtualPath, end: End, answer: Event) -> Result<Transferred, Failure> {
+fn check_reply(remote: &VirtualPath, end: End, answer: Event) -> Result<Transferred, Failure> {
     match answer {
         Event::Reply(Reply::Stored { size, sha256 }) if end == (End { size, sha256 }) => {
             Ok(Transferred { size, sha256, resumed_from: 0 })

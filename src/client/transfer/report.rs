@@ -33,7 +33,7 @@ pub struct Report<'a> {
 
 impl<'a> Report<'a> {
     /// Creates the report of a job.
-    pub fn of_job(
+    pub fn for_job(
         direction: Direction,
         job: &'a TransferJob,
         transferred: Transferred,

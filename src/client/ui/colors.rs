@@ -16,7 +16,7 @@ pub struct Colors {
 
 impl Colors {
     /// Returns the user's colours. Returns `None` if the terminal has none or `NO_COLOR` is set.
-    pub fn of_user() -> Option<Self> {
+    pub fn from_environment() -> Option<Self> {
         has_colors().then(|| Self::read(&std::env::var("LS_COLORS").unwrap_or_default()))
     }
 

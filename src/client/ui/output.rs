@@ -53,7 +53,7 @@ impl Output {
     /// Creates the output on the program's standard streams.
     pub fn standard(is_json: bool, is_quiet: bool) -> Self {
         let is_terminal = io::stdout().is_terminal();
-        let colors = Colors::of_user().filter(|_| is_terminal);
+        let colors = Colors::from_environment().filter(|_| is_terminal);
         let to_anything = Self::to(Box::new(io::sink()), Box::new(io::stderr()), is_json, is_quiet);
         Self { results: Results::standard(), is_terminal, colors, ..to_anything }
     }

@@ -266,5 +266,5 @@ pub fn report(session: &mut Session, command: &str, failure: &Failure) -> Result
 
 /// Formats a failure for `--json`.
 pub fn failure_object(command: &str, failure: &Failure) -> Value {
-    json!({"command": command, "ok": false, "code": failure.word(), "message": failure.to_string()})
+    json!({"command": command, "ok": false, "code": failure.json_code(), "message": failure.to_string()})
 }

@@ -69,7 +69,7 @@ impl LocalTarget {
 }
 
 /// Returns whether the path leads into an existing local directory, as `/tmp/name` does.
-fn is_place_here(path: &Path) -> bool {
+fn is_in_local_directory(path: &Path) -> bool {
     path.is_absolute() && path.parent().is_some_and(|directory| directory != Path::new("/") && directory.is_dir())
 }
 
@@ -81,7 +81,10 @@ fn refuse_ambiguous(
     remotes: &[VirtualPath],
 ) -> Result<(), Failure> {
     let Ok(remote) = session.path(word) else { return Ok(()) };
-    if has_explicit_target(words) || is_place_here(&local_path(word)) || remotes == std::slice::from_ref(&remote) {
+    if has_explicit_target(words)
+        || is_in_local_directory(&local_path(word))
+        || remotes == std::slice::from_ref(&remote)
+    {
         return Ok(());
     }
     let is_one_shot = session.output.is_one_shot;

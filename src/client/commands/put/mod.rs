@@ -10,7 +10,7 @@ use std::fs;
 use std::iter::successors;
 use std::path::{Path, PathBuf};
 
-use collisions::{without_doubled_directories, without_doubled_files, without_doubles};
+use collisions::{without_doubled_directories, without_doubled_files, without_shared_destinations};
 use plan::{NewDirectory, PutPlan, new_job, plan};
 use target::RemoteTarget;
 
@@ -79,7 +79,9 @@ fn put_content(session: &mut Session, target: &Word, force: bool) -> Result<(), 
         return Err(usage("put", "standard input has the commands; give those with -c or -f FILE"));
     }
     let remote = match RemoteTarget::find(session, target)? {
-        RemoteTarget::Path(remote) if target.text.ends_with(b"/") => return Err(refusal::of_target(session, &remote)),
+        RemoteTarget::Path(remote) if target.text.ends_with(b"/") => {
+            return Err(refusal::target_not_a_directory(session, &remote));
+        }
         RemoteTarget::Path(remote) | RemoteTarget::Tree(remote, _) => remote,
         RemoteTarget::Directory(directory) => {
             return Err(usage("put", &format!("{directory} is a directory; name a file")));
@@ -87,7 +89,7 @@ fn put_content(session: &mut Session, target: &Word, force: bool) -> Result<(), 
     };
     let mode = if force { PutMode::Replace } else { PutMode::Create };
     let style = if session.output.is_json { Style::Silent } else { session.progress };
-    let mut progress = Progress::of_file(style, &label(&remote), None);
+    let mut progress = Progress::for_file(style, &label(&remote), None);
     let started = Stopwatch::start();
     let sent = send_content(session, &remote, mode, &mut progress);
     drop(progress);
@@ -95,7 +97,7 @@ fn put_content(session: &mut Session, target: &Word, force: bool) -> Result<(), 
         failure if failure.is_refusal(ErrorCode::Exists) => {
             Failure::Local(format!("{remote} is there already; -f replaces it"))
         }
-        failure => refusal::of_upload(session, &remote, failure),
+        failure => refusal::explain_upload(session, &remote, failure),
     })?;
     let (local, remote, elapsed) = (Path::new("-"), &remote, Some(started.elapsed()));
     Report { direction: UPLOAD, local, remote, transferred, is_identical: false, elapsed }.show(session, false)
@@ -108,7 +110,7 @@ fn put_single(
     overwrite: &mut Overwrite,
     modes: ModePolicy,
 ) -> Result<(), Failure> {
-    let metadata = fs::metadata(local).map_err(|error| Failure::missing_here(local, &error))?;
+    let metadata = fs::metadata(local).map_err(|error| Failure::missing_local_file(local, &error))?;
     if metadata.is_dir() {
         return Err(Failure::Local(format!("{} is a directory; -r takes it whole", shown(local))));
     }
@@ -119,10 +121,10 @@ fn put_single(
         Err(failure) if failure.is_refusal(ErrorCode::Exists) => {
             put_over(session, &mut Summary::new("put", true), job, &failure, overwrite)
         }
-        Err(failure) => Err(refusal::of_upload(session, &job.remote, failure)),
+        Err(failure) => Err(refusal::explain_upload(session, &job.remote, failure)),
         Ok(stored) => {
             let mut summary = Summary::new("put", true);
-            Report::of_job(UPLOAD, &job, stored, Some(started.elapsed())).count(session, &mut summary)
+            Report::for_job(UPLOAD, &job, stored, Some(started.elapsed())).count(session, &mut summary)
         }
     }
 }
@@ -138,18 +140,18 @@ fn put_over(
 ) -> Result<(), Failure> {
     let size = size_of(&job.local)?;
     match session.stat(&job.remote) {
-        Err(failure) if leads_nowhere(&failure) => {
+        Err(failure) if is_dangling_symlink(&failure) => {
             if !overwrite.is_forced() {
                 return Err(refusal.clone());
             }
         }
-        there => {
-            let there = there?;
-            if there.kind != EntryKind::File {
+        existing => {
+            let existing = existing?;
+            if existing.kind != EntryKind::File {
                 return Err(refusal.clone());
             }
-            let conflict = Conflict::of_job(UPLOAD, &job, size, there.size);
-            if there.size == size
+            let conflict = Conflict::for_job(UPLOAD, &job, size, existing.size);
+            if existing.size == size
                 && let Some(sha256) = same_content(session, &job.local, &job.remote)?
             {
                 return report_identical(session, summary, &conflict, sha256, false);
@@ -162,13 +164,13 @@ fn put_over(
     job.replace = true;
     let started = Stopwatch::start();
     let (job, result) = transfer_one(session, UPLOAD, job, size)?;
-    let stored = result.map_err(|failure| refusal::of_upload(session, &job.remote, failure))?;
-    Report::of_job(UPLOAD, &job, stored, Some(started.elapsed())).count(session, summary)
+    let stored = result.map_err(|failure| refusal::explain_upload(session, &job.remote, failure))?;
+    Report::for_job(UPLOAD, &job, stored, Some(started.elapsed())).count(session, summary)
 }
 
 /// Returns whether the destination is a symlink that leads to nothing in the home directory. An upload replaces
 /// it.
-fn leads_nowhere(failure: &Failure) -> bool {
+fn is_dangling_symlink(failure: &Failure) -> bool {
     [ErrorCode::NotFound, ErrorCode::OutsideHome].into_iter().any(|code| failure.is_refusal(code))
 }
 
@@ -209,7 +211,7 @@ fn put_plan(
     without_doubled_directories(session, summary, &mut plan)?;
     let is_missing =
         |job: &TransferJob| successors(job.remote.parent(), VirtualPath::parent).any(|of| missing.contains(&of));
-    let mut files = if may_meet { without_doubles(session, summary, plan.files)? } else { plan.files };
+    let mut files = if may_meet { without_shared_destinations(session, summary, plan.files)? } else { plan.files };
     if !missing.is_empty() {
         files.retain(|job| !is_missing(job));
     }
@@ -223,7 +225,7 @@ fn put_plan(
     }
     // Existing files are compared even if nothing more is sent, so that identical ones still count as done.
     let occupied = without_doubled_files(session, summary, &spellings, occupied)?;
-    let (again, bytes) = without_what_is_there(session, summary, occupied, overwrite)?;
+    let (again, bytes) = resolve_existing(session, summary, occupied, overwrite)?;
     sent?;
     let mut refused = Vec::new();
     transfer_many(session, summary, UPLOAD, again, bytes, &mut refused)?;
@@ -233,7 +235,7 @@ fn put_plan(
 
 /// Compares `occupied` with the existing remote files. Returns the files that remain to be sent, and their
 /// total size.
-fn without_what_is_there(
+fn resolve_existing(
     session: &mut Session,
     summary: &mut Summary,
     occupied: Vec<(TransferJob, Failure)>,
@@ -249,16 +251,18 @@ fn without_what_is_there(
             (Ok(Reply::Stat { entry, .. }), Ok(size)) if entry.kind == EntryKind::File => {
                 existing.push((job, size, entry.size));
             }
-            (Err(failure), Ok(size)) if overwrite.is_forced() && leads_nowhere(&failure) => links.push((job, size, 0)),
+            (Err(failure), Ok(size)) if overwrite.is_forced() && is_dangling_symlink(&failure) => {
+                links.push((job, size, 0))
+            }
             (Ok(_), Ok(_)) => {
-                let failure = refusal::of_upload(session, &job.remote, refused);
+                let failure = refusal::explain_upload(session, &job.remote, refused);
                 summary.count(session, Err(failure))?;
             }
             (Err(failure), _) | (_, Err(failure)) => summary.count(session, Err(failure))?,
         }
     }
-    let mut remaining = without_identical(session, summary, existing, overwrite, |(job, size, there)| {
-        Conflict::of_job(UPLOAD, job, *size, *there)
+    let mut remaining = without_identical(session, summary, existing, overwrite, |(job, size, old_size)| {
+        Conflict::for_job(UPLOAD, job, *size, *old_size)
     })?;
     remaining.append(&mut links);
     let bytes = remaining.iter().map(|(_, size, _)| size).sum();
@@ -285,7 +289,7 @@ fn make_directories(
         let is_below_missing = path.parent().is_some_and(|directory| missing.contains(&directory));
         missing.insert(path.clone());
         if !is_below_missing {
-            let failure = refusal::of_tree(session, path, failure);
+            let failure = refusal::explain_tree(session, path, failure);
             summary.count(session, Err(failure))?;
         }
     }

@@ -137,7 +137,7 @@ impl Link {
                 return self.next_chunk();
             }
             let decoded = match frame::decode(self.stream.input.filled(), CONTROL_BYTES_MAX)? {
-                Some((frame, used)) => (Decoded::of(frame)?, used),
+                Some((frame, used)) => (Decoded::from_frame(frame)?, used),
                 None => return Ok(None),
             };
             self.consume(decoded.1);

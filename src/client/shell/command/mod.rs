@@ -91,7 +91,7 @@ pub fn find(name: &str) -> Result<&'static Command, Failure> {
 /// Runs one command line, which has at least one word.
 pub fn run(session: &mut Session, words: &[Word]) -> Result<Flow, Failure> {
     if let Some((reader, words)) = words.split_last().filter(|(last, _)| last.is_reader) {
-        let flow = shell_escape::piped(session, reader, |session| run(session, words))?;
+        let flow = shell_escape::run_piped(session, reader, |session| run(session, words))?;
         return Ok(flow.unwrap_or(Flow::Next));
     }
     let Some((name, operands)) = words.split_first() else { return Ok(Flow::Next) };

@@ -41,7 +41,7 @@ impl Uploader {
         }
         let key = record_key(session, &job);
         if let Some(record) = session.state.find_upload(&key) {
-            let hashing = Hashing::of(session.progress, 1);
+            let hashing = Hashing::for_files(session.progress, 1);
             let offer = self.request_resume(session, source, &job, &record, &hashing);
             session.link.set_on_wait(progress.ticker());
             match offer? {

@@ -211,7 +211,7 @@ impl Uploader {
             let (style, path, size) = (session.progress, source.path().to_path_buf(), source.stamp().size);
             let mut hashing = None;
             failure = match source.check_unchanged(&mut |bytes| {
-                hashing.get_or_insert_with(|| Hashing::of_local(style, &path, size)).set_done(bytes);
+                hashing.get_or_insert_with(|| Hashing::for_local(style, &path, size)).set_done(bytes);
                 session.link.keep_alive()
             }) {
                 Ok(Reading::Whole { appended: 0 }) => None,

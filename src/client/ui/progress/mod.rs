@@ -71,12 +71,12 @@ struct ProgressDisplay {
 impl Progress {
     /// Creates the progress of one file. `name` is shown and must be printable. Without a known size, only the
     /// number of transferred bytes is shown.
-    pub fn of_file(style: Style, name: &str, total_bytes: Option<u64>) -> Self {
+    pub fn for_file(style: Style, name: &str, total_bytes: Option<u64>) -> Self {
         Self::new(style, Subject::File(name.to_string()), total_bytes)
     }
 
     /// Creates the progress of many files together.
-    pub fn of_files(style: Style, files: usize, total_bytes: u64) -> Self {
+    pub fn for_files(style: Style, files: usize, total_bytes: u64) -> Self {
         Self::new(style, Subject::Files { done: 0, total: files }, Some(total_bytes))
     }
 
@@ -97,14 +97,14 @@ impl Progress {
         Self(Rc::new(RefCell::new(display)))
     }
 
-    /// Returns the shared part for [`Progress::of_thread`] on another thread.
+    /// Returns the shared part for [`Progress::for_thread`] on another thread.
     pub fn share(&self) -> SharedProgress {
         let figures = &self.0.borrow().figures;
         SharedProgress { counters: Arc::clone(&figures.counters), total_bytes: figures.total_bytes }
     }
 
     /// Creates a progress that counts and that another connection shows.
-    pub fn of_thread(share: SharedProgress) -> Self {
+    pub fn for_thread(share: SharedProgress) -> Self {
         let progress = Self::new(Style::Silent, Subject::Files { done: 0, total: usize::MAX }, share.total_bytes);
         {
             let mut display = progress.0.borrow_mut();
