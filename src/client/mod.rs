@@ -236,7 +236,7 @@ fn connect(args: &Args, destination: &Destination, output: &mut Output) -> Resul
     interrupt.listen().map_err(|error| Failure::Local(format!("cannot listen to signals: {error}")))?;
     let trust = match destination.plaintext {
         true => None,
-        false => Some(Trust::for_server(&StateDirectory::open(), &host, port, destination.fingerprint)?),
+        false => Some(Trust::of(&StateDirectory::open(), &host, port, destination.fingerprint)?),
     };
     let remark = if destination.plaintext { "this connection is not encrypted\n" } else { "" };
     let source = connection::password::PasswordSource::choose(args, destination);

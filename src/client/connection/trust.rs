@@ -40,7 +40,7 @@ struct KnownHosts {
 impl Trust {
     /// Looks up the key of the server at `host` and `port`. `given` is the fingerprint that the user gave. If
     /// the known keys cannot be read, the server is not trusted.
-    pub fn for_server(
+    pub fn of(
         state: &StateDirectory,
         host: &str,
         port: u16,
@@ -208,14 +208,14 @@ mod tests {
         let file = state.known_hosts().expect("a folder");
         KnownHosts::add(&file, "host:1", fingerprint('a')).expect("writable");
         KnownHosts::add(&file, "[::1]:1", fingerprint('b')).expect("writable");
-        let known = |host, port| Trust::for_server(&state, host, port, None).map(|trust| trust.known);
+        let known = |host, port| Trust::of(&state, host, port, None).map(|trust| trust.known);
         assert_eq!(known("HOST", 1), Ok(Some(fingerprint('a'))));
         assert_eq!(known("::1", 1), Ok(Some(fingerprint('b'))));
         assert_eq!(known("host", 2), Ok(None));
         for damaged in ["", "{", r#"{"hosts":{"host:1":"SHA256:short"}}"#] {
             std::fs::write(&file, damaged).expect("writable");
             assert!(matches!(known("host", 1), Err(Failure::Local(_))), "{damaged}");
-            let given = Trust::for_server(&state, "host", 1, Some(fingerprint('c'))).expect("it needs no file");
+            let given = Trust::of(&state, "host", 1, Some(fingerprint('c'))).expect("it needs no file");
             assert_eq!((given.known, given.given), (None, Some(fingerprint('c'))));
             assert!(KnownHosts::add(&file, "host:1", fingerprint('c')).is_err(), "what is there may be repaired");
         }
