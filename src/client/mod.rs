@@ -83,8 +83,8 @@ pub fn run_help(args: &HelpArgs) -> u8 {
     shown.map_or_else(|failure| give_up(&mut output, &failure), |()| EXIT_DONE)
 }
 
-/// Refuses a command in place of the server. A server with the name of a command needs a port, or a command
-/// after it.
+/// Fails if a command stands in place of the server, as in `berth ls`. A server that is called `ls` can be written
+/// `ls:2121`, or with a command after it.
 fn check_target(args: &Args) -> Result<(), Failure> {
     let is_command = |word: &str| shell::command::find(word).is_ok();
     let has_command = args.command.first().and_then(|word| word.to_str()).is_some_and(is_command);
@@ -203,7 +203,7 @@ impl Work {
     }
 }
 
-/// Tells how the user can repair the `directory` of the host `server`.
+/// Returns the advice for a `directory` of the host `server` that cannot be opened.
 fn directory_remedy(path: &VirtualPath, failure: &Failure, server: &str) -> String {
     let change = format!("change {}", cli::hosts::setting(server, "directory"));
     match failure.is_refusal(ErrorCode::NotFound) {

@@ -35,7 +35,7 @@ pub struct HelpArgs {
 
 impl CommandLine {
     /// Reads the arguments; the first is the program's name. `berth host` manages named hosts if nothing or one
-    /// of its subcommands follows. None of them is also a command on a server, so a server called `host`
+    /// of its subcommands follows. These subcommands differ from the commands on a server, so a server called `host`
     /// can still be used.
     pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
         let arguments: Vec<OsString> = arguments.into_iter().collect();
@@ -73,7 +73,7 @@ fn parse(arguments: &[OsString]) -> Result<Args, clap::Error> {
     Args::from_arg_matches(&command.try_get_matches_from(arguments)?)
 }
 
-/// Returns the request of `berth [--json] [--quiet] COMMAND --help`. The parser takes COMMAND as the server.
+/// Returns the help request of `berth [--json] [--quiet] COMMAND --help`, in which clap takes COMMAND as the server.
 fn help_for_command(arguments: &[OsString]) -> Option<HelpArgs> {
     let (last, before) = arguments.get(1..)?.split_last()?;
     let (word, options) = before.split_last()?;

@@ -38,7 +38,7 @@ impl Destination {
             return Err(Failure::Usage(text.into()));
         }
         if destination.plaintext && (args.fingerprint.is_some() || args.accept_new) {
-            let text = "this host is kept as one without encryption, where no key can be checked";
+            let text = "this host is stored with `plaintext`, so its key cannot be checked; leave out --fingerprint and --accept-new";
             return Err(Failure::Usage(text.into()));
         }
         destination.plaintext |= args.plaintext;

@@ -20,7 +20,7 @@ pub fn run(args: &HostArgs) -> u8 {
 
 fn run_subcommand(args: &HostArgs, output: &mut Output) -> Result<(), Failure> {
     let no_config_directory =
-        || Failure::Usage("there is no place to keep hosts in; set HOME or XDG_CONFIG_HOME".into());
+        || Failure::Usage("there is no configuration directory; set HOME or XDG_CONFIG_HOME".into());
     let file = hosts::file().ok_or_else(no_config_directory)?;
     match &args.command {
         HostCommand::Add(new) => {

@@ -17,8 +17,7 @@ use crate::client::ui::progress::{Progress, Style};
 use crate::client::ui::summary::Summary;
 use crate::wire::message::Name;
 
-/// Content of a file that `cat --json` puts into one object, because readers hold an object in memory
-/// as a whole.
+/// The maximum size of a file for `cat --json`. Readers hold the whole JSON object in memory.
 const JSON_CONTENT_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 /// `cat PATH...`
@@ -112,7 +111,7 @@ fn show_object(session: &mut Session, path: &VirtualPath) -> Result<(), Failure>
         }
         let most = Size(JSON_CONTENT_BYTES_MAX);
         Err(Failure::Local(format!(
-            "{path} has more than the {most} that one JSON object takes; use '{} -'",
+            "{path} is larger than {most}, the limit of cat --json; use '{} -'",
             advice::remote("get", path)
         )))
     })?;

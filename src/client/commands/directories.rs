@@ -19,7 +19,7 @@ pub fn cd(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
         [word] if word.is_bare(b"-") => return back(session),
         [word] => match &session.expand(word)?[..] {
             [path] => path.clone(),
-            _ => return Err(usage("cd", "the pattern matches more than one path")),
+            _ => return Err(usage("cd", "the pattern matches more than one path; cd takes one directory")),
         },
         _ => return Err(usage("cd", "give one directory")),
     };
@@ -58,7 +58,7 @@ pub fn pwd(session: &mut Session, _: &[Word]) -> Result<(), Failure> {
 pub fn mkdir(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     let (given, operands) = options("mkdir", "p", words)?;
     if operands.is_empty() {
-        return Err(usage("mkdir", "a path is missing"));
+        return Err(usage("mkdir", "at least one path is needed"));
     }
     let paths = operands.iter().map(|word| session.path(word)).collect::<Result<Vec<VirtualPath>, _>>()?;
     let parents = given.contains('p');

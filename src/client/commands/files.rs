@@ -38,7 +38,7 @@ fn remove(session: &mut Session, path: &VirtualPath, with_content: bool) -> Resu
             "the home directory itself cannot be removed; 'rm -r *' removes its contents".into(),
         ));
     }
-    // `stat` follows links on the server, but `rm` does not.
+    // `rm` is sent without `stat` before it: `stat` follows symlinks and would describe the target.
     match session.call(&Request::Rm { path: path.into() }) {
         Err(failure) if with_content && failure.is_refusal(ErrorCode::NotAFile) => remove_tree(session, path),
         Err(failure) if failure.is_refusal(ErrorCode::NotAFile) => {
@@ -65,7 +65,7 @@ fn remove_tree(session: &mut Session, root: &VirtualPath) -> Result<(), Failure>
     requests.push(Request::Rmdir { path: root.into() });
     let mut failed = unlisted;
     session.call_each(&requests, |session, _, result| {
-        // The earlier failure already explains why a directory is not empty.
+        // An entry that could not be removed was reported, so its directory is not reported as not empty.
         if let Err(failure) = result
             && !(failed > 0 && failure.is_refusal(ErrorCode::NotEmpty))
         {
@@ -83,7 +83,7 @@ fn remove_tree(session: &mut Session, root: &VirtualPath) -> Result<(), Failure>
 pub fn mv(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     let (given, operands) = options("mv", "f", words)?;
     let Some((to, from)) = operands.split_last().filter(|(_, from)| !from.is_empty()) else {
-        return Err(usage("mv", "two paths are needed"));
+        return Err(usage("mv", "a source and a destination are needed"));
     };
     let target = session.path(to)?;
     let sources = paths(session, "mv", from)?;

@@ -90,7 +90,7 @@ pub fn at_home(path: &Path) -> PathBuf {
 }
 
 /// Returns the local paths that `word` names: the entry of exactly that name, else the entries that match the
-/// pattern, else the path as written.
+/// pattern, else the path as written. [`Session::expand`] does the same for remote paths.
 pub fn expand(word: &Word) -> Vec<PathBuf> {
     if !word.is_pattern() {
         return vec![path(word)];

@@ -19,7 +19,7 @@ use crate::wire::{Reply, Request};
 pub fn partials(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     match words.split_first() {
         None => list(session),
-        Some((word, [])) if word.as_str() == "drop" => Err(usage("partials", "what to drop is missing")),
+        Some((word, [])) if word.as_str() == "drop" => Err(usage("partials", "an ID or path to drop is missing")),
         Some((word, [all])) if word.as_str() == "drop" && all.is_bare(b"--all") => {
             let kept = fetch_partials(session)?;
             drop_each(session, &kept)
@@ -81,7 +81,7 @@ fn fetch_partials_once(session: &mut Session) -> Result<Vec<Partial>, Failure> {
             _ => return Err(unexpected()),
         }
     }
-    Err(LinkError::Protocol("a list of partials without end".into()).into())
+    Err(LinkError::Protocol("a list of partial uploads without end".into()).into())
 }
 
 /// Returns the uploads that the words name by id or by path. A word that names none is a failure, before any
@@ -96,7 +96,7 @@ fn select_partials(session: &mut Session, words: &[&Word]) -> Result<Vec<Partial
         let before = chosen.len();
         chosen.extend(kept.iter().filter(is_meant).cloned());
         if chosen.len() == before {
-            let text = format!("no interrupted upload is called '{}'; 'partials' lists them", Escaped(&word.text));
+            let text = format!("no partial upload has the ID or path '{}'; 'partials' lists them", Escaped(&word.text));
             return Err(Failure::Local(text));
         }
     }

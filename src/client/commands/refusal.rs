@@ -1,4 +1,4 @@
-//! Adds to a server's refusal what the user needs to know: the command, and what exists at the path.
+//! Explains the server's refusals: names the command, and what exists at the path.
 
 use crate::base::virtual_path::VirtualPath;
 use crate::client::connection::session::Session;

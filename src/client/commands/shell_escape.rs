@@ -34,15 +34,15 @@ pub fn run_local_command(session: &mut Session, words: &[Word]) -> Result<(), Fa
     session.output.json(&json!({"command": "!", "ok": true, "line": Name(line)}))
 }
 
-/// Runs `command` while the local program `reader` reads its results. Returns the result of `command`; `None`
-/// if the reader exited early, which is no failure.
+/// Runs `command` while the local program `reader` reads its results. Returns the result of `command`, or `None` if
+/// the reader exited early, which is no failure.
 pub fn run_piped<T>(
     session: &mut Session,
     reader: &Word,
     command: impl FnOnce(&mut Session) -> Result<T, Failure>,
 ) -> Result<Option<T>, Failure> {
     session.output.flush()?;
-    let (pipe, results) = pipe().map_err(|error| Failure::Local(format!("a pipe: {error}")))?;
+    let (pipe, results) = pipe().map_err(|error| Failure::Local(format!("cannot create a pipe: {error}")))?;
     // The statement drops this process's copy of the read end, so that an early exit of the reader is detected.
     let mut child = shell(&reader.text).stdin(pipe).spawn().map_err(|error| failure(&error))?;
     let saved = session.output.redirect(results);
@@ -80,7 +80,7 @@ fn stderr() -> io::Result<Stdio> {
 }
 
 fn failure(error: &io::Error) -> Failure {
-    Failure::Local(format!("the shell cannot be run: {error}; is $SHELL right?"))
+    Failure::Local(format!("cannot run the local shell: {error}; set $SHELL to an existing program"))
 }
 
 /// Returns whether Ctrl-C ended the child. A shell reports that in its exit code.
@@ -91,7 +91,7 @@ fn is_interrupted(status: ExitStatus) -> bool {
 fn describe_exit(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("exited with {code}"),
-        (None, Some(signal)) => format!("was ended by signal {signal}"),
+        (None, Some(signal)) => format!("was killed by signal {signal}"),
         (None, None) => "failed".into(),
     }
 }

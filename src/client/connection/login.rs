@@ -119,7 +119,7 @@ fn receive(link: &mut Link) -> Result<Reply, Failure> {
     }
 }
 
-/// Reports a login reply that no honest server sends.
+/// Returns the failure for a login reply with which the server does not prove that it knows the account.
 fn distrust(why: &str) -> Failure {
     Failure::Login(format!("the server's side of the login is wrong: {}; do not trust it", Escaped(why.as_bytes())))
 }

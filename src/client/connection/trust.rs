@@ -40,12 +40,7 @@ struct KnownHosts {
 impl Trust {
     /// Looks up the key of the server at `host` and `port`. `given` is the fingerprint that the user gave. If
     /// the known keys cannot be read, the server is not trusted.
-    pub fn of(
-        state: &StateDirectory,
-        host: &str,
-        port: u16,
-        given: Option<Fingerprint>,
-    ) -> Result<Self, Failure> {
+    pub fn of(state: &StateDirectory, host: &str, port: u16, given: Option<Fingerprint>) -> Result<Self, Failure> {
         let host = host.to_lowercase();
         let host_and_port = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
         let file = state.known_hosts();
@@ -65,8 +60,8 @@ impl Trust {
         Ok(Self { host_and_port, file, known, given, pinning: Pinning::new(given.or(known)) })
     }
 
-    /// Prepares for another connection. Only the server that proved itself on this connection is accepted, even
-    /// if the file changes meanwhile.
+    /// Prepares for another connection, which accepts only the key of this connection, even if the file changes
+    /// meanwhile.
     pub fn prepare_reconnect(&mut self) {
         self.known = self.known.or(self.pinning.seen());
         self.pinning = Pinning::new(self.given.or(self.known));
@@ -87,15 +82,15 @@ impl Trust {
                  ask the administrator what `berthd fingerprint` prints on the server"
             )),
             (None, Some(known)) if known != seen => Failure::Login(format!(
-                "the key of {host_and_port} has changed: it was {known} and is {seen} now; somebody may be in between, or \
-                 the server was set up anew: ask its administrator what `berthd fingerprint` prints there, and if \
-                 that is the new one, connect once with --fingerprint {seen}"
+                "the key of {host_and_port} has changed: it was {known} and is {seen} now; this can be an attack, or \
+                 the server has a new key: ask its administrator what `berthd fingerprint` prints on the server, and if \
+                 that is the new key, connect once with --fingerprint {seen}"
             )),
             _ => error.into(),
         }
     }
 
-    /// Asks the user about a new key, unless an option has decided that.
+    /// Asks the user whether to trust a new key, unless an option has decided that.
     pub fn confirm_new_key(
         &self,
         accept_new: bool,
@@ -113,8 +108,8 @@ impl Trust {
         }
         if !may_ask {
             return Err(Failure::Login(format!(
-                "{host_and_port} is not known here; its key is {seen}; if `berthd fingerprint` prints the same there, \
-                 connect with --fingerprint {seen}; --accept-new trusts it unseen"
+                "{host_and_port} is not known here; its key is {seen}; if `berthd fingerprint` prints the same on the server, \
+                 connect with --fingerprint {seen}; --accept-new accepts it without a check"
             )));
         }
         let question = format!(
@@ -147,7 +142,7 @@ impl Trust {
                 shown(file)
             )),
             Err(AddError::Unwritten(failure)) => {
-                output.note(format_args!("the server's key could not be remembered: {failure}"));
+                output.note(format_args!("the server's key is not remembered: {failure}"));
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Remote patterns: the paths that a word of a command line names.
+//! Expands the patterns of a command line to remote paths.
 
 use crate::base::glob::Pattern;
 use crate::base::virtual_path::VirtualPath;

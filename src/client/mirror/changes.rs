@@ -17,8 +17,7 @@ use crate::wire::Request;
 use crate::wire::message::{EntryKind, ErrorCode, Name};
 
 impl Mirror {
-    /// Creates the root even if it exists: an account that may only read then gets one failure, and not one for
-    /// each file.
+    /// Creates the root even if it exists: a read-only account then gets one failure, and not one for each file.
     pub(super) fn make_root(&self, session: &mut Session, mode: Option<u32>) -> Result<(), Failure> {
         if self.is_from {
             return self.make_local_root(mode).map_err(|error| match error.kind() {
@@ -128,7 +127,7 @@ impl Mirror {
         match result {
             // Another program removed it first.
             Err(failure) if action == "rm" && failure.is_refusal(ErrorCode::NotFound) => return Ok(()),
-            // The target directory refuses changes, so every other change would fail too.
+            // The target directory cannot be changed, so every other change would fail too.
             Err(failure) if self.direction().is_denied_at_destination(&failure) && is_top(path) => {
                 return Err(summary.stop(failure));
             }

@@ -24,8 +24,9 @@ impl Mirror {
         )
     }
 
-    /// Checks new local files in the same way. A file that replaces one with another spelling of its name, or of
-    /// one of the directories in `respelled`, must be allowed to replace it.
+    /// Removes new local files whose name is another spelling of a name in the source, as
+    /// [`Mirror::drop_name_collisions`] does. A file that replaces one with another spelling of its name, or of one of
+    /// the directories in `respelled`, is marked as replacing.
     pub(super) fn drop_local_name_collisions(
         &self,
         session: &mut Session,
@@ -79,7 +80,7 @@ impl Mirror {
             if source.get(&other).is_some() {
                 let side = if self.is_from { "local" } else { "server's" };
                 let text = format!(
-                    "{} and {} are the same to the {side} file system; give one another name",
+                    "{} and {} are the same to the {side} file system; rename one of them",
                     relative(path),
                     relative(&other)
                 );

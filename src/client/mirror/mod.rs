@@ -25,6 +25,7 @@ use crate::client::error::Failure;
 use crate::client::files::exclusions::Exclusions;
 use crate::client::files::local::shown;
 use crate::client::files::modes::{ModePolicy, NO_PERMS, umask};
+use crate::client::mirror::permissions::entries;
 use crate::client::mirror::plan::{Plan, Rules, Tree};
 use crate::client::shell::command::{no_option, usage};
 use crate::client::shell::lexer::Word;
@@ -77,7 +78,7 @@ impl Mirror {
                 _ => return Err(no_option("mirror", word)),
             }
         }
-        let [from, to] = operands[..] else { return Err(usage("mirror", "it needs two directories")) };
+        let [from, to] = operands[..] else { return Err(usage("mirror", "two directories are needed")) };
         let (local, remote) = if is_from { (to, from) } else { (from, to) };
         let (local, remote) = (local_path(local), session.path(remote)?);
         let mask = if is_from { umask() } else { UMASK };
@@ -93,7 +94,7 @@ impl Mirror {
         let mut plan = self.plan(session, &mut summary, source, target)?;
         if !scan.is_source_whole && !plan.extra.is_empty() {
             plan.extra.clear();
-            session.output.note("nothing is removed, because not everything could be read");
+            session.output.note("--delete removes nothing, because part of the source could not be read");
         }
         self.report_kept(session, &mut summary, &plan, source, target)?;
         if self.is_dry_run {
@@ -109,6 +110,9 @@ impl Mirror {
         summary.conclude(session, result)
     }
 
+    /// Carries out the plan. Entries in the way are removed first. Then directories are created, files transferred and
+    /// permissions changed. Entries that exist only in the target are removed last, so that an interrupted mirror has
+    /// not removed them before their replacements arrived.
     fn execute(
         &self,
         session: &mut Session,
@@ -162,7 +166,8 @@ impl Mirror {
             false => (format!("local {}", shown(&self.local)), format!("remote {}", self.remote)),
         };
         Err(Failure::Local(format!(
-            "{from} has no files, so --delete would remove {removed} from {to}; --dry-run lists them, --allow-empty removes them"
+            "{from} has no files, so --delete would remove {} from {to}; --dry-run lists them, --allow-empty removes them",
+            entries(removed)
         )))
     }
 

@@ -49,7 +49,7 @@ impl Mirror {
         }
         if let Some(first) = refused.first() {
             session.output.note(format_args!(
-                "the permissions of {} stay as they are: {first}; --no-perms leaves them out",
+                "the permissions of {} stay as they are: {first}; --no-perms skips them",
                 entries(refused.len())
             ));
         }
@@ -85,6 +85,6 @@ impl Mirror {
     }
 }
 
-fn entries(count: usize) -> String {
+pub(super) fn entries(count: usize) -> String {
     if count == 1 { "1 entry".into() } else { format!("{count} entries") }
 }

@@ -77,8 +77,8 @@ pub struct Rules {
     pub by_content: bool,
     /// Entries that exist only in the target are removed.
     pub with_delete: bool,
-    /// Permission bits are compared, except bits in this mask that the target lacks: the target does not set
-    /// these on new entries.
+    /// The umask of the target: a bit in it that only the source has is no difference, because new entries do not get
+    /// it. `None` if permission bits are not compared.
     pub modes_but: Option<u32>,
 }
 
@@ -133,7 +133,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Returns whether there is nothing to do.
+    /// Returns whether no entry is created, transferred or removed. Changes of permission bits do not count.
     pub fn is_empty(&self) -> bool {
         [&self.in_the_way, &self.directories, &self.extra].into_iter().all(Vec::is_empty) && self.files.is_empty()
     }

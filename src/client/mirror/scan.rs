@@ -59,11 +59,11 @@ impl Mirror {
         }
         match (self.is_from, &local, &remote) {
             (true, _, None) => {
-                let text = "no such remote directory; to send a local one write mirror LOCAL REMOTE";
+                let text = "no such remote directory; to send a local one, write: mirror LOCAL REMOTE";
                 return Err(Failure::Local(format!("{}: {text}", self.remote)));
             }
             (false, Err(error), _) if error.kind() == std::io::ErrorKind::NotFound => {
-                let text = "no such local directory; to fetch a remote one write mirror --from REMOTE LOCAL";
+                let text = "no such local directory; to fetch a remote one, write: mirror --from REMOTE LOCAL";
                 return Err(Failure::Local(format!("{}: {text}", shown(&self.local))));
             }
             (false, Err(error), _) => return Err(Failure::local(&self.local, error)),

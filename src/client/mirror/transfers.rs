@@ -34,8 +34,8 @@ impl Mirror {
         Ok(occupied)
     }
 
-    /// Compares files whose destination was created since the scan, and transfers those that differ. An
-    /// interrupted mirror may have sent such files.
+    /// Compares files whose destination was created since the scan, and transfers those that differ. The server may
+    /// have stored such files for an interrupted mirror.
     pub(super) fn transfer_occupied(
         &self,
         session: &mut Session,
@@ -61,7 +61,7 @@ impl Mirror {
         self.report_kept(session, summary, &plan, &wanted, &existing)?;
         summary.were_there(plan.same);
         for path in self.transfer_files(session, summary, &plan)? {
-            let text = format!("{} is being changed by somebody else; run the command again", relative(&path));
+            let text = format!("another program is changing {} at the target; run the command again", relative(&path));
             summary.count(session, Err(Failure::Local(text)))?;
         }
         Ok(())

@@ -78,7 +78,7 @@ impl Script {
         session.recover();
         let failed = session.output.failures - told_before;
         match failure {
-            // A command without a reader for its output has not failed; the next command may do more than show.
+            // The output has no reader. That is no failure, and the next command may do more than show results.
             Failure::OutputClosed if failed == 0 => Flow::Next,
             Failure::OutputClosed => self.remember(Failure::Some { failed, total: failed }),
             failure => {

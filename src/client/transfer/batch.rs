@@ -1,5 +1,5 @@
-//! The files of one command, in either direction: transfers them, compares existing ones, asks before replacing,
-//! counts the results, and stops at a failure that every other file would meet too.
+//! Transfers the files of one command, in either direction: compares existing files, asks before replacing them, counts
+//! the results, and stops at a failure that would concern every other file too.
 
 use std::path::{Path, PathBuf};
 

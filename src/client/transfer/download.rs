@@ -21,7 +21,7 @@ use crate::client::ui::progress::Progress;
 use crate::wire::message::ErrorCode;
 use crate::wire::{Reply, Request};
 
-/// A smaller download is fetched again from the start: looking for its partial file would take longer.
+/// A smaller download starts at its first byte, because examining a partial file would take longer.
 const PART_BYTES_MIN: u64 = 8 * 1024;
 
 /// The downloads of one connection, in order.
@@ -135,8 +135,8 @@ impl Pipeline for Downloader {
 }
 
 impl Downloader {
-    /// Takes the next file. From the shared queue it takes only one ahead, because another connection could
-    /// take the rest.
+    /// Takes the next file. From the shared queue it takes at most one file beyond the one being received, because
+    /// another connection could take the rest.
     fn next_wanted(&mut self, queue: &mut Queue<QueuedDownload>) -> Option<QueuedDownload> {
         let has_one_ahead = self.requested.len() > 1;
         let shared = |queue: &mut Queue<_>| if has_one_ahead { None } else { queue.take_shared() };
@@ -204,7 +204,7 @@ fn receive_file(
     let (size, mtime_ns, offset, mode) = match receive_reply(session, progress, wanted)? {
         Event::Reply(Reply::File { size, mtime_ns, offset, mode, .. }) => (size, mtime_ns, offset, mode),
         Event::Reply(Reply::Error(error)) | Event::Aborted(error) => return Err(Failure::Refused(error).into()),
-        _ => return Err(LinkError::Protocol("a download was answered with something else".into()).into()),
+        _ => return Err(LinkError::Protocol("an unexpected reply to a download".into()).into()),
     };
     let mut part = match prepare(session, wanted, offset) {
         Ok(part) => part,
@@ -254,7 +254,7 @@ fn receive_file(
                 }
                 return Err(Failure::Refused(error).into());
             }
-            Event::Reply(_) => return Err(LinkError::Protocol("a reply amid a download".into()).into()),
+            Event::Reply(_) => return Err(LinkError::Protocol("a reply in the middle of a download".into()).into()),
         }
     }
 }
@@ -293,7 +293,7 @@ fn prepare(session: &mut Session, wanted: &mut QueuedDownload, offset: u64) -> R
     if offset != 0 {
         return Err(wrong_content(job));
     }
-    session.output.note(format_args!("{}: starting over, what is here is not the beginning of that file", job.remote));
+    session.output.note(format_args!("{}: starting over, the local partial download does not match", job.remote));
     part.restart()?;
     Ok(part)
 }
@@ -301,7 +301,9 @@ fn prepare(session: &mut Session, wanted: &mut QueuedDownload, offset: u64) -> R
 fn write_chunk(session: &Session, part: &mut Part, size: u64) -> Result<(), Failure> {
     let chunk = session.link.chunk();
     if chunk.len() as u64 > size.saturating_sub(part.received_bytes()) {
-        return Err(Failure::Verification("the server sent more than it announced; what came was thrown away".into()));
+        return Err(Failure::Verification(
+            "the server sent more bytes than the file has; the received content was discarded".into(),
+        ));
     }
     part.write(chunk)
 }
@@ -315,10 +317,13 @@ fn discard_if_wrong(part: Part, failure: Failure) -> Failure {
 }
 
 fn wrong_content(job: &TransferJob) -> Failure {
-    Failure::Verification(format!("{}: the received content differs from the server's; get it again", job.remote))
+    Failure::Verification(format!(
+        "{}: the received content differs from the server's; run the command again",
+        job.remote
+    ))
 }
 
-/// Returns the mark of the file at the destination, or `None` if no file exists. If the file cannot be
+/// Returns the stamp of the file at the destination, or `None` if no file exists. If the file cannot be
 /// examined, a later step refuses to replace it.
 fn mark_of_destination(local: &Path) -> Option<FileStamp> {
     destination(local).ok().flatten().as_ref().map(stamp_of)

@@ -94,7 +94,7 @@ impl<'a, P: Pipeline> Worker<'a, P> {
             |session, worker| worker.pipeline.resume(session, worker.progress),
         );
         if let Err(failure) = &result {
-            self.queue.give_back(self.pipeline.give_up(session, failure));
+            self.queue.requeue(self.pipeline.give_up(session, failure));
             // Report all known results, even after a failure.
             while self.report(session).is_err() {}
         }
@@ -203,7 +203,7 @@ impl<P: Pipeline> SecondConnection<P> {
         let link = match connect(&mut endpoint, &interrupt) {
             Ok(link) => link,
             Err(failure) if failure.exit_code() == EXIT_LOGIN => return output.note(one_connection(&failure)),
-            // If no second connection can be made, one is enough.
+            // One connection is enough. The usual reason is a limit on the sessions of an account.
             Err(_) => return,
         };
         let mut session = Session::new(link, endpoint, output, state, Style::Silent);

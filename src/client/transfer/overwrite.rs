@@ -76,7 +76,7 @@ impl Overwrite {
     /// Returns the result of a command after its agreed transfers.
     pub fn result(&self) -> Result<(), Failure> {
         if self.has_quit {
-            Err(Failure::Local("stopped at your answer; the rest is left as it is".into()))
+            Err(Failure::Local("stopped, as you chose; the remaining files are unchanged".into()))
         } else {
             Ok(())
         }

@@ -67,8 +67,8 @@ impl<I> Queue<I> {
         self.shared().pop_front()
     }
 
-    /// Returns files to the shared queue for the other connection, because this connection has failed.
-    pub(super) fn give_back(&mut self, items: Vec<I>) {
+    /// Puts files back into the shared queue for the other connection, because this connection has failed.
+    pub(super) fn requeue(&mut self, items: Vec<I>) {
         self.shared().extend(items);
     }
 

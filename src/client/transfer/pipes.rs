@@ -24,7 +24,7 @@ use crate::wire::message::{End, PutMode};
 use crate::wire::{Reply, Request};
 
 /// Downloads the content of the file `remote`. `take` gets the bytes as they arrive; an error from it ends the
-/// transfer. After a lost connection, the download resumes behind the bytes that were received, if the file still
+/// transfer. After a lost connection, the download resumes after the bytes that were received, if the file still
 /// begins with them.
 pub fn fetch(
     session: &mut Session,
@@ -64,7 +64,7 @@ impl Received {
                 return Err(wrong(remote));
             }
             Event::Reply(Reply::Error(error)) | Event::Aborted(error) => return Err(Failure::Refused(error)),
-            _ => return Err(LinkError::Protocol("a download was answered with something else".into()).into()),
+            _ => return Err(LinkError::Protocol("an unexpected reply to a download".into()).into()),
         };
         session.note_resumed(progress.percent());
         loop {
@@ -88,7 +88,7 @@ impl Received {
                     };
                 }
                 Event::Aborted(error) => return Err(Failure::Refused(error)),
-                Event::Reply(_) => return Err(LinkError::Protocol("a reply amid a download".into()).into()),
+                Event::Reply(_) => return Err(LinkError::Protocol("a reply in the middle of a download".into()).into()),
             }
         }
     }
@@ -219,17 +219,17 @@ fn check_reply(remote: &VirtualPath, end: End, answer: Event) -> Result<Transfer
             Ok(Transferred { size, sha256, resumed_from: 0 })
         }
         Event::Reply(Reply::Stored { .. }) => {
-            let text = format!("{remote}: the stored content differs from what was sent; put it again with -f");
+            let text = format!("{remote}: the stored content differs from the sent content; run put -f again");
             Err(Failure::Verification(text))
         }
         Event::Reply(Reply::Error(error)) => Err(Failure::Refused(error)),
-        _ => Err(LinkError::Protocol("an upload was answered with something else".into()).into()),
+        _ => Err(LinkError::Protocol("an unexpected reply to an upload".into()).into()),
     }
 }
 
 fn wrong(remote: &VirtualPath) -> Failure {
     Failure::Verification(format!(
-        "{remote}: the received content differs from the server's; do not use it, get it again"
+        "{remote}: the received content differs from the server's; do not use it, and run the command again"
     ))
 }
 

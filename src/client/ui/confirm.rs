@@ -41,7 +41,7 @@ pub fn confirm(output: &mut Output, interrupt: &Interrupt, question: &str) -> Re
     Ok(answer.unwrap_or(false))
 }
 
-/// Asks about one of many things. Ctrl-D means that the user wants no more questions.
+/// Asks about one of many files. Ctrl-D counts as quit.
 pub fn choose(output: &mut Output, interrupt: &Interrupt, question: &str) -> Result<Choice, Failure> {
     let question = format!("{question}{}[y]es [n]o [a]ll n[o]ne [q]uit: ", space_behind(question));
     let answer = ask_until_clear(output, interrupt, &question, "y, n, a, o or q", |text| match text {
@@ -90,7 +90,7 @@ pub fn line(output: &mut Output, interrupt: &Interrupt, question: &str) -> Resul
 }
 
 fn read_line(output: &mut Output, interrupt: &Interrupt, question: &str) -> Result<Option<String>, Failure> {
-    let failure = |error: io::Error| Failure::Local(format!("the terminal: {error}"));
+    let failure = |error: io::Error| Failure::Local(format!("cannot read from the terminal: {error}"));
     let suspension = Suspension::begin().map_err(failure)?;
     output.ask(question);
     let stdin = io::stdin();
@@ -101,7 +101,7 @@ fn read_line(output: &mut Output, interrupt: &Interrupt, question: &str) -> Resu
             output.ask(format_args!("\n{question}"));
         } else if matches!(ready, Ok(1..)) {
             let mut answer = String::new();
-            // Input that is not text is not an answer.
+            // Input that is not UTF-8 is no valid answer, so the question is repeated.
             let is_read = stdin.read_line(&mut answer).is_ok();
             if is_read && !answer.ends_with('\n') {
                 output.ask("\n");

@@ -1,6 +1,6 @@
-//! The progress of hashing. No bytes are transferred meanwhile, so a status line replaces the bar. It names the
-//! file and the side, and shows the local progress and how long the server has been hashing. It appears only on
-//! a terminal and only after a delay; a terminal without bars gets a line now and then.
+//! The progress of hashing. On a terminal with bars, a status line appears after a delay. It names the file and the
+//! side, and shows the local progress and how long the server has been hashing. A terminal without bars gets a line
+//! every few seconds, and no other output gets any.
 
 use std::cell::RefCell;
 use std::io::{self, IsTerminal};
@@ -19,7 +19,8 @@ use crate::client::ui::output;
 use crate::client::ui::progress::Style;
 use crate::client::ui::status_line::{LINE_INTERVAL, REFRESH, StatusLine, fitting, short, time_left};
 
-/// The progress of hashing one or more files in order. Its line disappears when this is dropped.
+/// The progress of hashing one or more files in order. For each file, call `next_remote`, then `begin_local`,
+/// `set_done` and `finish_local` if the file is also hashed locally. The line disappears when this is dropped.
 pub struct Hashing(Rc<RefCell<HashingDisplay>>);
 
 struct HashingDisplay {

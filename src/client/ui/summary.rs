@@ -1,5 +1,5 @@
 //! Counts the results of a command on many files. Each failure is reported when it happens and the rest
-//! continues, unless everything else would fail in the same way. This module knows no command.
+//! continues, unless everything else would fail in the same way.
 
 use serde_json::{Value, json};
 
@@ -204,7 +204,7 @@ impl Summary {
         summary
     }
 
-    /// Shows the summary and returns the result of the command: `result` if that stopped it.
+    /// Shows the summary and returns the result of the command. If `result` is an error, it stopped the command.
     pub fn conclude(mut self, session: &mut Session, result: Result<(), Failure>) -> Result<(), Failure> {
         let Err(failure) = result else {
             self.summarize(session)?;
@@ -226,8 +226,8 @@ impl Summary {
     pub fn finish(self) -> Result<(), Failure> {
         match self.failed {
             0 if self.kept == 0 => Ok(()),
-            0 if self.kept == 1 => Err(Failure::Local("1 file that differs was not replaced".into())),
-            0 => Err(Failure::Local(format!("{} files that differ were not replaced", self.kept))),
+            0 if self.kept == 1 => Err(Failure::Local("1 file exists and differs, and was not replaced".into())),
+            0 => Err(Failure::Local(format!("{} files exist and differ, and were not replaced", self.kept))),
             failed => Err(Failure::Some { failed, total: self.total + self.kept }),
         }
     }

@@ -46,7 +46,7 @@ pub fn get(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     let (given, operands) = options("get", "frv", words)?;
     session.output.shows_digests = session.output.is_verbose || given.contains('v');
     let (sources, target) = match &operands[..] {
-        [] => return Err(usage("get", "what to get is missing")),
+        [] => return Err(usage("get", "a remote path is missing")),
         [source] => (vec![*source], None),
         [sources @ .., target] => (sources.to_vec(), Some(*target)),
     };
@@ -57,7 +57,7 @@ pub fn get(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     if target.is_some_and(|word| word.is_bare(b"-")) {
         return match &remotes[..] {
             [remote] if !given.contains('r') => get_content(session, remote),
-            _ => Err(usage("get", "standard output takes one file; 'cat' takes more")),
+            _ => Err(usage("get", "'get FILE -' writes one file to standard output; 'cat' writes several")),
         };
     }
     let target = match target {
@@ -83,7 +83,7 @@ pub fn is_to_stdout(words: &[Word]) -> bool {
 /// `get FILE -`: writes only the content to standard output.
 fn get_content(session: &mut Session, remote: &VirtualPath) -> Result<(), Failure> {
     session.output.reserve_for_content();
-    // Progress would mix with the text, or with the objects.
+    // A progress bar would mix with the content on a terminal, or with the JSON objects on standard error.
     let is_silent = session.output.is_terminal || session.output.is_json;
     let style = if is_silent { Style::Silent } else { session.progress };
     let entry = session.stat(remote)?;
@@ -112,7 +112,7 @@ fn get_single(
 ) -> Result<(), Failure> {
     let entry = session.stat(remote)?;
     if entry.kind == EntryKind::Dir {
-        return Err(Failure::Local(format!("{remote} is a directory; -r takes it whole")));
+        return Err(Failure::Local(format!("{remote} is a directory; -r downloads it with its contents")));
     }
     let job = job(remote.clone(), target.of(remote), &entry, modes);
     if let Some(directory) = job.local.parent().filter(|directory| !directory.as_os_str().is_empty()) {
@@ -158,7 +158,7 @@ fn get_one(
     let started = Stopwatch::start();
     let fetched = match fetch(session, &job, size) {
         Err(failure) if failure.is_refusal(ErrorCode::Changed) => {
-            session.output.note(format_args!("{} changed meanwhile: starting again", job.remote));
+            session.output.note(format_args!("remote {} changed during the download; starting again", job.remote));
             fetch(session, &job, size)?
         }
         result => result?,

@@ -47,7 +47,7 @@ pub(super) fn plan(
                 wanted.extend(plan_tree(session, summary, (remote, bits), &local, target, modes)?);
             }
             Ok(entry) if entry.kind == EntryKind::Dir => {
-                let failure = Failure::Local(format!("{remote} is a directory; -r takes it whole"));
+                let failure = Failure::Local(format!("{remote} is a directory; -r downloads it with its contents"));
                 summary.count(session, Err(failure))?;
             }
             Ok(entry) => wanted.push(job(remote.clone(), local, &entry, modes)),
@@ -73,7 +73,7 @@ fn plan_tree(
     if !(root.is_root() && local_root.is_dir())
         && let Err(failure) = make_directory(local_root, root_bits)
     {
-        // The tree is all that there is to fetch.
+        // The command downloads only this tree, so its failure is the failure of the command.
         if matches!(failure, Failure::LocalDenied(_)) || matches!(target, LocalTarget::Tree(..)) {
             return Err(failure);
         }
@@ -167,7 +167,7 @@ fn make_directory(path: &Path, bits: Option<u32>) -> Result<(), Failure> {
     match (metadata.is_dir(), metadata.is_symlink()) {
         (true, _) => Ok(()),
         (_, true) => Err(Failure::Local(format!(
-            "{path} is a local link, which is not followed; get that directory to where it leads, by name"
+            "local {path} is a symlink, which is not followed; download the directory to the target of the symlink"
         ))),
         _ => Err(Failure::Local(format!("local {path} is a file, not a directory; choose another place"))),
     }

@@ -17,11 +17,11 @@ use crate::client::unfinished_tree::UnfinishedTree;
 
 /// The local destination of the files.
 pub(super) enum LocalTarget {
-    /// Into this directory, under their own names.
+    /// An existing directory, which gets the sources under their own names.
     Directory(PathBuf),
-    /// The single source gets this path.
+    /// The path that the single source gets.
     Path(PathBuf),
-    /// The single source directory gets this path, with its content.
+    /// The path of the directory that gets the content of the single source directory.
     Tree(PathBuf, UnfinishedTree),
 }
 
@@ -68,7 +68,8 @@ impl LocalTarget {
     }
 }
 
-/// Returns whether the path leads into an existing local directory, as `/tmp/name` does.
+/// Returns whether the path is below an existing local directory other than `/`, as `/tmp/name` is. Users write
+/// `/name` for a remote path.
 fn is_in_local_directory(path: &Path) -> bool {
     path.is_absolute() && path.parent().is_some_and(|directory| directory != Path::new("/") && directory.is_dir())
 }
@@ -90,7 +91,7 @@ fn refuse_ambiguous(
     let is_one_shot = session.output.is_one_shot;
     match session.stat(&remote) {
         Ok(_) => {
-            let problem = format!("{remote} is at the server, and not a local directory");
+            let problem = format!("{remote} exists on the server and is not a local directory");
             Err(ambiguous_target("get", words, &problem, is_one_shot))
         }
         Err(Failure::Refused(reply)) if !reply.fatal => Ok(()),

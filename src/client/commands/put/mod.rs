@@ -45,14 +45,14 @@ pub fn put(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     let (given, operands) = options("put", "frv", words)?;
     session.output.shows_digests = session.output.is_verbose || given.contains('v');
     let (sources, target) = match &operands[..] {
-        [] => return Err(usage("put", "what to put is missing")),
+        [] => return Err(usage("put", "a local path is missing")),
         [source] => (vec![*source], None),
         [sources @ .., target] => (sources.to_vec(), Some(*target)),
     };
     if sources.iter().any(|word| word.is_bare(b"-")) {
         return match (&sources[..], target) {
             ([_], Some(target)) if !given.contains('r') => put_content(session, target, given.contains('f')),
-            _ => Err(usage("put", "standard input is one file and needs a name: put - NAME")),
+            _ => Err(usage("put", "standard input needs a remote name: put - NAME")),
         };
     }
     let locals: Vec<PathBuf> = sources.into_iter().flat_map(expand).collect();
@@ -112,7 +112,7 @@ fn put_single(
 ) -> Result<(), Failure> {
     let metadata = fs::metadata(local).map_err(|error| Failure::missing_local_file(local, &error))?;
     if metadata.is_dir() {
-        return Err(Failure::Local(format!("{} is a directory; -r takes it whole", shown(local))));
+        return Err(Failure::Local(format!("{} is a directory; -r uploads it with its contents", shown(local))));
     }
     let job = new_job(local.to_path_buf(), target.of(local)?, metadata.len(), modes);
     let started = Stopwatch::start();
@@ -168,8 +168,8 @@ fn put_over(
     Report::for_job(UPLOAD, &job, stored, Some(started.elapsed())).count(session, summary)
 }
 
-/// Returns whether the destination is a symlink that leads to nothing in the home directory. An upload replaces
-/// it.
+/// Returns whether `stat` failed because the destination, which exists, is a symlink to nothing in the home
+/// directory. An upload replaces the symlink.
 fn is_dangling_symlink(failure: &Failure) -> bool {
     [ErrorCode::NotFound, ErrorCode::OutsideHome].into_iter().any(|code| failure.is_refusal(code))
 }
@@ -178,8 +178,8 @@ fn size_of(local: &Path) -> Result<u64, Failure> {
     fs::metadata(local).map(|metadata| metadata.len()).map_err(|error| Failure::local(local, &error))
 }
 
-/// Uploads many files, pipelined. Files whose destination exists are compared afterwards, and those that may be
-/// replaced are sent in a second round.
+/// Uploads many files with pipelined requests. Files whose destination exists are compared afterwards. Those that
+/// differ and may be replaced are then sent again.
 fn put_many(
     session: &mut Session,
     locals: &[PathBuf],
@@ -223,7 +223,7 @@ fn put_plan(
     {
         return sent;
     }
-    // Existing files are compared even if nothing more is sent, so that identical ones still count as done.
+    // Existing files are compared even after a failure that ended the uploads, so that identical ones count as done.
     let occupied = without_doubled_files(session, summary, &spellings, occupied)?;
     let (again, bytes) = resolve_existing(session, summary, occupied, overwrite)?;
     sent?;
@@ -270,8 +270,7 @@ fn resolve_existing(
     Ok((again.collect(), bytes))
 }
 
-/// Creates directories. The first one is above all others or beside them. Returns those that could not be
-/// created.
+/// Creates directories, of which none contains the first one. Returns those that could not be created.
 fn make_directories(
     session: &mut Session,
     summary: &mut Summary,
@@ -282,6 +281,7 @@ fn make_directories(
     let (mut failures, mut missing) = (Vec::new(), HashSet::new());
     session.call_each(&requests, |_, at, result| failures.extend(result.err().map(|failure| (at, failure))))?;
     for (at, failure) in failures {
+        // If the account may not create the first directory, it may not create the others.
         if at == 0 && failure.is_refusal(ErrorCode::Denied) {
             return Err(summary.stop(failure));
         }

@@ -19,11 +19,11 @@ use crate::wire::message::EntryKind;
 
 /// The remote destination of the files.
 pub(super) enum RemoteTarget {
-    /// Into this directory, under their own names.
+    /// An existing directory, which gets the sources under their own names.
     Directory(VirtualPath),
-    /// The single source gets this path.
+    /// The path that the single source gets.
     Path(VirtualPath),
-    /// The single source directory gets this path, with its content.
+    /// The path of the directory that gets the content of the single source directory.
     Tree(VirtualPath, UnfinishedTree),
 }
 

@@ -36,20 +36,21 @@ pub struct Link {
     last_id: u32,
     limits: WireLimits,
     keeps_permissions: bool,
-    /// The bytes and frame costs that were consumed since the last frame that a caller waited for.
+    /// The bytes and frame costs that were read since the last frame that a caller waited for. Bounds what a server
+    /// can make the client read without a reply.
     unwanted_bytes: usize,
     /// Why the server closed the connection; the next request reports it.
     last_error: Option<ErrorReply>,
-    /// The request whose reply must prove the server's identity, and its judge.
+    /// The login request whose reply must contain the server's signature (RFC 5802), and the check of that reply.
     proof: Option<(u32, Judge)>,
 }
 
-/// A function that verifies the reply by which a server proves itself.
+/// A function that verifies the server's signature in the reply to a login.
 pub type Judge = Box<dyn FnOnce(Reply) -> Result<(), LinkError>>;
 
 impl Drop for Link {
-    /// Resets the connection if requests are unanswered. The server must not carry them out while the user's
-    /// next connection is at work.
+    /// Resets the connection if replies are pending. The server must not carry out old requests while the user's next
+    /// connection is in use.
     fn drop(&mut self) {
         if !self.requests.is_empty() {
             self.stream.end_with_reset();

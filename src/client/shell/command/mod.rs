@@ -105,7 +105,7 @@ pub fn run(session: &mut Session, words: &[Word]) -> Result<Flow, Failure> {
     let result = act(session, command, operands);
     refusals::take().into_iter().for_each(|text| session.output.note(text));
     match session.output.failures - told_before {
-        // The command reported entries that it could not reach.
+        // The command has reported entries whose paths are too long.
         failed @ 1.. if result.is_ok() => Err(Failure::Some { failed, total: failed }),
         _ => result,
     }

@@ -54,7 +54,10 @@ impl Uploader {
                         return Ok(());
                     }
                     self.decline_resume(session, id, record.upload_id)?;
-                    session.output.note(format_args!("{}: starting over, the server kept something else", job.remote));
+                    session.output.note(format_args!(
+                        "{}: starting over, the partial upload does not match the local file",
+                        job.remote
+                    ));
                 }
                 ResumeReply::Unknown => {}
                 ResumeReply::Refused(error) => {
@@ -204,7 +207,7 @@ fn record_key(session: &Session, job: &TransferJob) -> String {
 
 fn resume_note(job: &TransferJob, offset: u64) -> String {
     match offset {
-        0 => format!("{}: starting over, the server kept nothing", job.remote),
+        0 => format!("{}: starting over, the server has no partial upload", job.remote),
         offset => format!("{}: resuming at {}", job.remote, Size(offset)),
     }
 }

@@ -45,7 +45,7 @@ pub(super) struct Uploader {
     /// Refused because the destination exists. The existing file may be the one that was sent before the
     /// connection was lost.
     doubtful: Vec<(TransferJob, End, Failure)>,
-    /// Partial uploads that the server may keep, but that no run will resume.
+    /// Partial uploads that the server may keep, but that no later run will resume. They are dropped.
     useless: Vec<UploadId>,
 }
 
@@ -62,7 +62,7 @@ pub(super) struct QueuedUpload {
     is_begun: bool,
     /// All bytes were sent once, but the response was lost.
     sent_before: Option<End>,
-    /// How often this session claimed the upload again after another session had taken it over.
+    /// How often this session resumed the upload again after another session had taken it over.
     reclaims: u32,
 }
 

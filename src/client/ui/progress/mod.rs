@@ -1,4 +1,4 @@
-//! The progress of a transfer: a bar on a terminal, otherwise a line now and then. It shows the bytes that were
+//! The progress of a transfer: a bar on a terminal, otherwise a line every few seconds. It shows the bytes that were
 //! really transferred and their rate over the last seconds. It never shows 100 % before the other side or the
 //! digest has confirmed the transfer. Many files share one bar, with a line for each completed file.
 
