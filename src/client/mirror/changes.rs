@@ -132,7 +132,7 @@ impl Mirror {
                 return Err(summary.stop(failure));
             }
             Err(failure) => return summary.count(session, Err(failure)),
-            Ok(()) if action == "rm" => summary.removed(),
+            Ok(()) if action == "rm" => summary.count_removed(),
             Ok(()) => {}
         }
         self.report_action(session, action, path, None)

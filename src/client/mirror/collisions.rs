@@ -76,7 +76,7 @@ impl Mirror {
         for path in paths {
             let other = listed.get(path.as_bytes()).and_then(|other| VirtualPath::parse(other).ok());
             let Some(other) = other else { continue };
-            plan.extra.retain(|extra| !other.contains(extra));
+            plan.only_in_target.retain(|extra| !other.contains(extra));
             if source.get(&other).is_some() {
                 let side = if self.is_from { "local" } else { "server's" };
                 let text = format!(
@@ -96,7 +96,7 @@ impl Mirror {
     /// Removes from the plan what the local file system treats as the same as something that arrived. The list of
     /// names that it may treat as the same is not complete, but the identity of a file is.
     pub(super) fn keep_what_arrived(&self, plan: &mut Plan, directories: &[VirtualPath]) {
-        if plan.extra.is_empty() {
+        if plan.only_in_target.is_empty() {
             return;
         }
         let id = |path: &VirtualPath| {
@@ -107,7 +107,7 @@ impl Mirror {
         };
         let arrived: HashSet<(u64, u64)> =
             plan.files.iter().map(|file| &file.path).chain(directories).filter_map(id).collect();
-        plan.extra.retain(|path| !id(path).is_some_and(|id| arrived.contains(&id)));
+        plan.only_in_target.retain(|path| !id(path).is_some_and(|id| arrived.contains(&id)));
     }
 }
 

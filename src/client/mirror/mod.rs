@@ -82,7 +82,7 @@ impl Mirror {
         let (local, remote) = if is_from { (to, from) } else { (from, to) };
         let (local, remote) = (local_path(local), session.path(remote)?);
         let mask = if is_from { umask() } else { UMASK };
-        rules.modes_but = (modes != ModePolicy::Ignore).then_some(mask);
+        rules.target_umask = (modes != ModePolicy::Ignore).then_some(mask);
         Ok(Self { local, remote, is_from, is_dry_run, may_empty, rules, exclusions, modes })
     }
 
@@ -92,8 +92,8 @@ impl Mirror {
         let scan = self.scan(session, &mut summary)?;
         let (source, target) = if self.is_from { (&scan.remote, &scan.local) } else { (&scan.local, &scan.remote) };
         let mut plan = self.plan(session, &mut summary, source, target)?;
-        if !scan.is_source_whole && !plan.extra.is_empty() {
-            plan.extra.clear();
+        if !scan.is_source_whole && !plan.only_in_target.is_empty() {
+            plan.only_in_target.clear();
             session.output.note("--delete removes nothing, because part of the source could not be read");
         }
         self.report_kept(session, &mut summary, &plan, source, target)?;
@@ -104,8 +104,8 @@ impl Mirror {
         if !plan.is_empty() || self.is_from || !scan.remote_exists {
             self.make_root(session, scan.root_mode)?;
         }
-        summary.were_there(plan.same);
-        summary.plan(plan.files.len(), plan.bytes());
+        summary.count_unlisted_identical(plan.identical);
+        summary.set_plan(plan.files.len(), plan.bytes());
         let result = self.execute(session, &mut summary, &scan, plan);
         summary.conclude(session, result)
     }
@@ -138,7 +138,7 @@ impl Mirror {
         if self.is_from {
             self.keep_what_arrived(&mut plan, &directories);
         }
-        self.remove(session, summary, target, &plan.extra)
+        self.remove(session, summary, target, &plan.only_in_target)
     }
 
     /// Tells the user the direction, because `mirror` of other programs goes the other way. In a script,
@@ -157,7 +157,7 @@ impl Mirror {
     /// Refuses to empty the target for a source without files. That is usually a mistake, such as a missing
     /// mount or a wrong name.
     fn refuse_to_empty(&self, source: &Tree, plan: &Plan) -> Result<(), Failure> {
-        let removed = plan.extra.len() + plan.in_the_way.len();
+        let removed = plan.only_in_target.len() + plan.in_the_way.len();
         if self.may_empty || removed == 0 || source.has_files() {
             return Ok(());
         }
@@ -195,13 +195,13 @@ impl Mirror {
         target: &Tree,
     ) -> Result<Plan, Failure> {
         let mut plan = Plan::new(source, target, self.rules);
-        self.compare_alike(session, summary, &mut plan)?;
+        self.compare_by_digest(session, summary, &mut plan)?;
         Ok(plan)
     }
 
     /// Compares the files whose digests decide: identical files are done, the others are transferred.
-    fn compare_alike(&self, session: &mut Session, summary: &mut Summary, plan: &mut Plan) -> Result<(), Failure> {
-        let alike = std::mem::take(&mut plan.alike);
+    fn compare_by_digest(&self, session: &mut Session, summary: &mut Summary, plan: &mut Plan) -> Result<(), Failure> {
+        let alike = std::mem::take(&mut plan.to_compare);
         let places: Vec<(PathBuf, VirtualPath)> = alike
             .iter()
             .map(|file| Ok((self.local_path(&file.path), self.remote_path(&file.path)?)))
@@ -212,7 +212,7 @@ impl Mirror {
         same_contents(session, &pairs, |result| results.push(result))?;
         for (file, result) in alike.into_iter().zip(results) {
             match result {
-                Ok(Some(_)) => plan.same += 1,
+                Ok(Some(_)) => plan.identical += 1,
                 Ok(None) => plan.files.push(file),
                 Err(failure) => summary.count(session, Err(failure))?,
             }

@@ -38,7 +38,7 @@ impl Mirror {
             match result {
                 Ok(mode) if mode == change.now => {}
                 Ok(_) => {
-                    summary.mode_changed();
+                    summary.count_mode_change();
                     self.report_action(session, "chmod", &change.path, None)?;
                 }
                 // Another program has removed the entry.

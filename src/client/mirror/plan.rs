@@ -79,7 +79,7 @@ pub struct Rules {
     pub with_delete: bool,
     /// The umask of the target: a bit in it that only the source has is no difference, because new entries do not get
     /// it. `None` if permission bits are not compared.
-    pub modes_but: Option<u32>,
+    pub target_umask: Option<u32>,
 }
 
 /// A file to transfer, or to compare by digest first.
@@ -117,7 +117,7 @@ pub struct Plan {
     pub blocked: Vec<VirtualPath>,
     /// Source entries that are neither files nor directories. They are not copied, and the target's entries
     /// stay.
-    pub left_out: Vec<VirtualPath>,
+    pub not_copied: Vec<VirtualPath>,
     /// Directories to create, outermost first.
     pub directories: Vec<VirtualPath>,
     /// Entries in both trees whose permission bits differ.
@@ -125,17 +125,18 @@ pub struct Plan {
     /// Files to transfer.
     pub files: Vec<Move>,
     /// Files of the same size; their digests decide whether they are transferred.
-    pub alike: Vec<Move>,
+    pub to_compare: Vec<Move>,
     /// The number of files that are already identical.
-    pub same: usize,
+    pub identical: usize,
     /// Entries that exist only in the target, innermost first.
-    pub extra: Vec<VirtualPath>,
+    pub only_in_target: Vec<VirtualPath>,
 }
 
 impl Plan {
     /// Returns whether no entry is created, transferred or removed. Changes of permission bits do not count.
     pub fn is_empty(&self) -> bool {
-        [&self.in_the_way, &self.directories, &self.extra].into_iter().all(Vec::is_empty) && self.files.is_empty()
+        [&self.in_the_way, &self.directories, &self.only_in_target].into_iter().all(Vec::is_empty)
+            && self.files.is_empty()
     }
 
     /// Returns the total size of the files to transfer in bytes.
@@ -172,7 +173,7 @@ impl Plan {
                     plan.add_file(path, node, existing, rules);
                 }
                 EntryKind::Link | EntryKind::Other => {
-                    plan.left_out.push(path.clone());
+                    plan.not_copied.push(path.clone());
                     skipped.insert(path.clone());
                 }
             }
@@ -183,7 +184,7 @@ impl Plan {
 
     fn add_mode(&mut self, path: &VirtualPath, node: &Node, existing: Option<&Node>, rules: Rules) {
         let bits = node.wanted_bits();
-        let Some(((bits, now), mask)) = bits.zip(existing.and_then(|existing| existing.mode)).zip(rules.modes_but)
+        let Some(((bits, now), mask)) = bits.zip(existing.and_then(|existing| existing.mode)).zip(rules.target_umask)
         else {
             return;
         };
@@ -195,11 +196,11 @@ impl Plan {
     fn add_file(&mut self, path: &VirtualPath, node: &Node, existing: Option<&Node>, rules: Rules) {
         let file = Move { path: path.clone(), size: node.size, replaces: existing.is_some(), mode: node.mode };
         match existing.filter(|existing| existing.size == node.size) {
-            Some(_) if rules.by_content => self.alike.push(file),
+            Some(_) if rules.by_content => self.to_compare.push(file),
             Some(existing) => match compare_times(existing.mtime_ns, node.mtime_ns) {
-                TimeMatch::Same => self.same += 1,
-                TimeMatch::Near if node.size > COMPARED_BYTES_MAX => self.same += 1,
-                TimeMatch::Near | TimeMatch::Shifted => self.alike.push(file),
+                TimeMatch::Same => self.identical += 1,
+                TimeMatch::Near if node.size > COMPARED_BYTES_MAX => self.identical += 1,
+                TimeMatch::Near | TimeMatch::Shifted => self.to_compare.push(file),
                 TimeMatch::Different => self.files.push(file),
             },
             None => self.files.push(file),
@@ -221,12 +222,12 @@ impl Plan {
             } else if skipped.contains(path) || is_below(path, &skipped) {
                 skipped.insert(path.clone());
             } else if rules.with_delete && !source.nodes.contains_key(path) && !target.kept.contains(path) {
-                self.extra.push(path.clone());
+                self.only_in_target.push(path.clone());
             }
         }
         // Directories precede their content, so the reversed order is innermost first.
         self.in_the_way.reverse();
-        self.extra.reverse();
+        self.only_in_target.reverse();
     }
 }
 
@@ -275,21 +276,21 @@ mod tests {
         for (name, content) in [
             ("way", paths(&plan.in_the_way)),
             ("blocked", paths(&plan.blocked)),
-            ("left", paths(&plan.left_out)),
+            ("left", paths(&plan.not_copied)),
             ("mkdir", paths(&plan.directories)),
             ("move", files(&plan.files)),
-            ("alike", files(&plan.alike)),
-            ("rm", paths(&plan.extra)),
+            ("alike", files(&plan.to_compare)),
+            ("rm", paths(&plan.only_in_target)),
         ] {
             if !content.is_empty() {
                 parts.push(format!("{name}: {content}"));
             }
         }
-        parts.push(format!("same: {}", plan.same));
+        parts.push(format!("same: {}", plan.identical));
         parts.join("; ")
     }
 
-    const DELETE: Rules = Rules { by_content: false, with_delete: true, modes_but: None };
+    const DELETE: Rules = Rules { by_content: false, with_delete: true, target_umask: None };
 
     #[test]
     fn only_what_differs_moves() {

@@ -47,7 +47,7 @@ impl Mirror {
         source: &Tree,
         target: &Tree,
     ) -> Result<(), Failure> {
-        for path in &plan.left_out {
+        for path in &plan.not_copied {
             session.output.note(format_args!("{} is no regular file: left out", relative(path)));
         }
         for path in &plan.blocked {
@@ -71,19 +71,19 @@ impl Mirror {
             self.record_result(session, &mut summary, "mkdir", path, Ok(()))?;
         }
         for file in &plan.files {
-            summary.moved(file.size, file.size);
+            summary.count_transferred(file.size, file.size);
             let reported = self.report_action(session, self.verb(), &file.path, Some((file.size, None)));
             summary.count(session, reported)?;
         }
         let moved: HashSet<&VirtualPath> = plan.files.iter().map(|file| &file.path).collect();
         for change in plan.modes.iter().filter(|change| !moved.contains(&change.path)) {
-            summary.mode_changed();
+            summary.count_mode_change();
             self.report_action(session, "chmod", &change.path, None)?;
         }
-        for path in &plan.extra {
+        for path in &plan.only_in_target {
             self.record_result(session, &mut summary, "rm", path, Ok(()))?;
         }
-        summary.were_there(plan.same);
+        summary.count_unlisted_identical(plan.identical);
         summary.summarize_plan(session)?;
         summary.finish()
     }

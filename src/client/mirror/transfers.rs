@@ -59,7 +59,7 @@ impl Mirror {
         })?;
         let plan = self.plan(session, summary, &wanted, &existing)?;
         self.report_kept(session, summary, &plan, &wanted, &existing)?;
-        summary.were_there(plan.same);
+        summary.count_unlisted_identical(plan.identical);
         for path in self.transfer_files(session, summary, &plan)? {
             let text = format!("another program is changing {} at the target; run the command again", relative(&path));
             summary.count(session, Err(Failure::Local(text)))?;
@@ -98,7 +98,7 @@ impl Mirror {
         }
         let result = result.and_then(|transferred| {
             let Transferred { size, sha256, resumed_from } = transferred;
-            summary.moved(transferred.moved_bytes(), size);
+            summary.count_transferred(transferred.moved_bytes(), size);
             self.report_action(
                 session,
                 self.verb(),

@@ -26,7 +26,7 @@ use crate::client::shell::history;
 use crate::client::shell::lexer::{Word, split};
 use crate::client::ui::confirm;
 use crate::client::ui::summary::report;
-use crate::client::ui::terminal::{draws, has_colors};
+use crate::client::ui::terminal::{has_colors, supports_escape_sequences};
 use crate::wire::message::EntryKind;
 
 /// Reads and runs commands until the user leaves. `server` is the user's name for the server. A failed command
@@ -146,7 +146,7 @@ fn cut(text: &str, width: usize) -> String {
 
 /// Reads a line with the editor, or plainly if the terminal does not understand the editor's output.
 fn read_line(editor: &mut ShellEditor<'_>, prompt: &str) -> rustyline::Result<String> {
-    if draws() {
+    if supports_escape_sequences() {
         return editor.readline(prompt);
     }
     let session = &mut *place_of(editor).ok_or(ReadlineError::Eof)?.session;

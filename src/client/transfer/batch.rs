@@ -108,7 +108,7 @@ pub fn without_identical<J>(
     for job in differing {
         match overwrite.decide(session, &conflict(&job)) {
             Ok(Decision::Replace) => remaining.push(job),
-            Ok(Decision::Keep) => summary.keep(conflict(&job).size),
+            Ok(Decision::Keep) => summary.count_kept(conflict(&job).size),
             Ok(Decision::Quit) => break,
             Err(failure) => summary.count(session, Err(failure))?,
         }
@@ -125,7 +125,7 @@ pub fn report_identical(
     is_brief: bool,
 ) -> Result<(), Failure> {
     let Conflict { direction, local, remote, size, .. } = *conflict;
-    summary.was_there(size);
+    summary.count_identical(size);
     let transferred = Transferred { size, sha256, resumed_from: size };
     Report { direction, local, remote, transferred, is_identical: true, elapsed: None }.show(session, is_brief)
 }

@@ -51,18 +51,18 @@ pub(super) struct QueuedDownload {
 }
 
 /// Why a download stopped: the file itself failed, or the connection did.
-enum Stop {
+enum ReceiveError {
     File(Failure),
     Link(LinkError),
 }
 
-impl From<Failure> for Stop {
+impl From<Failure> for ReceiveError {
     fn from(failure: Failure) -> Self {
         Self::File(failure)
     }
 }
 
-impl From<LinkError> for Stop {
+impl From<LinkError> for ReceiveError {
     fn from(error: LinkError) -> Self {
         Self::Link(error)
     }
@@ -109,8 +109,8 @@ impl Pipeline for Downloader {
         }
         let Some((id, wanted)) = self.requested.front_mut() else { return Ok(false) };
         let result = match receive_file(session, progress, *id, wanted) {
-            Err(Stop::Link(error)) => return Err(error.into()),
-            Err(Stop::File(failure)) => Err(failure),
+            Err(ReceiveError::Link(error)) => return Err(error.into()),
+            Err(ReceiveError::File(failure)) => Err(failure),
             Ok(transferred) => Ok(transferred),
         };
         if let Some((_, wanted)) = self.requested.pop_front() {
@@ -138,8 +138,9 @@ impl Downloader {
     /// Takes the next file. From the shared queue it takes at most one file beyond the one being received, because
     /// another connection could take the rest.
     fn next_wanted(&mut self, queue: &mut Queue<QueuedDownload>) -> Option<QueuedDownload> {
-        let has_one_ahead = self.requested.len() > 1;
-        let shared = |queue: &mut Queue<_>| if has_one_ahead { None } else { queue.take_shared() };
+        // The first of the requested files is the one being received.
+        let has_request_ahead = self.requested.len() > 1;
+        let shared = |queue: &mut Queue<_>| if has_request_ahead { None } else { queue.take_shared() };
         self.wanted.pop_front().or_else(|| queue.take_own()).or_else(|| shared(queue))
     }
 
@@ -153,7 +154,7 @@ impl Downloader {
 
 impl QueuedDownload {
     fn new(job: TransferJob, reserved: Arc<Reserved>) -> Self {
-        let replaced = if job.replace { mark_of_destination(&job.local) } else { None };
+        let replaced = if job.replace { stamp_of_destination(&job.local) } else { None };
         Self { job, reserved, replaced, part: None, shown_bytes: 0, furthest_byte: 0, resumed_from: None }
     }
 
@@ -200,7 +201,7 @@ fn receive_file(
     progress: &mut Progress,
     id: u32,
     wanted: &mut QueuedDownload,
-) -> Result<Transferred, Stop> {
+) -> Result<Transferred, ReceiveError> {
     let (size, mtime_ns, offset, mode) = match receive_reply(session, progress, wanted)? {
         Event::Reply(Reply::File { size, mtime_ns, offset, mode, .. }) => (size, mtime_ns, offset, mode),
         Event::Reply(Reply::Error(error)) | Event::Aborted(error) => return Err(Failure::Refused(error).into()),
@@ -325,6 +326,6 @@ fn wrong_content(job: &TransferJob) -> Failure {
 
 /// Returns the stamp of the file at the destination, or `None` if no file exists. If the file cannot be
 /// examined, a later step refuses to replace it.
-fn mark_of_destination(local: &Path) -> Option<FileStamp> {
+fn stamp_of_destination(local: &Path) -> Option<FileStamp> {
     destination(local).ok().flatten().as_ref().map(stamp_of)
 }

@@ -41,7 +41,7 @@ pub struct Overwrite {
     /// The decision for all further files, without a question: replace or keep.
     answer_for_all: Option<bool>,
     /// Whether the command transfers many files.
-    is_of_many: bool,
+    is_one_of_many: bool,
     has_quit: bool,
 }
 
@@ -58,8 +58,8 @@ pub enum Decision {
 
 impl Overwrite {
     /// Creates the policy of one command. With `force`, every existing file is replaced.
-    pub fn new(force: bool, is_of_many: bool) -> Self {
-        Self { answer_for_all: force.then_some(true), is_of_many, has_quit: false }
+    pub fn new(force: bool, is_one_of_many: bool) -> Self {
+        Self { answer_for_all: force.then_some(true), is_one_of_many, has_quit: false }
     }
 
     /// Returns whether every file is replaced without a question.
@@ -94,8 +94,8 @@ impl Overwrite {
             };
             return Err(Failure::Local(format!("{old} is {side} already and differs; -f replaces it")));
         }
-        let question = question(session, conflict, self.is_of_many)?;
-        Ok(match session.ask(&question, self.is_of_many)? {
+        let question = question(session, conflict, self.is_one_of_many)?;
+        Ok(match session.ask(&question, self.is_one_of_many)? {
             Choice::Yes => Decision::Replace,
             Choice::No => Decision::Keep,
             Choice::All => {
@@ -122,7 +122,7 @@ impl Overwrite {
 ///   local   6.7M  Nov 30 09:11  newer
 /// Replace it?
 /// ```
-fn question(session: &mut Session, conflict: &Conflict<'_>, is_of_many: bool) -> Result<String, Failure> {
+fn question(session: &mut Session, conflict: &Conflict<'_>, is_one_of_many: bool) -> Result<String, Failure> {
     let (local, remote) = (shown(conflict.local), conflict.remote);
     let local_facts = fs::metadata(conflict.local).ok().map(|metadata| (metadata.len(), stamp_of(&metadata).mtime_ns));
     let remote_facts = match session.stat(remote) {
@@ -151,5 +151,5 @@ fn question(session: &mut Session, conflict: &Conflict<'_>, is_of_many: bool) ->
         }
     }
     // For many files, the list of answers already says what the question is.
-    Ok(format!("{question}{rows}\n{}", if is_of_many { "" } else { "Replace it?" }))
+    Ok(format!("{question}{rows}\n{}", if is_one_of_many { "" } else { "Replace it?" }))
 }

@@ -27,10 +27,10 @@ pub enum Choice {
 
 /// Asks a yes-or-no question on the terminal.
 pub fn confirm(output: &mut Output, interrupt: &Interrupt, question: &str) -> Result<bool, Failure> {
-    let answer = ask_until_clear(
+    let answer = ask_until_valid(
         output,
         interrupt,
-        &format!("{question}{}[y/N] ", space_behind(question)),
+        &format!("{question}{}[y/N] ", space_after(question)),
         "yes or no",
         |text| match text {
             "y" | "yes" => Some(true),
@@ -43,8 +43,8 @@ pub fn confirm(output: &mut Output, interrupt: &Interrupt, question: &str) -> Re
 
 /// Asks about one of many files. Ctrl-D counts as quit.
 pub fn choose(output: &mut Output, interrupt: &Interrupt, question: &str) -> Result<Choice, Failure> {
-    let question = format!("{question}{}[y]es [n]o [a]ll n[o]ne [q]uit: ", space_behind(question));
-    let answer = ask_until_clear(output, interrupt, &question, "y, n, a, o or q", |text| match text {
+    let question = format!("{question}{}[y]es [n]o [a]ll n[o]ne [q]uit: ", space_after(question));
+    let answer = ask_until_valid(output, interrupt, &question, "y, n, a, o or q", |text| match text {
         "y" | "yes" => Some(Choice::Yes),
         "" | "n" | "no" => Some(Choice::No),
         "a" | "all" => Some(Choice::All),
@@ -56,12 +56,12 @@ pub fn choose(output: &mut Output, interrupt: &Interrupt, question: &str) -> Res
 }
 
 /// Returns the space between a question and its answers, unless the answers stand on a line of their own.
-fn space_behind(question: &str) -> &'static str {
+fn space_after(question: &str) -> &'static str {
     if question.ends_with('\n') { "" } else { " " }
 }
 
 /// Asks until `read` understands the answer. `None` means Ctrl-D.
-fn ask_until_clear<T>(
+fn ask_until_valid<T>(
     output: &mut Output,
     interrupt: &Interrupt,
     question: &str,

@@ -60,11 +60,12 @@ impl Summary {
     }
 
     /// Sets the number and total size of the files to transfer.
-    pub fn plan(&mut self, files: usize, bytes: u64) {
+    pub fn set_plan(&mut self, files: usize, bytes: u64) {
         self.planned = Some((files, bytes));
     }
 
-    /// Counts one item. Returns the failure if all further items would meet it, or if there is only one item.
+    /// Counts one item and reports its failure. Returns the failure if all further items would fail in the same way, or
+    /// if there is only one item.
     pub fn count(&mut self, session: &mut Session, result: Result<(), Failure>) -> Result<(), Failure> {
         let failure = match result {
             Err(failure) if self.is_single => return Err(failure),
@@ -90,37 +91,37 @@ impl Summary {
         self.stop.is_some()
     }
 
-    /// Notes the transfer of `bytes` for a file of `size` bytes.
-    pub fn moved(&mut self, bytes: u64, size: u64) {
+    /// Counts a transferred file of `size` bytes, `bytes` of them by this run.
+    pub fn count_transferred(&mut self, bytes: u64, size: u64) {
         self.bytes += bytes;
         self.done = (self.done.0 + 1, self.done.1 + size);
     }
 
-    /// Notes a file of `size` bytes that needed no transfer.
-    pub fn was_there(&mut self, size: u64) {
+    /// Counts a file of `size` bytes that needed no transfer. The caller also counts it as an item.
+    pub fn count_identical(&mut self, size: u64) {
         self.identical += 1;
         self.done = (self.done.0 + 1, self.done.1 + size);
     }
 
     /// Counts an existing file that the user did not replace with one of `size` bytes.
-    pub fn keep(&mut self, size: u64) {
+    pub fn count_kept(&mut self, size: u64) {
         self.kept += 1;
         self.done = (self.done.0 + 1, self.done.1 + size);
     }
 
-    /// Counts files that needed no transfer and are not reported one by one.
-    pub fn were_there(&mut self, files: usize) {
+    /// Counts files that needed no transfer and are not reported one by one, as items too.
+    pub fn count_unlisted_identical(&mut self, files: usize) {
         self.total += files;
         self.identical += files;
     }
 
     /// Notes a removal.
-    pub fn removed(&mut self) {
+    pub fn count_removed(&mut self) {
         self.removed = self.removed.map(|removed| removed + 1);
     }
 
     /// Notes an entry whose permission bits were changed.
-    pub fn mode_changed(&mut self) {
+    pub fn count_mode_change(&mut self) {
         self.modes += 1;
     }
 

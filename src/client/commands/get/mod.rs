@@ -183,7 +183,7 @@ fn get_many(
 ) -> Result<(), Failure> {
     let mut summary = Summary::new("get", false);
     let wanted = plan(session, &mut summary, remotes, target, with_directories, modes)?;
-    summary.plan(wanted.len(), total_of(&wanted));
+    summary.set_plan(wanted.len(), total_of(&wanted));
     let result = get_wanted(session, &mut summary, wanted, &mut overwrite);
     summary.conclude(session, result)
 }

@@ -190,13 +190,13 @@ fn put_many(
 ) -> Result<(), Failure> {
     let mut summary = Summary::new("put", false);
     let plan = plan(session, &mut summary, locals, target, with_directories, modes)?;
-    summary.plan(plan.files.len(), plan.bytes);
+    summary.set_plan(plan.files.len(), plan.bytes);
     if let RemoteTarget::Tree(_, tree) = target {
         tree.begin(session, None);
     }
     // Within one tree, every name is unique.
-    let may_meet = overwrite.is_forced() && locals.len() > 1;
-    let result = put_plan(session, &mut summary, plan, may_meet, &mut overwrite);
+    let can_collide = overwrite.is_forced() && locals.len() > 1;
+    let result = put_plan(session, &mut summary, plan, can_collide, &mut overwrite);
     summary.conclude(session, result)
 }
 
@@ -204,14 +204,14 @@ fn put_plan(
     session: &mut Session,
     summary: &mut Summary,
     mut plan: PutPlan,
-    may_meet: bool,
+    can_collide: bool,
     overwrite: &mut Overwrite,
 ) -> Result<(), Failure> {
     let missing = make_directories(session, summary, &plan.directories)?;
     without_doubled_directories(session, summary, &mut plan)?;
     let is_missing =
         |job: &TransferJob| successors(job.remote.parent(), VirtualPath::parent).any(|of| missing.contains(&of));
-    let mut files = if may_meet { without_shared_destinations(session, summary, plan.files)? } else { plan.files };
+    let mut files = if can_collide { without_shared_destinations(session, summary, plan.files)? } else { plan.files };
     if !missing.is_empty() {
         files.retain(|job| !is_missing(job));
     }

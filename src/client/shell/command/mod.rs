@@ -100,11 +100,11 @@ pub fn run(session: &mut Session, words: &[Word]) -> Result<Flow, Failure> {
         return run(session, &[Word::plain(b"help"), name.clone()]);
     }
     session.output.results.continues_unread = !matches!(command.action, Action::Show(_));
-    let told_before = session.output.failures;
+    let failures_before = session.output.failures;
     take_has_moved();
     let result = act(session, command, operands);
     refusals::take().into_iter().for_each(|text| session.output.note(text));
-    match session.output.failures - told_before {
+    match session.output.failures - failures_before {
         // The command has reported entries whose paths are too long.
         failed @ 1.. if result.is_ok() => Err(Failure::Some { failed, total: failed }),
         _ => result,

@@ -5,11 +5,11 @@
 //!                      │                                          ^       └─(the file exists,
 //!                      └─ record: the server offers what it kept ─┤          but was sent before)──> doubtful
 //!                           ├─ it is the beginning of the file ───┤
-//!                           └─ it is not: abort, begin anew ──────┘
+//!                           └─ it is not: abort, start over ──────┘
 //! ```
 //!
 //! The server may still process bytes of an earlier run of this client that was killed. Then it reports `superseded`,
-//! and the upload is resumed again, at most `RECLAIMS_MAX`(RECLAIMS_MAX) times.
+//! and the upload is resumed again, at most `RECLAIMS_MAX` times.
 //!
 //! `begin` starts an upload, `reply` takes the replies, and `resume` handles uploads whose connection was lost.
 
@@ -150,7 +150,7 @@ impl Uploader {
         match self.current.take() {
             // The server refused it.
             Some(_) => Ok(()),
-            None => self.stream(session, progress, source),
+            None => self.send_content(session, progress, source),
         }
     }
 
@@ -171,7 +171,7 @@ impl Uploader {
     }
 
     /// Sends the bytes of the newest upload, unless the server refuses the upload meanwhile.
-    fn stream(
+    fn send_content(
         &mut self,
         session: &mut Session,
         progress: &mut Progress,

@@ -19,7 +19,7 @@ use crate::base::text::Size;
 use crate::client::ui::meter::RateMeter;
 use crate::client::ui::output;
 use crate::client::ui::status_line::{LINE_INTERVAL, REFRESH, StatusLine};
-use crate::client::ui::terminal::draws;
+use crate::client::ui::terminal::supports_escape_sequences;
 
 use figures::{Counters, Figures, Subject, add, note_kept, shown_bytes, subtract};
 
@@ -39,7 +39,7 @@ pub enum Style {
 impl Style {
     /// Chooses a bar if the terminal can draw it.
     pub fn choose(is_quiet: bool, no_progress: bool) -> Self {
-        match (is_quiet || no_progress, io::stderr().is_terminal() && draws()) {
+        match (is_quiet || no_progress, io::stderr().is_terminal() && supports_escape_sequences()) {
             (true, _) => Self::Silent,
             (false, true) => Self::Bar,
             (false, false) => Self::Lines,
