@@ -97,7 +97,7 @@ struct RawHosts {
 impl Hosts {
     /// Reads the file. Returns no hosts if it does not exist.
     pub fn read(file: &Path) -> Result<Self, ConfigError> {
-        let unreadable = |error: &io::Error| ConfigError::new(file, "", format!("cannot be read: {error}"));
+        let unreadable = |error: &io::Error| ConfigError::new(file, "", format!("cannot be read: {}", plain(error)));
         let metadata = match fs::metadata(file) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
             result => result.map_err(|error| unreadable(&error))?,

@@ -11,7 +11,7 @@ use crate::client::error::Failure;
 use crate::client::shell::advice;
 use crate::client::shell::command::options;
 use crate::client::shell::lexer::Word;
-use crate::client::transfer::pipes::fetch;
+use crate::client::transfer::pipes::download_to;
 use crate::client::ui::output::Output;
 use crate::client::ui::progress::{Progress, Style};
 use crate::client::ui::summary::Summary;
@@ -36,7 +36,7 @@ pub fn cat(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
 fn show(session: &mut Session, path: &VirtualPath) -> Result<(), Failure> {
     let mut shown = Shown::default();
     let mut progress = Progress::for_file(Style::Silent, "", None);
-    fetch(session, path, &mut progress, |output, link, bytes| shown.write(output, link, bytes))?;
+    download_to(session, path, &mut progress, |output, link, bytes| shown.write(output, link, bytes))?;
     shown.finish(&mut session.output)
 }
 
@@ -104,7 +104,7 @@ fn visible(bytes: &[u8]) -> String {
 fn show_object(session: &mut Session, path: &VirtualPath) -> Result<(), Failure> {
     let mut content = Vec::new();
     let mut progress = Progress::for_file(Style::Silent, "", None);
-    let streamed = fetch(session, path, &mut progress, |_, _, bytes| {
+    let streamed = download_to(session, path, &mut progress, |_, _, bytes| {
         content.extend_from_slice(bytes);
         if content.len() as u64 <= JSON_CONTENT_BYTES_MAX {
             return Ok(());

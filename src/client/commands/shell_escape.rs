@@ -12,7 +12,7 @@ use signal_hook::consts::SIGINT;
 
 use crate::base::text::Escaped;
 use crate::client::connection::session::Session;
-use crate::client::error::Failure;
+use crate::client::error::{Failure, plain};
 use crate::client::shell::lexer::Word;
 use crate::client::ui::results::Results;
 use crate::wire::message::Name;
@@ -42,7 +42,7 @@ pub fn run_piped<T>(
     command: impl FnOnce(&mut Session) -> Result<T, Failure>,
 ) -> Result<Option<T>, Failure> {
     session.output.flush()?;
-    let (pipe, results) = pipe().map_err(|error| Failure::Local(format!("cannot create a pipe: {error}")))?;
+    let (pipe, results) = pipe().map_err(|error| Failure::Local(format!("cannot create a pipe: {}", plain(&error))))?;
     // The statement drops this process's copy of the read end, so that an early exit of the reader is detected.
     let mut child = shell(&reader.text).stdin(pipe).spawn().map_err(|error| failure(&error))?;
     let saved = session.output.redirect(results);
@@ -60,8 +60,8 @@ pub fn run_piped<T>(
 }
 
 fn pipe() -> io::Result<(io::PipeReader, Results)> {
-    let (theirs, ours) = io::pipe()?;
-    Ok((theirs, Results::to_program(ours.into())?))
+    let (read_end, write_end) = io::pipe()?;
+    Ok((read_end, Results::to_program(write_end.into())?))
 }
 
 fn shell(line: &[u8]) -> Command {
@@ -80,7 +80,7 @@ fn stderr() -> io::Result<Stdio> {
 }
 
 fn failure(error: &io::Error) -> Failure {
-    Failure::Local(format!("cannot run the local shell: {error}; set $SHELL to an existing program"))
+    Failure::Local(format!("cannot run the local shell: {}; set $SHELL to an existing program", plain(error)))
 }
 
 /// Returns whether Ctrl-C ended the child. A shell reports that in its exit code.

@@ -122,7 +122,8 @@ fn from_command(command: &str, interrupt: &Interrupt) -> Result<Zeroizing<String
     let stdin = if std::io::stdin().is_terminal() { Stdio::inherit() } else { Stdio::null() };
     let mut shell = Command::new("/bin/sh");
     shell.arg("-c").arg(command).env_remove("BERTH_PASSWORD").stdin(stdin).stdout(Stdio::piped());
-    let failure = |error: std::io::Error| Failure::Local(format!("the password command cannot be run: {error}"));
+    let failure =
+        |error: std::io::Error| Failure::Local(format!("the password command cannot be run: {}", plain(&error)));
     let mut child = shell.spawn().map_err(failure)?;
     let output = output_of(&mut child);
     if output.is_err() {
@@ -153,7 +154,9 @@ fn output_of(child: &mut Child) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let mut output = Zeroizing::new(Vec::with_capacity(PASSWORD_OUTPUT_BYTES_MAX + 1));
     if let Some(stdout) = child.stdout.take() {
         let read = stdout.take(PASSWORD_OUTPUT_BYTES_MAX as u64 + 1).read_to_end(&mut output);
-        read.map_err(|error| Failure::Local(format!("the password command: {error}")))?;
+        read.map_err(|error| {
+            Failure::Local(format!("cannot read the output of the password command: {}", plain(&error)))
+        })?;
     }
     match output.len() {
         0..=PASSWORD_OUTPUT_BYTES_MAX => Ok(output),

@@ -242,7 +242,7 @@ fn receive_file(
                 progress.begin_verification();
                 let sha256 = part.digest();
                 if (end.size, end.sha256) != (part.received_bytes(), sha256) || end.size != size {
-                    return Err(discard_if_wrong(part, wrong_content(&wanted.job)).into());
+                    return Err(discard_if_wrong(part, digest_mismatch(&wanted.job)).into());
                 }
                 let mode = wanted.job.modes.wanted(mode.or(wanted.job.source_mode).unwrap_or_default());
                 part.finish(mtime_ns, mode, wanted.replaced)?;
@@ -281,7 +281,7 @@ fn prepare(session: &mut Session, wanted: &mut QueuedDownload, offset: u64) -> R
     let Some(mut part) = part else {
         return match offset {
             0 => Part::create(&job.local, &wanted.reserved, job.size >= PART_BYTES_MIN),
-            _ => Err(wrong_content(job)),
+            _ => Err(digest_mismatch(job)),
         };
     };
     if offset == part.received_bytes() {
@@ -292,7 +292,7 @@ fn prepare(session: &mut Session, wanted: &mut QueuedDownload, offset: u64) -> R
         return Ok(part);
     }
     if offset != 0 {
-        return Err(wrong_content(job));
+        return Err(digest_mismatch(job));
     }
     session.output.note(format_args!("{}: starting over, the local partial download does not match", job.remote));
     part.restart()?;
@@ -317,7 +317,7 @@ fn discard_if_wrong(part: Part, failure: Failure) -> Failure {
     failure
 }
 
-fn wrong_content(job: &TransferJob) -> Failure {
+fn digest_mismatch(job: &TransferJob) -> Failure {
     Failure::Verification(format!(
         "{}: the received content differs from the server's; run the command again",
         job.remote

@@ -23,19 +23,19 @@ use crate::client::ui::results::{is_closed, is_ready};
 use crate::wire::message::{End, PutMode};
 use crate::wire::{Reply, Request};
 
-/// Downloads the content of the file `remote`. `take` gets the bytes as they arrive; an error from it ends the
+/// Downloads the content of the file `remote`. `sink` gets the bytes as they arrive; an error from it ends the
 /// transfer. After a lost connection, the download resumes after the bytes that were received, if the file still
 /// begins with them.
-pub fn fetch(
+pub fn download_to(
     session: &mut Session,
     remote: &VirtualPath,
     progress: &mut Progress,
-    mut take: impl FnMut(&mut Output, &mut Link, &[u8]) -> Result<(), Failure>,
+    mut sink: impl FnMut(&mut Output, &mut Link, &[u8]) -> Result<(), Failure>,
 ) -> Result<Transferred, Failure> {
     let mut received = Received { hash: Sha256::new(), bytes: 0, chunk: Vec::new() };
     session.retry_whole(|session| {
         session.link.set_on_wait(progress.ticker());
-        received.fetch_rest(session, remote, progress, &mut take)
+        received.fetch_rest(session, remote, progress, &mut sink)
     })
 }
 
@@ -52,7 +52,7 @@ impl Received {
         session: &mut Session,
         remote: &VirtualPath,
         progress: &mut Progress,
-        take: &mut impl FnMut(&mut Output, &mut Link, &[u8]) -> Result<(), Failure>,
+        sink: &mut impl FnMut(&mut Output, &mut Link, &[u8]) -> Result<(), Failure>,
     ) -> Result<Transferred, Failure> {
         let prefix_sha256 = (self.bytes > 0).then(|| Digest::finish(self.hash.clone()));
         let request = Request::Get { path: remote.into(), offset: self.bytes, etag: None, prefix_sha256 };
@@ -61,7 +61,7 @@ impl Received {
             Event::Reply(Reply::File { size, offset, .. }) if offset == self.bytes => size,
             Event::Reply(Reply::File { .. }) => {
                 session.link.abandon(id);
-                return Err(wrong(remote));
+                return Err(digest_mismatch(remote));
             }
             Event::Reply(Reply::Error(error)) | Event::Aborted(error) => return Err(Failure::Refused(error)),
             _ => return Err(LinkError::Protocol("an unexpected reply to a download".into()).into()),
@@ -70,7 +70,7 @@ impl Received {
         loop {
             match session.link.receive()?.event {
                 Event::Data => {
-                    let received = self.take(session, size, take).unwrap_or_else(|| Err(wrong(remote)));
+                    let received = self.hand_on(session, size, sink).unwrap_or_else(|| Err(digest_mismatch(remote)));
                     if let Err(failure) = received {
                         session.link.abandon(id);
                         return Err(failure);
@@ -84,7 +84,7 @@ impl Received {
                     return if is_whole {
                         Ok(Transferred { size, sha256, resumed_from: 0 })
                     } else {
-                        Err(wrong(remote))
+                        Err(digest_mismatch(remote))
                     };
                 }
                 Event::Aborted(error) => return Err(Failure::Refused(error)),
@@ -94,24 +94,24 @@ impl Received {
     }
 
     /// Hands the link's chunk on. Returns `None` if the server sends more bytes than the file has.
-    fn take(
+    fn hand_on(
         &mut self,
         session: &mut Session,
         size: u64,
-        take: &mut impl FnMut(&mut Output, &mut Link, &[u8]) -> Result<(), Failure>,
+        sink: &mut impl FnMut(&mut Output, &mut Link, &[u8]) -> Result<(), Failure>,
     ) -> Option<Result<(), Failure>> {
         self.chunk.clear();
         self.chunk.extend_from_slice(session.link.chunk());
         self.hash.update(&self.chunk);
         self.bytes += self.chunk.len() as u64;
-        (self.bytes <= size).then(|| take(&mut session.output, &mut session.link, &self.chunk))
+        (self.bytes <= size).then(|| sink(&mut session.output, &mut session.link, &self.chunk))
     }
 }
 
 /// Uploads standard input as the file `remote`. The size is known only at the end. The bytes that were sent
 /// cannot be read again, so a lost connection ends the upload. If all bytes had been sent, the client asks the
 /// server whether it stored them.
-pub fn send(
+pub fn upload_stdin(
     session: &mut Session,
     remote: &VirtualPath,
     mode: PutMode,
@@ -227,7 +227,7 @@ fn check_reply(remote: &VirtualPath, end: End, answer: Event) -> Result<Transfer
     }
 }
 
-fn wrong(remote: &VirtualPath) -> Failure {
+fn digest_mismatch(remote: &VirtualPath) -> Failure {
     Failure::Verification(format!(
         "{remote}: the received content differs from the server's; do not use it, and run the command again"
     ))

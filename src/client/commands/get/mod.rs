@@ -30,7 +30,7 @@ use crate::client::transfer::compare::same_content;
 use crate::client::transfer::job::{Direction, TransferJob, Transferred, label};
 use crate::client::transfer::overwrite::{Conflict, Decision, Overwrite};
 use crate::client::transfer::part::names::remove_part;
-use crate::client::transfer::pipes::fetch as fetch_content;
+use crate::client::transfer::pipes::download_to;
 use crate::client::transfer::report::{Report, note_interruption};
 use crate::client::ui::progress::{Progress, Style};
 use crate::client::ui::stopwatch::Stopwatch;
@@ -93,7 +93,7 @@ fn get_content(session: &mut Session, remote: &VirtualPath) -> Result<(), Failur
     let size = entry.size;
     let mut progress = Progress::for_file(style, &label(remote), Some(size));
     let mut shown = Shown::default();
-    let fetched = fetch_content(session, remote, &mut progress, |output, link, bytes| shown.write(output, link, bytes));
+    let fetched = download_to(session, remote, &mut progress, |output, link, bytes| shown.write(output, link, bytes));
     drop(progress);
     let transferred = fetched?;
     shown.finish(&mut session.output)?;

@@ -28,7 +28,7 @@ use crate::client::transfer::batch::{report_identical, transfer_many, transfer_o
 use crate::client::transfer::compare::same_content;
 use crate::client::transfer::job::{Direction, TransferJob, label};
 use crate::client::transfer::overwrite::{Conflict, Decision, Overwrite};
-use crate::client::transfer::pipes::send as send_content;
+use crate::client::transfer::pipes::upload_stdin;
 use crate::client::transfer::report::{Report, note_interruption};
 use crate::client::ui::progress::{Progress, Style};
 use crate::client::ui::stopwatch::Stopwatch;
@@ -91,7 +91,7 @@ fn put_content(session: &mut Session, target: &Word, force: bool) -> Result<(), 
     let style = if session.output.is_json { Style::Silent } else { session.progress };
     let mut progress = Progress::for_file(style, &label(&remote), None);
     let started = Stopwatch::start();
-    let sent = send_content(session, &remote, mode, &mut progress);
+    let sent = upload_stdin(session, &remote, mode, &mut progress);
     drop(progress);
     let transferred = sent.map_err(|failure| match failure {
         failure if failure.is_refusal(ErrorCode::Exists) => {

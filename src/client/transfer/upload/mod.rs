@@ -194,7 +194,7 @@ impl Uploader {
                 continue;
             }
             match session.link.queue_data(id, PIECE_BYTES, |room| source.read(room)) {
-                Ok([]) => failure = Some(changed(&source)),
+                Ok([]) => failure = Some(source_changed(&source)),
                 Ok(payload) => {
                     let bytes = payload.len() as u64;
                     source.hash_read(payload);
@@ -222,7 +222,7 @@ impl Uploader {
                     ));
                     None
                 }
-                Ok(Reading::Torn) => Some(changed(&source)),
+                Ok(Reading::Torn) => Some(source_changed(&source)),
                 Err(Failure::Interrupted) => return Err(LinkError::Interrupted),
                 Err(failure) => Some(failure),
             };
@@ -254,7 +254,7 @@ impl From<TransferJob> for QueuedUpload {
     }
 }
 
-fn changed(source: &UploadSource) -> Failure {
+fn source_changed(source: &UploadSource) -> Failure {
     Failure::Local(format!("{} changed while it was read; run the command again", shown(source.path())))
 }
 
