@@ -29,7 +29,7 @@ pub struct HelpArgs {
     pub topics: Vec<OsString>,
     /// Whether the output is one JSON object on each line.
     pub json: bool,
-    /// Whether remarks are suppressed.
+    /// Whether messages are suppressed, except errors.
     pub quiet: bool,
 }
 

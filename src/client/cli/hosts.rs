@@ -152,13 +152,13 @@ impl Hosts {
         replace(&real, (text + "\n").as_bytes()).map_err(failure)
     }
 
-    /// Adds a host. Fails if the name exists, unless `is_to_replace` is true.
-    pub fn add(&mut self, name: &str, host: Host, is_to_replace: bool) -> Result<(), Failure> {
+    /// Adds a host. Fails if the name exists, unless `replaces` is true.
+    pub fn add(&mut self, name: &str, host: Host, replaces: bool) -> Result<(), Failure> {
         check_name(name).map_err(Failure::Usage)?;
         if let Some((key, problem)) = host.problem() {
             return Err(Failure::Usage(format!("{key}: {problem}")));
         }
-        if !is_to_replace && self.0.contains_key(name) {
+        if !replaces && self.0.contains_key(name) {
             return Err(Failure::Local(format!("host '{name}' already exists; --replace replaces it")));
         }
         self.0.insert(name.into(), host);

@@ -14,7 +14,7 @@ use crate::wire::{Reply, Request};
 
 impl Mirror {
     /// Gives entries that exist in both trees the permission bits of the source. If the target cannot store
-    /// them, one remark says so.
+    /// them, one message says so.
     pub(super) fn change_modes(
         &self,
         session: &mut Session,

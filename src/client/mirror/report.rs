@@ -31,11 +31,11 @@ impl Mirror {
             let size = file.map(|(size, _)| format!("  {}", Size(size))).unwrap_or_default();
             session.output.line(format_args!("{action:<5} {}{size}", relative(path)))?;
         }
-        let proof = file.and_then(|(_, proof)| proof);
+        let transfer = file.and_then(|(_, transfer)| transfer);
         session.output.json(&json!({
             "command": "mirror", "ok": true, "action": action, "path": Name(path.as_bytes()[1..].to_vec()),
-            "size": file.map(|(size, _)| size), "sha256": proof.map(|(sha256, _)| sha256),
-            "resumed_from": proof.map(|(_, from)| from), "status": if self.is_dry_run { "planned" } else { "done" },
+            "size": file.map(|(size, _)| size), "sha256": transfer.map(|(sha256, _)| sha256),
+            "resumed_from": transfer.map(|(_, from)| from), "status": if self.is_dry_run { "planned" } else { "done" },
         }))
     }
 

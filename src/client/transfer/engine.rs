@@ -199,7 +199,7 @@ struct SecondConnection<P: Pipeline> {
 impl<P: Pipeline> SecondConnection<P> {
     fn run(self) {
         let Self { mut endpoint, interrupt, state, is_quiet, share, mut queue, results } = self;
-        let mut output = Output::remarks_only(is_quiet);
+        let mut output = Output::messages_only(is_quiet);
         let link = match connect(&mut endpoint, &interrupt) {
             Ok(link) => link,
             Err(failure) if failure.exit_code() == EXIT_LOGIN => return output.note(one_connection(&failure)),

@@ -18,7 +18,7 @@ use crate::client::ui::terminal::is_in_foreground;
 pub struct Output {
     /// Standard output.
     pub results: Results,
-    remarks: Box<dyn Write>,
+    messages: Box<dyn Write>,
     /// Results are JSON objects, one on each line.
     pub is_json: bool,
     /// Messages are suppressed, except errors.
@@ -59,10 +59,10 @@ impl Output {
     }
 
     /// Creates an output on any two writers, as if no terminal existed.
-    pub fn to(results: Box<dyn Write>, remarks: Box<dyn Write>, is_json: bool, is_quiet: bool) -> Self {
+    pub fn to(results: Box<dyn Write>, messages: Box<dyn Write>, is_json: bool, is_quiet: bool) -> Self {
         Self {
             results: Results::to(results),
-            remarks,
+            messages,
             is_json,
             is_quiet,
             is_verbose: false,
@@ -94,7 +94,7 @@ impl Output {
         let line = PrintableJson(value).to_string();
         if self.has_content {
             // If standard error is closed, no reader misses the line.
-            let _ = writeln!(self.remarks, "{line}");
+            let _ = writeln!(self.messages, "{line}");
             return Ok(());
         }
         self.write(line)
@@ -134,7 +134,7 @@ impl Output {
     }
 
     /// Creates an output for a worker thread: messages go to standard error, and results are dropped.
-    pub fn remarks_only(is_quiet: bool) -> Self {
+    pub fn messages_only(is_quiet: bool) -> Self {
         Self::to(Box::new(io::sink()), Box::new(WholeLines), false, is_quiet)
     }
 
@@ -160,7 +160,7 @@ impl Output {
         erase_bar();
         let _ = self.results.flush();
         self.is_line_ended = false;
-        let _ = self.remarks.write_all(format!("{text}\n").as_bytes());
+        let _ = self.messages.write_all(format!("{text}\n").as_bytes());
     }
 
     /// Writes a newline after the `^C` on the terminal, unless a question has already ended that line. Does nothing with
@@ -177,8 +177,8 @@ impl Output {
         let _ = self.results.flush();
         let question = question.to_string();
         self.is_line_ended = question.ends_with('\n');
-        let _ = self.remarks.write_all(question.as_bytes());
-        let _ = self.remarks.flush();
+        let _ = self.messages.write_all(question.as_bytes());
+        let _ = self.messages.flush();
     }
 }
 

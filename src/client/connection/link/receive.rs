@@ -191,9 +191,9 @@ impl Link {
             return Err(LinkError::HungUp(error.clone()));
         }
         let is_abandoned = self.requests.accept(&incoming)?;
-        match (self.proof.take(), incoming) {
-            (Some((id, judge)), Incoming { id: of, event: Event::Reply(reply) }) if of == id => {
-                if let Err(error) = judge(reply.clone()) {
+        match (self.pending_login.take(), incoming) {
+            (Some((id, login_check)), Incoming { id: of, event: Event::Reply(reply) }) if of == id => {
+                if let Err(error) = login_check(reply.clone()) {
                     // Send nothing more to an unproved peer.
                     self.stream.cannot_send = true;
                     return Err(error);
@@ -201,8 +201,8 @@ impl Link {
                 // No caller waits for the proof.
                 Ok((Incoming { id, event: Event::Reply(reply) }, true))
             }
-            (proof, incoming) => {
-                self.proof = proof;
+            (pending_login, incoming) => {
+                self.pending_login = pending_login;
                 Ok((incoming, is_abandoned))
             }
         }

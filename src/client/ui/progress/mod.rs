@@ -105,6 +105,7 @@ impl Progress {
 
     /// Creates a progress that counts and that another connection shows.
     pub fn for_thread(share: SharedProgress) -> Self {
+        // Only the first connection knows which file is the last, so no file here is.
         let progress = Self::new(Style::Silent, Subject::Files { done: 0, total: usize::MAX }, share.total_bytes);
         {
             let mut display = progress.0.borrow_mut();
