@@ -14,6 +14,7 @@ mod transfers;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
+use permissions::entries;
 use scan::Scan;
 
 use crate::base::attributes::UMASK;
@@ -25,7 +26,6 @@ use crate::client::error::Failure;
 use crate::client::files::exclusions::Exclusions;
 use crate::client::files::local::shown;
 use crate::client::files::modes::{ModePolicy, NO_PERMS, umask};
-use crate::client::mirror::permissions::entries;
 use crate::client::mirror::plan::{Plan, Rules, Tree};
 use crate::client::shell::command::{no_option, usage};
 use crate::client::shell::lexer::Word;
