@@ -1,4 +1,4 @@
-//! `berth`, the client: arguments, the library, an exit code.
+//! Starts the client, `berth`: parses the arguments, runs the task, and returns its exit code.
 
 use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
@@ -14,9 +14,9 @@ fn main() -> ExitCode {
         Ok(CommandLine::Hosts(args)) => ExitCode::from(host_commands::run(&args)),
         Ok(CommandLine::Help(args)) => ExitCode::from(client::run_help(&args)),
         Err(mut error) => {
-            // It advises a name that begins with a dash, which no server and no host has.
+            // clap suggests how to pass an option as the name of a server, but no such name begins with a dash.
             error.remove(clap::error::ContextKind::Suggested);
-            // Help and version come this way too. That nobody reads them is no failure.
+            // clap returns help and version as errors too. For them, a closed standard output is no failure.
             let mut printed = error.print();
             if error.use_stderr() && std::env::args_os().any(|argument| argument == "--json") {
                 printed = printed.and_then(|()| writeln!(std::io::stdout(), "{}", client::usage_object(&error)));

@@ -1,4 +1,4 @@
-//! The server and its administration: arguments to the library, its verdict to the exit code.
+//! Starts `berthd`, the server and its administration commands, and returns the exit code.
 
 use std::process::ExitCode;
 

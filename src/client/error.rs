@@ -1,5 +1,4 @@
-//! Failures of commands, their advice for the user, and the exit codes that scripts rely on. This module knows
-//! no commands.
+//! Failures of commands, their advice for the user, and the exit codes that scripts rely on.
 
 use crate::base::text::Escaped;
 use crate::wire::WireError;
@@ -85,7 +84,7 @@ impl Failure {
         }
     }
 
-    /// Replaces the message of a refusal with one of this program, which knows the command.
+    /// Replaces the server's message in a refusal. Other failures stay unchanged.
     pub fn reworded(self, message: impl Into<String>) -> Self {
         match self {
             Self::Refused(reply) => Self::Refused(ErrorReply { message: message.into(), ..reply }),
@@ -93,19 +92,19 @@ impl Failure {
         }
     }
 
-    /// Creates the failure for a local file that cannot be examined. If it is missing, the text names the
-    /// directory of the search.
-    pub fn missing_here(path: &std::path::Path, error: &std::io::Error) -> Self {
+    /// Creates the failure for a local file that cannot be examined. If a file with a relative path is missing, the
+    /// text names the current directory.
+    pub fn missing_local_file(path: &std::path::Path, error: &std::io::Error) -> Self {
         Self::missing("file", path, error)
     }
 
-    /// Creates the same failure for a local directory.
-    pub fn missing_directory_here(path: &std::path::Path, error: &std::io::Error) -> Self {
+    /// Creates the failure for a local directory that cannot be examined, like [`Failure::missing_local_file`].
+    pub fn missing_local_directory(path: &std::path::Path, error: &std::io::Error) -> Self {
         Self::missing("directory", path, error)
     }
 
     /// Creates the failure for a local path that leads through a file.
-    pub fn file_above_here(path: &std::path::Path) -> Self {
+    pub fn file_above_local(path: &std::path::Path) -> Self {
         use std::os::unix::ffi::OsStrExt;
         let path = Escaped(path.as_os_str().as_bytes());
         Self::Local(format!("a directory above local {path} is a file; choose another path"))
@@ -133,7 +132,7 @@ impl Failure {
         matches!(self, Self::Refused(reply) if reply.code == code)
     }
 
-    /// Returns whether the account may change nothing, so that each further change would fail too.
+    /// Returns whether the account is read-only, so that each further change would fail too.
     pub fn is_read_only(&self) -> bool {
         matches!(self, Self::Refused(reply) if reply.code == ErrorCode::Denied && reply.message.ends_with(READ_ONLY))
     }
@@ -179,14 +178,14 @@ impl Failure {
         }
     }
 
-    /// Returns whether another login attempt would end in the same way: the server was reached, and the login
-    /// or the server's key was refused.
+    /// Returns whether no other connection attempt should follow: the user pressed Ctrl-C, or the login or the
+    /// server's key was refused.
     pub fn forbids_retry(&self) -> bool {
         matches!(self, Self::Interrupted) || self.exit_code() == EXIT_LOGIN
     }
 
     /// Returns the code of the failure for `--json`.
-    pub fn word(&self) -> String {
+    pub fn json_code(&self) -> String {
         let word = match self {
             Self::Usage(_) | Self::UnknownCommand(_) => "usage",
             Self::Local(_) | Self::LocalDenied(_) => "local",
@@ -357,6 +356,6 @@ mod tests {
         );
         assert_eq!(refused(ErrorCode::Denied, "read\x1b[2Jonly\n").to_string(), "read\\x1b[2Jonly\\n");
         assert_eq!(refused(ErrorCode::Denied, "/a\\\\b: no").to_string(), "/a\\\\b: no");
-        assert_eq!(refused(ErrorCode::QuotaBytes, "").word(), "quota_bytes");
+        assert_eq!(refused(ErrorCode::QuotaBytes, "").json_code(), "quota_bytes");
     }
 }

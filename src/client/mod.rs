@@ -59,7 +59,7 @@ pub fn run(args: &Args) -> u8 {
     if work.has_content() {
         output.reserve_for_content();
     }
-    let connected = Destination::of(args).and_then(|to| connect(args, &to, &mut output).map(|made| (made, to)));
+    let connected = Destination::from_args(args).and_then(|to| connect(args, &to, &mut output).map(|made| (made, to)));
     let (mut session, destination) = match connected {
         Ok(((link, endpoint), destination)) => (session(args, output, link, endpoint), destination),
         Err(failure) => return give_up(&mut output, &failure),
@@ -83,8 +83,8 @@ pub fn run_help(args: &HelpArgs) -> u8 {
     shown.map_or_else(|failure| give_up(&mut output, &failure), |()| EXIT_DONE)
 }
 
-/// Refuses a command in place of the server. A server with the name of a command needs a port, or a command
-/// after it.
+/// Fails if a command stands in place of the server, as in `berth ls`. A server that is called `ls` can be written
+/// `ls:2121`, or with a command after it.
 fn check_target(args: &Args) -> Result<(), Failure> {
     let is_command = |word: &str| shell::command::find(word).is_ok();
     let has_command = args.command.first().and_then(|word| word.to_str()).is_some_and(is_command);
@@ -145,7 +145,7 @@ impl Work {
         if let Some(directory) = destination.local_directory.as_ref().filter(|_| matches!(self, Self::Shell)) {
             let directory = commands::local::at_home(directory);
             if let Err(error) = std::env::set_current_dir(&directory) {
-                let failure = Failure::missing_directory_here(&directory, &error);
+                let failure = Failure::missing_local_directory(&directory, &error);
                 let file = cli::hosts::setting(server, "local_directory");
                 session.output.complain(format_args!(
                     "berth: the `local_directory` of this host cannot be opened: {failure}; create it, or change {file}"
@@ -203,7 +203,7 @@ impl Work {
     }
 }
 
-/// Tells how the user can repair the `directory` of the host `server`.
+/// Returns the advice for a `directory` of the host `server` that cannot be opened.
 fn directory_remedy(path: &VirtualPath, failure: &Failure, server: &str) -> String {
     let change = format!("change {}", cli::hosts::setting(server, "directory"));
     match failure.is_refusal(ErrorCode::NotFound) {
@@ -214,15 +214,16 @@ fn directory_remedy(path: &VirtualPath, failure: &Failure, server: &str) -> Stri
 
 fn session(args: &Args, output: Output, link: Link, endpoint: Endpoint) -> Session {
     let progress = Style::choose(args.quiet, args.no_progress);
-    let session = Session::new(link, endpoint, output, StateDirectory::of_user(), progress);
+    let session = Session::new(link, endpoint, output, StateDirectory::open(), progress);
     Session { may_ask: terminal_can_answer(), ..session }
 }
 
 /// Connects and logs in.
 fn connect(args: &Args, destination: &Destination, output: &mut Output) -> Result<(Link, Endpoint), Failure> {
     let target = destination.target.clone();
-    let of_login = || ["USER", "LOGNAME"].iter().filter_map(|name| std::env::var(name).ok()).find(|it| !it.is_empty());
-    let user = target.user.filter(|user| !user.is_empty()).or_else(of_login);
+    let user_from_environment =
+        || ["USER", "LOGNAME"].iter().filter_map(|name| std::env::var(name).ok()).find(|it| !it.is_empty());
+    let user = target.user.filter(|user| !user.is_empty()).or_else(user_from_environment);
     let user = user.ok_or_else(|| {
         let name = Escaped(args.target.as_bytes());
         Failure::Usage(match cli::hosts::may_be_named(&args.target) {
@@ -235,7 +236,7 @@ fn connect(args: &Args, destination: &Destination, output: &mut Output) -> Resul
     interrupt.listen().map_err(|error| Failure::Local(format!("cannot listen to signals: {error}")))?;
     let trust = match destination.plaintext {
         true => None,
-        false => Some(Trust::of(&StateDirectory::of_user(), &host, port, destination.fingerprint)?),
+        false => Some(Trust::of(&StateDirectory::open(), &host, port, destination.fingerprint)?),
     };
     let remark = if destination.plaintext { "this connection is not encrypted\n" } else { "" };
     let source = connection::password::PasswordSource::choose(args, destination);

@@ -1,6 +1,6 @@
-//! A record of an unfinished tree transfer that created a directory under a new name. The same command
-//! continues in that directory. Without the record, the directory would count as an old one, and the tree would
-//! be put into it.
+//! Records of interrupted tree transfers. `put -r a b` creates `b` and copies the content of `a` into it. If it is
+//! interrupted and runs again, `b` exists, and without a record the tree would go to `b/a`. The record tells that this
+//! transfer created `b`.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -21,8 +21,8 @@ impl UnfinishedTree {
         Self(format!("{command} -r\n{}\n{remote}\n{}", session.peer, shown(&local)))
     }
 
-    /// Returns whether the transfer was started and not finished. A local `directory` must be the directory that
-    /// it created.
+    /// Returns whether the transfer has begun and is not finished. For a download, `directory` must be the local
+    /// directory that the transfer created.
     pub fn is_begun(&self, session: &Session, directory: Option<&Path>) -> bool {
         session.state.find_tree(&self.0) == Some(record(directory))
     }

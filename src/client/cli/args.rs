@@ -9,8 +9,8 @@ use crate::base::text::Escaped;
 use crate::config::PORT_DEFAULT;
 use crate::tls::Fingerprint;
 
-/// How often a client reconnects before something is transferred again. With the pauses below this
-/// takes about a minute and a half, in which a machine can reboot.
+/// The number of reconnect attempts without progress. With the pauses between them they take about a minute and a
+/// half, in which a machine can reboot.
 const RETRIES_DEFAULT: u32 = 7;
 /// The largest number of retries that can be configured: more than a day.
 const RETRIES_MAX: u32 = 10_000;
@@ -70,7 +70,7 @@ pub struct Args {
     pub command: Vec<OsString>,
 }
 
-/// Keep servers under names of their own; they stand in berth.json in the configuration directory.
+/// Store servers under names, in berth.json in the configuration directory.
 #[derive(Debug, Parser)]
 #[command(
     name = "host",
@@ -165,12 +165,12 @@ impl LoginTarget {
             Some(port) => match port.parse() {
                 Ok(port) if port > 0 => port,
                 // The message does not repeat the port, because it may be a password.
-                _ => return Err(format!("{host}: the port behind ':' is not a number from 1 to 65535")),
+                _ => return Err(format!("{host}: the port after ':' is not a number from 1 to 65535")),
             },
             None => PORT_DEFAULT,
         };
         if host.is_empty() {
-            return Err(format!("'{text}' names no host"));
+            return Err(format!("'{text}' has no host name; write [USER@]HOST[:PORT]"));
         }
         if host.contains(|c: char| c.is_whitespace() || c.is_control()) {
             return Err(format!("'{}' is not [USER@]HOST[:PORT]", Escaped(text.as_bytes())));

@@ -29,13 +29,13 @@ pub struct HelpArgs {
     pub topics: Vec<OsString>,
     /// Whether the output is one JSON object on each line.
     pub json: bool,
-    /// Whether remarks are suppressed.
+    /// Whether messages are suppressed, except errors.
     pub quiet: bool,
 }
 
 impl CommandLine {
     /// Reads the arguments; the first is the program's name. `berth host` manages named hosts if nothing or one
-    /// of its subcommands follows. None of them is also a command on a server, so a server called `host`
+    /// of its subcommands follows. These subcommands differ from the commands on a server, so a server called `host`
     /// can still be used.
     pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
         let arguments: Vec<OsString> = arguments.into_iter().collect();
@@ -68,12 +68,12 @@ fn is_about_hosts(args: &Args) -> bool {
 
 fn parse(arguments: &[OsString]) -> Result<Args, clap::Error> {
     let columns = Output::standard(false, true).columns().unwrap_or(HELP_COLUMNS);
-    let more = format!("Commands:\n{}\n\n{}", help::overview(columns), help::folded_lines(AFTER_HELP, 0, columns));
+    let more = format!("Commands:\n{}\n\n{}", help::overview(columns), help::wrap_lines(AFTER_HELP, 0, columns));
     let command = Args::command().after_help(more).term_width(columns);
     Args::from_arg_matches(&command.try_get_matches_from(arguments)?)
 }
 
-/// Returns the request of `berth [--json] [--quiet] COMMAND --help`. The parser takes COMMAND as the server.
+/// Returns the help request of `berth [--json] [--quiet] COMMAND --help`, in which clap takes COMMAND as the server.
 fn help_for_command(arguments: &[OsString]) -> Option<HelpArgs> {
     let (last, before) = arguments.get(1..)?.split_last()?;
     let (word, options) = before.split_last()?;

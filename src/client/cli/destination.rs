@@ -27,7 +27,7 @@ pub struct Destination {
 
 impl Destination {
     /// Determines the destination. The command line takes precedence over the settings of a named host.
-    pub fn of(args: &Args) -> Result<Self, Failure> {
+    pub fn from_args(args: &Args) -> Result<Self, Failure> {
         let target = LoginTarget::parse(&args.target).map_err(Failure::Usage)?;
         let mut destination = match find_host(&args.target)? {
             Some(host) => Self::from_host(host, target.user).map_err(Failure::Usage)?,
@@ -38,7 +38,7 @@ impl Destination {
             return Err(Failure::Usage(text.into()));
         }
         if destination.plaintext && (args.fingerprint.is_some() || args.accept_new) {
-            let text = "this host is kept as one without encryption, where no key can be checked";
+            let text = "this host is stored with `plaintext`, so its key cannot be checked; leave out --fingerprint and --accept-new";
             return Err(Failure::Usage(text.into()));
         }
         destination.plaintext |= args.plaintext;

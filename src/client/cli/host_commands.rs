@@ -12,28 +12,29 @@ use crate::client::ui::output::Output;
 /// Runs the subcommand and returns the exit code.
 pub fn run(args: &HostArgs) -> u8 {
     let mut output = Output::standard(args.json, args.quiet);
-    match carry_out(args, &mut output).and_then(|()| output.flush()) {
+    match run_subcommand(args, &mut output).and_then(|()| output.flush()) {
         Ok(()) => EXIT_DONE,
         Err(failure) => give_up(&mut output, &failure),
     }
 }
 
-fn carry_out(args: &HostArgs, output: &mut Output) -> Result<(), Failure> {
-    let none = || Failure::Usage("there is no place to keep hosts in; set HOME or XDG_CONFIG_HOME".into());
-    let file = hosts::file().ok_or_else(none)?;
+fn run_subcommand(args: &HostArgs, output: &mut Output) -> Result<(), Failure> {
+    let no_config_directory =
+        || Failure::Usage("there is no configuration directory; set HOME or XDG_CONFIG_HOME".into());
+    let file = hosts::file().ok_or_else(no_config_directory)?;
     match &args.command {
         HostCommand::Add(new) => {
-            let host = described(new)?;
+            let host = host_from_args(new)?;
             Hosts::update(&file, |hosts| hosts.add(&new.name, host.clone(), new.replace))?;
-            output.note(format_args!("{}; 'berth {}' connects to it", line(&new.name, &host, 0), new.name));
-            output.json(&object(&new.name, &host))
+            output.note(format_args!("{}; 'berth {}' connects to it", format_host(&new.name, &host, 0), new.name));
+            output.json(&host_json(&new.name, &host))
         }
         HostCommand::List => {
             let Hosts(hosts) = Hosts::read(&file)?;
             let width = hosts.keys().map(String::len).max().unwrap_or(0);
             hosts.iter().try_for_each(|(name, host)| {
-                output.line(line(name, host, width))?;
-                output.json(&object(name, host))
+                output.line(format_host(name, host, width))?;
+                output.json(&host_json(name, host))
             })
         }
         HostCommand::Remove { names } => {
@@ -48,13 +49,13 @@ fn carry_out(args: &HostArgs, output: &mut Output) -> Result<(), Failure> {
             })?;
             removed.iter().try_for_each(|(name, host)| {
                 output.note(format_args!("{} is removed", Escaped(name.as_bytes())));
-                output.json(&object(name, host))
+                output.json(&host_json(name, host))
             })
         }
     }
 }
 
-fn described(new: &AddHostArgs) -> Result<Host, Failure> {
+fn host_from_args(new: &AddHostArgs) -> Result<Host, Failure> {
     let target = LoginTarget::parse(&new.target).map_err(Failure::Usage)?;
     let local_directory = new
         .local_directory
@@ -72,7 +73,7 @@ fn described(new: &AddHostArgs) -> Result<Host, Failure> {
 }
 
 /// Formats `nas  ann@192.168.1.2:2121  /backup`.
-fn line(name: &str, host: &Host, width: usize) -> String {
+fn format_host(name: &str, host: &Host, width: usize) -> String {
     let user = host.user.as_ref().map(|user| format!("{user}@")).unwrap_or_default();
     let directory = host.directory.as_ref().map(|directory| format!("  {directory}")).unwrap_or_default();
     let plaintext = if host.plaintext { "  not encrypted" } else { "" };
@@ -80,7 +81,7 @@ fn line(name: &str, host: &Host, width: usize) -> String {
     Escaped(text.as_bytes()).to_string()
 }
 
-fn object(name: &str, host: &Host) -> Value {
+fn host_json(name: &str, host: &Host) -> Value {
     let Host { address, user, fingerprint, directory, local_directory, password_command, plaintext } = host;
     json!({
         "command": "host", "ok": true, "name": name, "address": address, "user": user, "fingerprint": fingerprint,

@@ -1,5 +1,4 @@
-//! Named hosts in `berth.json` in the XDG configuration directory, and the destination that results from such a
-//! name and the command line. This module knows no network.
+//! Named hosts in `berth.json` in the XDG configuration directory. This module knows no network.
 //!
 //! A host may name a program to run (`password_command`), so a file that other users can write to is refused.
 
@@ -17,7 +16,7 @@ use crate::base::atomic_file::{self, SECRET_DIRECTORY};
 use crate::base::json::Object;
 use crate::base::text::Escaped;
 use crate::client::cli::args::{HOST, LoginTarget};
-use crate::client::connection::state::{directory_of_user, lock_directory, replace};
+use crate::client::connection::state::{lock_directory, replace, xdg_directory};
 use crate::client::error::{Failure, plain};
 use crate::client::files::local::shown;
 use crate::client::shell::advice;
@@ -54,9 +53,7 @@ impl Host {
     /// Returns the address and the account for the login.
     pub fn target(&self) -> Result<LoginTarget, String> {
         match LoginTarget::parse(&self.address)? {
-            LoginTarget { user: Some(_), .. } => {
-                Err(format!("'{}' names a user, which stands in `user`", self.address))
-            }
+            LoginTarget { user: Some(_), .. } => Err(format!("'{}' contains a user; put it into `user`", self.address)),
             target => Ok(LoginTarget { user: self.user.clone(), ..target }),
         }
     }
@@ -100,7 +97,7 @@ struct RawHosts {
 impl Hosts {
     /// Reads the file. Returns no hosts if it does not exist.
     pub fn read(file: &Path) -> Result<Self, ConfigError> {
-        let unreadable = |error: &io::Error| ConfigError::new(file, "", format!("cannot be read: {error}"));
+        let unreadable = |error: &io::Error| ConfigError::new(file, "", format!("cannot be read: {}", plain(error)));
         let metadata = match fs::metadata(file) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
             result => result.map_err(|error| unreadable(&error))?,
@@ -108,14 +105,16 @@ impl Hosts {
         let is_foreign = metadata.uid() != 0 && metadata.uid() != rustix::process::geteuid().as_raw();
         if is_foreign || metadata.mode() & 0o022 != 0 {
             let name = advice::local_operand(file).unwrap_or_else(|| "FILE".into());
-            let problem = format!("others can write to it, and so choose what is run; run: chmod go-w {name}");
-            let problem = if is_foreign { "belongs to somebody else".into() } else { problem };
+            let problem =
+                format!("other users can write to it and change the commands that it runs; run: chmod go-w {name}");
+            let problem =
+                if is_foreign { "is owned by another user; change its owner, or remove it".into() } else { problem };
             return Err(ConfigError::new(file, "", problem));
         }
         let text = atomic_file::read(file).map_err(|error| unreadable(&error))?;
         if text.trim_ascii().is_empty() {
             let problem =
-                "is empty, as after a power loss; bring it back from a backup, or remove it and add the hosts anew";
+                "is empty, as after a power loss; restore it from a backup, or remove it and add the hosts again";
             return Err(ConfigError::new(file, "", problem));
         }
         let mut reader = serde_json::Deserializer::from_slice(&text);
@@ -137,7 +136,7 @@ impl Hosts {
     /// Changes the content of the file with `change`, under a lock against other processes.
     pub fn update(file: &Path, change: impl FnOnce(&mut Self) -> Result<(), Failure>) -> Result<(), Failure> {
         let failure = |error: io::Error| Failure::local(file, &error);
-        // The file may be a symlink into a directory of configuration files, which must stay.
+        // If the file is a symlink, its target is replaced, so that the symlink stays.
         let real = fs::canonicalize(file).unwrap_or_else(|_| file.to_path_buf());
         let directory = real.parent().unwrap_or(Path::new("/"));
         let made = fs::DirBuilder::new().recursive(true).mode(SECRET_DIRECTORY).create(directory);
@@ -153,14 +152,14 @@ impl Hosts {
         replace(&real, (text + "\n").as_bytes()).map_err(failure)
     }
 
-    /// Adds a host. Fails if the name exists, unless `is_to_replace` is true.
-    pub fn add(&mut self, name: &str, host: Host, is_to_replace: bool) -> Result<(), Failure> {
+    /// Adds a host. Fails if the name exists, unless `replaces` is true.
+    pub fn add(&mut self, name: &str, host: Host, replaces: bool) -> Result<(), Failure> {
         check_name(name).map_err(Failure::Usage)?;
         if let Some((key, problem)) = host.problem() {
             return Err(Failure::Usage(format!("{key}: {problem}")));
         }
-        if !is_to_replace && self.0.contains_key(name) {
-            return Err(Failure::Local(format!("there is a host '{name}' already; --replace replaces it")));
+        if !replaces && self.0.contains_key(name) {
+            return Err(Failure::Local(format!("host '{name}' already exists; --replace replaces it")));
         }
         self.0.insert(name.into(), host);
         Ok(())
@@ -169,7 +168,7 @@ impl Hosts {
 
 /// Returns the path of the hosts file; `None` if the user has no configuration directory.
 pub fn file() -> Option<PathBuf> {
-    directory_of_user("XDG_CONFIG_HOME", ".config").map(|path| path.join("berth/berth.json"))
+    xdg_directory("XDG_CONFIG_HOME", ".config").map(|path| path.join("berth/berth.json"))
 }
 
 /// Checks that a name cannot be mistaken for an option, a path, a user or a port.
@@ -177,7 +176,7 @@ fn check_name(name: &str) -> Result<(), String> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || ".-_".contains(c);
     let begins_well = name.starts_with(|c: char| c.is_ascii_alphanumeric());
     if name == HOST {
-        return Err(format!("'{HOST}' cannot be a name, because 'berth {HOST}' is about names"));
+        return Err(format!("'{HOST}' cannot be a name, because 'berth {HOST}' is a command"));
     }
     if !begins_well || !name.chars().all(is_plain) || name.len() > NAME_BYTES_MAX {
         let name = Escaped(name.as_bytes());
@@ -186,13 +185,13 @@ fn check_name(name: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Names the setting `key` of the host `name` and its file.
+/// Formats the setting `key` of the host `name` with its file, for messages.
 pub fn setting(name: &str, key: &str) -> String {
     let file = file().unwrap_or_default();
     format!("hosts.{name}.{key} in {}", shown(&file))
 }
 
-/// Returns whether `text` can be the name of a host, and not only an address.
+/// Returns whether `text` can be the name of a named host: it is a valid name and no IP address.
 pub fn may_be_named(text: &str) -> bool {
     check_name(text).is_ok() && text.parse::<IpAddr>().is_err()
 }
@@ -284,14 +283,14 @@ mod tests {
         for (text, key, problem) in [
             ("{", "", "EOF"),
             ("", "", "is empty, as after a power loss"),
-            ("\n", "", "remove it and add the hosts anew"),
+            ("\n", "", "remove it and add the hosts again"),
             ("{} {}", "", "after the closing brace"),
             ("[]", "", "an object"),
             (r#"{"host": {}}"#, "host", "unknown field `host`"),
             (r#"{"hosts": {"a": {"adress": "x"}}}"#, "hosts.a.adress", "unknown field `adress`"),
             (r#"{"hosts": {"a": {"user": "x"}}}"#, "hosts.a", "missing field `address`"),
             (r#"{"hosts": {"a": ["x"]}}"#, "hosts.a", "an object"),
-            (r#"{"hosts": {"a": {"address": "x:0"}}}"#, "hosts.a.address", "the port behind ':'"),
+            (r#"{"hosts": {"a": {"address": "x:0"}}}"#, "hosts.a.address", "the port after ':'"),
             (r#"{"hosts": {"a": {"address": "u@x"}}}"#, "hosts.a.address", "`user`"),
             (r#"{"hosts": {"a": {"address": "x", "fingerprint": "x"}}}"#, "hosts.a.fingerprint", "SHA256:"),
             (r#"{"hosts": {"a": {"address": "x", "local_directory": "y"}}}"#, "hosts.a.local_directory", "begins"),

@@ -11,14 +11,13 @@ use crate::client::error::Failure;
 use crate::client::shell::advice;
 use crate::client::shell::command::options;
 use crate::client::shell::lexer::Word;
-use crate::client::transfer::pipes::fetch;
+use crate::client::transfer::pipes::download_to;
 use crate::client::ui::output::Output;
 use crate::client::ui::progress::{Progress, Style};
 use crate::client::ui::summary::Summary;
 use crate::wire::message::Name;
 
-/// Content of a file that `cat --json` puts into one object, because readers hold an object in memory
-/// as a whole.
+/// The maximum size of a file for `cat --json`. Readers hold the whole JSON object in memory.
 const JSON_CONTENT_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 /// `cat PATH...`
@@ -28,7 +27,7 @@ pub fn cat(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     let mut summary = Summary::new("cat", paths.len() == 1);
     for path in &paths {
         let result = if session.output.is_json { show_object(session, path) } else { show(session, path) };
-        let result = result.map_err(|failure| refusal::of_file(session, path, failure, "ls lists it"));
+        let result = result.map_err(|failure| refusal::explain_file(session, path, failure, "ls lists it"));
         summary.count(session, result)?;
     }
     summary.finish()
@@ -36,8 +35,8 @@ pub fn cat(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
 
 fn show(session: &mut Session, path: &VirtualPath) -> Result<(), Failure> {
     let mut shown = Shown::default();
-    let mut progress = Progress::of_file(Style::Silent, "", None);
-    fetch(session, path, &mut progress, |output, link, bytes| shown.write(output, link, bytes))?;
+    let mut progress = Progress::for_file(Style::Silent, "", None);
+    download_to(session, path, &mut progress, |output, link, bytes| shown.write(output, link, bytes))?;
     shown.finish(&mut session.output)
 }
 
@@ -104,15 +103,15 @@ fn visible(bytes: &[u8]) -> String {
 /// Shows the content as one JSON object. Content that is too long for one object is refused.
 fn show_object(session: &mut Session, path: &VirtualPath) -> Result<(), Failure> {
     let mut content = Vec::new();
-    let mut progress = Progress::of_file(Style::Silent, "", None);
-    let streamed = fetch(session, path, &mut progress, |_, _, bytes| {
+    let mut progress = Progress::for_file(Style::Silent, "", None);
+    let streamed = download_to(session, path, &mut progress, |_, _, bytes| {
         content.extend_from_slice(bytes);
         if content.len() as u64 <= JSON_CONTENT_BYTES_MAX {
             return Ok(());
         }
         let most = Size(JSON_CONTENT_BYTES_MAX);
         Err(Failure::Local(format!(
-            "{path} has more than the {most} that one JSON object takes; use '{} -'",
+            "{path} is larger than {most}, the limit of cat --json; use '{} -'",
             advice::remote("get", path)
         )))
     })?;

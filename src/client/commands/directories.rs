@@ -19,7 +19,7 @@ pub fn cd(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
         [word] if word.is_bare(b"-") => return back(session),
         [word] => match &session.expand(word)?[..] {
             [path] => path.clone(),
-            _ => return Err(usage("cd", "the pattern matches more than one path")),
+            _ => return Err(usage("cd", "the pattern matches more than one path; cd takes one directory")),
         },
         _ => return Err(usage("cd", "give one directory")),
     };
@@ -58,11 +58,11 @@ pub fn pwd(session: &mut Session, _: &[Word]) -> Result<(), Failure> {
 pub fn mkdir(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     let (given, operands) = options("mkdir", "p", words)?;
     if operands.is_empty() {
-        return Err(usage("mkdir", "a path is missing"));
+        return Err(usage("mkdir", "at least one path is needed"));
     }
     let paths = operands.iter().map(|word| session.path(word)).collect::<Result<Vec<VirtualPath>, _>>()?;
     let parents = given.contains('p');
-    ask_each(session, "mkdir", &paths, refusal::of_mkdir, |path| Request::Mkdir {
+    send_each(session, "mkdir", &paths, refusal::explain_mkdir, |path| Request::Mkdir {
         path: path.into(),
         parents,
         permissions: None,
@@ -73,11 +73,11 @@ pub fn mkdir(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
 pub fn rmdir(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     let operands = options("rmdir", "", words)?.1;
     let paths = paths(session, "rmdir", &operands)?;
-    ask_each(session, "rmdir", &paths, refusal::of_rmdir, |path| Request::Rmdir { path: path.into() })
+    send_each(session, "rmdir", &paths, refusal::explain_rmdir, |path| Request::Rmdir { path: path.into() })
 }
 
 /// Sends one request for each path.
-fn ask_each(
+fn send_each(
     session: &mut Session,
     command: &'static str,
     paths: &[VirtualPath],

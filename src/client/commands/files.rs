@@ -38,13 +38,13 @@ fn remove(session: &mut Session, path: &VirtualPath, with_content: bool) -> Resu
             "the home directory itself cannot be removed; 'rm -r *' removes its contents".into(),
         ));
     }
-    // `stat` follows links on the server, but `rm` does not.
+    // `rm` is sent without `stat` before it: `stat` follows symlinks and would describe the target.
     match session.call(&Request::Rm { path: path.into() }) {
         Err(failure) if with_content && failure.is_refusal(ErrorCode::NotAFile) => remove_tree(session, path),
         Err(failure) if failure.is_refusal(ErrorCode::NotAFile) => {
-            Err(refusal::of_file(session, path, failure, "rm -r removes it"))
+            Err(refusal::explain_file(session, path, failure, "rm -r removes it"))
         }
-        Err(failure) => Err(refusal::of_path(session, path, failure)),
+        Err(failure) => Err(refusal::explain_path(session, path, failure)),
         Ok(_) => Ok(()),
     }
 }
@@ -65,7 +65,7 @@ fn remove_tree(session: &mut Session, root: &VirtualPath) -> Result<(), Failure>
     requests.push(Request::Rmdir { path: root.into() });
     let mut failed = unlisted;
     session.call_each(&requests, |session, _, result| {
-        // The earlier failure already explains why a directory is not empty.
+        // An entry that could not be removed was reported, so its directory is not reported as not empty.
         if let Err(failure) = result
             && !(failed > 0 && failure.is_refusal(ErrorCode::NotEmpty))
         {
@@ -83,13 +83,13 @@ fn remove_tree(session: &mut Session, root: &VirtualPath) -> Result<(), Failure>
 pub fn mv(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     let (given, operands) = options("mv", "f", words)?;
     let Some((to, from)) = operands.split_last().filter(|(_, from)| !from.is_empty()) else {
-        return Err(usage("mv", "two paths are needed"));
+        return Err(usage("mv", "a source and a destination are needed"));
     };
     let target = session.path(to)?;
     let sources = paths(session, "mv", from)?;
     let into_directory = target.is_root() || session.find(&target)?.is_some_and(|entry| entry.kind == EntryKind::Dir);
     if !into_directory && (sources.len() > 1 || to.text.ends_with(b"/")) {
-        return Err(refusal::of_target(session, &target));
+        return Err(refusal::target_not_a_directory(session, &target));
     }
     let mut summary = Summary::new("mv", sources.len() == 1);
     for source in sources {
@@ -113,7 +113,7 @@ fn move_one(
     let moved = session.call(&Request::Mv { from: from.into(), to: (&to).into(), replace });
     moved.map_err(|failure| match failure.is_refusal(ErrorCode::Exists) {
         true if !replace => failure.reworded(format!("{to} exists; mv -f replaces it")),
-        _ => refusal::of_new(session, &to, failure),
+        _ => refusal::explain_missing_parent(session, &to, failure),
     })?;
     session.output.json(&json!({"command": "mv", "ok": true, "from": Name::from(from), "to": Name::from(&to)}))
 }

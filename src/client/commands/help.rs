@@ -17,7 +17,7 @@ pub fn help(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
 pub fn show(output: &mut Output, words: &[Word]) -> Result<(), Failure> {
     match options("help", "", words)?.1[..] {
         [] => COMMANDS.iter().try_for_each(|command| {
-            output.line(folded(&overview_line(command), OVERVIEW_INDENT, columns(output)))?;
+            output.line(wrap(&overview_line(command), OVERVIEW_INDENT, columns(output)))?;
             output.json(&as_json(command))
         }),
         [word] => detail(output, find(word.as_str())?),
@@ -28,12 +28,12 @@ pub fn show(output: &mut Output, words: &[Word]) -> Result<(), Failure> {
 /// Lists all commands with a summary of each.
 pub fn overview(columns: usize) -> String {
     let lines = COMMANDS.iter().map(|command| format!("  {}", overview_line(command)));
-    lines.map(|line| folded(&line, OVERVIEW_INDENT + 2, columns)).collect::<Vec<_>>().join("\n")
+    lines.map(|line| wrap(&line, OVERVIEW_INDENT + 2, columns)).collect::<Vec<_>>().join("\n")
 }
 
 /// Wraps each line of `text` between words at the width of the terminal.
-pub fn folded_lines(text: &str, indent: usize, columns: usize) -> String {
-    text.lines().map(|line| folded(line, indent, columns)).collect::<Vec<_>>().join("\n")
+pub fn wrap_lines(text: &str, indent: usize, columns: usize) -> String {
+    text.lines().map(|line| wrap(line, indent, columns)).collect::<Vec<_>>().join("\n")
 }
 
 fn columns(output: &Output) -> usize {
@@ -44,7 +44,7 @@ fn columns(output: &Output) -> usize {
 const OVERVIEW_INDENT: usize = 10;
 
 /// Wraps `line` between words at the width of the terminal. The following lines are indented by `indent`.
-fn folded(line: &str, indent: usize, columns: usize) -> String {
+fn wrap(line: &str, indent: usize, columns: usize) -> String {
     let (mut text, mut used) = (String::new(), 0);
     for word in line.split_inclusive(' ') {
         if used > indent && used + word.trim_end().chars().count() > columns {
@@ -66,7 +66,7 @@ fn overview_line(command: &Command) -> String {
 fn detail(output: &mut Output, command: &Command) -> Result<(), Failure> {
     let columns = columns(output);
     for line in detail_lines(command) {
-        output.line(folded(&line, 4, columns))?;
+        output.line(wrap(&line, 4, columns))?;
     }
     output.json(&as_json(command))
 }
@@ -96,13 +96,13 @@ mod tests {
 
     #[test]
     fn lines_are_folded_between_words() {
-        assert_eq!(folded("ls        list folders", 10, 40), "ls        list folders");
-        assert_eq!(folded("dir       list folders with mode", 10, 24), "dir       list folders\n          with mode");
-        assert_eq!(folded("  -a     each file too", 4, 5), "  -a\n    each\n    file\n    too");
+        assert_eq!(wrap("ls        list folders", 10, 40), "ls        list folders");
+        assert_eq!(wrap("dir       list folders with mode", 10, 24), "dir       list folders\n          with mode");
+        assert_eq!(wrap("  -a     each file too", 4, 5), "  -a\n    each\n    file\n    too");
         for command in COMMANDS {
-            let folded = folded(&overview_line(command), 10, 40);
-            assert!(folded.lines().all(|line| line.chars().count() <= 40), "{folded}");
-            assert_eq!(folded.split_whitespace().collect::<String>(), overview_line(command).replace(' ', ""));
+            let wrapped = wrap(&overview_line(command), 10, 40);
+            assert!(wrapped.lines().all(|line| line.chars().count() <= 40), "{wrapped}");
+            assert_eq!(wrapped.split_whitespace().collect::<String>(), overview_line(command).replace(' ', ""));
         }
     }
 

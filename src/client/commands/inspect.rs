@@ -42,10 +42,10 @@ pub fn stat(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
 /// `sha256 PATH...`
 pub fn sha256(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     each(session, "sha256", words, |session, path| {
-        let hashing = Hashing::of_remote(session.progress, path);
+        let hashing = Hashing::for_remote(session.progress, path);
         session.link.set_on_wait(hashing.ticker());
         let reply = session.call(&Request::Sha256 { path: path.into() });
-        let reply = reply.map_err(|failure| refusal::of_file(session, path, failure, "sha256 takes files"))?;
+        let reply = reply.map_err(|failure| refusal::explain_file(session, path, failure, "sha256 takes files"))?;
         let Reply::Sha256 { sha256, size } = reply else { return Err(unexpected()) };
         session.output.line(format_args!("{sha256}  {path}"))?;
         session.output.json(&json!({

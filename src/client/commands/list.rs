@@ -20,13 +20,13 @@ use crate::wire::message::{Entry, EntryKind, Name};
 /// `ls [-l] [-a] [-1] [-S] [-t] [-r] [PATH...]`
 pub fn ls(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     let (given, operands) = options("ls", LETTERS, words)?;
-    list(session, "ls", &operands, View::of(&given))
+    list(session, "ls", &operands, View::parse(&given))
 }
 
 /// `dir [-a] [-S] [-t] [-r] [PATH...]`
 pub fn dir(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     let (given, operands) = options("dir", LETTERS, words)?;
-    list(session, "dir", &operands, View { is_long: true, ..View::of(&given) })
+    list(session, "dir", &operands, View { is_long: true, ..View::parse(&given) })
 }
 
 /// The option letters of `ls`. Sizes are always human-readable, so `-h`, which users type by habit, changes
@@ -52,7 +52,7 @@ enum SortOrder {
 
 impl View {
     /// Reads the option letters. Of two sort orders, the last one counts.
-    pub fn of(letters: &str) -> Self {
+    pub fn parse(letters: &str) -> Self {
         let order = match letters.rfind(['S', 't']).map(|at| &letters[at..=at]) {
             Some("S") => SortOrder::LargestFirst,
             Some(_) => SortOrder::NewestFirst,
@@ -193,7 +193,7 @@ mod tests {
             ("ltS", "abc"),
             ("aSt", ".dcba"),
         ] {
-            let shown = View::of(letters).visible(entries.to_vec());
+            let shown = View::parse(letters).visible(entries.to_vec());
             let names: Vec<u8> = shown.into_iter().flat_map(|entry| entry.name.0).collect();
             assert_eq!(String::from_utf8_lossy(&names), order, "-{letters}");
         }

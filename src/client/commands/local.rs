@@ -27,7 +27,7 @@ pub fn lcd(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
         [word] => path(word),
         _ => return Err(usage("lcd", "give one directory")),
     };
-    std::env::set_current_dir(&directory).map_err(|error| Failure::missing_directory_here(&directory, &error))?;
+    std::env::set_current_dir(&directory).map_err(|error| Failure::missing_local_directory(&directory, &error))?;
     session.output.json(&json!({"command": "lcd", "ok": true, "path": name_of(&directory)}))
 }
 
@@ -41,7 +41,7 @@ pub fn lpwd(session: &mut Session, _: &[Word]) -> Result<(), Failure> {
 /// `lls [-l] [-a] [-1] [-S] [-t] [-r] [PATH...]`
 pub fn lls(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     let (given, operands) = options("lls", LETTERS, words)?;
-    let view = View::of(&given);
+    let view = View::parse(&given);
     let mut paths: Vec<PathBuf> = operands.iter().flat_map(|word| expand(word)).collect();
     if paths.is_empty() {
         paths.push(PathBuf::from("."));
@@ -51,7 +51,7 @@ pub fn lls(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     let (directories, others): (Vec<_>, Vec<_>) = paths.iter().partition(|path| path.is_dir());
     let mut files = Vec::new();
     for path in others {
-        let found = fs::metadata(path).map_err(|error| Failure::missing_here(path, &error));
+        let found = fs::metadata(path).map_err(|error| Failure::missing_local_file(path, &error));
         let result = found.map(|metadata| files.push(entry(path.as_os_str().to_os_string(), &metadata)));
         summary.count(session, result)?;
     }
@@ -90,7 +90,7 @@ pub fn at_home(path: &Path) -> PathBuf {
 }
 
 /// Returns the local paths that `word` names: the entry of exactly that name, else the entries that match the
-/// pattern, else the path as written.
+/// pattern, else the path as written. [`Session::expand`] does the same for remote paths.
 pub fn expand(word: &Word) -> Vec<PathBuf> {
     if !word.is_pattern() {
         return vec![path(word)];

@@ -1,5 +1,4 @@
-//! The implementations of the commands, one file for a command or a small family. They use the session, never a
-//! socket.
+//! The implementations of the commands, one file for a command or a small family.
 
 pub mod cat;
 pub mod directories;
@@ -25,7 +24,7 @@ use crate::client::shell::lexer::Word;
 /// Returns the paths that all operands name, with patterns expanded. At least one operand is required.
 fn paths(session: &mut Session, command: &str, operands: &[&Word]) -> Result<Vec<VirtualPath>, Failure> {
     if operands.is_empty() {
-        return Err(usage(command, "a path is missing"));
+        return Err(usage(command, "at least one path is needed"));
     }
     let mut paths = Vec::new();
     for word in operands {

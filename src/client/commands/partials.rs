@@ -19,14 +19,14 @@ use crate::wire::{Reply, Request};
 pub fn partials(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     match words.split_first() {
         None => list(session),
-        Some((word, [])) if word.as_str() == "drop" => Err(usage("partials", "what to drop is missing")),
+        Some((word, [])) if word.as_str() == "drop" => Err(usage("partials", "an ID or path to drop is missing")),
         Some((word, [all])) if word.as_str() == "drop" && all.is_bare(b"--all") => {
-            let kept = kept(session)?;
+            let kept = fetch_partials(session)?;
             drop_each(session, &kept)
         }
         Some((word, which)) if word.as_str() == "drop" => {
             let which = options("partials", "", which)?.1;
-            let kept = chosen(session, &which)?;
+            let kept = select_partials(session, &which)?;
             drop_each(session, &kept)
         }
         Some((word, _)) => Err(usage("partials", &format!("'{}' is unknown", Escaped(&word.text)))),
@@ -35,7 +35,7 @@ pub fn partials(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
 
 fn list(session: &mut Session) -> Result<(), Failure> {
     let now_s = unix_ns(SystemTime::now()) / 1_000_000_000;
-    for partial in kept(session)? {
+    for partial in fetch_partials(session)? {
         session.output.line(shown(&partial, now_s))?;
         session.output.json(&json!({
             "command": "partials", "ok": true, "upload_id": partial.upload_id, "path": partial.path,
@@ -62,11 +62,11 @@ fn expiry(seconds: i64) -> String {
     }
 }
 
-fn kept(session: &mut Session) -> Result<Vec<Partial>, Failure> {
-    session.retry_whole(kept_now)
+fn fetch_partials(session: &mut Session) -> Result<Vec<Partial>, Failure> {
+    session.retry_whole(fetch_partials_once)
 }
 
-fn kept_now(session: &mut Session) -> Result<Vec<Partial>, Failure> {
+fn fetch_partials_once(session: &mut Session) -> Result<Vec<Partial>, Failure> {
     session.link.request(&Request::Partials {})?;
     let mut kept = Vec::new();
     for _ in 0..PAGES_MAX {
@@ -81,13 +81,13 @@ fn kept_now(session: &mut Session) -> Result<Vec<Partial>, Failure> {
             _ => return Err(unexpected()),
         }
     }
-    Err(LinkError::Protocol("a list of partials without end".into()).into())
+    Err(LinkError::Protocol("a list of partial uploads without end".into()).into())
 }
 
 /// Returns the uploads that the words name by id or by path. A word that names none is a failure, before any
 /// upload is dropped.
-fn chosen(session: &mut Session, words: &[&Word]) -> Result<Vec<Partial>, Failure> {
-    let kept = kept(session)?;
+fn select_partials(session: &mut Session, words: &[&Word]) -> Result<Vec<Partial>, Failure> {
+    let kept = fetch_partials(session)?;
     let mut chosen: Vec<Partial> = Vec::new();
     for word in words {
         let path = session.path(word)?;
@@ -96,7 +96,7 @@ fn chosen(session: &mut Session, words: &[&Word]) -> Result<Vec<Partial>, Failur
         let before = chosen.len();
         chosen.extend(kept.iter().filter(is_meant).cloned());
         if chosen.len() == before {
-            let text = format!("no interrupted upload is called '{}'; 'partials' lists them", Escaped(&word.text));
+            let text = format!("no partial upload has the ID or path '{}'; 'partials' lists them", Escaped(&word.text));
             return Err(Failure::Local(text));
         }
     }

@@ -1,4 +1,4 @@
-//! Adds to a server's refusal what the user needs to know: the command, and what exists at the path.
+//! Explains the server's refusals: names the command, and what exists at the path.
 
 use crate::base::virtual_path::VirtualPath;
 use crate::client::connection::session::Session;
@@ -7,9 +7,9 @@ use crate::client::shell::advice;
 use crate::wire::message::{EntryKind, ErrorCode};
 
 /// Explains the refusal of a command for files. `advice` applies if `path` is a directory.
-pub(super) fn of_file(session: &mut Session, path: &VirtualPath, failure: Failure, advice: &str) -> Failure {
+pub(super) fn explain_file(session: &mut Session, path: &VirtualPath, failure: Failure, advice: &str) -> Failure {
     if !failure.is_refusal(ErrorCode::NotAFile) {
-        return of_path(session, path, failure);
+        return explain_path(session, path, failure);
     }
     match session.stat(path).map(|entry| entry.kind) {
         Ok(EntryKind::Dir) => failure.reworded(format!("{path} is a directory; {advice}")),
@@ -18,7 +18,7 @@ pub(super) fn of_file(session: &mut Session, path: &VirtualPath, failure: Failur
 }
 
 /// Explains the refusal of a command if a directory above `path` is a file.
-pub(super) fn of_path(session: &mut Session, path: &VirtualPath, failure: Failure) -> Failure {
+pub(super) fn explain_path(session: &mut Session, path: &VirtualPath, failure: Failure) -> Failure {
     if !failure.is_refusal(ErrorCode::NotADirectory) {
         return failure;
     }
@@ -29,8 +29,8 @@ pub(super) fn of_path(session: &mut Session, path: &VirtualPath, failure: Failur
 }
 
 /// Explains the refusal of a command that creates `path` if its parent directory is missing.
-pub(super) fn of_new(session: &mut Session, path: &VirtualPath, failure: Failure) -> Failure {
-    let failure = of_path(session, path, failure);
+pub(super) fn explain_missing_parent(session: &mut Session, path: &VirtualPath, failure: Failure) -> Failure {
+    let failure = explain_path(session, path, failure);
     let Some(parent) = path.parent().filter(|_| failure.is_refusal(ErrorCode::NotFound)) else { return failure };
     match session.find(&parent) {
         Ok(None) => {
@@ -42,18 +42,18 @@ pub(super) fn of_new(session: &mut Session, path: &VirtualPath, failure: Failure
 }
 
 /// Explains the refusal of an upload to `path`.
-pub(super) fn of_upload(session: &mut Session, path: &VirtualPath, failure: Failure) -> Failure {
+pub(super) fn explain_upload(session: &mut Session, path: &VirtualPath, failure: Failure) -> Failure {
     let inside = path.child(b"NAME").map_or("put FILE DIRECTORY/NAME".into(), |path| advice::remote("put FILE", &path));
     if failure.is_refusal(ErrorCode::NotAFile)
         && matches!(session.stat(path), Ok(entry) if entry.kind == EntryKind::Dir)
     {
         return failure.reworded(format!("remote {path} is a directory; {inside} stores the file in it"));
     }
-    of_new(session, path, failure)
+    explain_missing_parent(session, path, failure)
 }
 
 /// Returns the failure of a command whose target `path` must be a directory but is not.
-pub(super) fn of_target(session: &mut Session, path: &VirtualPath) -> Failure {
+pub(super) fn target_not_a_directory(session: &mut Session, path: &VirtualPath) -> Failure {
     Failure::Usage(match session.find(path) {
         Ok(Some(_)) => format!("remote {path} is a file, not a directory; choose another place"),
         _ => format!("{path} is not a remote directory; create it with {}", advice::remote("mkdir", path)),
@@ -61,9 +61,9 @@ pub(super) fn of_target(session: &mut Session, path: &VirtualPath) -> Failure {
 }
 
 /// Explains the refusal of `mkdir`.
-pub(super) fn of_mkdir(session: &mut Session, path: &VirtualPath, failure: Failure) -> Failure {
+pub(super) fn explain_mkdir(session: &mut Session, path: &VirtualPath, failure: Failure) -> Failure {
     if !failure.is_refusal(ErrorCode::Exists) {
-        return of_new(session, path, failure);
+        return explain_missing_parent(session, path, failure);
     }
     match session.stat(path).map(|entry| entry.kind) {
         Ok(EntryKind::Dir) => failure.reworded(format!("directory {path} exists; mkdir -p accepts that")),
@@ -73,15 +73,15 @@ pub(super) fn of_mkdir(session: &mut Session, path: &VirtualPath, failure: Failu
 }
 
 /// Explains the refusal to create a directory of a tree.
-pub(super) fn of_tree(session: &mut Session, path: &VirtualPath, failure: Failure) -> Failure {
+pub(super) fn explain_tree(session: &mut Session, path: &VirtualPath, failure: Failure) -> Failure {
     match failure.is_refusal(ErrorCode::Exists) {
         true => failure.reworded(format!("remote {path} exists and is not a directory; choose another name")),
-        false => of_new(session, path, failure),
+        false => explain_missing_parent(session, path, failure),
     }
 }
 
 /// Explains the refusal of `rmdir`.
-pub(super) fn of_rmdir(session: &mut Session, path: &VirtualPath, failure: Failure) -> Failure {
+pub(super) fn explain_rmdir(session: &mut Session, path: &VirtualPath, failure: Failure) -> Failure {
     if path.is_root() {
         return failure.reworded("the home directory itself cannot be removed; 'rm -r *' removes its contents");
     }

@@ -12,13 +12,13 @@ use signal_hook::consts::SIGINT;
 
 use crate::base::text::Escaped;
 use crate::client::connection::session::Session;
-use crate::client::error::Failure;
+use crate::client::error::{Failure, plain};
 use crate::client::shell::lexer::Word;
 use crate::client::ui::results::Results;
 use crate::wire::message::Name;
 
 /// `![COMMAND]`
-pub fn outside(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
+pub fn run_local_command(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     let line = words.iter().map(|word| &word.text[..]).collect::<Vec<_>>().join(&b' ');
     session.output.flush()?;
     let mut shell = shell(&line);
@@ -29,20 +29,20 @@ pub fn outside(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     let status = session.link.interrupt().ignoring_ctrl_c(|| shell.status()).map_err(|error| failure(&error))?;
     // An interactive shell exits with the status of its last command, so only a given command is checked.
     if !line.is_empty() && !status.success() {
-        return Err(Failure::Local(format!("the command {}", explained(status))));
+        return Err(Failure::Local(format!("the command {}", describe_exit(status))));
     }
     session.output.json(&json!({"command": "!", "ok": true, "line": Name(line)}))
 }
 
-/// Runs `command` while the local program `reader` reads its results. Returns the result of `command`; `None`
-/// if the reader exited early, which is no failure.
-pub fn piped<T>(
+/// Runs `command` while the local program `reader` reads its results. Returns the result of `command`, or `None` if
+/// the reader exited early, which is no failure.
+pub fn run_piped<T>(
     session: &mut Session,
     reader: &Word,
     command: impl FnOnce(&mut Session) -> Result<T, Failure>,
 ) -> Result<Option<T>, Failure> {
     session.output.flush()?;
-    let (pipe, results) = pipe().map_err(|error| Failure::Local(format!("a pipe: {error}")))?;
+    let (pipe, results) = pipe().map_err(|error| Failure::Local(format!("cannot create a pipe: {}", plain(&error))))?;
     // The statement drops this process's copy of the read end, so that an early exit of the reader is detected.
     let mut child = shell(&reader.text).stdin(pipe).spawn().map_err(|error| failure(&error))?;
     let saved = session.output.redirect(results);
@@ -52,7 +52,7 @@ pub fn piped<T>(
     match result {
         Ok(_) | Err(Failure::OutputClosed) if is_interrupted(status) => Err(Failure::Interrupted),
         Ok(_) | Err(Failure::OutputClosed) if !status.success() => {
-            Err(Failure::Local(format!("'{}' {}", Escaped(&reader.text), explained(status))))
+            Err(Failure::Local(format!("'{}' {}", Escaped(&reader.text), describe_exit(status))))
         }
         Err(Failure::OutputClosed) => Ok(None),
         result => result.map(Some),
@@ -60,8 +60,8 @@ pub fn piped<T>(
 }
 
 fn pipe() -> io::Result<(io::PipeReader, Results)> {
-    let (theirs, ours) = io::pipe()?;
-    Ok((theirs, Results::to_program(ours.into())?))
+    let (read_end, write_end) = io::pipe()?;
+    Ok((read_end, Results::to_program(write_end.into())?))
 }
 
 fn shell(line: &[u8]) -> Command {
@@ -80,7 +80,7 @@ fn stderr() -> io::Result<Stdio> {
 }
 
 fn failure(error: &io::Error) -> Failure {
-    Failure::Local(format!("the shell cannot be run: {error}; is $SHELL right?"))
+    Failure::Local(format!("cannot run the local shell: {}; set $SHELL to an existing program", plain(error)))
 }
 
 /// Returns whether Ctrl-C ended the child. A shell reports that in its exit code.
@@ -88,10 +88,10 @@ fn is_interrupted(status: ExitStatus) -> bool {
     status.signal() == Some(SIGINT) || status.code() == Some(128 + SIGINT)
 }
 
-fn explained(status: ExitStatus) -> String {
+fn describe_exit(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("exited with {code}"),
-        (None, Some(signal)) => format!("was ended by signal {signal}"),
+        (None, Some(signal)) => format!("was killed by signal {signal}"),
         (None, None) => "failed".into(),
     }
 }

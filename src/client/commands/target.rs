@@ -26,7 +26,7 @@ pub(super) fn ambiguous_target(command: &str, words: &[Word], problem: &str, is_
     Failure::Usage(format!("{problem}; {text}"))
 }
 
-/// Returns the word as the user can type it again; `None` if nobody can.
+/// Returns the word as the user can type it again, or `None` if it cannot be typed.
 fn written(word: &Word, is_one_shot: bool) -> Option<String> {
     let for_sh = quoted(&word.text)?;
     Some(match is_one_shot {

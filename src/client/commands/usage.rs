@@ -61,9 +61,9 @@ impl Usage {
 }
 
 fn measure(session: &mut Session, root: &VirtualPath, depth: Depth) -> Result<(), Failure> {
-    let there = session.stat(root)?;
-    if there.kind != EntryKind::Dir {
-        return show(session, root, Usage { bytes: there.size, files: 1 });
+    let entry = session.stat(root)?;
+    if entry.kind != EntryKind::Dir {
+        return show(session, root, Usage { bytes: entry.size, files: 1 });
     }
     let mut unlisted = 0;
     let tree = session.walk(root, |session, failure| {

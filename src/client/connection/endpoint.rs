@@ -42,10 +42,10 @@ pub struct Endpoint {
     keys: ClientKeys,
     retries: u32,
     /// Connection attempts since the last progress.
-    tried: u32,
+    attempts: u32,
     /// Bytes transferred since the last progress.
     moved_bytes: u64,
-    /// The session only checks what happened on the lost connection, so replies are no progress.
+    /// The session only checks which requests the server has carried out, so replies are no progress.
     is_checking: bool,
 }
 
@@ -81,16 +81,16 @@ impl FirstConnection {
             trust.confirm_new_key(accept_new, terminal_can_answer(), output, &interrupt)?;
         }
         let mut link = Link::new(stream, interrupt);
-        login::greet(&mut link, binding).map_err(|failure| of_stranger(failure, &host, port))?;
-        let mut tried = 1;
+        login::greet(&mut link, binding).map_err(|failure| explain_failed_greeting(failure, &host, port))?;
+        let mut passwords = 1;
         let keys = loop {
             let password = password(link.interrupt())?;
             match login::log_in(&mut link, &user, &password[..], binding) {
                 Err(Failure::Refused(reply))
-                    if tried < tries && !reply.fatal && reply.code == ErrorCode::LoginFailed =>
+                    if passwords < tries && !reply.fatal && reply.code == ErrorCode::LoginFailed =>
                 {
                     output.complain(format_args!("{}; try again", Escaped(reply.message.as_bytes())));
-                    tried += 1;
+                    passwords += 1;
                 }
                 result => break result?,
             }
@@ -98,7 +98,7 @@ impl FirstConnection {
         if let Some(trust) = &trust {
             trust.remember(output);
         }
-        Ok((link, Endpoint { host, port, user, trust, keys, retries, tried: 0, moved_bytes: 0, is_checking: false }))
+        Ok((link, Endpoint { host, port, user, trust, keys, retries, attempts: 0, moved_bytes: 0, is_checking: false }))
     }
 }
 
@@ -108,10 +108,10 @@ impl Endpoint {
         format!("{}@{}:{}", self.user, self.host, self.port)
     }
 
-    /// Notes progress on this connection, so the next loss starts with a fresh count of attempts.
+    /// Notes progress on this connection. After the next loss, the count of attempts starts at 0.
     pub fn note_progress(&mut self) {
         if !self.is_checking {
-            (self.tried, self.moved_bytes) = (0, 0);
+            (self.attempts, self.moved_bytes) = (0, 0);
         }
     }
 
@@ -119,7 +119,7 @@ impl Endpoint {
     /// one byte for each connection would otherwise be retried for ever.
     pub fn note_new_bytes(&mut self, bytes: u64) {
         self.moved_bytes = self.moved_bytes.saturating_add(bytes);
-        if self.moved_bytes >= WORTHWHILE_BYTES {
+        if self.moved_bytes >= PROGRESS_BYTES_MIN {
             self.note_progress();
         }
     }
@@ -134,11 +134,11 @@ impl Endpoint {
     /// at once.
     pub fn reconnect(&mut self, failure: Failure, interrupt: &Interrupt, output: &mut Output) -> Result<Link, Failure> {
         let mut why = failure;
-        while self.tried < self.retries {
-            let wait = wait_before(self.tried, random_share());
-            self.tried += 1;
-            let (seconds, tried, retries) = (shown_seconds(wait), self.tried, self.retries);
-            output.note(format_args!("{}; reconnecting in {seconds} ({tried} of {retries})", describe_cause(&why)));
+        while self.attempts < self.retries {
+            let wait = wait_before(self.attempts, random_share());
+            self.attempts += 1;
+            let (seconds, attempts, retries) = (shown_seconds(wait), self.attempts, self.retries);
+            output.note(format_args!("{}; reconnecting in {seconds} ({attempts} of {retries})", describe_cause(&why)));
             wait_for_retry(wait, interrupt)?;
             match self.connect(interrupt) {
                 Ok(link) => return Ok(link),
@@ -186,18 +186,18 @@ fn open_stream(
     })?;
     let Some(trust) = trust else { return Ok((Box::new(stream), Binding::None)) };
     let (stream, binding) = TlsStream::connect(stream, trust.pinning(), interrupt)
-        .map_err(|error| of_stranger(trust.explain(error), host, port))?;
+        .map_err(|error| explain_failed_greeting(trust.explain(error), host, port))?;
     Ok((Box::new(stream), binding))
 }
 
-/// Explains the failure of a TCP connection whose server has not completed the greeting.
-fn of_stranger(failure: Failure, host: &str, port: u16) -> Failure {
+/// Explains a failure between the TCP connection and the end of the greeting: the server may speak another protocol.
+fn explain_failed_greeting(failure: Failure, host: &str, port: u16) -> Failure {
     let host = Escaped(host.as_bytes());
     match failure {
         Failure::Connection(why) if why.ends_with(IS_BERTH) => {
             let hint = match port {
-                FTP_PORT => format!("{FTP_PORT} is usually its FTP port"),
-                _ => format!("its port is usually {PORT_DEFAULT}, and another service may use {port}"),
+                FTP_PORT => format!("{FTP_PORT} is usually the FTP port of berthd"),
+                _ => format!("berthd usually listens on port {PORT_DEFAULT}, and another service may use {port}"),
             };
             Failure::Connection(format!("{host} does not speak berth's protocol at port {port}; {hint}"))
         }
@@ -212,11 +212,11 @@ fn of_stranger(failure: Failure, host: &str, port: u16) -> Failure {
     }
 }
 
-/// Returns what happened, without the advice for a program that ends.
+/// Returns what happened, without the advice to run the program again.
 fn cause(failure: &Failure) -> String {
     match failure {
         Failure::Lost(why) => why.clone(),
-        // The program itself does what the server's advice says.
+        // The program itself follows the server's advice, which stands after the semicolon.
         Failure::Refused(reply) => Escaped(reply.message.split(';').next().unwrap_or_default().as_bytes()).to_string(),
         failure => failure.to_string().trim_end_matches("; does berthd listen there?").to_string(),
     }
@@ -270,12 +270,12 @@ fn wait_for_retry(wait: Duration, interrupt: &Interrupt) -> Result<(), Failure> 
     Err(Failure::Interrupted)
 }
 
-/// Texts of failures where the other side has ended the connection.
+/// Texts of failures in which the server or the network has closed the connection.
 const CLOSED: [&str; 3] = ["closed the connection", "connection was cut", "reset by peer"];
 /// The default port of berthd's FTP listener.
 const FTP_PORT: u16 = 2120;
 /// The number of bytes that counts as progress. Several connections may add up to it.
-const WORTHWHILE_BYTES: u64 = 64 * 1024;
+const PROGRESS_BYTES_MIN: u64 = 64 * 1024;
 
 #[cfg(test)]
 mod tests {

@@ -36,7 +36,7 @@ pub(super) enum Decoded {
 }
 
 impl Decoded {
-    pub(super) fn of(frame: Frame<'_>) -> Result<Self, serde_json::Error> {
+    pub(super) fn from_frame(frame: Frame<'_>) -> Result<Self, serde_json::Error> {
         let (id, event) = match frame {
             Frame::Control { id, body } => (id, Event::Reply(read_object(body)?)),
             Frame::End { id, body } => (id, Event::End(read_object(body)?)),

@@ -4,7 +4,7 @@
 use crate::auth::scram::{Binding, ClientExchange, ClientKeys, ClientProved, ScramError, Secret};
 use crate::base::text::Escaped;
 use crate::client::connection::incoming::Event;
-use crate::client::connection::link::{Judge, Link};
+use crate::client::connection::link::{Link, LoginCheck};
 use crate::client::error::{Failure, LinkError, unexpected};
 use crate::wire::message::VERSION;
 use crate::wire::{Reply, Request};
@@ -66,7 +66,7 @@ pub fn log_in_again(link: &mut Link, user: &str, keys: &ClientKeys, binding: Bin
     let reply = receive(link)?;
     let (proved, proof) = answer(exchange, reply)?;
     let id = link.request(&proof)?;
-    link.expect_proof(id, judge(proved));
+    link.defer_login_check(id, login_check(proved));
     match binding {
         Binding::None => Ok(link.await_proof()?),
         Binding::Exporter(_) => Ok(()),
@@ -94,7 +94,7 @@ fn verify(proved: &ClientProved, proof: &str) -> Result<(), Failure> {
 }
 
 /// Returns the function that verifies the server's reply to the client's proof.
-fn judge(proved: ClientProved) -> Judge {
+fn login_check(proved: ClientProved) -> LoginCheck {
     Box::new(move |reply| match reply {
         Reply::Welcome { message } => match verify(&proved, &message) {
             Ok(()) => Ok(()),
@@ -119,7 +119,7 @@ fn receive(link: &mut Link) -> Result<Reply, Failure> {
     }
 }
 
-/// Reports a login reply that no honest server sends.
+/// Returns the failure for a login reply with which the server does not prove that it knows the account.
 fn distrust(why: &str) -> Failure {
     Failure::Login(format!("the server's side of the login is wrong: {}; do not trust it", Escaped(why.as_bytes())))
 }

@@ -1,5 +1,5 @@
-//! What a session does about lost connections: it reconnects and repeats what was not answered. Every loop that
-//! survives a lost connection runs in [`Session::retry`]. How often it may reconnect, [`Endpoint`] decides.
+//! Reconnects a session after a lost connection and repeats the requests without a reply. All work that survives a
+//! lost connection runs in [`Session::retry`]. [`Endpoint`] decides how often it may reconnect.
 //!
 //! [`Endpoint`]: crate::client::connection::endpoint::Endpoint
 
@@ -29,7 +29,8 @@ impl Session {
         }
     }
 
-    /// Does the same for `work` that can be repeated as a whole, after a check of the idle connection.
+    /// Runs `work`, which can be repeated as a whole, and repeats it after each lost connection. Checks the idle
+    /// connection first.
     pub fn retry_whole<T>(&mut self, mut work: impl FnMut(&mut Self) -> Result<T, Failure>) -> Result<T, Failure> {
         self.check_link()?;
         self.retry(&mut (), |session, ()| work(session), |_, ()| Ok(()))
@@ -56,7 +57,7 @@ impl Session {
         }
     }
 
-    /// Notes progress that another connection need not repeat: the next loss starts with a fresh count of attempts.
+    /// Notes progress that no later connection repeats. After the next loss, the count of attempts starts at 0.
     pub fn note_progress(&mut self) {
         if let Some(endpoint) = &mut self.endpoint {
             endpoint.note_progress();

@@ -20,7 +20,7 @@ use crate::client::files::local::shown;
 use crate::client::shell::advice;
 use crate::client::shell::interrupt::Interrupt;
 
-/// Output of a password command: the password, then notes that are kept with it.
+/// The maximum output of a password command. Password managers print notes after the password.
 const PASSWORD_OUTPUT_BYTES_MAX: usize = 64 * 1024;
 
 /// Where the password comes from.
@@ -56,7 +56,7 @@ impl<'a> PasswordSource<'a> {
     }
 }
 
-/// Returns the password for `user`. A prompt begins with `remark`.
+/// Returns the password for `user`. A prompt shows `remark` first.
 pub fn ask(
     source: PasswordSource,
     user: &str,
@@ -76,12 +76,14 @@ const PROMPTS_MAX: u32 = 3;
 
 fn from_prompt(user: &str, remark: &str, interrupt: &Interrupt) -> Result<Zeroizing<String>, Failure> {
     let hidden = HiddenInput::open().map_err(|_| {
-        let text = "there is no terminal to ask for the password; use --password-file or BERTH_PASSWORD";
+        let text =
+            "there is no terminal to ask for the password; use --password-file, --password-command or BERTH_PASSWORD";
         Failure::Usage(text.into())
     })?;
     let prompt = format!("{remark}password for {}: ", Escaped(user.as_bytes()));
     let line = hidden.read_line(&prompt, &mut || interrupt.is_set());
-    let line = line.map_err(|error| Failure::Local(format!("the terminal: {error}")))?;
+    let line =
+        line.map_err(|error| Failure::Local(format!("cannot read the password from the terminal: {}", plain(&error))))?;
     check(line.ok_or(Failure::Interrupted)?, "what was typed")
 }
 
@@ -120,7 +122,8 @@ fn from_command(command: &str, interrupt: &Interrupt) -> Result<Zeroizing<String
     let stdin = if std::io::stdin().is_terminal() { Stdio::inherit() } else { Stdio::null() };
     let mut shell = Command::new("/bin/sh");
     shell.arg("-c").arg(command).env_remove("BERTH_PASSWORD").stdin(stdin).stdout(Stdio::piped());
-    let failure = |error: std::io::Error| Failure::Local(format!("the password command cannot be run: {error}"));
+    let failure =
+        |error: std::io::Error| Failure::Local(format!("the password command cannot be run: {}", plain(&error)));
     let mut child = shell.spawn().map_err(failure)?;
     let output = output_of(&mut child);
     if output.is_err() {
@@ -134,7 +137,7 @@ fn from_command(command: &str, interrupt: &Interrupt) -> Result<Zeroizing<String
     let output = output?;
     if !status.success() {
         let how = match (status.code(), status.signal()) {
-            (None, Some(signal)) => format!("was ended by signal {signal}"),
+            (None, Some(signal)) => format!("was killed by signal {signal}"),
             (code, _) => format!("exited with {}", code.unwrap_or_default()),
         };
         return Err(Failure::Usage(format!("the password command {how}; run it by hand to see why")));
@@ -142,7 +145,7 @@ fn from_command(command: &str, interrupt: &Interrupt) -> Result<Zeroizing<String
     let line = output.split(|byte| *byte == b'\n').next().unwrap_or_default();
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     let line = str::from_utf8(line).map_err(|_| Failure::Usage("the password command printed no text".into()))?;
-    check(Zeroizing::new(line.to_string()), "what the password command printed")
+    check(Zeroizing::new(line.to_string()), "the output of the password command")
 }
 
 /// Reads all output, so that a command that prints several lines is not killed by a closed pipe.
@@ -151,7 +154,9 @@ fn output_of(child: &mut Child) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let mut output = Zeroizing::new(Vec::with_capacity(PASSWORD_OUTPUT_BYTES_MAX + 1));
     if let Some(stdout) = child.stdout.take() {
         let read = stdout.take(PASSWORD_OUTPUT_BYTES_MAX as u64 + 1).read_to_end(&mut output);
-        read.map_err(|error| Failure::Local(format!("the password command: {error}")))?;
+        read.map_err(|error| {
+            Failure::Local(format!("cannot read the output of the password command: {}", plain(&error)))
+        })?;
     }
     match output.len() {
         0..=PASSWORD_OUTPUT_BYTES_MAX => Ok(output),

@@ -7,7 +7,7 @@ use crate::client::error::Failure;
 use crate::wire::message::{EntryKind, ErrorCode, Name};
 use crate::wire::{Reply, Request};
 
-/// Returns whether carrying out the request twice differs from carrying it out once.
+/// Returns whether the request is not idempotent: carrying it out twice differs from carrying it out once.
 pub fn changes_once(request: &Request) -> bool {
     match request {
         Request::Rm { .. } | Request::Rmdir { .. } | Request::Mv { .. } | Request::DropPartial { .. } => true,
@@ -16,19 +16,21 @@ pub fn changes_once(request: &Request) -> bool {
     }
 }
 
-/// Interprets the `answer` to a request that had been sent before, on a connection that was lost. Returns the
-/// reply and a remark for the user. `find` returns what exists at a path now.
+/// Interprets the reply to a request that was sent before, on a connection that was lost. Returns the reply and a
+/// message for the user. `find` returns the kind of the entry that now exists at a path.
 pub fn interpret_reply(
     request: &Request,
-    answer: Result<Reply, Failure>,
+    reply: Result<Reply, Failure>,
     mut find: impl FnMut(&Name) -> Result<Option<EntryKind>, Failure>,
 ) -> Result<(Reply, Option<String>), Failure> {
-    let Err(Failure::Refused(refusal)) = &answer else { return answer.map(|reply| (reply, None)) };
+    let Err(Failure::Refused(refusal)) = &reply else { return reply.map(|reply| (reply, None)) };
     let found = match (request, refusal.code) {
         (Request::Rm { path } | Request::Rmdir { path }, ErrorCode::NotFound) => {
             Some(format!("there is nothing at {} now", shown(path)))
         }
-        (Request::DropPartial { .. }, ErrorCode::NotFound) => Some("nothing of that upload is kept".into()),
+        (Request::DropPartial { .. }, ErrorCode::NotFound) => {
+            Some("the server no longer has that partial upload".into())
+        }
         (Request::Mkdir { path, .. }, ErrorCode::Exists) => {
             let is_directory = find(path)? == Some(EntryKind::Dir);
             is_directory.then(|| format!("the directory {} is there now", shown(path)))
@@ -41,7 +43,7 @@ pub fn interpret_reply(
     };
     match found {
         Some(found) => Ok((Reply::Done {}, Some(format!("the answer was lost with the connection, but {found}")))),
-        None => answer.map(|reply| (reply, None)),
+        None => reply.map(|reply| (reply, None)),
     }
 }
 

@@ -1,5 +1,5 @@
-//! Bytes to be sent, in one reused block of memory. A file is read directly behind its frame's header. This
-//! module knows no frames.
+//! Bytes to be sent, in one reused block of memory. The bytes of a file are read into it directly after the header of
+//! their frame, without a copy. This module knows no frames.
 
 /// A queue of bytes.
 #[derive(Default)]

@@ -26,7 +26,7 @@ pub struct Session {
     pub directory: VirtualPath,
     /// The previous remote directory, for `cd -`.
     pub previous_directory: Option<VirtualPath>,
-    /// Takes results and remarks.
+    /// Where results and messages go.
     pub output: Output,
     /// What the client remembers between runs.
     pub state: StateDirectory,
@@ -44,23 +44,25 @@ pub struct Session {
     pub was_lost: bool,
 }
 
-/// How far [`Session::call_each`] has got: numbers of requests.
+/// The progress of [`Session::call_each`], as numbers of requests: `answered <= sent`. After a lost connection,
+/// `answered..repeated` are the requests that the server may have carried out already.
 #[derive(Default)]
 struct Calls {
     answered: usize,
     sent: usize,
-    /// These were sent before, on connections that were lost.
+    /// The largest number of requests that were sent on connections that were lost.
     repeated: usize,
 }
 
 impl Calls {
-    /// Notes that the connection was lost, so everything that is not answered is sent again.
+    /// Notes that the connection was lost. All requests without a reply are sent again.
     fn repeat(&mut self) {
         self.repeated = self.repeated.max(self.sent);
         self.sent = self.answered;
     }
 
-    /// Returns whether `request`, the next to be answered, may have been carried out before.
+    /// Returns whether `request`, whose reply comes next, may have been carried out on a lost connection and must not
+    /// be carried out twice.
     fn is_doubtful(&self, request: &Request) -> bool {
         self.answered < self.repeated && changes_once(request)
     }
@@ -136,14 +138,14 @@ impl Session {
     }
 
     /// Interprets the reply to a request that may have been carried out before.
-    fn interpret_repeated(&mut self, request: &Request, answer: Result<Reply, Failure>) -> Result<Reply, Failure> {
+    fn interpret_repeated(&mut self, request: &Request, reply: Result<Reply, Failure>) -> Result<Reply, Failure> {
         let kind_at = |path: &Name| match self.call(&Request::Stat { path: path.clone() }) {
             Ok(Reply::Stat { entry, .. }) => Ok(Some(entry.kind)),
             Ok(_) => Err(unexpected()),
             Err(failure) if failure.is_refusal(ErrorCode::NotFound) => Ok(None),
             Err(failure) => Err(failure),
         };
-        let (reply, remark) = interpret_reply(request, answer, kind_at)?;
+        let (reply, remark) = interpret_reply(request, reply, kind_at)?;
         if let Some(remark) = remark {
             self.output.note(remark);
         }
@@ -213,10 +215,10 @@ impl Session {
         }
     }
 
-    /// Prepares the session for the next command after one that failed: pending replies are abandoned and
-    /// running transfers are cancelled. The next command reconnects without a pause, however many attempts this
-    /// one made, because its user gave up and may know that the server is back.
+    /// Prepares the session for the next command after one that failed. Abandons pending replies and cancels running
+    /// transfers.
     pub fn recover(&mut self) {
+        // The next command reconnects without a long pause: a user who runs one may know that the server is back.
         if let Some(endpoint) = &mut self.endpoint {
             endpoint.note_progress();
         }

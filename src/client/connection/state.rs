@@ -1,6 +1,6 @@
-//! What the client remembers between runs, under `$XDG_STATE_HOME/berth`: the shell's history, the servers'
-//! keys, and which upload belongs to which file. Losing any of it costs time, never data, so a directory that
-//! cannot be written is not an error.
+//! What the client stores between runs, under `$XDG_STATE_HOME/berth`: the shell's history, the servers' keys, and
+//! records of partial uploads and unfinished trees. Without them the user confirms keys again and transfers start
+//! over, but no file is lost, so a directory that cannot be written is not an error.
 
 use std::fs::{self, File};
 use std::io;
@@ -17,13 +17,13 @@ use crate::base::upload_id::UploadId;
 #[derive(Clone, Default)]
 pub struct StateDirectory(Option<PathBuf>);
 
-/// The local file of an interrupted upload. The upload is resumed only if the whole mark still matches. Even
-/// then the server proves by a digest what it kept.
+/// The local file of an interrupted upload. The upload is resumed only if the file's stamp is unchanged, and if the
+/// digest of the bytes that the server kept matches the file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UploadRecord {
     /// The upload's id on the server.
     pub upload_id: UploadId,
-    /// The mark of the local file.
+    /// The stamp of the local file at that time.
     pub source: FileStamp,
 }
 
@@ -50,20 +50,20 @@ pub struct FileStamp {
 
 /// Returns the directory that the environment variable names, else `in_home` in the user's home directory.
 /// Paths that are not absolute are ignored (XDG Base Directory Specification).
-pub(in crate::client) fn directory_of_user(variable: &str, in_home: &str) -> Option<PathBuf> {
+pub(in crate::client) fn xdg_directory(variable: &str, in_home: &str) -> Option<PathBuf> {
     let directory = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     directory(variable).or_else(|| directory("HOME").map(|home| home.join(in_home)))
 }
 
 /// Returns the path of the user's state directory, even if it cannot be used.
-pub(in crate::client) fn state_directory_of_user() -> Option<PathBuf> {
-    directory_of_user("XDG_STATE_HOME", ".local/state").map(|path| path.join("berth"))
+pub(in crate::client) fn state_directory_path() -> Option<PathBuf> {
+    xdg_directory("XDG_STATE_HOME", ".local/state").map(|path| path.join("berth"))
 }
 
 impl StateDirectory {
     /// Opens the user's state directory and creates it if it is missing.
-    pub fn of_user() -> Self {
-        Self::at(state_directory_of_user())
+    pub fn open() -> Self {
+        Self::at(state_directory_path())
     }
 
     /// Opens a state directory at any path and creates it if it is missing.
@@ -138,7 +138,8 @@ pub(super) fn write_whole(path: &Path, record: &impl Serialize) -> io::Result<()
     replace(path, &serde_json::to_vec(record)?)
 }
 
-/// Replaces a file in the same way. A file system's refusal is reported once.
+/// Replaces a file that only the user can read. The file always holds the old content or the new one, even after a
+/// power loss. A file system without permission bits or owners is reported once.
 pub(in crate::client) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     atomic_file::replace(path, content, SECRET_FILE)
 }

@@ -27,16 +27,16 @@ pub trait Stream {
         self.send(parts.iter().find(|part| !part.is_empty()).map_or(&[], |part| part))
     }
 
-    /// Receives into `room`, which is not empty. Returns the number of bytes; 0 means that the server sends no
-    /// more.
+    /// Receives into `room`, which is not empty. Returns the number of bytes; 0 means that the server has closed its
+    /// side of the connection.
     fn recv(&mut self, room: &mut [u8]) -> io::Result<usize>;
 
     /// Waits until bytes arrive, or with `for_write` until bytes can be sent. Also returns on a timeout or a
     /// signal, and may return early for no reason.
     fn wait(&mut self, for_write: bool, timeout: Duration) -> io::Result<()>;
 
-    /// Makes the later drop discard all undelivered bytes and reset the connection, which tells the server that
-    /// it has no client to answer.
+    /// Makes the later drop discard all bytes that were not delivered, and reset the connection. The server then
+    /// knows that no client waits for its replies.
     fn end_with_reset(&mut self) {}
 }
 

@@ -19,8 +19,8 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
 pub struct TlsStream<P: Stream> {
     stream: P,
     sealed: TlsSession,
-    /// Bytes of the last `send` that are encrypted but not flushed or reported yet. The next `send` gets the
-    /// same bytes again.
+    /// The number of bytes of the last `send` that are encrypted but neither flushed nor reported as sent. The next
+    /// `send` gets the same bytes again, because `Stream::send` reports only bytes that were flushed.
     unreported: usize,
 }
 
@@ -62,7 +62,9 @@ impl<P: Stream> TlsStream<P> {
         }
         match self.sealed.receive(&mut socket, &mut [0]) {
             Ok(Received::Progress(_)) => Ok(()),
-            Ok(Received::Bytes(_)) => Err(io::Error::new(io::ErrorKind::InvalidData, "it speaks before it is asked")),
+            Ok(Received::Bytes(_)) => {
+                Err(io::Error::new(io::ErrorKind::InvalidData, "the server sent data during the handshake"))
+            }
             Ok(Received::End) => Err(io::ErrorKind::UnexpectedEof.into()),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -82,7 +84,7 @@ fn explain(first_bytes: &[u8], error: &io::Error) -> LinkError {
         return LinkError::Lost(Escaped(error.message.as_bytes()).to_string());
     }
     match error.kind() {
-        io::ErrorKind::InvalidData => LinkError::Protocol(format!("no encrypted connection: {error}")),
+        io::ErrorKind::InvalidData => LinkError::Protocol(format!("the TLS handshake failed: {error}")),
         _ => LinkError::Lost(error.to_string()),
     }
 }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::text::Escaped;
 use crate::base::{atomic_file, json};
-use crate::client::connection::state::{StateDirectory, lock_directory, state_directory_of_user, write_whole};
+use crate::client::connection::state::{StateDirectory, lock_directory, state_directory_path, write_whole};
 use crate::client::error::{Failure, LinkError, plain};
 use crate::client::files::local::shown;
 use crate::client::shell::interrupt::Interrupt;
@@ -60,8 +60,8 @@ impl Trust {
         Ok(Self { host_and_port, file, known, given, pinning: Pinning::new(given.or(known)) })
     }
 
-    /// Prepares for another connection. Only the server that proved itself on this connection is accepted, even
-    /// if the file changes meanwhile.
+    /// Prepares for another connection, which accepts only the key of this connection, even if the file changes
+    /// meanwhile.
     pub fn prepare_reconnect(&mut self) {
         self.known = self.known.or(self.pinning.seen());
         self.pinning = Pinning::new(self.given.or(self.known));
@@ -82,15 +82,15 @@ impl Trust {
                  ask the administrator what `berthd fingerprint` prints on the server"
             )),
             (None, Some(known)) if known != seen => Failure::Login(format!(
-                "the key of {host_and_port} has changed: it was {known} and is {seen} now; somebody may be in between, or \
-                 the server was set up anew: ask its administrator what `berthd fingerprint` prints there, and if \
-                 that is the new one, connect once with --fingerprint {seen}"
+                "the key of {host_and_port} has changed: it was {known} and is {seen} now; this can be an attack, or \
+                 the server has a new key: ask its administrator what `berthd fingerprint` prints on the server, and if \
+                 that is the new key, connect once with --fingerprint {seen}"
             )),
             _ => error.into(),
         }
     }
 
-    /// Asks the user about a new key, unless an option has decided that.
+    /// Asks the user whether to trust a new key, unless an option has decided that.
     pub fn confirm_new_key(
         &self,
         accept_new: bool,
@@ -108,8 +108,8 @@ impl Trust {
         }
         if !may_ask {
             return Err(Failure::Login(format!(
-                "{host_and_port} is not known here; its key is {seen}; if `berthd fingerprint` prints the same there, \
-                 connect with --fingerprint {seen}; --accept-new trusts it unseen"
+                "{host_and_port} is not known here; its key is {seen}; if `berthd fingerprint` prints the same on the server, \
+                 connect with --fingerprint {seen}; --accept-new accepts it without a check"
             )));
         }
         let question = format!(
@@ -127,7 +127,7 @@ impl Trust {
     pub fn remember(&self, output: &mut Output) {
         let Some(seen) = self.pinning.seen().filter(|seen| self.known != Some(*seen)) else { return };
         let Some(file) = &self.file else {
-            let text = match state_directory_of_user() {
+            let text = match state_directory_path() {
                 Some(directory) => {
                     format!("{} cannot be used; make it a directory that you can write to", shown(&directory))
                 }
@@ -142,7 +142,7 @@ impl Trust {
                 shown(file)
             )),
             Err(AddError::Unwritten(failure)) => {
-                output.note(format_args!("the server's key could not be remembered: {failure}"));
+                output.note(format_args!("the server's key is not remembered: {failure}"));
             }
         }
     }

@@ -30,8 +30,7 @@ impl Exclusions {
         self.0.push(Exclusion { names, is_path, only_directories });
     }
 
-    /// Returns whether `path` itself is excluded. The caller does not ask about the content of an excluded
-    /// directory.
+    /// Returns whether `path` itself is excluded. The caller skips the content of an excluded directory.
     pub fn has(&self, path: &VirtualPath, is_directory: bool) -> bool {
         self.0.iter().any(|exclusion| (is_directory || !exclusion.only_directories) && exclusion.fits(path))
     }

@@ -1,4 +1,4 @@
-//! Remote patterns: the paths that a word of a command line names.
+//! Expands the patterns of a command line to remote paths.
 
 use crate::base::glob::Pattern;
 use crate::base::virtual_path::VirtualPath;
@@ -47,7 +47,7 @@ impl Session {
             return Ok(matches_found);
         }
         let pattern = Pattern::new(component.bytes());
-        let mut budget = ListingBudget::of(&component.text);
+        let mut budget = ListingBudget::new(&component.text);
         for base in bases {
             match self.list(base) {
                 Ok(mut entries) => {

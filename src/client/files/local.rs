@@ -1,5 +1,4 @@
-//! Local files: the sources of uploads, and existing files at the destination of a download. This module knows
-//! no server.
+//! Local files: the sources of uploads, and existing files at the destination of a download.
 
 use crate::base::buffers::PIECE_BYTES;
 use std::ffi::OsStr;
@@ -39,11 +38,11 @@ impl UploadSource {
         let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(failure)?;
         let metadata = file.metadata().map_err(failure)?;
         if metadata.is_dir() {
-            return Err(Failure::Local(format!("{} is a directory; -r takes it whole", shown(path))));
+            return Err(Failure::Local(format!("{} is a directory; -r uploads it with its contents", shown(path))));
         }
         if !metadata.is_file() {
             return Err(Failure::Local(format!(
-                "{} is no regular file; to send what a program prints: PROGRAM | berth HOST put - NAME",
+                "{} is no regular file; upload the output of a program with: PROGRAM | berth HOST put - NAME",
                 shown(path)
             )));
         }
@@ -51,7 +50,7 @@ impl UploadSource {
         if metadata.len() == 0 && file.read_at(&mut [0], 0).map_err(failure)? > 0 {
             let input = advice::local_operand(path).unwrap_or_else(|| "FILE".into());
             return Err(Failure::Local(format!(
-                "{} does not tell its size; berth HOST put - NAME < {input} sends its content",
+                "{} reports no size; upload its content with: berth HOST put - NAME < {input}",
                 shown(path)
             )));
         }
@@ -65,7 +64,7 @@ impl UploadSource {
         })
     }
 
-    /// Returns the mark of the file's state when it was opened.
+    /// Returns the stamp of the file when it was opened.
     pub fn stamp(&self) -> FileStamp {
         self.stamp
     }
@@ -119,7 +118,7 @@ impl UploadSource {
         &self.path
     }
 
-    /// Checks whether the file changed while it was read. If its time or size differs, it is read again,
+    /// Checks whether the file changed while it was read. If its time or size differs, the whole file is hashed again,
     /// because it may only have been touched or appended to.
     pub fn check_unchanged(&mut self, watch: Watch) -> Result<Reading, Failure> {
         let metadata = self.file.metadata().map_err(|error| Failure::local(&self.path, &error))?;
@@ -162,15 +161,15 @@ pub enum Reading {
 /// file may be replaced: replacing a device would remove it for the whole machine, and replacing a symlink
 /// would not replace its target.
 pub fn destination(path: &Path) -> Result<Option<fs::Metadata>, Failure> {
-    let Ok(here) = fs::symlink_metadata(path) else { return Ok(None) };
+    let Ok(metadata) = fs::symlink_metadata(path) else { return Ok(None) };
     let path = shown(path);
-    if here.is_file() {
-        return Ok(Some(here));
+    if metadata.is_file() {
+        return Ok(Some(metadata));
     }
-    Err(Failure::Local(match (here.is_dir(), here.is_symlink()) {
+    Err(Failure::Local(match (metadata.is_dir(), metadata.is_symlink()) {
         (true, _) => format!("{path} is a local directory; choose another name"),
-        (_, true) => format!("{path} is a link here, which is not replaced; name the file it leads to"),
-        _ => format!("{path} is no regular file here and is not replaced; choose another name"),
+        (_, true) => format!("local {path} is a symlink, which is not replaced; give the path of its target"),
+        _ => format!("local {path} is no regular file and is not replaced; choose another name"),
     }))
 }
 
@@ -236,7 +235,7 @@ pub(in crate::client) fn hash_up_to(file: &mut File, bytes_max: u64, watch: Watc
     Ok((hash, done))
 }
 
-/// Returns a mark that identifies the state of a file, as far as metadata can.
+/// Returns the stamp that identifies the state of a file, as far as metadata can.
 pub fn stamp_of(metadata: &fs::Metadata) -> FileStamp {
     let mtime_ns = metadata.mtime().saturating_mul(1_000_000_000).saturating_add(metadata.mtime_nsec());
     FileStamp { device: metadata.dev(), inode: metadata.ino(), size: metadata.len(), mtime_ns }

@@ -1,5 +1,5 @@
-//! Permission bits of local files: which bits of its source a new file gets, and how the bits of an existing
-//! file are changed.
+//! Permission bits of local files: the bits that a new file gets from its source, and changes of the bits of existing
+//! files.
 
 use std::ffi::OsStr;
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -80,7 +80,7 @@ pub fn apply_attributes(
     }
 }
 
-/// Gives a local file or directory the permission bits of its source, as far as a new entry would get them.
+/// Sets the permission bits of an existing local file or directory to those that a new copy of its source would get.
 /// Returns the resulting bits.
 pub fn change(path: &Path, bits: u32, is_directory: bool) -> io::Result<u32> {
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();

@@ -15,8 +15,8 @@ use crate::client::files::spellings::Names;
 use crate::wire::message::{Entry, EntryKind, Name};
 use crate::wire::{Reply, Request};
 
-/// Bytes of paths that a client keeps of one tree or pattern. A million entries then take a few hundred
-/// megabytes, whatever the server lists.
+/// The maximum total length of the paths of one tree or pattern in memory. A million entries then take at most a few
+/// hundred megabytes.
 const TREE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// An entry of a remote tree.
@@ -79,7 +79,7 @@ impl Session {
         mut on_failure: impl FnMut(&mut Self, Failure),
     ) -> Result<Vec<TreeEntry>, Failure> {
         let mut found: Vec<TreeEntry> = Vec::new();
-        let mut budget = ListingBudget::of(root.as_bytes());
+        let mut budget = ListingBudget::new(root.as_bytes());
         let mut walk = RemoteWalk { unlisted: VecDeque::from([root.clone()]), requested: VecDeque::new() };
         self.check_link()?;
         while !walk.is_done() {
@@ -154,7 +154,7 @@ struct Listing {
 }
 
 impl Listing {
-    /// Receives all pages up to the last. The outer error ends the connection.
+    /// Receives all pages up to the last. The outer error ends the connection; the inner one is the server's refusal.
     fn receive_all(link: &mut Link) -> Result<Result<Vec<Entry>, Failure>, LinkError> {
         let mut listing = Self::default();
         loop {
@@ -198,7 +198,7 @@ pub(super) struct ListingBudget<'a> {
 }
 
 impl<'a> ListingBudget<'a> {
-    pub(super) fn of(of: &'a [u8]) -> Self {
+    pub(super) fn new(of: &'a [u8]) -> Self {
         Self { of, entries: LISTING_ENTRIES_MAX, bytes: TREE_BYTES_MAX }
     }
 
@@ -206,7 +206,7 @@ impl<'a> ListingBudget<'a> {
         let left = (self.entries.checked_sub(1), self.bytes.checked_sub(path.as_bytes().len()));
         let (Some(entries), Some(bytes)) = left else {
             return Err(Failure::Local(format!(
-                "{} is more than {LISTING_ENTRIES_MAX} entries, or {} of paths; take its directories one by one",
+                "{} is more than {LISTING_ENTRIES_MAX} entries, or {} of paths; run the command for each of its directories",
                 Escaped(self.of),
                 Size(TREE_BYTES_MAX as u64)
             )));
@@ -219,12 +219,12 @@ impl<'a> ListingBudget<'a> {
 /// Returns the entries of `directory` with their paths, and a failure if some paths are longer than a server
 /// accepts.
 pub(super) fn with_paths(directory: &VirtualPath, entries: Vec<Entry>) -> (Vec<TreeEntry>, Option<Failure>) {
-    let mut reached = Vec::with_capacity(entries.len());
+    let mut usable = Vec::with_capacity(entries.len());
     let mut first = None;
     let mut others = 0;
     for entry in entries {
         match (directory.child(&entry.name.0), &first) {
-            (Ok(path), _) => reached.push(TreeEntry { path, entry }),
+            (Ok(path), _) => usable.push(TreeEntry { path, entry }),
             (Err(error), None) => first = Some((entry.name, error)),
             (Err(_), Some(_)) => others += 1,
         }
@@ -233,15 +233,17 @@ pub(super) fn with_paths(directory: &VirtualPath, entries: Vec<Entry>) -> (Vec<T
         let name = shortened(Escaped(&name.0).to_string(), NAME_BYTES_MAX);
         let others = if others > 0 { format!(" and {others} more") } else { String::new() };
         Failure::Local(format!(
-            "{name}{others} in {directory}: {error}, so this is left out; rename it, or move that directory up"
+            "{name}{others} in {directory}: {error}, so this is left out; rename it, or move the directory to a shorter path"
         ))
     });
-    (reached, failure)
+    (usable, failure)
 }
 
 /// Returns the failure for an entry that the server lists but cannot examine.
 pub fn not_examined(path: &VirtualPath) -> Failure {
-    Failure::Local(format!("{path}: the server cannot examine it, so it is left out; its administrator can see why"))
+    Failure::Local(format!(
+        "{path}: the server cannot examine it, so it is left out; ask the administrator of the server"
+    ))
 }
 
 /// Checks a name from the server. Only single names are accepted, because a server must not choose where files
@@ -254,7 +256,11 @@ fn check_name(name: &Name) -> Result<(), LinkError> {
         && bytes != b".."
         && bytes.len() <= PATH_BYTES_MAX
         && !bytes.iter().any(|byte| matches!(byte, 0 | b'/'));
-    if is_single { Ok(()) } else { Err(LinkError::Protocol(format!("it lists the name '{}'", Escaped(bytes)))) }
+    if is_single {
+        Ok(())
+    } else {
+        Err(LinkError::Protocol(format!("the server lists the invalid name '{}'", Escaped(bytes))))
+    }
 }
 
 #[cfg(test)]

@@ -13,18 +13,19 @@ pub type Names = HashSet<Vec<u8>>;
 pub struct Spellings(HashMap<Vec<u8>, Vec<Vec<u8>>>);
 
 impl Spellings {
-    /// Finds such groups among `paths`, which have no `/` at their end.
+    /// Finds the groups among `paths`, which have no `/` at their end. Compares hashes first, so that paths without a
+    /// group need no memory for keys.
     pub fn among<'a>(paths: impl Iterator<Item = &'a [u8]> + Clone) -> Self {
         let hasher = RandomState::new();
-        let mut counts: HashMap<u64, bool> = HashMap::new();
+        let mut is_repeated: HashMap<u64, bool> = HashMap::new();
         for path in paths.clone() {
-            counts.entry(hasher.hash_one(folded(path))).and_modify(|is_several| *is_several = true).or_default();
+            is_repeated.entry(hasher.hash_one(folded(path))).and_modify(|is_several| *is_several = true).or_default();
         }
-        counts.retain(|_, is_several| *is_several);
+        is_repeated.retain(|_, is_several| *is_several);
         let mut groups: HashMap<Vec<u8>, Vec<Vec<u8>>> = HashMap::new();
-        for path in paths.filter(|_| !counts.is_empty()) {
+        for path in paths.filter(|_| !is_repeated.is_empty()) {
             let folded = folded(path);
-            if counts.contains_key(&hasher.hash_one(&folded)) {
+            if is_repeated.contains_key(&hasher.hash_one(&folded)) {
                 groups.entry(folded).or_default().push(path.to_vec());
             }
         }
@@ -58,7 +59,7 @@ impl Spellings {
             else {
                 continue;
             };
-            // The other path may also spell its directories otherwise.
+            // The names of the directories above it may also differ in spelling.
             let is_there = |other: &&Vec<u8>| other[..] != *path && names.contains(split(other).1);
             if let Some(other) = group.iter().find(is_there) {
                 found.insert(path.to_vec(), other.clone());

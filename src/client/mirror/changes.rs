@@ -17,12 +17,11 @@ use crate::wire::Request;
 use crate::wire::message::{EntryKind, ErrorCode, Name};
 
 impl Mirror {
-    /// Creates the root even if it exists: an account that may only read then gets one failure, and not one for
-    /// each file.
+    /// Creates the root even if it exists: a read-only account then gets one failure, and not one for each file.
     pub(super) fn make_root(&self, session: &mut Session, mode: Option<u32>) -> Result<(), Failure> {
         if self.is_from {
             return self.make_local_root(mode).map_err(|error| match error.kind() {
-                io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => Failure::file_above_here(&self.local),
+                io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => Failure::file_above_local(&self.local),
                 _ => Failure::local(&self.local, &error),
             });
         }
@@ -56,21 +55,21 @@ impl Mirror {
                 if missing.iter().any(|directory| directory.contains(path)) {
                     continue;
                 }
-                let here = self.here(path);
-                let made = match create_directory(&here, permissions) {
-                    Err(_) if fs::symlink_metadata(&here).is_ok_and(|there| there.is_dir()) => Ok(()),
-                    made => made.map_err(|error| Failure::local(&here, &error)),
+                let local = self.local_path(path);
+                let made = match create_directory(&local, permissions) {
+                    Err(_) if fs::symlink_metadata(&local).is_ok_and(|found| found.is_dir()) => Ok(()),
+                    made => made.map_err(|error| Failure::local(&local, &error)),
                 };
                 if made.is_err() {
                     missing.push(path.clone());
                 }
-                self.conclude(session, summary, "mkdir", path, made)?;
+                self.record_result(session, summary, "mkdir", path, made)?;
             } else {
                 // `parents` accepts a directory that was created meanwhile.
-                requests.push(Request::Mkdir { path: (&self.there(path)?).into(), parents: true, permissions });
+                requests.push(Request::Mkdir { path: (&self.remote_path(path)?).into(), parents: true, permissions });
             }
         }
-        self.ask_each(session, summary, "mkdir", directories, &requests)?;
+        self.send_each(session, summary, "mkdir", directories, &requests)?;
         Ok(missing)
     }
 
@@ -85,18 +84,24 @@ impl Mirror {
         for path in paths {
             let is_directory = tree.get(path).is_some_and(|node| node.kind == EntryKind::Dir);
             if self.is_from {
-                let here = self.here(path);
-                let removed = if is_directory { fs::remove_dir(&here) } else { fs::remove_file(&here) };
-                self.conclude(session, summary, "rm", path, removed.map_err(|error| Failure::local(&here, &error)))?;
+                let local = self.local_path(path);
+                let removed = if is_directory { fs::remove_dir(&local) } else { fs::remove_file(&local) };
+                self.record_result(
+                    session,
+                    summary,
+                    "rm",
+                    path,
+                    removed.map_err(|error| Failure::local(&local, &error)),
+                )?;
             } else {
-                let path = Name::from(&self.there(path)?);
+                let path = Name::from(&self.remote_path(path)?);
                 requests.push(if is_directory { Request::Rmdir { path } } else { Request::Rm { path } });
             }
         }
-        self.ask_each(session, summary, "rm", paths, &requests)
+        self.send_each(session, summary, "rm", paths, &requests)
     }
 
-    fn ask_each(
+    fn send_each(
         &self,
         session: &mut Session,
         summary: &mut Summary,
@@ -106,10 +111,12 @@ impl Mirror {
     ) -> Result<(), Failure> {
         let mut results = Vec::with_capacity(requests.len());
         session.call_each(requests, |_, at, result| results.push((at, result.map(drop))))?;
-        results.into_iter().try_for_each(|(at, result)| self.conclude(session, summary, action, &paths[at], result))
+        results
+            .into_iter()
+            .try_for_each(|(at, result)| self.record_result(session, summary, action, &paths[at], result))
     }
 
-    pub(super) fn conclude(
+    pub(super) fn record_result(
         &self,
         session: &mut Session,
         summary: &mut Summary,
@@ -120,12 +127,12 @@ impl Mirror {
         match result {
             // Another program removed it first.
             Err(failure) if action == "rm" && failure.is_refusal(ErrorCode::NotFound) => return Ok(()),
-            // The target directory refuses changes, so every other change would fail too.
+            // The target directory cannot be changed, so every other change would fail too.
             Err(failure) if self.direction().is_denied_at_destination(&failure) && is_top(path) => {
                 return Err(summary.stop(failure));
             }
             Err(failure) => return summary.count(session, Err(failure)),
-            Ok(()) if action == "rm" => summary.removed(),
+            Ok(()) if action == "rm" => summary.count_removed(),
             Ok(()) => {}
         }
         self.report_action(session, action, path, None)
@@ -136,7 +143,7 @@ impl Mirror {
         if !(self.is_from && self.rules.with_delete) {
             return;
         }
-        let wanted: HashSet<PathBuf> = plan.files.iter().map(|file| self.here(&file.path)).collect();
+        let wanted: HashSet<PathBuf> = plan.files.iter().map(|file| self.local_path(&file.path)).collect();
         let is_useless = |part: &&PathBuf| destination_of_part(part).is_some_and(|of| !wanted.contains(&of));
         parts.iter().filter(is_useless).for_each(|part| remove_part(part));
     }

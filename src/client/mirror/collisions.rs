@@ -24,9 +24,10 @@ impl Mirror {
         )
     }
 
-    /// Checks new local files in the same way. A file that replaces one with another spelling of its name, or of
-    /// one of the directories in `respelled`, must be allowed to replace it.
-    pub(super) fn settle_local_spellings(
+    /// Removes new local files whose name is another spelling of a name in the source, as
+    /// [`Mirror::drop_name_collisions`] does. A file that replaces one with another spelling of its name, or of one of
+    /// the directories in `respelled`, is marked as replacing.
+    pub(super) fn drop_local_name_collisions(
         &self,
         session: &mut Session,
         summary: &mut Summary,
@@ -38,22 +39,22 @@ impl Mirror {
         if !self.is_from || spellings.is_empty() {
             return Ok(());
         }
-        let is_there = |file: &&Move| !file.replaces && fs::symlink_metadata(self.here(&file.path)).is_ok();
-        let paths: Vec<VirtualPath> = plan.files.iter().filter(is_there).map(|file| file.path.clone()).collect();
-        let settled = self.settle_spellings(session, summary, spellings, source, plan, &paths)?;
-        plan.files.retain(|file| !settled.doubled.contains(&file.path));
+        let exists = |file: &&Move| !file.replaces && fs::symlink_metadata(self.local_path(&file.path)).is_ok();
+        let paths: Vec<VirtualPath> = plan.files.iter().filter(exists).map(|file| file.path.clone()).collect();
+        let collisions = self.drop_name_collisions(session, summary, spellings, source, plan, &paths)?;
+        plan.files.retain(|file| !collisions.doubled.contains(&file.path));
         let is_respelled = |path: &VirtualPath| {
             std::iter::successors(path.parent(), VirtualPath::parent).any(|of| respelled.contains(&of))
         };
         for file in &mut plan.files {
-            file.replaces |= settled.kept.contains(&file.path) || is_respelled(&file.path);
+            file.replaces |= collisions.kept.contains(&file.path) || is_respelled(&file.path);
         }
         Ok(())
     }
 
     /// Checks whether the target lists the existing `paths` under other names. If such a name was to be removed
     /// from the target, it stays. If it is also in the source, this is a failure.
-    pub(super) fn settle_spellings(
+    pub(super) fn drop_name_collisions(
         &self,
         session: &mut Session,
         summary: &mut Summary,
@@ -61,58 +62,58 @@ impl Mirror {
         source: &Tree,
         plan: &mut Plan,
         paths: &[VirtualPath],
-    ) -> Result<Settled, Failure> {
+    ) -> Result<Collisions, Failure> {
         let listed = spellings.listed_otherwise(paths.iter().map(VirtualPath::as_bytes), |directory| {
             let Ok(directory) = VirtualPath::parse(if directory.is_empty() { b"/" } else { directory }) else {
                 return Ok(None);
             };
             if self.is_from {
-                return Ok(names_in(self.here(&directory).as_os_str().as_bytes()));
+                return Ok(names_in(self.local_path(&directory).as_os_str().as_bytes()));
             }
-            session.names(self.there(&directory)?.as_bytes())
+            session.names(self.remote_path(&directory)?.as_bytes())
         })?;
-        let mut settled = Settled::default();
+        let mut collisions = Collisions::default();
         for path in paths {
             let other = listed.get(path.as_bytes()).and_then(|other| VirtualPath::parse(other).ok());
             let Some(other) = other else { continue };
-            plan.extra.retain(|extra| !other.contains(extra));
+            plan.only_in_target.retain(|extra| !other.contains(extra));
             if source.get(&other).is_some() {
                 let side = if self.is_from { "local" } else { "server's" };
                 let text = format!(
-                    "{} and {} are the same to the {side} file system; give one another name",
+                    "{} and {} are the same to the {side} file system; rename one of them",
                     relative(path),
                     relative(&other)
                 );
                 summary.count(session, Err(Failure::Local(text)))?;
-                settled.doubled.insert(path.clone());
+                collisions.doubled.insert(path.clone());
             } else {
-                settled.kept.insert(path.clone());
+                collisions.kept.insert(path.clone());
             }
         }
-        Ok(settled)
+        Ok(collisions)
     }
 
     /// Removes from the plan what the local file system treats as the same as something that arrived. The list of
     /// names that it may treat as the same is not complete, but the identity of a file is.
     pub(super) fn keep_what_arrived(&self, plan: &mut Plan, directories: &[VirtualPath]) {
-        if plan.extra.is_empty() {
+        if plan.only_in_target.is_empty() {
             return;
         }
         let id = |path: &VirtualPath| {
-            let metadata = fs::symlink_metadata(self.here(path)).ok()?;
+            let metadata = fs::symlink_metadata(self.local_path(path)).ok()?;
             // Several names of one file are several entries.
             let is_single = metadata.is_dir() || metadata.nlink() == 1;
             is_single.then(|| (metadata.dev(), metadata.ino()))
         };
         let arrived: HashSet<(u64, u64)> =
             plan.files.iter().map(|file| &file.path).chain(directories).filter_map(id).collect();
-        plan.extra.retain(|path| !id(path).is_some_and(|id| arrived.contains(&id)));
+        plan.only_in_target.retain(|path| !id(path).is_some_and(|id| arrived.contains(&id)));
     }
 }
 
 /// Paths that the target lists under another name.
 #[derive(Default)]
-pub(super) struct Settled {
+pub(super) struct Collisions {
     /// The other name is also in the source.
     pub(super) doubled: HashSet<VirtualPath>,
     /// The other name is not in the source, so its file stays.

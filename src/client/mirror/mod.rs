@@ -14,6 +14,7 @@ mod transfers;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
+use permissions::entries;
 use scan::Scan;
 
 use crate::base::attributes::UMASK;
@@ -77,11 +78,11 @@ impl Mirror {
                 _ => return Err(no_option("mirror", word)),
             }
         }
-        let [from, to] = operands[..] else { return Err(usage("mirror", "it needs two directories")) };
+        let [from, to] = operands[..] else { return Err(usage("mirror", "two directories are needed")) };
         let (local, remote) = if is_from { (to, from) } else { (from, to) };
         let (local, remote) = (local_path(local), session.path(remote)?);
         let mask = if is_from { umask() } else { UMASK };
-        rules.modes_but = (modes != ModePolicy::Ignore).then_some(mask);
+        rules.target_umask = (modes != ModePolicy::Ignore).then_some(mask);
         Ok(Self { local, remote, is_from, is_dry_run, may_empty, rules, exclusions, modes })
     }
 
@@ -89,26 +90,29 @@ impl Mirror {
         let mut summary = Summary::new("mirror", false).with_removals();
         self.note_direction(session);
         let scan = self.scan(session, &mut summary)?;
-        let (source, target) = if self.is_from { (&scan.there, &scan.here) } else { (&scan.here, &scan.there) };
+        let (source, target) = if self.is_from { (&scan.remote, &scan.local) } else { (&scan.local, &scan.remote) };
         let mut plan = self.plan(session, &mut summary, source, target)?;
-        if !scan.is_source_whole && !plan.extra.is_empty() {
-            plan.extra.clear();
-            session.output.note("nothing is removed, because not everything could be read");
+        if !scan.is_source_whole && !plan.only_in_target.is_empty() {
+            plan.only_in_target.clear();
+            session.output.note("--delete removes nothing, because part of the source could not be read");
         }
         self.report_kept(session, &mut summary, &plan, source, target)?;
         if self.is_dry_run {
             return self.report_plan(session, summary, &plan);
         }
         self.refuse_to_empty(source, &plan)?;
-        if !plan.is_empty() || self.is_from || !scan.is_there {
+        if !plan.is_empty() || self.is_from || !scan.remote_exists {
             self.make_root(session, scan.root_mode)?;
         }
-        summary.were_there(plan.same);
-        summary.plan(plan.files.len(), plan.bytes());
+        summary.count_unlisted_identical(plan.identical);
+        summary.set_plan(plan.files.len(), plan.bytes());
         let result = self.execute(session, &mut summary, &scan, plan);
         summary.conclude(session, result)
     }
 
+    /// Carries out the plan. Entries in the way are removed first. Then directories are created, files transferred and
+    /// permissions changed. Entries that exist only in the target are removed last, so that an interrupted mirror has
+    /// not removed them before their replacements arrived.
     fn execute(
         &self,
         session: &mut Session,
@@ -116,25 +120,25 @@ impl Mirror {
         scan: &Scan,
         mut plan: Plan,
     ) -> Result<(), Failure> {
-        let (source, target) = if self.is_from { (&scan.there, &scan.here) } else { (&scan.here, &scan.there) };
+        let (source, target) = if self.is_from { (&scan.remote, &scan.local) } else { (&scan.local, &scan.remote) };
         self.remove_useless_parts(&plan, &scan.parts);
         self.remove(session, summary, target, &plan.in_the_way)?;
         let spellings = self.spellings(source, target);
         let mut missing = self.make_directories(session, summary, source, &plan.directories)?;
         let directories = plan.directories.clone();
-        let settled = self.settle_spellings(session, summary, &spellings, source, &mut plan, &directories)?;
-        missing.extend(settled.doubled);
+        let collisions = self.drop_name_collisions(session, summary, &spellings, source, &mut plan, &directories)?;
+        missing.extend(collisions.doubled);
         plan.files.retain(|file| !missing.iter().any(|directory| directory.contains(&file.path)));
-        self.settle_local_spellings(session, summary, &spellings, source, &mut plan, &settled.kept)?;
+        self.drop_local_name_collisions(session, summary, &spellings, source, &mut plan, &collisions.kept)?;
         let mut occupied = self.transfer_files(session, summary, &plan)?;
-        let settled = self.settle_spellings(session, summary, &spellings, source, &mut plan, &occupied)?;
-        occupied.retain(|path| !settled.doubled.contains(path));
+        let collisions = self.drop_name_collisions(session, summary, &spellings, source, &mut plan, &occupied)?;
+        occupied.retain(|path| !collisions.doubled.contains(path));
         self.transfer_occupied(session, summary, source, &occupied)?;
         self.change_modes(session, summary, &plan)?;
         if self.is_from {
             self.keep_what_arrived(&mut plan, &directories);
         }
-        self.remove(session, summary, target, &plan.extra)
+        self.remove(session, summary, target, &plan.only_in_target)
     }
 
     /// Tells the user the direction, because `mirror` of other programs goes the other way. In a script,
@@ -143,17 +147,17 @@ impl Mirror {
         if !std::io::stderr().is_terminal() {
             return;
         }
-        let (here, there) = (shown(&self.local), format!("{}:{}", Escaped(session.peer.as_bytes()), self.remote));
+        let (local, remote) = (shown(&self.local), format!("{}:{}", Escaped(session.peer.as_bytes()), self.remote));
         match self.is_from {
-            true => session.output.note(format_args!("mirror: from {there} to the local {here}")),
-            false => session.output.note(format_args!("mirror: from the local {here} to {there}")),
+            true => session.output.note(format_args!("mirror: from {remote} to the local {local}")),
+            false => session.output.note(format_args!("mirror: from the local {local} to {remote}")),
         }
     }
 
     /// Refuses to empty the target for a source without files. That is usually a mistake, such as a missing
     /// mount or a wrong name.
     fn refuse_to_empty(&self, source: &Tree, plan: &Plan) -> Result<(), Failure> {
-        let removed = plan.extra.len() + plan.in_the_way.len();
+        let removed = plan.only_in_target.len() + plan.in_the_way.len();
         if self.may_empty || removed == 0 || source.has_files() {
             return Ok(());
         }
@@ -162,24 +166,25 @@ impl Mirror {
             false => (format!("local {}", shown(&self.local)), format!("remote {}", self.remote)),
         };
         Err(Failure::Local(format!(
-            "{from} has no files, so --delete would remove {removed} from {to}; --dry-run lists them, --allow-empty removes them"
+            "{from} has no files, so --delete would remove {} from {to}; --dry-run lists them, --allow-empty removes them",
+            entries(removed)
         )))
     }
 
-    fn here(&self, path: &VirtualPath) -> PathBuf {
+    fn local_path(&self, path: &VirtualPath) -> PathBuf {
         if path.is_root() { self.local.clone() } else { self.local.join(path.relative()) }
     }
 
-    fn there(&self, path: &VirtualPath) -> Result<VirtualPath, Failure> {
+    fn remote_path(&self, path: &VirtualPath) -> Result<VirtualPath, Failure> {
         let whole = path.components().try_fold(self.remote.clone(), |whole, name| whole.child(name));
         whole.map_err(|error| Failure::Local(format!("{}: {error}", relative(path))))
     }
 
-    /// Converts the remote path `there` to a path below the root of the tree.
-    fn below(&self, there: &VirtualPath) -> Result<VirtualPath, Failure> {
-        let mut names = there.components().skip(self.remote.components().count());
+    /// Converts the path `remote` to a path below the root of the tree.
+    fn below(&self, remote: &VirtualPath) -> Result<VirtualPath, Failure> {
+        let mut names = remote.components().skip(self.remote.components().count());
         let path = names.try_fold(VirtualPath::root(), |path, name| path.child(name));
-        path.map_err(|error| Failure::Local(format!("{there}: {error}")))
+        path.map_err(|error| Failure::Local(format!("{remote}: {error}")))
     }
 
     fn plan(
@@ -190,23 +195,24 @@ impl Mirror {
         target: &Tree,
     ) -> Result<Plan, Failure> {
         let mut plan = Plan::new(source, target, self.rules);
-        self.compare_alike(session, summary, &mut plan)?;
+        self.compare_by_digest(session, summary, &mut plan)?;
         Ok(plan)
     }
 
     /// Compares the files whose digests decide: identical files are done, the others are transferred.
-    fn compare_alike(&self, session: &mut Session, summary: &mut Summary, plan: &mut Plan) -> Result<(), Failure> {
-        let alike = std::mem::take(&mut plan.alike);
+    fn compare_by_digest(&self, session: &mut Session, summary: &mut Summary, plan: &mut Plan) -> Result<(), Failure> {
+        let alike = std::mem::take(&mut plan.to_compare);
         let places: Vec<(PathBuf, VirtualPath)> = alike
             .iter()
-            .map(|file| Ok((self.here(&file.path), self.there(&file.path)?)))
+            .map(|file| Ok((self.local_path(&file.path), self.remote_path(&file.path)?)))
             .collect::<Result<_, Failure>>()?;
-        let pairs: Vec<(&Path, &VirtualPath)> = places.iter().map(|(here, there)| (here.as_path(), there)).collect();
+        let pairs: Vec<(&Path, &VirtualPath)> =
+            places.iter().map(|(local, remote)| (local.as_path(), remote)).collect();
         let mut results = Vec::with_capacity(pairs.len());
         same_contents(session, &pairs, |result| results.push(result))?;
         for (file, result) in alike.into_iter().zip(results) {
             match result {
-                Ok(Some(_)) => plan.same += 1,
+                Ok(Some(_)) => plan.identical += 1,
                 Ok(None) => plan.files.push(file),
                 Err(failure) => summary.count(session, Err(failure))?,
             }

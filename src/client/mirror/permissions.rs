@@ -14,7 +14,7 @@ use crate::wire::{Reply, Request};
 
 impl Mirror {
     /// Gives entries that exist in both trees the permission bits of the source. If the target cannot store
-    /// them, one remark says so.
+    /// them, one message says so.
     pub(super) fn change_modes(
         &self,
         session: &mut Session,
@@ -38,7 +38,7 @@ impl Mirror {
             match result {
                 Ok(mode) if mode == change.now => {}
                 Ok(_) => {
-                    summary.mode_changed();
+                    summary.count_mode_change();
                     self.report_action(session, "chmod", &change.path, None)?;
                 }
                 // Another program has removed the entry.
@@ -49,7 +49,7 @@ impl Mirror {
         }
         if let Some(first) = refused.first() {
             session.output.note(format_args!(
-                "the permissions of {} stay as they are: {first}; --no-perms leaves them out",
+                "the permissions of {} stay as they are: {first}; --no-perms skips them",
                 entries(refused.len())
             ));
         }
@@ -64,14 +64,14 @@ impl Mirror {
     ) -> Result<Vec<Result<u32, Failure>>, Failure> {
         if self.is_from {
             let change = |change: &&ModeChange| {
-                let here = self.here(&change.path);
-                let changed = modes::change(&here, change.bits, change.is_directory);
-                changed.map_err(|error| Failure::local(&here, &error))
+                let local = self.local_path(&change.path);
+                let changed = modes::change(&local, change.bits, change.is_directory);
+                changed.map_err(|error| Failure::local(&local, &error))
             };
             return Ok(changes.iter().map(change).collect());
         }
         let request = |change: &&ModeChange| {
-            Ok(Request::SetPermissions { path: (&self.there(&change.path)?).into(), permissions: change.bits })
+            Ok(Request::SetPermissions { path: (&self.remote_path(&change.path)?).into(), permissions: change.bits })
         };
         let requests = changes.iter().map(request).collect::<Result<Vec<_>, Failure>>()?;
         let mut results = Vec::with_capacity(requests.len());
@@ -85,6 +85,6 @@ impl Mirror {
     }
 }
 
-fn entries(count: usize) -> String {
+pub(super) fn entries(count: usize) -> String {
     if count == 1 { "1 entry".into() } else { format!("{count} entries") }
 }

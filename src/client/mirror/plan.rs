@@ -77,9 +77,9 @@ pub struct Rules {
     pub by_content: bool,
     /// Entries that exist only in the target are removed.
     pub with_delete: bool,
-    /// Permission bits are compared, except bits in this mask that the target lacks: the target does not set
-    /// these on new entries.
-    pub modes_but: Option<u32>,
+    /// The umask of the target: a bit in it that only the source has is no difference, because new entries do not get
+    /// it. `None` if permission bits are not compared.
+    pub target_umask: Option<u32>,
 }
 
 /// A file to transfer, or to compare by digest first.
@@ -117,7 +117,7 @@ pub struct Plan {
     pub blocked: Vec<VirtualPath>,
     /// Source entries that are neither files nor directories. They are not copied, and the target's entries
     /// stay.
-    pub left_out: Vec<VirtualPath>,
+    pub not_copied: Vec<VirtualPath>,
     /// Directories to create, outermost first.
     pub directories: Vec<VirtualPath>,
     /// Entries in both trees whose permission bits differ.
@@ -125,17 +125,18 @@ pub struct Plan {
     /// Files to transfer.
     pub files: Vec<Move>,
     /// Files of the same size; their digests decide whether they are transferred.
-    pub alike: Vec<Move>,
+    pub to_compare: Vec<Move>,
     /// The number of files that are already identical.
-    pub same: usize,
+    pub identical: usize,
     /// Entries that exist only in the target, innermost first.
-    pub extra: Vec<VirtualPath>,
+    pub only_in_target: Vec<VirtualPath>,
 }
 
 impl Plan {
-    /// Returns whether there is nothing to do.
+    /// Returns whether no entry is created, transferred or removed. Changes of permission bits do not count.
     pub fn is_empty(&self) -> bool {
-        [&self.in_the_way, &self.directories, &self.extra].into_iter().all(Vec::is_empty) && self.files.is_empty()
+        [&self.in_the_way, &self.directories, &self.only_in_target].into_iter().all(Vec::is_empty)
+            && self.files.is_empty()
     }
 
     /// Returns the total size of the files to transfer in bytes.
@@ -152,9 +153,9 @@ impl Plan {
                 skipped.insert(path.clone());
                 continue;
             }
-            let mut there = target.nodes.get(path);
+            let mut existing = target.nodes.get(path);
             let is_served = matches!(node.kind, EntryKind::File | EntryKind::Dir);
-            if is_served && there.is_some_and(|there| there.kind != node.kind) {
+            if is_served && existing.is_some_and(|existing| existing.kind != node.kind) {
                 let may_go = rules.with_delete && !target.kept.contains(path);
                 if !may_go {
                     plan.blocked.push(path.clone());
@@ -162,17 +163,17 @@ impl Plan {
                     continue;
                 }
                 in_the_way.insert(path.clone());
-                there = None;
+                existing = None;
             }
             match node.kind {
-                EntryKind::Dir if there.is_none() => plan.directories.push(path.clone()),
-                EntryKind::Dir => plan.add_mode(path, node, there, rules),
+                EntryKind::Dir if existing.is_none() => plan.directories.push(path.clone()),
+                EntryKind::Dir => plan.add_mode(path, node, existing, rules),
                 EntryKind::File => {
-                    plan.add_mode(path, node, there, rules);
-                    plan.add_file(path, node, there, rules);
+                    plan.add_mode(path, node, existing, rules);
+                    plan.add_file(path, node, existing, rules);
                 }
                 EntryKind::Link | EntryKind::Other => {
-                    plan.left_out.push(path.clone());
+                    plan.not_copied.push(path.clone());
                     skipped.insert(path.clone());
                 }
             }
@@ -181,9 +182,10 @@ impl Plan {
         plan
     }
 
-    fn add_mode(&mut self, path: &VirtualPath, node: &Node, there: Option<&Node>, rules: Rules) {
+    fn add_mode(&mut self, path: &VirtualPath, node: &Node, existing: Option<&Node>, rules: Rules) {
         let bits = node.wanted_bits();
-        let Some(((bits, now), mask)) = bits.zip(there.and_then(|there| there.mode)).zip(rules.modes_but) else {
+        let Some(((bits, now), mask)) = bits.zip(existing.and_then(|existing| existing.mode)).zip(rules.target_umask)
+        else {
             return;
         };
         if mode_for_change(bits, now, mode_of_new(bits, mask, None), false) != now {
@@ -191,14 +193,14 @@ impl Plan {
         }
     }
 
-    fn add_file(&mut self, path: &VirtualPath, node: &Node, there: Option<&Node>, rules: Rules) {
-        let file = Move { path: path.clone(), size: node.size, replaces: there.is_some(), mode: node.mode };
-        match there.filter(|there| there.size == node.size) {
-            Some(_) if rules.by_content => self.alike.push(file),
-            Some(there) => match compare_times(there.mtime_ns, node.mtime_ns) {
-                TimeMatch::Same => self.same += 1,
-                TimeMatch::Near if node.size > COMPARED_BYTES_MAX => self.same += 1,
-                TimeMatch::Near | TimeMatch::Shifted => self.alike.push(file),
+    fn add_file(&mut self, path: &VirtualPath, node: &Node, existing: Option<&Node>, rules: Rules) {
+        let file = Move { path: path.clone(), size: node.size, replaces: existing.is_some(), mode: node.mode };
+        match existing.filter(|existing| existing.size == node.size) {
+            Some(_) if rules.by_content => self.to_compare.push(file),
+            Some(existing) => match compare_times(existing.mtime_ns, node.mtime_ns) {
+                TimeMatch::Same => self.identical += 1,
+                TimeMatch::Near if node.size > COMPARED_BYTES_MAX => self.identical += 1,
+                TimeMatch::Near | TimeMatch::Shifted => self.to_compare.push(file),
                 TimeMatch::Different => self.files.push(file),
             },
             None => self.files.push(file),
@@ -220,12 +222,12 @@ impl Plan {
             } else if skipped.contains(path) || is_below(path, &skipped) {
                 skipped.insert(path.clone());
             } else if rules.with_delete && !source.nodes.contains_key(path) && !target.kept.contains(path) {
-                self.extra.push(path.clone());
+                self.only_in_target.push(path.clone());
             }
         }
         // Directories precede their content, so the reversed order is innermost first.
         self.in_the_way.reverse();
-        self.extra.reverse();
+        self.only_in_target.reverse();
     }
 }
 
@@ -274,21 +276,21 @@ mod tests {
         for (name, content) in [
             ("way", paths(&plan.in_the_way)),
             ("blocked", paths(&plan.blocked)),
-            ("left", paths(&plan.left_out)),
+            ("left", paths(&plan.not_copied)),
             ("mkdir", paths(&plan.directories)),
             ("move", files(&plan.files)),
-            ("alike", files(&plan.alike)),
-            ("rm", paths(&plan.extra)),
+            ("alike", files(&plan.to_compare)),
+            ("rm", paths(&plan.only_in_target)),
         ] {
             if !content.is_empty() {
                 parts.push(format!("{name}: {content}"));
             }
         }
-        parts.push(format!("same: {}", plan.same));
+        parts.push(format!("same: {}", plan.identical));
         parts.join("; ")
     }
 
-    const DELETE: Rules = Rules { by_content: false, with_delete: true, modes_but: None };
+    const DELETE: Rules = Rules { by_content: false, with_delete: true, target_umask: None };
 
     #[test]
     fn only_what_differs_moves() {

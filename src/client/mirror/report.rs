@@ -31,11 +31,11 @@ impl Mirror {
             let size = file.map(|(size, _)| format!("  {}", Size(size))).unwrap_or_default();
             session.output.line(format_args!("{action:<5} {}{size}", relative(path)))?;
         }
-        let proof = file.and_then(|(_, proof)| proof);
+        let transfer = file.and_then(|(_, transfer)| transfer);
         session.output.json(&json!({
             "command": "mirror", "ok": true, "action": action, "path": Name(path.as_bytes()[1..].to_vec()),
-            "size": file.map(|(size, _)| size), "sha256": proof.map(|(sha256, _)| sha256),
-            "resumed_from": proof.map(|(_, from)| from), "status": if self.is_dry_run { "planned" } else { "done" },
+            "size": file.map(|(size, _)| size), "sha256": transfer.map(|(sha256, _)| sha256),
+            "resumed_from": transfer.map(|(_, from)| from), "status": if self.is_dry_run { "planned" } else { "done" },
         }))
     }
 
@@ -47,7 +47,7 @@ impl Mirror {
         source: &Tree,
         target: &Tree,
     ) -> Result<(), Failure> {
-        for path in &plan.left_out {
+        for path in &plan.not_copied {
             session.output.note(format_args!("{} is no regular file: left out", relative(path)));
         }
         for path in &plan.blocked {
@@ -65,25 +65,25 @@ impl Mirror {
 
     pub(super) fn report_plan(&self, session: &mut Session, mut summary: Summary, plan: &Plan) -> Result<(), Failure> {
         for path in &plan.in_the_way {
-            self.conclude(session, &mut summary, "rm", path, Ok(()))?;
+            self.record_result(session, &mut summary, "rm", path, Ok(()))?;
         }
         for path in &plan.directories {
-            self.conclude(session, &mut summary, "mkdir", path, Ok(()))?;
+            self.record_result(session, &mut summary, "mkdir", path, Ok(()))?;
         }
         for file in &plan.files {
-            summary.moved(file.size, file.size);
+            summary.count_transferred(file.size, file.size);
             let reported = self.report_action(session, self.verb(), &file.path, Some((file.size, None)));
             summary.count(session, reported)?;
         }
         let moved: HashSet<&VirtualPath> = plan.files.iter().map(|file| &file.path).collect();
         for change in plan.modes.iter().filter(|change| !moved.contains(&change.path)) {
-            summary.mode_changed();
+            summary.count_mode_change();
             self.report_action(session, "chmod", &change.path, None)?;
         }
-        for path in &plan.extra {
-            self.conclude(session, &mut summary, "rm", path, Ok(()))?;
+        for path in &plan.only_in_target {
+            self.record_result(session, &mut summary, "rm", path, Ok(()))?;
         }
-        summary.were_there(plan.same);
+        summary.count_unlisted_identical(plan.identical);
         summary.summarize_plan(session)?;
         summary.finish()
     }

@@ -20,10 +20,10 @@ use crate::wire::message::{EntryKind, Name};
 
 /// The result of the scan.
 pub(super) struct Scan {
-    pub(super) here: Tree,
-    pub(super) there: Tree,
+    pub(super) local: Tree,
+    pub(super) remote: Tree,
     /// Whether the remote directory exists.
-    pub(super) is_there: bool,
+    pub(super) remote_exists: bool,
     /// The permission bits of the source root.
     pub(super) root_mode: Option<u32>,
     /// Local partial downloads.
@@ -34,44 +34,44 @@ pub(super) struct Scan {
 
 impl Mirror {
     pub(super) fn scan(&self, session: &mut Session, summary: &mut Summary) -> Result<Scan, Failure> {
-        let (is_here, is_there, root_mode) = self.find_directories(session)?;
+        let (local_exists, remote_exists, root_mode) = self.find_directories(session)?;
         let mut parts = Vec::new();
-        let here = if is_here { self.walk_local(session, summary, &mut parts)? } else { Tree::default() };
-        let failed_here = summary.failed();
-        let there = if is_there { self.walk_remote(session, summary)? } else { Tree::default() };
-        let failed_there = summary.failed() - failed_here;
-        let is_source_whole = if self.is_from { failed_there == 0 } else { failed_here == 0 };
-        Ok(Scan { here, there, is_there, root_mode, parts, is_source_whole })
+        let local = if local_exists { self.walk_local(session, summary, &mut parts)? } else { Tree::default() };
+        let failed_local = summary.failed();
+        let remote = if remote_exists { self.walk_remote(session, summary)? } else { Tree::default() };
+        let failed_remote = summary.failed() - failed_local;
+        let is_source_whole = if self.is_from { failed_remote == 0 } else { failed_local == 0 };
+        Ok(Scan { local, remote, remote_exists, root_mode, parts, is_source_whole })
     }
 
     /// Returns whether the local and the remote root exist, and the permission bits of the source root. The
     /// source must be a directory. The target must be one or be missing.
     fn find_directories(&self, session: &mut Session) -> Result<(bool, bool, Option<u32>), Failure> {
-        let here = fs::metadata(&self.local);
-        let there = session.find(&self.remote)?;
+        let local = fs::metadata(&self.local);
+        let remote = session.find(&self.remote)?;
         let no_directory =
             |path: String| Err(Failure::Local(format!("{path} is not a directory; mirror takes two directories")));
-        if here.as_ref().is_ok_and(|here| !here.is_dir()) {
+        if local.as_ref().is_ok_and(|local| !local.is_dir()) {
             return no_directory(shown(&self.local).to_string());
         }
-        if there.as_ref().is_some_and(|there| there.kind != EntryKind::Dir) {
+        if remote.as_ref().is_some_and(|remote| remote.kind != EntryKind::Dir) {
             return no_directory(self.remote.to_string());
         }
-        match (self.is_from, &here, &there) {
+        match (self.is_from, &local, &remote) {
             (true, _, None) => {
-                let text = "no such remote directory; to send a local one write mirror LOCAL REMOTE";
+                let text = "no such remote directory; to send a local one, write: mirror LOCAL REMOTE";
                 return Err(Failure::Local(format!("{}: {text}", self.remote)));
             }
             (false, Err(error), _) if error.kind() == std::io::ErrorKind::NotFound => {
-                let text = "no such local directory; to fetch a remote one write mirror --from REMOTE LOCAL";
+                let text = "no such local directory; to fetch a remote one, write: mirror --from REMOTE LOCAL";
                 return Err(Failure::Local(format!("{}: {text}", shown(&self.local))));
             }
             (false, Err(error), _) => return Err(Failure::local(&self.local, error)),
             _ => {}
         }
-        let mode_there = there.as_ref().filter(|there| !there.unexamined).map(|there| there.mode);
-        let mode = if self.is_from { mode_there } else { here.as_ref().ok().map(Metadata::mode) };
-        Ok((here.is_ok(), there.is_some(), mode))
+        let remote_mode = remote.as_ref().filter(|remote| !remote.unexamined).map(|remote| remote.mode);
+        let mode = if self.is_from { remote_mode } else { local.as_ref().ok().map(Metadata::mode) };
+        Ok((local.is_ok(), remote.is_some(), mode))
     }
 
     /// Walks the local tree. In a source, symlinks to files count as files; other symlinks are not followed.
@@ -87,16 +87,16 @@ impl Mirror {
             if session.link.keep_alive() {
                 return Err(Failure::Interrupted);
             }
-            let here = self.here(&directory);
-            let entries = match fs::read_dir(&here) {
+            let local = self.local_path(&directory);
+            let entries = match fs::read_dir(&local) {
                 Ok(entries) => entries,
                 Err(error) => {
-                    summary.count(session, Err(Failure::local(&here, &error)))?;
+                    summary.count(session, Err(Failure::local(&local, &error)))?;
                     continue;
                 }
             };
             for entry in entries {
-                let found = entry.map_err(|error| Failure::local(&here, &error)).and_then(|entry| {
+                let found = entry.map_err(|error| Failure::local(&local, &error)).and_then(|entry| {
                     let (name, path) = (Name(entry.file_name().into_encoded_bytes()), entry.path());
                     let below =
                         directory.child(&name.0).map_err(|e| Failure::Local(format!("{}: {e}", shown(&path))))?;
@@ -120,15 +120,15 @@ impl Mirror {
 
     fn examine(&self, path: &Path) -> Result<Node, Failure> {
         let failure = |error: std::io::Error| Failure::local(path, &error);
-        let here = fs::symlink_metadata(path).map_err(failure)?;
-        if here.is_symlink() && !self.is_from {
+        let metadata = fs::symlink_metadata(path).map_err(failure)?;
+        if metadata.is_symlink() && !self.is_from {
             // A dangling symlink is left out, like one to a directory.
             let leads_to = fs::metadata(path).ok().filter(Metadata::is_file);
             return Ok(leads_to
                 .as_ref()
                 .map_or(Node { kind: EntryKind::Link, size: 0, mtime_ns: 0, mode: None }, node_of));
         }
-        Ok(node_of(&here))
+        Ok(node_of(&metadata))
     }
 
     fn walk_remote(&self, session: &mut Session, summary: &mut Summary) -> Result<Tree, Failure> {

@@ -22,7 +22,7 @@ impl Mirror {
         plan: &Plan,
     ) -> Result<Vec<VirtualPath>, Failure> {
         let mut occupied = Vec::new();
-        let mut progress = Progress::of_files(session.progress, plan.files.len(), plan.bytes());
+        let mut progress = Progress::for_files(session.progress, plan.files.len(), plan.bytes());
         let jobs = plan.files.iter().map(|file| self.job(file)).collect::<Result<_, _>>()?;
         transfer_all(session, self.direction(), jobs, &mut progress, |session, (job, result)| match result {
             Err(failure) if !self.is_from && failure.is_refusal(ErrorCode::Exists) => {
@@ -34,8 +34,8 @@ impl Mirror {
         Ok(occupied)
     }
 
-    /// Compares files whose destination was created since the scan, and transfers those that differ. An
-    /// interrupted mirror may have sent such files.
+    /// Compares files whose destination was created since the scan, and transfers those that differ. The server may
+    /// have stored such files for an interrupted mirror.
     pub(super) fn transfer_occupied(
         &self,
         session: &mut Session,
@@ -43,25 +43,25 @@ impl Mirror {
         source: &Tree,
         occupied: &[VirtualPath],
     ) -> Result<(), Failure> {
-        let (mut wanted, mut there) = (Tree::default(), Tree::default());
+        let (mut wanted, mut existing) = (Tree::default(), Tree::default());
         let mut requests = Vec::with_capacity(occupied.len());
         for path in occupied {
             if let Some(node) = source.get(path) {
                 wanted.add(path.clone(), *node);
             }
-            requests.push(Request::Stat { path: (&self.there(path)?).into() });
+            requests.push(Request::Stat { path: (&self.remote_path(path)?).into() });
         }
         session.call_each(&requests, |_, at, result| {
             // If the entry cannot be examined, the file is sent and refused again.
             if let Ok(Reply::Stat { entry, .. }) = result {
-                there.add(occupied[at].clone(), Node::from(&entry));
+                existing.add(occupied[at].clone(), Node::from(&entry));
             }
         })?;
-        let plan = self.plan(session, summary, &wanted, &there)?;
-        self.report_kept(session, summary, &plan, &wanted, &there)?;
-        summary.were_there(plan.same);
+        let plan = self.plan(session, summary, &wanted, &existing)?;
+        self.report_kept(session, summary, &plan, &wanted, &existing)?;
+        summary.count_unlisted_identical(plan.identical);
         for path in self.transfer_files(session, summary, &plan)? {
-            let text = format!("{} is being changed by somebody else; run the command again", relative(&path));
+            let text = format!("another program is changing {} at the target; run the command again", relative(&path));
             summary.count(session, Err(Failure::Local(text)))?;
         }
         Ok(())
@@ -73,8 +73,8 @@ impl Mirror {
 
     fn job(&self, file: &Move) -> Result<TransferJob, Failure> {
         Ok(TransferJob {
-            local: self.here(&file.path),
-            remote: self.there(&file.path)?,
+            local: self.local_path(&file.path),
+            remote: self.remote_path(&file.path)?,
             size: file.size,
             replace: file.replaces,
             modes: if self.is_from && file.mode.is_none() { ModePolicy::Ignore } else { self.modes },
@@ -98,7 +98,7 @@ impl Mirror {
         }
         let result = result.and_then(|transferred| {
             let Transferred { size, sha256, resumed_from } = transferred;
-            summary.moved(transferred.moved_bytes(), size);
+            summary.count_transferred(transferred.moved_bytes(), size);
             self.report_action(
                 session,
                 self.verb(),

@@ -9,7 +9,7 @@ use crate::base::virtual_path::VirtualPath;
 use crate::client::shell::lexer::is_plain;
 use crate::client::ui::output::Output;
 
-/// Returns `command` with the remote `path`, or `command` alone if nobody can type the path.
+/// Returns `command` with the remote `path`, or `command` alone if the path cannot be typed.
 pub fn remote(command: &str, path: &VirtualPath) -> String {
     with_name(command, path.as_bytes())
 }
@@ -21,7 +21,7 @@ pub fn local(output: &Output, command: &str, path: &Path) -> String {
 }
 
 /// Returns the local `path` as an operand: a name that begins with a dash or a tilde gets a `./`. Returns
-/// `None` if nobody can type it.
+/// `None` if it cannot be typed.
 pub fn local_operand(path: &Path) -> Option<String> {
     quoted(&local_name(path))
 }

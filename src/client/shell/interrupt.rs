@@ -13,10 +13,10 @@ use crate::client::error::EXIT_INTERRUPTED;
 /// A function that long work calls after each piece. If it returns true, the work stops.
 pub type Stopped<'a> = &'a mut dyn FnMut() -> bool;
 
-/// The same for work measured in bytes: it gets the number of bytes that are done.
+/// A function that long work calls after each piece with the number of bytes done. If it returns true, the work stops.
 pub type Watch<'a> = &'a mut dyn FnMut(u64) -> bool;
 
-/// Whether the user pressed Ctrl-C and no code has reacted yet. Clones share one flag.
+/// A flag that Ctrl-C sets until the running work has stopped. Clones share one flag.
 #[derive(Clone, Default)]
 pub struct Interrupt {
     flag: Arc<AtomicBool>,

@@ -1,5 +1,4 @@
-//! The prompt: editing, history and completion. Ctrl-C clears the line; Ctrl-D leaves. This module knows the
-//! names of commands, but not what they do.
+//! The prompt: editing, history and completion. Ctrl-C clears the line; Ctrl-D leaves the shell.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -27,16 +26,16 @@ use crate::client::shell::history;
 use crate::client::shell::lexer::{Word, split};
 use crate::client::ui::confirm;
 use crate::client::ui::summary::report;
-use crate::client::ui::terminal::{draws, has_colors};
+use crate::client::ui::terminal::{has_colors, supports_escape_sequences};
 use crate::wire::message::EntryKind;
 
 /// Reads and runs commands until the user leaves. `server` is the user's name for the server. A failed command
-/// does not end the shell. Returns the failure that ended the shell against the user's will.
+/// does not end the shell. Returns a failure if the shell ended for another reason.
 pub fn run(session: &mut Session, server: &str) -> Option<Failure> {
     let history = session.state.history();
     let mut editor = match open_editor(session) {
         Ok(editor) => editor,
-        Err(error) => return Some(Failure::Local(format!("no prompt is possible here: {error}"))),
+        Err(error) => return Some(Failure::Local(format!("cannot show a prompt on this terminal: {error}"))),
     };
     if let Some(path) = &history {
         recall(&mut editor, path);
@@ -101,7 +100,7 @@ fn converse(editor: &mut ShellEditor<'_>, server: &str, typed: &mut Vec<String>)
             Ok(line) => line,
             Err(ReadlineError::Interrupted) => continue,
             Err(ReadlineError::Eof) => return None,
-            Err(error) => return Some(Failure::Local(format!("the prompt failed: {error}"))),
+            Err(error) => return Some(Failure::Local(format!("cannot read from the terminal: {error}"))),
         };
         if !line.trim().is_empty() && editor.add_history_entry(line.as_str()).is_ok_and(|is_new| is_new) {
             typed.push(line.clone());
@@ -147,7 +146,7 @@ fn cut(text: &str, width: usize) -> String {
 
 /// Reads a line with the editor, or plainly if the terminal does not understand the editor's output.
 fn read_line(editor: &mut ShellEditor<'_>, prompt: &str) -> rustyline::Result<String> {
-    if draws() {
+    if supports_escape_sequences() {
         return editor.readline(prompt);
     }
     let session = &mut *place_of(editor).ok_or(ReadlineError::Eof)?.session;

@@ -68,7 +68,7 @@ impl Script {
     }
 
     fn run_one(&mut self, session: &mut Session, words: &[Word]) -> Flow {
-        let told_before = session.output.failures;
+        let failures_before = session.output.failures;
         let result = command::run(session, words);
         let flushed = session.output.flush();
         let failure = match result.and_then(|flow| flushed.map(|()| flow)) {
@@ -76,9 +76,9 @@ impl Script {
             Err(failure) => failure,
         };
         session.recover();
-        let failed = session.output.failures - told_before;
+        let failed = session.output.failures - failures_before;
         match failure {
-            // A command without a reader for its output has not failed; the next command may do more than show.
+            // The output has no reader. That is no failure, and the next command may do more than show results.
             Failure::OutputClosed if failed == 0 => Flow::Next,
             Failure::OutputClosed => self.remember(Failure::Some { failed, total: failed }),
             failure => {

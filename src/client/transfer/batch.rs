@@ -1,5 +1,5 @@
-//! The files of one command, in either direction: transfers them, compares existing ones, asks before replacing,
-//! counts the results, and stops at a failure that every other file would meet too.
+//! Transfers the files of one command, in either direction: compares existing files, asks before replacing them, counts
+//! the results, and stops at a failure that would concern every other file too.
 
 use std::path::{Path, PathBuf};
 
@@ -22,10 +22,10 @@ pub fn transfer_one(
     job: TransferJob,
     size: u64,
 ) -> Result<TransferResult, Failure> {
-    let mut progress = Progress::of_file(session.progress, &job.label(), Some(size));
+    let mut progress = Progress::for_file(session.progress, &job.label(), Some(size));
     let mut result = None;
-    transfer_all(session, direction, vec![job], &mut progress, |_, of_job| {
-        result = Some(of_job);
+    transfer_all(session, direction, vec![job], &mut progress, |_, for_job| {
+        result = Some(for_job);
         Ok(())
     })?;
     result.ok_or_else(unexpected)
@@ -41,7 +41,7 @@ pub fn transfer_many(
     bytes: u64,
     deferred: &mut Vec<(TransferJob, Failure)>,
 ) -> Result<(), Failure> {
-    let mut progress = Progress::of_files(session.progress, jobs.len(), bytes);
+    let mut progress = Progress::for_files(session.progress, jobs.len(), bytes);
     let directory = common_directory(jobs.iter().map(|job| job.destination(direction)));
     // All files go to this directory, so every other new file would fail in the same way.
     let is_of_all = |job: &TransferJob, failure: &Failure| {
@@ -57,7 +57,7 @@ pub fn transfer_many(
         Err(failure) if is_of_all(&job, &failure) => Err(summary.stop(failure)),
         result => {
             let result = result
-                .and_then(|transferred| Report::of_job(direction, &job, transferred, None).count(session, summary));
+                .and_then(|transferred| Report::for_job(direction, &job, transferred, None).count(session, summary));
             summary.count(session, result)
         }
     })
@@ -108,7 +108,7 @@ pub fn without_identical<J>(
     for job in differing {
         match overwrite.decide(session, &conflict(&job)) {
             Ok(Decision::Replace) => remaining.push(job),
-            Ok(Decision::Keep) => summary.keep(conflict(&job).size),
+            Ok(Decision::Keep) => summary.count_kept(conflict(&job).size),
             Ok(Decision::Quit) => break,
             Err(failure) => summary.count(session, Err(failure))?,
         }
@@ -125,7 +125,7 @@ pub fn report_identical(
     is_brief: bool,
 ) -> Result<(), Failure> {
     let Conflict { direction, local, remote, size, .. } = *conflict;
-    summary.was_there(size);
+    summary.count_identical(size);
     let transferred = Transferred { size, sha256, resumed_from: size };
     Report { direction, local, remote, transferred, is_identical: true, elapsed: None }.show(session, is_brief)
 }

@@ -30,7 +30,7 @@ pub fn same_contents(
         return Ok(());
     }
     session.check_link()?;
-    let hashing = Hashing::of(session.progress, pairs.len());
+    let hashing = Hashing::for_files(session.progress, pairs.len());
     session.link.set_on_wait(hashing.ticker());
     let mut ahead = DigestsAhead::default();
     for (at, (_, remote)) in pairs.iter().enumerate() {
@@ -44,7 +44,7 @@ pub fn same_contents(
             },
         )?;
         on_result(same);
-        ahead = DigestsAhead { requested: ahead.requested - 1, here: None };
+        ahead = DigestsAhead { requested: ahead.requested - 1, local_digest: None };
     }
     Ok(())
 }
@@ -55,7 +55,7 @@ struct DigestsAhead {
     /// The number of remote digests that are requested: of this pair and of the next ones.
     requested: usize,
     /// The local digest. It survives a lost connection.
-    here: Option<Result<Digest, Failure>>,
+    local_digest: Option<Result<Digest, Failure>>,
 }
 
 impl DigestsAhead {
@@ -71,18 +71,18 @@ impl DigestsAhead {
             self.requested += 1;
         }
         session.link.send_all()?;
-        let here = self.here.get_or_insert_with(|| digest_here(session, pairs[0].0, hashing)).clone();
-        let there = match session.link.receive()?.event {
+        let local = self.local_digest.get_or_insert_with(|| local_digest(session, pairs[0].0, hashing)).clone();
+        let remote = match session.link.receive()?.event {
             Event::Reply(Reply::Sha256 { sha256, .. }) => Ok(sha256),
             Event::Reply(Reply::Error(error)) => Err(Failure::Refused(error)),
             _ => return Err(unexpected()),
         };
-        Ok(there.and_then(|there| Ok(Some(here?).filter(|here| *here == there))))
+        Ok(remote.and_then(|remote| Ok(Some(local?).filter(|local| *local == remote))))
     }
 }
 
 /// Computes the digest of a local file and shows the progress.
-fn digest_here(session: &mut Session, local: &Path, hashing: &Hashing) -> Result<Digest, Failure> {
+fn local_digest(session: &mut Session, local: &Path, hashing: &Hashing) -> Result<Digest, Failure> {
     let bytes = fs::metadata(local).map_or(0, |metadata| metadata.len());
     hashing.begin_local(local, bytes);
     let digest = digest_of(local, &mut |bytes| {

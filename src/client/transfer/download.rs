@@ -21,7 +21,7 @@ use crate::client::ui::progress::Progress;
 use crate::wire::message::ErrorCode;
 use crate::wire::{Reply, Request};
 
-/// A smaller download is fetched again from the start: looking for its partial file would take longer.
+/// A smaller download starts at its first byte, because examining a partial file would take longer.
 const PART_BYTES_MIN: u64 = 8 * 1024;
 
 /// The downloads of one connection, in order.
@@ -51,18 +51,18 @@ pub(super) struct QueuedDownload {
 }
 
 /// Why a download stopped: the file itself failed, or the connection did.
-enum Stop {
+enum ReceiveError {
     File(Failure),
     Link(LinkError),
 }
 
-impl From<Failure> for Stop {
+impl From<Failure> for ReceiveError {
     fn from(failure: Failure) -> Self {
         Self::File(failure)
     }
 }
 
-impl From<LinkError> for Stop {
+impl From<LinkError> for ReceiveError {
     fn from(error: LinkError) -> Self {
         Self::Link(error)
     }
@@ -109,8 +109,8 @@ impl Pipeline for Downloader {
         }
         let Some((id, wanted)) = self.requested.front_mut() else { return Ok(false) };
         let result = match receive_file(session, progress, *id, wanted) {
-            Err(Stop::Link(error)) => return Err(error.into()),
-            Err(Stop::File(failure)) => Err(failure),
+            Err(ReceiveError::Link(error)) => return Err(error.into()),
+            Err(ReceiveError::File(failure)) => Err(failure),
             Ok(transferred) => Ok(transferred),
         };
         if let Some((_, wanted)) = self.requested.pop_front() {
@@ -135,11 +135,12 @@ impl Pipeline for Downloader {
 }
 
 impl Downloader {
-    /// Takes the next file. From the shared queue it takes only one ahead, because another connection could
-    /// take the rest.
+    /// Takes the next file. From the shared queue it takes at most one file beyond the one being received, because
+    /// another connection could take the rest.
     fn next_wanted(&mut self, queue: &mut Queue<QueuedDownload>) -> Option<QueuedDownload> {
-        let has_one_ahead = self.requested.len() > 1;
-        let shared = |queue: &mut Queue<_>| if has_one_ahead { None } else { queue.take_shared() };
+        // The first of the requested files is the one being received.
+        let has_request_ahead = self.requested.len() > 1;
+        let shared = |queue: &mut Queue<_>| if has_request_ahead { None } else { queue.take_shared() };
         self.wanted.pop_front().or_else(|| queue.take_own()).or_else(|| shared(queue))
     }
 
@@ -153,7 +154,7 @@ impl Downloader {
 
 impl QueuedDownload {
     fn new(job: TransferJob, reserved: Arc<Reserved>) -> Self {
-        let replaced = if job.replace { mark_of_destination(&job.local) } else { None };
+        let replaced = if job.replace { stamp_of_destination(&job.local) } else { None };
         Self { job, reserved, replaced, part: None, shown_bytes: 0, furthest_byte: 0, resumed_from: None }
     }
 
@@ -162,7 +163,7 @@ impl QueuedDownload {
             let (local, size) = (&self.job.local, self.job.size);
             let part_bytes = part_path(local, 0).ok().and_then(|path| fs::metadata(path).ok());
             let part_bytes = part_bytes.map_or(size, |metadata| metadata.len());
-            let hashing = Hashing::of_local(session.progress, local, part_bytes);
+            let hashing = Hashing::for_local(session.progress, local, part_bytes);
             self.part = Part::find(local, &self.reserved, size, &mut |bytes| {
                 hashing.set_done(bytes);
                 session.link.keep_alive()
@@ -200,11 +201,11 @@ fn receive_file(
     progress: &mut Progress,
     id: u32,
     wanted: &mut QueuedDownload,
-) -> Result<Transferred, Stop> {
+) -> Result<Transferred, ReceiveError> {
     let (size, mtime_ns, offset, mode) = match receive_reply(session, progress, wanted)? {
         Event::Reply(Reply::File { size, mtime_ns, offset, mode, .. }) => (size, mtime_ns, offset, mode),
         Event::Reply(Reply::Error(error)) | Event::Aborted(error) => return Err(Failure::Refused(error).into()),
-        _ => return Err(LinkError::Protocol("a download was answered with something else".into()).into()),
+        _ => return Err(LinkError::Protocol("an unexpected reply to a download".into()).into()),
     };
     let mut part = match prepare(session, wanted, offset) {
         Ok(part) => part,
@@ -241,7 +242,7 @@ fn receive_file(
                 progress.begin_verification();
                 let sha256 = part.digest();
                 if (end.size, end.sha256) != (part.received_bytes(), sha256) || end.size != size {
-                    return Err(discard_if_wrong(part, wrong_content(&wanted.job)).into());
+                    return Err(discard_if_wrong(part, digest_mismatch(&wanted.job)).into());
                 }
                 let mode = wanted.job.modes.wanted(mode.or(wanted.job.source_mode).unwrap_or_default());
                 part.finish(mtime_ns, mode, wanted.replaced)?;
@@ -254,7 +255,7 @@ fn receive_file(
                 }
                 return Err(Failure::Refused(error).into());
             }
-            Event::Reply(_) => return Err(LinkError::Protocol("a reply amid a download".into()).into()),
+            Event::Reply(_) => return Err(LinkError::Protocol("a reply in the middle of a download".into()).into()),
         }
     }
 }
@@ -263,7 +264,7 @@ fn receive_file(
 /// range of its file, so the wait shows a hashing display.
 fn receive_reply(session: &mut Session, progress: &Progress, wanted: &QueuedDownload) -> Result<Event, LinkError> {
     let has_part = wanted.part.as_ref().is_some_and(|part| part.received_bytes() > 0);
-    let hashing = has_part.then(|| Hashing::of_remote(session.progress, &wanted.job.remote));
+    let hashing = has_part.then(|| Hashing::for_remote(session.progress, &wanted.job.remote));
     if let Some(hashing) = &hashing {
         session.link.set_on_wait(hashing.ticker());
     }
@@ -280,7 +281,7 @@ fn prepare(session: &mut Session, wanted: &mut QueuedDownload, offset: u64) -> R
     let Some(mut part) = part else {
         return match offset {
             0 => Part::create(&job.local, &wanted.reserved, job.size >= PART_BYTES_MIN),
-            _ => Err(wrong_content(job)),
+            _ => Err(digest_mismatch(job)),
         };
     };
     if offset == part.received_bytes() {
@@ -291,9 +292,9 @@ fn prepare(session: &mut Session, wanted: &mut QueuedDownload, offset: u64) -> R
         return Ok(part);
     }
     if offset != 0 {
-        return Err(wrong_content(job));
+        return Err(digest_mismatch(job));
     }
-    session.output.note(format_args!("{}: starting over, what is here is not the beginning of that file", job.remote));
+    session.output.note(format_args!("{}: starting over, the local partial download does not match", job.remote));
     part.restart()?;
     Ok(part)
 }
@@ -301,7 +302,9 @@ fn prepare(session: &mut Session, wanted: &mut QueuedDownload, offset: u64) -> R
 fn write_chunk(session: &Session, part: &mut Part, size: u64) -> Result<(), Failure> {
     let chunk = session.link.chunk();
     if chunk.len() as u64 > size.saturating_sub(part.received_bytes()) {
-        return Err(Failure::Verification("the server sent more than it announced; what came was thrown away".into()));
+        return Err(Failure::Verification(
+            "the server sent more bytes than the file has; the received content was discarded".into(),
+        ));
     }
     part.write(chunk)
 }
@@ -314,12 +317,15 @@ fn discard_if_wrong(part: Part, failure: Failure) -> Failure {
     failure
 }
 
-fn wrong_content(job: &TransferJob) -> Failure {
-    Failure::Verification(format!("{}: the received content differs from the server's; get it again", job.remote))
+fn digest_mismatch(job: &TransferJob) -> Failure {
+    Failure::Verification(format!(
+        "{}: the received content differs from the server's; run the command again",
+        job.remote
+    ))
 }
 
-/// Returns the mark of the file at the destination, or `None` if no file exists. If the file cannot be
+/// Returns the stamp of the file at the destination, or `None` if no file exists. If the file cannot be
 /// examined, a later step refuses to replace it.
-fn mark_of_destination(local: &Path) -> Option<FileStamp> {
+fn stamp_of_destination(local: &Path) -> Option<FileStamp> {
     destination(local).ok().flatten().as_ref().map(stamp_of)
 }

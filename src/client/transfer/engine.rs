@@ -67,9 +67,9 @@ fn run<P: Pipeline>(
     match session.endpoint.clone().filter(|_| is_worth_it) {
         Some(endpoint) => {
             let (large, small) = items.into_iter().partition(is_large);
-            run_on_two::<P>(session, endpoint, Queue::of_two(small, large), progress, on_result)
+            run_on_two::<P>(session, endpoint, Queue::for_two_connections(small, large), progress, on_result)
         }
-        None => Worker::<P>::new(&mut Queue::of_one(items), progress, on_result).run(session),
+        None => Worker::<P>::new(&mut Queue::unshared(items), progress, on_result).run(session),
     }
 }
 
@@ -94,7 +94,7 @@ impl<'a, P: Pipeline> Worker<'a, P> {
             |session, worker| worker.pipeline.resume(session, worker.progress),
         );
         if let Err(failure) = &result {
-            self.queue.give_back(self.pipeline.give_up(session, failure));
+            self.queue.requeue(self.pipeline.give_up(session, failure));
             // Report all known results, even after a failure.
             while self.report(session).is_err() {}
         }
@@ -199,15 +199,15 @@ struct SecondConnection<P: Pipeline> {
 impl<P: Pipeline> SecondConnection<P> {
     fn run(self) {
         let Self { mut endpoint, interrupt, state, is_quiet, share, mut queue, results } = self;
-        let mut output = Output::remarks_only(is_quiet);
+        let mut output = Output::messages_only(is_quiet);
         let link = match connect(&mut endpoint, &interrupt) {
             Ok(link) => link,
             Err(failure) if failure.exit_code() == EXIT_LOGIN => return output.note(one_connection(&failure)),
-            // If no second connection can be made, one is enough.
+            // One connection is enough. The usual reason is a limit on the sessions of an account.
             Err(_) => return,
         };
         let mut session = Session::new(link, endpoint, output, state, Style::Silent);
-        let mut progress = Progress::of_thread(share);
+        let mut progress = Progress::for_thread(share);
         // Sending fails only after the first connection has failed.
         let mut on_result = |_: &mut Session, result| results.send(result).map_err(|_| Failure::Interrupted);
         let result = Worker::<P>::new(&mut queue, &mut progress, &mut on_result).run(&mut session);

@@ -31,7 +31,7 @@ pub struct Conflict<'a> {
 
 impl<'a> Conflict<'a> {
     /// Creates the conflict of a job. `size` is the size of the source now.
-    pub fn of_job(direction: Direction, job: &'a TransferJob, size: u64, old_size: u64) -> Self {
+    pub fn for_job(direction: Direction, job: &'a TransferJob, size: u64, old_size: u64) -> Self {
         Self { direction, local: &job.local, remote: &job.remote, size, old_size }
     }
 }
@@ -41,7 +41,7 @@ pub struct Overwrite {
     /// The decision for all further files, without a question: replace or keep.
     answer_for_all: Option<bool>,
     /// Whether the command transfers many files.
-    is_of_many: bool,
+    is_one_of_many: bool,
     has_quit: bool,
 }
 
@@ -58,8 +58,8 @@ pub enum Decision {
 
 impl Overwrite {
     /// Creates the policy of one command. With `force`, every existing file is replaced.
-    pub fn new(force: bool, is_of_many: bool) -> Self {
-        Self { answer_for_all: force.then_some(true), is_of_many, has_quit: false }
+    pub fn new(force: bool, is_one_of_many: bool) -> Self {
+        Self { answer_for_all: force.then_some(true), is_one_of_many, has_quit: false }
     }
 
     /// Returns whether every file is replaced without a question.
@@ -76,7 +76,7 @@ impl Overwrite {
     /// Returns the result of a command after its agreed transfers.
     pub fn result(&self) -> Result<(), Failure> {
         if self.has_quit {
-            Err(Failure::Local("stopped at your answer; the rest is left as it is".into()))
+            Err(Failure::Local("stopped, as you chose; the remaining files are unchanged".into()))
         } else {
             Ok(())
         }
@@ -94,8 +94,8 @@ impl Overwrite {
             };
             return Err(Failure::Local(format!("{old} is {side} already and differs; -f replaces it")));
         }
-        let question = question(session, conflict, self.is_of_many)?;
-        Ok(match session.ask(&question, self.is_of_many)? {
+        let question = question(session, conflict, self.is_one_of_many)?;
+        Ok(match session.ask(&question, self.is_one_of_many)? {
             Choice::Yes => Decision::Replace,
             Choice::No => Decision::Keep,
             Choice::All => {
@@ -122,24 +122,27 @@ impl Overwrite {
 ///   local   6.7M  Nov 30 09:11  newer
 /// Replace it?
 /// ```
-fn question(session: &mut Session, conflict: &Conflict<'_>, is_of_many: bool) -> Result<String, Failure> {
+fn question(session: &mut Session, conflict: &Conflict<'_>, is_one_of_many: bool) -> Result<String, Failure> {
     let (local, remote) = (shown(conflict.local), conflict.remote);
-    let here = fs::metadata(conflict.local).ok().map(|metadata| (metadata.len(), stamp_of(&metadata).mtime_ns));
-    let there = match session.stat(remote) {
+    let local_facts = fs::metadata(conflict.local).ok().map(|metadata| (metadata.len(), stamp_of(&metadata).mtime_ns));
+    let remote_facts = match session.stat(remote) {
         Ok(entry) => Some((entry.size, entry.mtime_ns)),
         Err(failure) if failure.ends_session() || failure == Failure::Interrupted => return Err(failure),
         Err(_) => None,
     };
     let (question, old_first) = match conflict.direction {
         Direction::Download => {
-            (format!("replace local {local} by remote {remote}?"), [("local ", here), ("remote", there)])
+            (format!("replace local {local} by remote {remote}?"), [("local ", local_facts), ("remote", remote_facts)])
         }
         Direction::Upload => {
-            (format!("replace remote {remote} by local {local}?"), [("remote", there), ("local ", here)])
+            (format!("replace remote {remote} by local {local}?"), [("remote", remote_facts), ("local ", local_facts)])
         }
     };
     let now_ns = unix_ns(SystemTime::now());
-    let newest_ns = here.zip(there).filter(|(here, there)| here.1 != there.1).map(|(here, there)| here.1.max(there.1));
+    let newest_ns = local_facts
+        .zip(remote_facts)
+        .filter(|(local, remote)| local.1 != remote.1)
+        .map(|(local, remote)| local.1.max(remote.1));
     let mut rows = String::new();
     for (side, facts) in old_first {
         if let Some((size, mtime_ns)) = facts {
@@ -148,5 +151,5 @@ fn question(session: &mut Session, conflict: &Conflict<'_>, is_of_many: bool) ->
         }
     }
     // For many files, the list of answers already says what the question is.
-    Ok(format!("{question}{rows}\n{}", if is_of_many { "" } else { "Replace it?" }))
+    Ok(format!("{question}{rows}\n{}", if is_one_of_many { "" } else { "Replace it?" }))
 }

@@ -46,12 +46,12 @@ pub(super) struct Queue<I> {
 
 impl<I> Queue<I> {
     /// Creates the queue of a connection that shares no files.
-    pub(super) fn of_one(own: Vec<I>) -> Self {
+    pub(super) fn unshared(own: Vec<I>) -> Self {
         Self { own: own.into(), shared: Arc::default() }
     }
 
     /// Creates the queues of two connections. Only the first one takes `own` files.
-    pub(super) fn of_two(own: Vec<I>, shared: Vec<I>) -> (Self, Self) {
+    pub(super) fn for_two_connections(own: Vec<I>, shared: Vec<I>) -> (Self, Self) {
         let shared = Arc::new(Mutex::new(VecDeque::from(shared)));
         let second = Self { own: VecDeque::new(), shared: Arc::clone(&shared) };
         (Self { own: own.into(), shared }, second)
@@ -67,8 +67,8 @@ impl<I> Queue<I> {
         self.shared().pop_front()
     }
 
-    /// Returns files to the shared queue for the other connection, because this connection has failed.
-    pub(super) fn give_back(&mut self, items: Vec<I>) {
+    /// Puts files back into the shared queue for the other connection, because this connection has failed.
+    pub(super) fn requeue(&mut self, items: Vec<I>) {
         self.shared().extend(items);
     }
 

@@ -23,19 +23,19 @@ use crate::client::ui::results::{is_closed, is_ready};
 use crate::wire::message::{End, PutMode};
 use crate::wire::{Reply, Request};
 
-/// Downloads the content of the file `remote`. `take` gets the bytes as they arrive; an error from it ends the
-/// transfer. After a lost connection, the download resumes behind the bytes that were received, if the file still
+/// Downloads the content of the file `remote`. `sink` gets the bytes as they arrive; an error from it ends the
+/// transfer. After a lost connection, the download resumes after the bytes that were received, if the file still
 /// begins with them.
-pub fn fetch(
+pub fn download_to(
     session: &mut Session,
     remote: &VirtualPath,
     progress: &mut Progress,
-    mut take: impl FnMut(&mut Output, &mut Link, &[u8]) -> Result<(), Failure>,
+    mut sink: impl FnMut(&mut Output, &mut Link, &[u8]) -> Result<(), Failure>,
 ) -> Result<Transferred, Failure> {
     let mut received = Received { hash: Sha256::new(), bytes: 0, chunk: Vec::new() };
     session.retry_whole(|session| {
         session.link.set_on_wait(progress.ticker());
-        received.fetch_rest(session, remote, progress, &mut take)
+        received.fetch_rest(session, remote, progress, &mut sink)
     })
 }
 
@@ -52,7 +52,7 @@ impl Received {
         session: &mut Session,
         remote: &VirtualPath,
         progress: &mut Progress,
-        take: &mut impl FnMut(&mut Output, &mut Link, &[u8]) -> Result<(), Failure>,
+        sink: &mut impl FnMut(&mut Output, &mut Link, &[u8]) -> Result<(), Failure>,
     ) -> Result<Transferred, Failure> {
         let prefix_sha256 = (self.bytes > 0).then(|| Digest::finish(self.hash.clone()));
         let request = Request::Get { path: remote.into(), offset: self.bytes, etag: None, prefix_sha256 };
@@ -61,16 +61,16 @@ impl Received {
             Event::Reply(Reply::File { size, offset, .. }) if offset == self.bytes => size,
             Event::Reply(Reply::File { .. }) => {
                 session.link.abandon(id);
-                return Err(wrong(remote));
+                return Err(digest_mismatch(remote));
             }
             Event::Reply(Reply::Error(error)) | Event::Aborted(error) => return Err(Failure::Refused(error)),
-            _ => return Err(LinkError::Protocol("a download was answered with something else".into()).into()),
+            _ => return Err(LinkError::Protocol("an unexpected reply to a download".into()).into()),
         };
         session.note_resumed(progress.percent());
         loop {
             match session.link.receive()?.event {
                 Event::Data => {
-                    let received = self.take(session, size, take).unwrap_or_else(|| Err(wrong(remote)));
+                    let received = self.hand_on(session, size, sink).unwrap_or_else(|| Err(digest_mismatch(remote)));
                     if let Err(failure) = received {
                         session.link.abandon(id);
                         return Err(failure);
@@ -84,34 +84,34 @@ impl Received {
                     return if is_whole {
                         Ok(Transferred { size, sha256, resumed_from: 0 })
                     } else {
-                        Err(wrong(remote))
+                        Err(digest_mismatch(remote))
                     };
                 }
                 Event::Aborted(error) => return Err(Failure::Refused(error)),
-                Event::Reply(_) => return Err(LinkError::Protocol("a reply amid a download".into()).into()),
+                Event::Reply(_) => return Err(LinkError::Protocol("a reply in the middle of a download".into()).into()),
             }
         }
     }
 
     /// Hands the link's chunk on. Returns `None` if the server sends more bytes than the file has.
-    fn take(
+    fn hand_on(
         &mut self,
         session: &mut Session,
         size: u64,
-        take: &mut impl FnMut(&mut Output, &mut Link, &[u8]) -> Result<(), Failure>,
+        sink: &mut impl FnMut(&mut Output, &mut Link, &[u8]) -> Result<(), Failure>,
     ) -> Option<Result<(), Failure>> {
         self.chunk.clear();
         self.chunk.extend_from_slice(session.link.chunk());
         self.hash.update(&self.chunk);
         self.bytes += self.chunk.len() as u64;
-        (self.bytes <= size).then(|| take(&mut session.output, &mut session.link, &self.chunk))
+        (self.bytes <= size).then(|| sink(&mut session.output, &mut session.link, &self.chunk))
     }
 }
 
 /// Uploads standard input as the file `remote`. The size is known only at the end. The bytes that were sent
 /// cannot be read again, so a lost connection ends the upload. If all bytes had been sent, the client asks the
 /// server whether it stored them.
-pub fn send(
+pub fn upload_stdin(
     session: &mut Session,
     remote: &VirtualPath,
     mode: PutMode,
@@ -145,7 +145,9 @@ pub fn send(
     };
     session.reconnect(failure)?;
     match session.call(&Request::Sha256 { path: remote.into() }) {
-        Ok(Reply::Sha256 { sha256: there, .. }) if there == sha256 => Ok(Transferred { size, sha256, resumed_from: 0 }),
+        Ok(Reply::Sha256 { sha256: stored, .. }) if stored == sha256 => {
+            Ok(Transferred { size, sha256, resumed_from: 0 })
+        }
         Err(failure) if failure.ends_session() => Err(failure),
         _ => Err(Failure::Connection(format!("the connection was lost before {remote} was stored; send it again"))),
     }
@@ -164,11 +166,11 @@ fn send_once(
         Ok(Ok(end)) => {
             *sent = Some(end);
             progress.begin_verification();
-            conclude(remote, end, session.link.receive()?.event)
+            check_reply(remote, end, session.link.receive()?.event)
         }
         Ok(Err(answered)) => {
             session.link.queue_abort(id);
-            conclude(remote, End { size: 0, sha256: Digest::of(b"") }, answered)
+            check_reply(remote, End { size: 0, sha256: Digest::of(b"") }, answered)
         }
         Err(failure) => {
             session.link.abandon(id);
@@ -211,23 +213,23 @@ fn send_bytes(link: &mut Link, id: u32, progress: &mut Progress) -> Result<Resul
     Ok(Ok(end))
 }
 
-fn conclude(remote: &VirtualPath, end: End, answer: Event) -> Result<Transferred, Failure> {
+fn check_reply(remote: &VirtualPath, end: End, answer: Event) -> Result<Transferred, Failure> {
     match answer {
         Event::Reply(Reply::Stored { size, sha256 }) if end == (End { size, sha256 }) => {
             Ok(Transferred { size, sha256, resumed_from: 0 })
         }
         Event::Reply(Reply::Stored { .. }) => {
-            let text = format!("{remote}: the stored content differs from what was sent; put it again with -f");
+            let text = format!("{remote}: the stored content differs from the sent content; run put -f again");
             Err(Failure::Verification(text))
         }
         Event::Reply(Reply::Error(error)) => Err(Failure::Refused(error)),
-        _ => Err(LinkError::Protocol("an upload was answered with something else".into()).into()),
+        _ => Err(LinkError::Protocol("an unexpected reply to an upload".into()).into()),
     }
 }
 
-fn wrong(remote: &VirtualPath) -> Failure {
+fn digest_mismatch(remote: &VirtualPath) -> Failure {
     Failure::Verification(format!(
-        "{remote}: the received content differs from the server's; do not use it, get it again"
+        "{remote}: the received content differs from the server's; do not use it, and run the command again"
     ))
 }
 

@@ -33,7 +33,7 @@ pub struct Report<'a> {
 
 impl<'a> Report<'a> {
     /// Creates the report of a job.
-    pub fn of_job(
+    pub fn for_job(
         direction: Direction,
         job: &'a TransferJob,
         transferred: Transferred,
@@ -44,7 +44,7 @@ impl<'a> Report<'a> {
 
     /// Counts the transfer and shows it.
     pub fn count(&self, session: &mut Session, summary: &mut Summary) -> Result<(), Failure> {
-        summary.moved(self.transferred.moved_bytes(), self.transferred.size);
+        summary.count_transferred(self.transferred.moved_bytes(), self.transferred.size);
         self.show(session, self.elapsed.is_none())
     }
 

@@ -1,5 +1,5 @@
-//! Colours for names, as the local `ls` uses them: from `LS_COLORS`, else the defaults of `ls`. This module
-//! knows no terminal; the caller checks for one.
+//! Colours for names, as the local `ls` uses them: from `LS_COLORS`, else the defaults of `ls`. The caller checks that
+//! the output is a terminal.
 
 use std::collections::HashMap;
 
@@ -15,8 +15,8 @@ pub struct Colors {
 }
 
 impl Colors {
-    /// Returns the user's colours. Returns `None` if the terminal has none or `NO_COLOR` is set.
-    pub fn of_user() -> Option<Self> {
+    /// Returns the colours of the environment, or `None` if the terminal has no colours or `NO_COLOR` is set.
+    pub fn from_environment() -> Option<Self> {
         has_colors().then(|| Self::read(&std::env::var("LS_COLORS").unwrap_or_default()))
     }
 

@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::auth::password_prompt::Suspension;
-use crate::client::error::Failure;
+use crate::client::error::{Failure, plain};
 use crate::client::shell::interrupt::Interrupt;
 use crate::client::ui::output::Output;
 use crate::client::ui::stopwatch;
@@ -27,10 +27,10 @@ pub enum Choice {
 
 /// Asks a yes-or-no question on the terminal.
 pub fn confirm(output: &mut Output, interrupt: &Interrupt, question: &str) -> Result<bool, Failure> {
-    let answer = ask_until_clear(
+    let answer = ask_until_valid(
         output,
         interrupt,
-        &format!("{question}{}[y/N] ", space_behind(question)),
+        &format!("{question}{}[y/N] ", space_after(question)),
         "yes or no",
         |text| match text {
             "y" | "yes" => Some(true),
@@ -41,10 +41,10 @@ pub fn confirm(output: &mut Output, interrupt: &Interrupt, question: &str) -> Re
     Ok(answer.unwrap_or(false))
 }
 
-/// Asks about one of many things. Ctrl-D means that the user wants no more questions.
+/// Asks about one of many files. Ctrl-D counts as quit.
 pub fn choose(output: &mut Output, interrupt: &Interrupt, question: &str) -> Result<Choice, Failure> {
-    let question = format!("{question}{}[y]es [n]o [a]ll n[o]ne [q]uit: ", space_behind(question));
-    let answer = ask_until_clear(output, interrupt, &question, "y, n, a, o or q", |text| match text {
+    let question = format!("{question}{}[y]es [n]o [a]ll n[o]ne [q]uit: ", space_after(question));
+    let answer = ask_until_valid(output, interrupt, &question, "y, n, a, o or q", |text| match text {
         "y" | "yes" => Some(Choice::Yes),
         "" | "n" | "no" => Some(Choice::No),
         "a" | "all" => Some(Choice::All),
@@ -56,12 +56,12 @@ pub fn choose(output: &mut Output, interrupt: &Interrupt, question: &str) -> Res
 }
 
 /// Returns the space between a question and its answers, unless the answers stand on a line of their own.
-fn space_behind(question: &str) -> &'static str {
+fn space_after(question: &str) -> &'static str {
     if question.ends_with('\n') { "" } else { " " }
 }
 
 /// Asks until `read` understands the answer. `None` means Ctrl-D.
-fn ask_until_clear<T>(
+fn ask_until_valid<T>(
     output: &mut Output,
     interrupt: &Interrupt,
     question: &str,
@@ -90,7 +90,7 @@ pub fn line(output: &mut Output, interrupt: &Interrupt, question: &str) -> Resul
 }
 
 fn read_line(output: &mut Output, interrupt: &Interrupt, question: &str) -> Result<Option<String>, Failure> {
-    let failure = |error: io::Error| Failure::Local(format!("the terminal: {error}"));
+    let failure = |error: io::Error| Failure::Local(format!("cannot read from the terminal: {}", plain(&error)));
     let suspension = Suspension::begin().map_err(failure)?;
     output.ask(question);
     let stdin = io::stdin();
@@ -101,7 +101,7 @@ fn read_line(output: &mut Output, interrupt: &Interrupt, question: &str) -> Resu
             output.ask(format_args!("\n{question}"));
         } else if matches!(ready, Ok(1..)) {
             let mut answer = String::new();
-            // Input that is not text is not an answer.
+            // Input that is not UTF-8 is no valid answer, so the question is repeated.
             let is_read = stdin.read_line(&mut answer).is_ok();
             if is_read && !answer.ends_with('\n') {
                 output.ask("\n");

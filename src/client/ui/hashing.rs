@@ -1,6 +1,6 @@
-//! The progress of hashing. No bytes are transferred meanwhile, so a status line replaces the bar. It names the
-//! file and the side, and shows the local progress and how long the server has been hashing. It appears only on
-//! a terminal and only after a delay; a terminal without bars gets a line now and then.
+//! The progress of hashing. On a terminal with bars, a status line appears after a delay. It names the file and the
+//! side, and shows the local progress and how long the server has been hashing. A terminal without bars gets a line
+//! every few seconds, and no other output gets any.
 
 use std::cell::RefCell;
 use std::io::{self, IsTerminal};
@@ -19,7 +19,8 @@ use crate::client::ui::output;
 use crate::client::ui::progress::Style;
 use crate::client::ui::status_line::{LINE_INTERVAL, REFRESH, StatusLine, fitting, short, time_left};
 
-/// The progress of hashing one or more files in order. Its line disappears when this is dropped.
+/// The progress of hashing one or more files in order. For each file, call `next_remote`, then `begin_local`,
+/// `set_done` and `finish_local` if the file is also hashed locally. The line disappears when this is dropped.
 pub struct Hashing(Rc<RefCell<HashingDisplay>>);
 
 struct HashingDisplay {
@@ -45,7 +46,7 @@ struct Local {
 
 impl Hashing {
     /// Shows the hashing of `files` files.
-    pub fn of(style: Style, files: usize) -> Self {
+    pub fn for_files(style: Style, files: usize) -> Self {
         let now = Instant::now();
         let (style, shown_after) = match style {
             Style::Bar => (Style::Bar, SHOWN_AFTER),
@@ -65,15 +66,15 @@ impl Hashing {
     }
 
     /// Shows the hashing of one local file of `bytes` bytes.
-    pub fn of_local(style: Style, path: &Path, bytes: u64) -> Self {
-        let hashing = Self::of(style, 1);
+    pub fn for_local(style: Style, path: &Path, bytes: u64) -> Self {
+        let hashing = Self::for_files(style, 1);
         hashing.begin_local(path, bytes);
         hashing
     }
 
     /// Shows the hashing of one remote file.
-    pub fn of_remote(style: Style, path: &VirtualPath) -> Self {
-        let hashing = Self::of(style, 1);
+    pub fn for_remote(style: Style, path: &VirtualPath) -> Self {
+        let hashing = Self::for_files(style, 1);
         hashing.next_remote(path);
         hashing
     }
@@ -180,7 +181,7 @@ mod tests {
     #[test]
     fn the_line_names_the_side_the_share_and_the_time() {
         let path = |text: &str| VirtualPath::parse(text.as_bytes()).expect("valid");
-        let hashing = Hashing::of_remote(Style::Bar, &path("/a/big.bin"));
+        let hashing = Hashing::for_remote(Style::Bar, &path("/a/big.bin"));
         let line = |columns, seconds| {
             let display = hashing.0.borrow();
             display.line(columns, display.since + Duration::from_secs(seconds))
@@ -198,7 +199,7 @@ mod tests {
         assert!(line(80, 1).starts_with("checking local copy.bin  25 %  "), "{}", line(80, 1));
         hashing.finish_local();
         assert_eq!(line(80, 2), "checking remote big.bin  2s");
-        let many = Hashing::of(Style::Bar, 12);
+        let many = Hashing::for_files(Style::Bar, 12);
         many.next_remote(&path("/a"));
         many.next_remote(&path(&format!("/{}", "日本語".repeat(9))));
         let display = many.0.borrow();

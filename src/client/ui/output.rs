@@ -1,4 +1,4 @@
-//! The output: results on standard output, remarks on standard error. A closed pipe ends the program quietly,
+//! The output: results on standard output, messages on standard error. A closed pipe ends the program quietly,
 //! while `println!` would panic.
 
 use std::fmt::Display;
@@ -14,14 +14,14 @@ use crate::client::ui::colors::Colors;
 use crate::client::ui::results::Results;
 use crate::client::ui::terminal::is_in_foreground;
 
-/// The destination and the format of results and remarks.
+/// The destination and the format of results and messages.
 pub struct Output {
     /// Standard output.
     pub results: Results,
-    remarks: Box<dyn Write>,
+    messages: Box<dyn Write>,
     /// Results are JSON objects, one on each line.
     pub is_json: bool,
-    /// Remarks are suppressed.
+    /// Messages are suppressed, except errors.
     pub is_quiet: bool,
     /// Results include digests.
     pub is_verbose: bool,
@@ -35,13 +35,13 @@ pub struct Output {
     pub is_one_shot: bool,
     /// The number of reported failures.
     pub failures: usize,
-    /// The last remark was a question, and its line has ended.
+    /// The last message was a question, and its line has ended.
     is_line_ended: bool,
     /// Standard output carries the content of a file, so JSON objects go to standard error.
     has_content: bool,
 }
 
-/// The former destination of diverted results.
+/// The former destination of redirected results.
 pub struct SavedResults {
     results: Results,
     is_terminal: bool,
@@ -53,16 +53,16 @@ impl Output {
     /// Creates the output on the program's standard streams.
     pub fn standard(is_json: bool, is_quiet: bool) -> Self {
         let is_terminal = io::stdout().is_terminal();
-        let colors = Colors::of_user().filter(|_| is_terminal);
+        let colors = Colors::from_environment().filter(|_| is_terminal);
         let to_anything = Self::to(Box::new(io::sink()), Box::new(io::stderr()), is_json, is_quiet);
         Self { results: Results::standard(), is_terminal, colors, ..to_anything }
     }
 
     /// Creates an output on any two writers, as if no terminal existed.
-    pub fn to(results: Box<dyn Write>, remarks: Box<dyn Write>, is_json: bool, is_quiet: bool) -> Self {
+    pub fn to(results: Box<dyn Write>, messages: Box<dyn Write>, is_json: bool, is_quiet: bool) -> Self {
         Self {
             results: Results::to(results),
-            remarks,
+            messages,
             is_json,
             is_quiet,
             is_verbose: false,
@@ -94,7 +94,7 @@ impl Output {
         let line = PrintableJson(value).to_string();
         if self.has_content {
             // If standard error is closed, no reader misses the line.
-            let _ = writeln!(self.remarks, "{line}");
+            let _ = writeln!(self.messages, "{line}");
             return Ok(());
         }
         self.write(line)
@@ -102,9 +102,9 @@ impl Output {
 
     /// Writes a result. While a bar is shown, the result is flushed at once.
     fn write(&mut self, line: impl Display) -> Result<(), Failure> {
-        let is_amid_bar = self.is_terminal && erase_bar();
+        let had_bar = self.is_terminal && erase_bar();
         self.results.line(line)?;
-        if is_amid_bar { self.results.flush() } else { Ok(()) }
+        if had_bar { self.results.flush() } else { Ok(()) }
     }
 
     /// Reserves standard output for the content of a file.
@@ -133,8 +133,8 @@ impl Output {
         (self.results, self.is_terminal, self.colors, self.has_content) = (results, is_terminal, colors, has_content);
     }
 
-    /// Creates an output for a worker thread: remarks go to standard error, and results are dropped.
-    pub fn remarks_only(is_quiet: bool) -> Self {
+    /// Creates an output for a worker thread: messages go to standard error, and results are dropped.
+    pub fn messages_only(is_quiet: bool) -> Self {
         Self::to(Box::new(io::sink()), Box::new(WholeLines), false, is_quiet)
     }
 
@@ -144,7 +144,7 @@ impl Output {
         self.results.flush()
     }
 
-    /// Writes a remark about progress, unless `--quiet` is set.
+    /// Writes a message that is no error, unless `--quiet` is set.
     pub fn note(&mut self, text: impl Display) {
         if !self.is_quiet {
             self.complain(text);
@@ -160,10 +160,10 @@ impl Output {
         erase_bar();
         let _ = self.results.flush();
         self.is_line_ended = false;
-        let _ = self.remarks.write_all(format!("{text}\n").as_bytes());
+        let _ = self.messages.write_all(format!("{text}\n").as_bytes());
     }
 
-    /// Ends the line on which the terminal shows `^C`, unless a question has ended it. Does nothing with
+    /// Writes a newline after the `^C` on the terminal, unless a question has already ended that line. Does nothing with
     /// `--quiet`.
     pub fn end_line(&mut self) {
         if !(self.is_quiet || self.has_only_objects() || std::mem::take(&mut self.is_line_ended)) {
@@ -177,8 +177,8 @@ impl Output {
         let _ = self.results.flush();
         let question = question.to_string();
         self.is_line_ended = question.ends_with('\n');
-        let _ = self.remarks.write_all(question.as_bytes());
-        let _ = self.remarks.flush();
+        let _ = self.messages.write_all(question.as_bytes());
+        let _ = self.messages.flush();
     }
 }
 
@@ -228,7 +228,7 @@ fn take_bar_away(is_bar_shown: &mut bool) -> bool {
     was_shown
 }
 
-/// Locks the terminal. Two connections at work must not write into each other's lines.
+/// Locks the terminal, so that two connections do not write into each other's lines.
 fn screen() -> MutexGuard<'static, bool> {
     BAR_IS_SHOWN.lock().unwrap_or_else(PoisonError::into_inner)
 }

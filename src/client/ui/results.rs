@@ -107,8 +107,8 @@ impl Results {
     }
 }
 
-/// Returns whether a standard stream was closed when the program began. The runtime then opens `/dev/null` in
-/// its place for reading and writing, which no shell does.
+/// Returns whether a standard stream was closed when the program began. The Rust runtime then opens `/dev/null`
+/// in its place for reading and writing; a redirection by a shell opens it for only one of them.
 pub fn is_closed(stream: impl AsFd) -> bool {
     let is_null = rustix::fs::fstat(&stream).is_ok_and(|stat| {
         FileType::from_raw_mode(stat.st_mode).is_char_device() && stat.st_rdev == rustix::fs::makedev(1, 3)
@@ -116,7 +116,8 @@ pub fn is_closed(stream: impl AsFd) -> bool {
     is_null && rustix::fs::fcntl_getfl(stream).is_ok_and(|flags| flags.contains(OFlags::RDWR))
 }
 
-/// Waits a moment until `file` can be read or written. Returns true if it can, or if it never will be.
+/// Waits at most 200 ms until `file` can be read or written. Returns true if it can, or if `poll` reports an error or
+/// a closed peer.
 pub fn is_ready(file: &impl AsFd, what: PollFlags) -> bool {
     let timeout = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
     matches!(poll(&mut [PollFd::new(file, what)], Some(&timeout)), Ok(1..))

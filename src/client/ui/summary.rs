@@ -1,5 +1,5 @@
 //! Counts the results of a command on many files. Each failure is reported when it happens and the rest
-//! continues, unless everything else would fail in the same way. This module knows no command.
+//! continues, unless everything else would fail in the same way.
 
 use serde_json::{Value, json};
 
@@ -60,11 +60,12 @@ impl Summary {
     }
 
     /// Sets the number and total size of the files to transfer.
-    pub fn plan(&mut self, files: usize, bytes: u64) {
+    pub fn set_plan(&mut self, files: usize, bytes: u64) {
         self.planned = Some((files, bytes));
     }
 
-    /// Counts one item. Returns the failure if all further items would meet it, or if there is only one item.
+    /// Counts one item and reports its failure. Returns the failure if all further items would fail in the same way, or
+    /// if there is only one item.
     pub fn count(&mut self, session: &mut Session, result: Result<(), Failure>) -> Result<(), Failure> {
         let failure = match result {
             Err(failure) if self.is_single => return Err(failure),
@@ -90,37 +91,37 @@ impl Summary {
         self.stop.is_some()
     }
 
-    /// Notes the transfer of `bytes` for a file of `size` bytes.
-    pub fn moved(&mut self, bytes: u64, size: u64) {
+    /// Counts a transferred file of `size` bytes, `bytes` of them by this run.
+    pub fn count_transferred(&mut self, bytes: u64, size: u64) {
         self.bytes += bytes;
         self.done = (self.done.0 + 1, self.done.1 + size);
     }
 
-    /// Notes a file of `size` bytes that needed no transfer.
-    pub fn was_there(&mut self, size: u64) {
+    /// Counts a file of `size` bytes that needed no transfer. The caller also counts it as an item.
+    pub fn count_identical(&mut self, size: u64) {
         self.identical += 1;
         self.done = (self.done.0 + 1, self.done.1 + size);
     }
 
     /// Counts an existing file that the user did not replace with one of `size` bytes.
-    pub fn keep(&mut self, size: u64) {
+    pub fn count_kept(&mut self, size: u64) {
         self.kept += 1;
         self.done = (self.done.0 + 1, self.done.1 + size);
     }
 
-    /// Counts files that needed no transfer and are not reported one by one.
-    pub fn were_there(&mut self, files: usize) {
+    /// Counts files that needed no transfer and are not reported one by one, as items too.
+    pub fn count_unlisted_identical(&mut self, files: usize) {
         self.total += files;
         self.identical += files;
     }
 
     /// Notes a removal.
-    pub fn removed(&mut self) {
+    pub fn count_removed(&mut self) {
         self.removed = self.removed.map(|removed| removed + 1);
     }
 
     /// Notes an entry whose permission bits were changed.
-    pub fn mode_changed(&mut self) {
+    pub fn count_mode_change(&mut self) {
         self.modes += 1;
     }
 
@@ -204,7 +205,7 @@ impl Summary {
         summary
     }
 
-    /// Shows the summary and returns the result of the command: `result` if that stopped it.
+    /// Shows the summary and returns the result of the command. If `result` is an error, it stopped the command.
     pub fn conclude(mut self, session: &mut Session, result: Result<(), Failure>) -> Result<(), Failure> {
         let Err(failure) = result else {
             self.summarize(session)?;
@@ -226,8 +227,8 @@ impl Summary {
     pub fn finish(self) -> Result<(), Failure> {
         match self.failed {
             0 if self.kept == 0 => Ok(()),
-            0 if self.kept == 1 => Err(Failure::Local("1 file that differs was not replaced".into())),
-            0 => Err(Failure::Local(format!("{} files that differ were not replaced", self.kept))),
+            0 if self.kept == 1 => Err(Failure::Local("1 file exists and differs, and was not replaced".into())),
+            0 => Err(Failure::Local(format!("{} files exist and differ, and were not replaced", self.kept))),
             failed => Err(Failure::Some { failed, total: self.total + self.kept }),
         }
     }
@@ -266,5 +267,5 @@ pub fn report(session: &mut Session, command: &str, failure: &Failure) -> Result
 
 /// Formats a failure for `--json`.
 pub fn failure_object(command: &str, failure: &Failure) -> Value {
-    json!({"command": command, "ok": false, "code": failure.word(), "message": failure.to_string()})
+    json!({"command": command, "ok": false, "code": failure.json_code(), "message": failure.to_string()})
 }

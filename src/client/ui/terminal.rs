@@ -1,7 +1,7 @@
 //! The capabilities of the terminal. This module writes nothing.
 
 /// Returns whether the terminal understands escape sequences.
-pub fn draws() -> bool {
+pub fn supports_escape_sequences() -> bool {
     let variable = |name: &str| std::env::var_os(name).unwrap_or_default();
     !["", "dumb"].iter().any(|term| variable("TERM") == *term) && variable("CI").is_empty()
 }
@@ -14,5 +14,5 @@ pub fn is_in_foreground() -> bool {
 
 /// Returns whether the terminal has colours and the user wants them.
 pub fn has_colors() -> bool {
-    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) && draws()
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) && supports_escape_sequences()
 }

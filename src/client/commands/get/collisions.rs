@@ -17,7 +17,7 @@ use crate::client::files::spellings::Spellings;
 pub(super) struct FileId(u64, u64);
 
 impl FileId {
-    pub(super) fn of(metadata: &fs::Metadata) -> Self {
+    pub(super) fn from_metadata(metadata: &fs::Metadata) -> Self {
         Self(metadata.dev(), metadata.ino())
     }
 }
@@ -33,11 +33,11 @@ pub(super) fn path_bytes(path: &Path) -> &[u8] {
     path.as_os_str().as_bytes()
 }
 
-pub(super) fn same_here(local: &Path, other: &Path) -> Failure {
+pub(super) fn local_collision(local: &Path, other: &Path) -> Failure {
     let (local, other) = (shown(local), shown(other));
     Failure::Local(format!("{local} and {other} are the same to the local file system; get one to another place"))
 }
 
-pub(super) fn same_name(one: &VirtualPath, other: &VirtualPath, local: &Path) -> Failure {
+pub(super) fn shared_destination(one: &VirtualPath, other: &VirtualPath, local: &Path) -> Failure {
     Failure::Local(format!("{other} and {one} are both {} here; get one of them to another place", shown(local)))
 }

@@ -11,7 +11,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use collisions::{FileId, other_spelling, path_bytes, same_here, same_name};
+use collisions::{FileId, local_collision, other_spelling, path_bytes, shared_destination};
 use plan::{job, plan};
 use target::LocalTarget;
 
@@ -30,7 +30,7 @@ use crate::client::transfer::compare::same_content;
 use crate::client::transfer::job::{Direction, TransferJob, Transferred, label};
 use crate::client::transfer::overwrite::{Conflict, Decision, Overwrite};
 use crate::client::transfer::part::names::remove_part;
-use crate::client::transfer::pipes::fetch as fetch_content;
+use crate::client::transfer::pipes::download_to;
 use crate::client::transfer::report::{Report, note_interruption};
 use crate::client::ui::progress::{Progress, Style};
 use crate::client::ui::stopwatch::Stopwatch;
@@ -46,7 +46,7 @@ pub fn get(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     let (given, operands) = options("get", "frv", words)?;
     session.output.shows_digests = session.output.is_verbose || given.contains('v');
     let (sources, target) = match &operands[..] {
-        [] => return Err(usage("get", "what to get is missing")),
+        [] => return Err(usage("get", "a remote path is missing")),
         [source] => (vec![*source], None),
         [sources @ .., target] => (sources.to_vec(), Some(*target)),
     };
@@ -57,7 +57,7 @@ pub fn get(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     if target.is_some_and(|word| word.is_bare(b"-")) {
         return match &remotes[..] {
             [remote] if !given.contains('r') => get_content(session, remote),
-            _ => Err(usage("get", "standard output takes one file; 'cat' takes more")),
+            _ => Err(usage("get", "'get FILE -' writes one file to standard output; 'cat' writes several")),
         };
     }
     let target = match target {
@@ -83,7 +83,7 @@ pub fn is_to_stdout(words: &[Word]) -> bool {
 /// `get FILE -`: writes only the content to standard output.
 fn get_content(session: &mut Session, remote: &VirtualPath) -> Result<(), Failure> {
     session.output.reserve_for_content();
-    // Progress would mix with the text, or with the objects.
+    // A progress bar would mix with the content on a terminal, or with the JSON objects on standard error.
     let is_silent = session.output.is_terminal || session.output.is_json;
     let style = if is_silent { Style::Silent } else { session.progress };
     let entry = session.stat(remote)?;
@@ -91,9 +91,9 @@ fn get_content(session: &mut Session, remote: &VirtualPath) -> Result<(), Failur
         return Err(Failure::Local(format!("{remote} is a directory; only a file goes to standard output")));
     }
     let size = entry.size;
-    let mut progress = Progress::of_file(style, &label(remote), Some(size));
+    let mut progress = Progress::for_file(style, &label(remote), Some(size));
     let mut shown = Shown::default();
-    let fetched = fetch_content(session, remote, &mut progress, |output, link, bytes| shown.write(output, link, bytes));
+    let fetched = download_to(session, remote, &mut progress, |output, link, bytes| shown.write(output, link, bytes));
     drop(progress);
     let transferred = fetched?;
     shown.finish(&mut session.output)?;
@@ -112,7 +112,7 @@ fn get_single(
 ) -> Result<(), Failure> {
     let entry = session.stat(remote)?;
     if entry.kind == EntryKind::Dir {
-        return Err(Failure::Local(format!("{remote} is a directory; -r takes it whole")));
+        return Err(Failure::Local(format!("{remote} is a directory; -r downloads it with its contents")));
     }
     let job = job(remote.clone(), target.of(remote), &entry, modes);
     if let Some(directory) = job.local.parent().filter(|directory| !directory.as_os_str().is_empty()) {
@@ -128,8 +128,8 @@ fn check_directory(session: &Session, directory: &Path, destination: &Path) -> R
             let creation = advice::local(&session.output, "mkdir -p", directory);
             Err(Failure::Local(format!("local directory {} does not exist; {creation} creates it", shown(directory))))
         }
-        Err(error) if error.kind() == ErrorKind::NotADirectory => Err(Failure::file_above_here(destination)),
-        Ok(metadata) if !metadata.is_dir() => Err(Failure::file_above_here(destination)),
+        Err(error) if error.kind() == ErrorKind::NotADirectory => Err(Failure::file_above_local(destination)),
+        Ok(metadata) if !metadata.is_dir() => Err(Failure::file_above_local(destination)),
         _ => Ok(()),
     }
 }
@@ -143,9 +143,9 @@ fn get_one(
     overwrite: &mut Overwrite,
     is_brief: bool,
 ) -> Result<(), Failure> {
-    if let Some(here) = what_is_here(&job.local)? {
-        let conflict = Conflict::of_job(DOWNLOAD, &job, size, here.len());
-        if here.len() == size
+    if let Some(existing) = existing_file(&job.local)? {
+        let conflict = Conflict::for_job(DOWNLOAD, &job, size, existing.len());
+        if existing.len() == size
             && let Some(sha256) = same_content(session, &job.local, &job.remote)?
         {
             return report_identical(session, summary, &conflict, sha256, is_brief);
@@ -158,13 +158,13 @@ fn get_one(
     let started = Stopwatch::start();
     let fetched = match fetch(session, &job, size) {
         Err(failure) if failure.is_refusal(ErrorCode::Changed) => {
-            session.output.note(format_args!("{} changed meanwhile: starting again", job.remote));
+            session.output.note(format_args!("remote {} changed during the download; starting again", job.remote));
             fetch(session, &job, size)?
         }
         result => result?,
     };
     let elapsed = (!is_brief).then(|| started.elapsed());
-    Report::of_job(DOWNLOAD, &job, fetched, elapsed).count(session, summary)
+    Report::for_job(DOWNLOAD, &job, fetched, elapsed).count(session, summary)
 }
 
 fn fetch(session: &mut Session, job: &TransferJob, size: u64) -> Result<Transferred, Failure> {
@@ -183,7 +183,7 @@ fn get_many(
 ) -> Result<(), Failure> {
     let mut summary = Summary::new("get", false);
     let wanted = plan(session, &mut summary, remotes, target, with_directories, modes)?;
-    summary.plan(wanted.len(), total_of(&wanted));
+    summary.set_plan(wanted.len(), total_of(&wanted));
     let result = get_wanted(session, &mut summary, wanted, &mut overwrite);
     summary.conclude(session, result)
 }
@@ -194,7 +194,7 @@ fn get_wanted(
     wanted: Vec<TransferJob>,
     overwrite: &mut Overwrite,
 ) -> Result<(), Failure> {
-    let wanted = without_what_is_here(session, summary, wanted, overwrite)?;
+    let wanted = resolve_existing(session, summary, wanted, overwrite)?;
     let bytes = total_of(&wanted);
     let mut changed = Vec::new();
     transfer_many(session, summary, DOWNLOAD, wanted, bytes, &mut changed)?;
@@ -213,7 +213,7 @@ fn total_of(jobs: &[TransferJob]) -> u64 {
 }
 
 /// Compares `wanted` with the existing local files and returns what remains to be downloaded.
-fn without_what_is_here(
+fn resolve_existing(
     session: &mut Session,
     summary: &mut Summary,
     wanted: Vec<TransferJob>,
@@ -224,23 +224,26 @@ fn without_what_is_here(
     let mut names: HashMap<FileId, VirtualPath> = HashMap::new();
     let mut new_names: HashMap<PathBuf, VirtualPath> = HashMap::new();
     for job in wanted {
-        match what_is_here(&job.local) {
+        match existing_file(&job.local) {
             Err(failure) => summary.count(session, Err(failure))?,
             Ok(None) => match new_names.insert(job.local.clone(), job.remote.clone()) {
-                Some(other) => summary.count(session, Err(same_name(&other, &job.remote, &job.local)))?,
+                Some(other) => summary.count(session, Err(shared_destination(&other, &job.remote, &job.local)))?,
                 None => remaining.push(job),
             },
-            Ok(Some(here)) => match names.insert(FileId::of(&here), job.remote.clone()).filter(|_| here.nlink() == 1) {
-                Some(other) => summary.count(session, Err(same_name(&other, &job.remote, &job.local)))?,
+            Ok(Some(metadata)) => match names
+                .insert(FileId::from_metadata(&metadata), job.remote.clone())
+                .filter(|_| metadata.nlink() == 1)
+            {
+                Some(other) => summary.count(session, Err(shared_destination(&other, &job.remote, &job.local)))?,
                 None => match other_spelling(&spellings, &job.local) {
-                    Some(other) => summary.count(session, Err(same_here(&job.local, &other)))?,
-                    None => existing.push((job, here.len())),
+                    Some(other) => summary.count(session, Err(local_collision(&job.local, &other)))?,
+                    None => existing.push((job, metadata.len())),
                 },
             },
         }
     }
     let replacing = without_identical(session, summary, existing, overwrite, |(job, old_size)| {
-        Conflict::of_job(DOWNLOAD, job, job.size, *old_size)
+        Conflict::for_job(DOWNLOAD, job, job.size, *old_size)
     })?;
     if overwrite.has_quit() {
         remaining.clear();
@@ -251,7 +254,7 @@ fn without_what_is_here(
 
 /// Returns the metadata of the file at the destination of a download. A part of another download is removed
 /// first.
-fn what_is_here(local: &Path) -> Result<Option<fs::Metadata>, Failure> {
+fn existing_file(local: &Path) -> Result<Option<fs::Metadata>, Failure> {
     remove_part(local);
     destination(local)
 }

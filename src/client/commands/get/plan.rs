@@ -7,7 +7,7 @@ use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::collisions::{FileId, other_spelling, path_bytes, same_here, same_name};
+use super::collisions::{FileId, local_collision, other_spelling, path_bytes, shared_destination};
 use super::target::LocalTarget;
 use crate::base::virtual_path::VirtualPath;
 use crate::client::connection::session::Session;
@@ -47,7 +47,7 @@ pub(super) fn plan(
                 wanted.extend(plan_tree(session, summary, (remote, bits), &local, target, modes)?);
             }
             Ok(entry) if entry.kind == EntryKind::Dir => {
-                let failure = Failure::Local(format!("{remote} is a directory; -r takes it whole"));
+                let failure = Failure::Local(format!("{remote} is a directory; -r downloads it with its contents"));
                 summary.count(session, Err(failure))?;
             }
             Ok(entry) => wanted.push(job(remote.clone(), local, &entry, modes)),
@@ -73,7 +73,7 @@ fn plan_tree(
     if !(root.is_root() && local_root.is_dir())
         && let Err(failure) = make_directory(local_root, root_bits)
     {
-        // The tree is all that there is to fetch.
+        // The command downloads only this tree, so its failure is the failure of the command.
         if matches!(failure, Failure::LocalDenied(_)) || matches!(target, LocalTarget::Tree(..)) {
             return Err(failure);
         }
@@ -142,11 +142,11 @@ fn make_own_directory(
 ) -> Result<(), Failure> {
     make_directory(local, bits)?;
     if let Some(other) = other_spelling(spellings, local) {
-        return Err(same_here(local, &other));
+        return Err(local_collision(local, &other));
     }
-    let here = fs::symlink_metadata(local).map_err(|error| Failure::local(local, &error))?;
-    match made.insert(FileId::of(&here), remote.clone()) {
-        Some(other) => Err(same_name(&other, remote, local)),
+    let metadata = fs::symlink_metadata(local).map_err(|error| Failure::local(local, &error))?;
+    match made.insert(FileId::from_metadata(&metadata), remote.clone()) {
+        Some(other) => Err(shared_destination(&other, remote, local)),
         None => Ok(()),
     }
 }
@@ -157,17 +157,17 @@ fn make_directory(path: &Path, bits: Option<u32>) -> Result<(), Failure> {
     if path.as_os_str().is_empty() {
         return Ok(());
     }
-    let Ok(here) = fs::symlink_metadata(path) else {
+    let Ok(metadata) = fs::symlink_metadata(path) else {
         return create_directory(path, bits).map_err(|error| match error.kind() {
-            ErrorKind::NotADirectory => Failure::file_above_here(path),
+            ErrorKind::NotADirectory => Failure::file_above_local(path),
             _ => Failure::local(path, &error),
         });
     };
     let path = shown(path);
-    match (here.is_dir(), here.is_symlink()) {
+    match (metadata.is_dir(), metadata.is_symlink()) {
         (true, _) => Ok(()),
         (_, true) => Err(Failure::Local(format!(
-            "{path} is a local link, which is not followed; get that directory to where it leads, by name"
+            "local {path} is a symlink, which is not followed; download the directory to the target of the symlink"
         ))),
         _ => Err(Failure::Local(format!("local {path} is a file, not a directory; choose another place"))),
     }

@@ -17,11 +17,11 @@ use crate::client::unfinished_tree::UnfinishedTree;
 
 /// The local destination of the files.
 pub(super) enum LocalTarget {
-    /// Into this directory, under their own names.
+    /// An existing directory, which gets the sources under their own names.
     Directory(PathBuf),
-    /// The single source gets this path.
+    /// The path that the single source gets.
     Path(PathBuf),
-    /// The single source directory gets this path, with its content.
+    /// The path of the directory that gets the content of the single source directory.
     Tree(PathBuf, UnfinishedTree),
 }
 
@@ -68,8 +68,9 @@ impl LocalTarget {
     }
 }
 
-/// Returns whether the path leads into an existing local directory, as `/tmp/name` does.
-fn is_place_here(path: &Path) -> bool {
+/// Returns whether the path is below an existing local directory other than `/`, as `/tmp/name` is. Users write
+/// `/name` for a remote path.
+fn is_in_local_directory(path: &Path) -> bool {
     path.is_absolute() && path.parent().is_some_and(|directory| directory != Path::new("/") && directory.is_dir())
 }
 
@@ -81,13 +82,16 @@ fn refuse_ambiguous(
     remotes: &[VirtualPath],
 ) -> Result<(), Failure> {
     let Ok(remote) = session.path(word) else { return Ok(()) };
-    if has_explicit_target(words) || is_place_here(&local_path(word)) || remotes == std::slice::from_ref(&remote) {
+    if has_explicit_target(words)
+        || is_in_local_directory(&local_path(word))
+        || remotes == std::slice::from_ref(&remote)
+    {
         return Ok(());
     }
     let is_one_shot = session.output.is_one_shot;
     match session.stat(&remote) {
         Ok(_) => {
-            let problem = format!("{remote} is at the server, and not a local directory");
+            let problem = format!("{remote} exists on the server and is not a local directory");
             Err(ambiguous_target("get", words, &problem, is_one_shot))
         }
         Err(Failure::Refused(reply)) if !reply.fatal => Ok(()),

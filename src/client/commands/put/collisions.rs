@@ -13,7 +13,7 @@ use crate::client::transfer::job::TransferJob;
 use crate::client::ui::summary::Summary;
 
 /// Removes files that would replace another file of the same command.
-pub(super) fn without_doubles(
+pub(super) fn without_shared_destinations(
     session: &mut Session,
     summary: &mut Summary,
     jobs: Vec<TransferJob>,
@@ -21,11 +21,11 @@ pub(super) fn without_doubles(
     let mut sources: HashMap<VirtualPath, PathBuf> = HashMap::new();
     let mut remaining = Vec::with_capacity(jobs.len());
     for job in jobs {
-        let (here, remote) = (shown(&job.local), &job.remote);
+        let (local, remote) = (shown(&job.local), &job.remote);
         match sources.get(remote) {
             Some(other) => {
                 let other = shown(other);
-                let text = format!("{here} and {other} are both {remote} there; put one of them to another place");
+                let text = format!("{local} and {other} are both {remote} there; put one of them to another place");
                 summary.count(session, Err(Failure::Local(text)))?;
             }
             None => {
@@ -49,7 +49,7 @@ pub(super) fn without_doubled_directories(
     let doubled = spellings.listed_otherwise(paths, |directory| session.names(directory))?;
     for (directory, other) in sorted(doubled) {
         plan.files.retain(|job| !directory.contains(&job.remote));
-        summary.count(session, Err(same_there(&directory, &other)))?;
+        summary.count(session, Err(remote_collision(&directory, &other)))?;
     }
     Ok(())
 }
@@ -66,7 +66,7 @@ pub(super) fn without_doubled_files(
     let doubled = spellings.listed_otherwise(paths, |directory| session.names(directory))?;
     for (path, other) in sorted(doubled) {
         occupied.retain(|(job, _)| job.remote != path);
-        summary.count(session, Err(same_there(&path, &other)))?;
+        summary.count(session, Err(remote_collision(&path, &other)))?;
     }
     Ok(occupied)
 }
@@ -80,6 +80,6 @@ fn sorted(doubled: HashMap<Vec<u8>, Vec<u8>>) -> Vec<(VirtualPath, VirtualPath)>
 }
 
 /// Returns the failure for a path that the server treats as the same as another one.
-fn same_there(path: &VirtualPath, other: &VirtualPath) -> Failure {
+fn remote_collision(path: &VirtualPath, other: &VirtualPath) -> Failure {
     Failure::Local(format!("{path} and {other} are the same to the server's file system; put one to another place"))
 }

@@ -10,7 +10,7 @@ use std::fs;
 use std::iter::successors;
 use std::path::{Path, PathBuf};
 
-use collisions::{without_doubled_directories, without_doubled_files, without_doubles};
+use collisions::{without_doubled_directories, without_doubled_files, without_shared_destinations};
 use plan::{NewDirectory, PutPlan, new_job, plan};
 use target::RemoteTarget;
 
@@ -28,7 +28,7 @@ use crate::client::transfer::batch::{report_identical, transfer_many, transfer_o
 use crate::client::transfer::compare::same_content;
 use crate::client::transfer::job::{Direction, TransferJob, label};
 use crate::client::transfer::overwrite::{Conflict, Decision, Overwrite};
-use crate::client::transfer::pipes::send as send_content;
+use crate::client::transfer::pipes::upload_stdin;
 use crate::client::transfer::report::{Report, note_interruption};
 use crate::client::ui::progress::{Progress, Style};
 use crate::client::ui::stopwatch::Stopwatch;
@@ -45,14 +45,14 @@ pub fn put(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     let (given, operands) = options("put", "frv", words)?;
     session.output.shows_digests = session.output.is_verbose || given.contains('v');
     let (sources, target) = match &operands[..] {
-        [] => return Err(usage("put", "what to put is missing")),
+        [] => return Err(usage("put", "a local path is missing")),
         [source] => (vec![*source], None),
         [sources @ .., target] => (sources.to_vec(), Some(*target)),
     };
     if sources.iter().any(|word| word.is_bare(b"-")) {
         return match (&sources[..], target) {
             ([_], Some(target)) if !given.contains('r') => put_content(session, target, given.contains('f')),
-            _ => Err(usage("put", "standard input is one file and needs a name: put - NAME")),
+            _ => Err(usage("put", "standard input needs a remote name: put - NAME")),
         };
     }
     let locals: Vec<PathBuf> = sources.into_iter().flat_map(expand).collect();
@@ -79,7 +79,9 @@ fn put_content(session: &mut Session, target: &Word, force: bool) -> Result<(), 
         return Err(usage("put", "standard input has the commands; give those with -c or -f FILE"));
     }
     let remote = match RemoteTarget::find(session, target)? {
-        RemoteTarget::Path(remote) if target.text.ends_with(b"/") => return Err(refusal::of_target(session, &remote)),
+        RemoteTarget::Path(remote) if target.text.ends_with(b"/") => {
+            return Err(refusal::target_not_a_directory(session, &remote));
+        }
         RemoteTarget::Path(remote) | RemoteTarget::Tree(remote, _) => remote,
         RemoteTarget::Directory(directory) => {
             return Err(usage("put", &format!("{directory} is a directory; name a file")));
@@ -87,15 +89,15 @@ fn put_content(session: &mut Session, target: &Word, force: bool) -> Result<(), 
     };
     let mode = if force { PutMode::Replace } else { PutMode::Create };
     let style = if session.output.is_json { Style::Silent } else { session.progress };
-    let mut progress = Progress::of_file(style, &label(&remote), None);
+    let mut progress = Progress::for_file(style, &label(&remote), None);
     let started = Stopwatch::start();
-    let sent = send_content(session, &remote, mode, &mut progress);
+    let sent = upload_stdin(session, &remote, mode, &mut progress);
     drop(progress);
     let transferred = sent.map_err(|failure| match failure {
         failure if failure.is_refusal(ErrorCode::Exists) => {
             Failure::Local(format!("{remote} is there already; -f replaces it"))
         }
-        failure => refusal::of_upload(session, &remote, failure),
+        failure => refusal::explain_upload(session, &remote, failure),
     })?;
     let (local, remote, elapsed) = (Path::new("-"), &remote, Some(started.elapsed()));
     Report { direction: UPLOAD, local, remote, transferred, is_identical: false, elapsed }.show(session, false)
@@ -108,9 +110,9 @@ fn put_single(
     overwrite: &mut Overwrite,
     modes: ModePolicy,
 ) -> Result<(), Failure> {
-    let metadata = fs::metadata(local).map_err(|error| Failure::missing_here(local, &error))?;
+    let metadata = fs::metadata(local).map_err(|error| Failure::missing_local_file(local, &error))?;
     if metadata.is_dir() {
-        return Err(Failure::Local(format!("{} is a directory; -r takes it whole", shown(local))));
+        return Err(Failure::Local(format!("{} is a directory; -r uploads it with its contents", shown(local))));
     }
     let job = new_job(local.to_path_buf(), target.of(local)?, metadata.len(), modes);
     let started = Stopwatch::start();
@@ -119,10 +121,10 @@ fn put_single(
         Err(failure) if failure.is_refusal(ErrorCode::Exists) => {
             put_over(session, &mut Summary::new("put", true), job, &failure, overwrite)
         }
-        Err(failure) => Err(refusal::of_upload(session, &job.remote, failure)),
+        Err(failure) => Err(refusal::explain_upload(session, &job.remote, failure)),
         Ok(stored) => {
             let mut summary = Summary::new("put", true);
-            Report::of_job(UPLOAD, &job, stored, Some(started.elapsed())).count(session, &mut summary)
+            Report::for_job(UPLOAD, &job, stored, Some(started.elapsed())).count(session, &mut summary)
         }
     }
 }
@@ -138,18 +140,18 @@ fn put_over(
 ) -> Result<(), Failure> {
     let size = size_of(&job.local)?;
     match session.stat(&job.remote) {
-        Err(failure) if leads_nowhere(&failure) => {
+        Err(failure) if is_dangling_symlink(&failure) => {
             if !overwrite.is_forced() {
                 return Err(refusal.clone());
             }
         }
-        there => {
-            let there = there?;
-            if there.kind != EntryKind::File {
+        existing => {
+            let existing = existing?;
+            if existing.kind != EntryKind::File {
                 return Err(refusal.clone());
             }
-            let conflict = Conflict::of_job(UPLOAD, &job, size, there.size);
-            if there.size == size
+            let conflict = Conflict::for_job(UPLOAD, &job, size, existing.size);
+            if existing.size == size
                 && let Some(sha256) = same_content(session, &job.local, &job.remote)?
             {
                 return report_identical(session, summary, &conflict, sha256, false);
@@ -162,13 +164,13 @@ fn put_over(
     job.replace = true;
     let started = Stopwatch::start();
     let (job, result) = transfer_one(session, UPLOAD, job, size)?;
-    let stored = result.map_err(|failure| refusal::of_upload(session, &job.remote, failure))?;
-    Report::of_job(UPLOAD, &job, stored, Some(started.elapsed())).count(session, summary)
+    let stored = result.map_err(|failure| refusal::explain_upload(session, &job.remote, failure))?;
+    Report::for_job(UPLOAD, &job, stored, Some(started.elapsed())).count(session, summary)
 }
 
-/// Returns whether the destination is a symlink that leads to nothing in the home directory. An upload replaces
-/// it.
-fn leads_nowhere(failure: &Failure) -> bool {
+/// Returns whether `stat` failed because the destination, which exists, is a symlink to nothing in the home
+/// directory. An upload replaces the symlink.
+fn is_dangling_symlink(failure: &Failure) -> bool {
     [ErrorCode::NotFound, ErrorCode::OutsideHome].into_iter().any(|code| failure.is_refusal(code))
 }
 
@@ -176,8 +178,8 @@ fn size_of(local: &Path) -> Result<u64, Failure> {
     fs::metadata(local).map(|metadata| metadata.len()).map_err(|error| Failure::local(local, &error))
 }
 
-/// Uploads many files, pipelined. Files whose destination exists are compared afterwards, and those that may be
-/// replaced are sent in a second round.
+/// Uploads many files with pipelined requests. Files whose destination exists are compared afterwards. Those that
+/// differ and may be replaced are then sent again.
 fn put_many(
     session: &mut Session,
     locals: &[PathBuf],
@@ -188,13 +190,13 @@ fn put_many(
 ) -> Result<(), Failure> {
     let mut summary = Summary::new("put", false);
     let plan = plan(session, &mut summary, locals, target, with_directories, modes)?;
-    summary.plan(plan.files.len(), plan.bytes);
+    summary.set_plan(plan.files.len(), plan.bytes);
     if let RemoteTarget::Tree(_, tree) = target {
         tree.begin(session, None);
     }
     // Within one tree, every name is unique.
-    let may_meet = overwrite.is_forced() && locals.len() > 1;
-    let result = put_plan(session, &mut summary, plan, may_meet, &mut overwrite);
+    let can_collide = overwrite.is_forced() && locals.len() > 1;
+    let result = put_plan(session, &mut summary, plan, can_collide, &mut overwrite);
     summary.conclude(session, result)
 }
 
@@ -202,14 +204,14 @@ fn put_plan(
     session: &mut Session,
     summary: &mut Summary,
     mut plan: PutPlan,
-    may_meet: bool,
+    can_collide: bool,
     overwrite: &mut Overwrite,
 ) -> Result<(), Failure> {
     let missing = make_directories(session, summary, &plan.directories)?;
     without_doubled_directories(session, summary, &mut plan)?;
     let is_missing =
         |job: &TransferJob| successors(job.remote.parent(), VirtualPath::parent).any(|of| missing.contains(&of));
-    let mut files = if may_meet { without_doubles(session, summary, plan.files)? } else { plan.files };
+    let mut files = if can_collide { without_shared_destinations(session, summary, plan.files)? } else { plan.files };
     if !missing.is_empty() {
         files.retain(|job| !is_missing(job));
     }
@@ -221,9 +223,9 @@ fn put_plan(
     {
         return sent;
     }
-    // Existing files are compared even if nothing more is sent, so that identical ones still count as done.
+    // Existing files are compared even after a failure that ended the uploads, so that identical ones count as done.
     let occupied = without_doubled_files(session, summary, &spellings, occupied)?;
-    let (again, bytes) = without_what_is_there(session, summary, occupied, overwrite)?;
+    let (again, bytes) = resolve_existing(session, summary, occupied, overwrite)?;
     sent?;
     let mut refused = Vec::new();
     transfer_many(session, summary, UPLOAD, again, bytes, &mut refused)?;
@@ -233,7 +235,7 @@ fn put_plan(
 
 /// Compares `occupied` with the existing remote files. Returns the files that remain to be sent, and their
 /// total size.
-fn without_what_is_there(
+fn resolve_existing(
     session: &mut Session,
     summary: &mut Summary,
     occupied: Vec<(TransferJob, Failure)>,
@@ -249,16 +251,18 @@ fn without_what_is_there(
             (Ok(Reply::Stat { entry, .. }), Ok(size)) if entry.kind == EntryKind::File => {
                 existing.push((job, size, entry.size));
             }
-            (Err(failure), Ok(size)) if overwrite.is_forced() && leads_nowhere(&failure) => links.push((job, size, 0)),
+            (Err(failure), Ok(size)) if overwrite.is_forced() && is_dangling_symlink(&failure) => {
+                links.push((job, size, 0))
+            }
             (Ok(_), Ok(_)) => {
-                let failure = refusal::of_upload(session, &job.remote, refused);
+                let failure = refusal::explain_upload(session, &job.remote, refused);
                 summary.count(session, Err(failure))?;
             }
             (Err(failure), _) | (_, Err(failure)) => summary.count(session, Err(failure))?,
         }
     }
-    let mut remaining = without_identical(session, summary, existing, overwrite, |(job, size, there)| {
-        Conflict::of_job(UPLOAD, job, *size, *there)
+    let mut remaining = without_identical(session, summary, existing, overwrite, |(job, size, old_size)| {
+        Conflict::for_job(UPLOAD, job, *size, *old_size)
     })?;
     remaining.append(&mut links);
     let bytes = remaining.iter().map(|(_, size, _)| size).sum();
@@ -266,8 +270,7 @@ fn without_what_is_there(
     Ok((again.collect(), bytes))
 }
 
-/// Creates directories. The first one is above all others or beside them. Returns those that could not be
-/// created.
+/// Creates directories, of which none contains the first one. Returns those that could not be created.
 fn make_directories(
     session: &mut Session,
     summary: &mut Summary,
@@ -278,6 +281,7 @@ fn make_directories(
     let (mut failures, mut missing) = (Vec::new(), HashSet::new());
     session.call_each(&requests, |_, at, result| failures.extend(result.err().map(|failure| (at, failure))))?;
     for (at, failure) in failures {
+        // If the account may not create the first directory, it may not create the others.
         if at == 0 && failure.is_refusal(ErrorCode::Denied) {
             return Err(summary.stop(failure));
         }
@@ -285,7 +289,7 @@ fn make_directories(
         let is_below_missing = path.parent().is_some_and(|directory| missing.contains(&directory));
         missing.insert(path.clone());
         if !is_below_missing {
-            let failure = refusal::of_tree(session, path, failure);
+            let failure = refusal::explain_tree(session, path, failure);
             summary.count(session, Err(failure))?;
         }
     }

@@ -38,9 +38,9 @@ pub(super) fn plan(
     let mut plan = PutPlan { modes, ..PutPlan::default() };
     for local in locals {
         let planned = match fs::metadata(local) {
-            Err(error) => Err(Failure::missing_here(local, &error)),
+            Err(error) => Err(Failure::missing_local_file(local, &error)),
             Ok(metadata) if metadata.is_dir() && !with_directories => {
-                Err(Failure::Local(format!("{} is a directory; -r takes it whole", shown(local))))
+                Err(Failure::Local(format!("{} is a directory; -r uploads it with its contents", shown(local))))
             }
             Ok(metadata) => target.of(local).map(|remote| (remote, metadata)),
         };

@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::leads_nowhere;
+use super::is_dangling_symlink;
 use crate::base::virtual_path::VirtualPath;
 use crate::client::commands::local::path as local_path;
 use crate::client::commands::refusal;
@@ -19,11 +19,11 @@ use crate::wire::message::EntryKind;
 
 /// The remote destination of the files.
 pub(super) enum RemoteTarget {
-    /// Into this directory, under their own names.
+    /// An existing directory, which gets the sources under their own names.
     Directory(VirtualPath),
-    /// The single source gets this path.
+    /// The path that the single source gets.
     Path(VirtualPath),
-    /// The single source directory gets this path, with its content.
+    /// The path of the directory that gets the content of the single source directory.
     Tree(VirtualPath, UnfinishedTree),
 }
 
@@ -48,7 +48,7 @@ impl RemoteTarget {
             (Self::Path(path), tree) => {
                 refuse_ambiguous(words, word, locals, session.output.is_one_shot)?;
                 if locals.len() != 1 || word.text.ends_with(b"/") {
-                    return Err(refusal::of_target(session, &path));
+                    return Err(refusal::target_not_a_directory(session, &path));
                 }
                 let Some(tree) = tree else { return Ok(Self::Path(path)) };
                 match session.find(&path) {
@@ -66,11 +66,11 @@ impl RemoteTarget {
     /// Asks the server whether `word` names a directory.
     pub(super) fn find(session: &mut Session, word: &Word) -> Result<Self, Failure> {
         let path = session.path(word)?;
-        let there = if path.is_root() { Ok(None) } else { session.find(&path) };
+        let found = if path.is_root() { Ok(None) } else { session.find(&path) };
         let is_directory = path.is_root()
-            || match there {
-                Err(failure) if leads_nowhere(&failure) => false,
-                there => there?.is_some_and(|entry| entry.kind == EntryKind::Dir),
+            || match found {
+                Err(failure) if is_dangling_symlink(&failure) => false,
+                found => found?.is_some_and(|entry| entry.kind == EntryKind::Dir),
             };
         Ok(if is_directory { Self::Directory(path) } else { Self::Path(path) })
     }
@@ -88,11 +88,11 @@ impl RemoteTarget {
 /// Refuses a remote target name that also exists locally: a user who lists local files, or lets a shell list
 /// them, wants to send all of them.
 fn refuse_ambiguous(words: &[Word], word: &Word, locals: &[PathBuf], is_one_shot: bool) -> Result<(), Failure> {
-    let here = local_path(word);
-    if has_explicit_target(words) || locals == std::slice::from_ref(&here) || fs::symlink_metadata(&here).is_err() {
+    let local = local_path(word);
+    if has_explicit_target(words) || locals == std::slice::from_ref(&local) || fs::symlink_metadata(&local).is_err() {
         return Ok(());
     }
-    let problem = format!("{} is on this machine, and not a remote directory", shown(&here));
+    let problem = format!("{} is on this machine, and not a remote directory", shown(&local));
     Err(ambiguous_target("put", words, &problem, is_one_shot))
 }
 

@@ -11,8 +11,8 @@ use crate::client::error::LinkError;
 use crate::client::shell::interrupt::Interrupt;
 use crate::wire::frame::{self, FrameType, HEADER_BYTES};
 
-/// The interval of a client's pings while it works for long without a request, so that the stall
-/// timeout does not end its session.
+/// The interval of a client's pings while it works for a long time without a request, so that the server's stall
+/// timeout does not end the session.
 const PING_INTERVAL: Duration = Duration::from_secs(20);
 
 /// A stream that sends and receives at once.
@@ -24,7 +24,7 @@ pub(super) struct DuplexStream {
     /// The time spent waiting since bytes were last sent or received.
     silence: Duration,
     pub(super) silence_max: Duration,
-    /// Called whenever nothing moves.
+    /// Called whenever no byte can be sent or received.
     pub(super) on_wait: Option<Box<dyn Fn()>>,
     pub(super) interrupt: Interrupt,
     /// Sending has failed or must stop. The input may still hold what the server sent before.

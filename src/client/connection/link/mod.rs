@@ -36,20 +36,21 @@ pub struct Link {
     last_id: u32,
     limits: WireLimits,
     keeps_permissions: bool,
-    /// The bytes and frame costs that were consumed since the last frame that a caller waited for.
+    /// The bytes and frame costs that were read since the last frame that a caller waited for. Bounds what a server
+    /// can make the client read without a reply.
     unwanted_bytes: usize,
     /// Why the server closed the connection; the next request reports it.
     last_error: Option<ErrorReply>,
-    /// The request whose reply must prove the server's identity, and its judge.
-    proof: Option<(u32, Judge)>,
+    /// The login request whose reply must contain the server's signature (RFC 5802), and the check of that reply.
+    pending_login: Option<(u32, LoginCheck)>,
 }
 
-/// A function that verifies the reply by which a server proves itself.
-pub type Judge = Box<dyn FnOnce(Reply) -> Result<(), LinkError>>;
+/// A function that verifies the server's signature in the reply to a login.
+pub type LoginCheck = Box<dyn FnOnce(Reply) -> Result<(), LinkError>>;
 
 impl Drop for Link {
-    /// Resets the connection if requests are unanswered. The server must not carry them out while the user's
-    /// next connection is at work.
+    /// Resets the connection if replies are pending. The server must not carry out old requests while the user's next
+    /// connection is in use.
     fn drop(&mut self) {
         if !self.requests.is_empty() {
             self.stream.end_with_reset();
@@ -74,7 +75,7 @@ impl Link {
             keeps_permissions: false,
             unwanted_bytes: 0,
             last_error: None,
-            proof: None,
+            pending_login: None,
         }
     }
 
@@ -128,15 +129,15 @@ impl Link {
         Ok(id)
     }
 
-    /// Lets `judge` verify the reply to the request `id`. Requests may be sent before that reply arrives:
+    /// Lets `login_check` verify the reply to the request `id`. Requests may be sent before that reply arrives:
     /// replies come in order, and none is handed out before the server is proved. Content may not be sent.
-    pub fn expect_proof(&mut self, id: u32, judge: Judge) {
-        self.proof = Some((id, judge));
+    pub fn defer_login_check(&mut self, id: u32, login_check: LoginCheck) {
+        self.pending_login = Some((id, login_check));
     }
 
-    /// Waits until the server has proved itself, if the proof is outstanding.
+    /// Waits until the deferred login check has succeeded, if there is one.
     pub fn await_proof(&mut self) -> Result<(), LinkError> {
-        while self.proof.is_some() {
+        while self.pending_login.is_some() {
             // The proof is the first reply that arrives.
             if self.next_frame()?.is_none() {
                 self.exchange(POLL_MAX)?;
@@ -154,7 +155,7 @@ impl Link {
         bytes_max: usize,
         read: impl FnOnce(&mut [u8]) -> io::Result<usize>,
     ) -> io::Result<&[u8]> {
-        if self.proof.is_some() {
+        if self.pending_login.is_some() {
             return Err(io::Error::other("the server has not proved itself yet"));
         }
         let bytes_max = bytes_max.min(self.limits.data_bytes);

@@ -17,13 +17,12 @@ use crate::client::shell::interrupt::POLL_MAX;
 use crate::wire::Reply;
 use crate::wire::frame::{self, CONTROL_BYTES_MAX, FrameType};
 
-/// What a client reads, frame by frame, without a reply that it waits for: pings, and the rest of
-/// cancelled transfers, which can be large on a fast line with high latency.
+/// The maximum number of bytes that a client reads without a reply that it waits for: pings, and the rest of cancelled
+/// transfers, which can be large on a fast connection with high latency.
 const DISCARDED_BYTES_MAX: usize = 256 * 1024 * 1024;
-/// Extra bytes that each unwanted frame counts for, for the work it causes.
+/// The extra bytes that each unwanted frame counts as, because a small frame also causes work.
 const DISCARDED_FRAME_COST: usize = 1024;
-/// A client with more than this queued answers no ping: a server that does not read its replies gets no
-/// more of them.
+/// With more bytes than this in the send queue, a client answers no ping, because the server does not read.
 const PING_QUEUE_MAX: usize = 8 * 1024 * 1024;
 
 impl Link {
@@ -31,7 +30,7 @@ impl Link {
     pub fn check_idle(&mut self) -> Result<(), LinkError> {
         while self.requests.is_empty() && self.receive_some()? {
             if self.next_wanted()?.is_some() {
-                return Err(LinkError::Protocol("an unexpected answer".into()));
+                return Err(LinkError::Protocol("an unexpected reply".into()));
             }
         }
         Ok(())
@@ -131,13 +130,13 @@ impl Link {
         self.consume(taken);
         loop {
             if self.unwanted_bytes > DISCARDED_BYTES_MAX {
-                return Err(LinkError::Protocol("it keeps sending unexpected data".into()));
+                return Err(LinkError::Protocol("the server keeps sending unexpected data".into()));
             }
             if self.frame_bytes_left > 0 {
                 return self.next_chunk();
             }
             let decoded = match frame::decode(self.stream.input.filled(), CONTROL_BYTES_MAX)? {
-                Some((frame, used)) => (Decoded::of(frame)?, used),
+                Some((frame, used)) => (Decoded::from_frame(frame)?, used),
                 None => return Ok(None),
             };
             self.consume(decoded.1);
@@ -161,7 +160,7 @@ impl Link {
 
     fn queue_pong(&mut self, body: &[u8]) -> Result<(), LinkError> {
         if self.stream.queued_bytes() > PING_QUEUE_MAX {
-            return Err(LinkError::Protocol("it sends pings and does not read the answers".into()));
+            return Err(LinkError::Protocol("the server sends pings and does not read the replies".into()));
         }
         let mut bytes = Vec::new();
         frame::put_bytes(&mut bytes, FrameType::Pong, 0, body);
@@ -192,9 +191,9 @@ impl Link {
             return Err(LinkError::HungUp(error.clone()));
         }
         let is_abandoned = self.requests.accept(&incoming)?;
-        match (self.proof.take(), incoming) {
-            (Some((id, judge)), Incoming { id: of, event: Event::Reply(reply) }) if of == id => {
-                if let Err(error) = judge(reply.clone()) {
+        match (self.pending_login.take(), incoming) {
+            (Some((id, login_check)), Incoming { id: of, event: Event::Reply(reply) }) if of == id => {
+                if let Err(error) = login_check(reply.clone()) {
                     // Send nothing more to an unproved peer.
                     self.stream.cannot_send = true;
                     return Err(error);
@@ -202,8 +201,8 @@ impl Link {
                 // No caller waits for the proof.
                 Ok((Incoming { id, event: Event::Reply(reply) }, true))
             }
-            (proof, incoming) => {
-                self.proof = proof;
+            (pending_login, incoming) => {
+                self.pending_login = pending_login;
                 Ok((incoming, is_abandoned))
             }
         }

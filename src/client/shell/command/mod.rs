@@ -91,7 +91,7 @@ pub fn find(name: &str) -> Result<&'static Command, Failure> {
 /// Runs one command line, which has at least one word.
 pub fn run(session: &mut Session, words: &[Word]) -> Result<Flow, Failure> {
     if let Some((reader, words)) = words.split_last().filter(|(last, _)| last.is_reader) {
-        let flow = shell_escape::piped(session, reader, |session| run(session, words))?;
+        let flow = shell_escape::run_piped(session, reader, |session| run(session, words))?;
         return Ok(flow.unwrap_or(Flow::Next));
     }
     let Some((name, operands)) = words.split_first() else { return Ok(Flow::Next) };
@@ -100,12 +100,12 @@ pub fn run(session: &mut Session, words: &[Word]) -> Result<Flow, Failure> {
         return run(session, &[Word::plain(b"help"), name.clone()]);
     }
     session.output.results.continues_unread = !matches!(command.action, Action::Show(_));
-    let told_before = session.output.failures;
+    let failures_before = session.output.failures;
     take_has_moved();
     let result = act(session, command, operands);
     refusals::take().into_iter().for_each(|text| session.output.note(text));
-    match session.output.failures - told_before {
-        // The command reported entries that it could not reach.
+    match session.output.failures - failures_before {
+        // The command has reported entries whose paths are too long.
         failed @ 1.. if result.is_ok() => Err(Failure::Some { failed, total: failed }),
         _ => result,
     }

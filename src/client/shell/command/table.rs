@@ -265,7 +265,7 @@ pub const COMMANDS: &[Command] = &[
         options: &[],
         example: "!df -h .",
         operands: Operands::Local,
-        action: Action::Change(shell_escape::outside),
+        action: Action::Change(shell_escape::run_local_command),
     },
     Command {
         name: "help",

@@ -11,7 +11,7 @@ pub enum LineError {
     #[error("a quotation mark is not closed")]
     OpenQuote,
     /// A backslash ends the line.
-    #[error("there is nothing behind the backslash")]
+    #[error("nothing follows the backslash")]
     OpenBackslash,
     /// No command follows a `|`.
     #[error("there is no program behind the |")]

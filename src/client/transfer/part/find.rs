@@ -14,8 +14,8 @@ use crate::client::transfer::part::{Part, Reserved};
 
 impl Part {
     /// Finds the part that an earlier download to `destination` left at a path that is not `reserved`, and
-    /// hashes its bytes. A file without a mark, of at most `bytes_max` bytes, is copied and never written
-    /// to, because it may be the user's.
+    /// hashes its bytes. A file without a mark may be the user's own, so it is never written to. If it
+    /// has at most `bytes_max` bytes, a copy of it becomes the part.
     pub fn find(
         destination: &Path,
         reserved: &Reserved,
@@ -81,7 +81,7 @@ impl Part {
 
     /// Creates an empty part for `destination`, at the first of its paths that is not `reserved` and that no
     /// other file has. An existing part is emptied. The part is marked only if `is_resumable`, because
-    /// the mark takes a quarter of the time of a small file.
+    /// setting the mark costs a quarter of the time of downloading a small file.
     pub fn create(destination: &Path, reserved: &Reserved, is_resumable: bool) -> Result<Self, Failure> {
         for path in candidate_paths(destination, reserved) {
             let path = path?;
@@ -104,7 +104,7 @@ impl Part {
                 }
                 Occupant::Link => {
                     return Err(Failure::Local(format!(
-                        "{} is a link; remove it, then get the file again",
+                        "local {} is a symlink; remove it, then run the command again",
                         shown(&path)
                     )));
                 }

@@ -46,7 +46,7 @@ impl Part {
     /// Locks `file` as a part. Fails if another process has locked it. None of its bytes are hashed yet.
     fn lock_file(file: File, path: PathBuf, destination: &Path) -> Result<Self, Failure> {
         if !lock(&file, &path) {
-            return Err(Failure::Local(format!("another berth is downloading to {}", shown(destination))));
+            return Err(Failure::Local(format!("another berth process is downloading to {}", shown(destination))));
         }
         let destination = destination.to_path_buf();
         Ok(Self {
@@ -73,7 +73,7 @@ impl Part {
         Ok(())
     }
 
-    /// Appends bytes.
+    /// Appends received bytes and adds them to the digest.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         self.hash.update(bytes);
         self.file.write_all(bytes).map_err(|error| Failure::local(&self.destination, &error))?;
@@ -119,7 +119,7 @@ impl Part {
             Some(_) => fs::rename(&self.path, &self.destination).map_err(failure)?,
             None => rename_to_new(&self.path, &self.destination).map_err(|error| match error.kind() {
                 io::ErrorKind::AlreadyExists => Failure::Local(format!(
-                    "{} is here now, perhaps by another spelling of the name, and is not replaced; get it to another place",
+                    "local {} was created during the download, perhaps in another spelling, and is not replaced; choose another name",
                     shown(&self.destination)
                 )),
                 _ => failure(error),

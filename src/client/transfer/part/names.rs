@@ -54,7 +54,7 @@ pub fn part_path(destination: &Path, number: u32) -> Result<PathBuf, Failure> {
 
 fn name_of_file(destination: &Path) -> Result<&[u8], Failure> {
     let name = destination.file_name().map(OsStrExt::as_bytes);
-    name.ok_or_else(|| Failure::Usage(format!("{} names no file", shown(destination))))
+    name.ok_or_else(|| Failure::Usage(format!("{} is no file name", shown(destination))))
 }
 
 /// Returns whether `path` has the form of a part's name.
@@ -80,7 +80,7 @@ pub fn remove_part(path: &Path) {
     let Some(destination) = destination_of_part(path) else { return };
     let Ok(Occupant::Ours(file, _)) = occupant(path, &destination) else { return };
     if lock(&file, path) {
-        // If this fails, removing the directory fails as well, and that is reported.
+        // Errors are ignored: the next download uses another name, and `mirror` reports a directory that is not empty.
         let _ = fs::remove_file(path);
     }
 }

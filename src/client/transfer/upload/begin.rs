@@ -37,11 +37,11 @@ impl Uploader {
         let Some(current) = &self.current else { return Ok(()) };
         let (job, is_begun, sent_before) = (current.job.clone(), current.is_begun, current.sent_before);
         if source.stamp().size < RESUME_BYTES_MIN {
-            return self.begin_anew(session, progress, source, None);
+            return self.begin_at_first_byte(session, progress, source, None);
         }
         let key = record_key(session, &job);
         if let Some(record) = session.state.find_upload(&key) {
-            let hashing = Hashing::of(session.progress, 1);
+            let hashing = Hashing::for_files(session.progress, 1);
             let offer = self.request_resume(session, source, &job, &record, &hashing);
             session.link.set_on_wait(progress.ticker());
             match offer? {
@@ -54,7 +54,10 @@ impl Uploader {
                         return Ok(());
                     }
                     self.decline_resume(session, id, record.upload_id)?;
-                    session.output.note(format_args!("{}: starting over, the server kept something else", job.remote));
+                    session.output.note(format_args!(
+                        "{}: starting over, the partial upload does not match the local file",
+                        job.remote
+                    ));
                 }
                 ResumeReply::Unknown => {}
                 ResumeReply::Refused(error) => {
@@ -68,7 +71,7 @@ impl Uploader {
                 return Ok(());
             }
         }
-        self.begin_anew(session, progress, source, Some(key))
+        self.begin_at_first_byte(session, progress, source, Some(key))
     }
 
     /// Asks the server what it kept of the upload in `record`.
@@ -106,7 +109,8 @@ impl Uploader {
         }
     }
 
-    /// Declines to resume what the server kept.
+    /// Declines to resume what the server kept. The next reply belongs to the request `id`: its `Ready` has arrived, and
+    /// with it the replies to all earlier requests.
     fn decline_resume(&mut self, session: &mut Session, id: u32, upload_id: UploadId) -> Result<(), LinkError> {
         session.link.queue_abort(id);
         self.useless.push(upload_id);
@@ -115,7 +119,7 @@ impl Uploader {
 
     /// Starts the current upload at its first byte. With a `key` it can be resumed later. The record is written
     /// first: an upload without a record would be lost, while a record without an upload costs one request.
-    fn begin_anew(
+    fn begin_at_first_byte(
         &mut self,
         session: &mut Session,
         progress: &mut Progress,
@@ -204,7 +208,7 @@ fn record_key(session: &Session, job: &TransferJob) -> String {
 
 fn resume_note(job: &TransferJob, offset: u64) -> String {
     match offset {
-        0 => format!("{}: starting over, the server kept nothing", job.remote),
+        0 => format!("{}: starting over, the server has no partial upload", job.remote),
         offset => format!("{}: resuming at {}", job.remote, Size(offset)),
     }
 }

@@ -5,11 +5,11 @@
 //!                      │                                          ^       └─(the file exists,
 //!                      └─ record: the server offers what it kept ─┤          but was sent before)──> doubtful
 //!                           ├─ it is the beginning of the file ───┤
-//!                           └─ it is not: abort, begin anew ──────┘
+//!                           └─ it is not: abort, start over ──────┘
 //! ```
 //!
 //! The server may still process bytes of an earlier run of this client that was killed. Then it reports `superseded`,
-//! and the upload is resumed again, at most `RECLAIMS_MAX`(RECLAIMS_MAX) times.
+//! and the upload is resumed again, at most `RECLAIMS_MAX` times.
 //!
 //! `begin` starts an upload, `reply` takes the replies, and `resume` handles uploads whose connection was lost.
 
@@ -45,7 +45,7 @@ pub(super) struct Uploader {
     /// Refused because the destination exists. The existing file may be the one that was sent before the
     /// connection was lost.
     doubtful: Vec<(TransferJob, End, Failure)>,
-    /// Partial uploads that the server may keep, but that no run will resume.
+    /// Partial uploads that the server may keep, but that no later run will resume. They are dropped.
     useless: Vec<UploadId>,
 }
 
@@ -62,7 +62,7 @@ pub(super) struct QueuedUpload {
     is_begun: bool,
     /// All bytes were sent once, but the response was lost.
     sent_before: Option<End>,
-    /// How often this session claimed the upload again after another session had taken it over.
+    /// How often this session resumed the upload again after another session had taken it over.
     reclaims: u32,
 }
 
@@ -150,7 +150,7 @@ impl Uploader {
         match self.current.take() {
             // The server refused it.
             Some(_) => Ok(()),
-            None => self.stream(session, progress, source),
+            None => self.send_content(session, progress, source),
         }
     }
 
@@ -171,7 +171,7 @@ impl Uploader {
     }
 
     /// Sends the bytes of the newest upload, unless the server refuses the upload meanwhile.
-    fn stream(
+    fn send_content(
         &mut self,
         session: &mut Session,
         progress: &mut Progress,
@@ -194,7 +194,7 @@ impl Uploader {
                 continue;
             }
             match session.link.queue_data(id, PIECE_BYTES, |room| source.read(room)) {
-                Ok([]) => failure = Some(changed(&source)),
+                Ok([]) => failure = Some(source_changed(&source)),
                 Ok(payload) => {
                     let bytes = payload.len() as u64;
                     source.hash_read(payload);
@@ -211,7 +211,7 @@ impl Uploader {
             let (style, path, size) = (session.progress, source.path().to_path_buf(), source.stamp().size);
             let mut hashing = None;
             failure = match source.check_unchanged(&mut |bytes| {
-                hashing.get_or_insert_with(|| Hashing::of_local(style, &path, size)).set_done(bytes);
+                hashing.get_or_insert_with(|| Hashing::for_local(style, &path, size)).set_done(bytes);
                 session.link.keep_alive()
             }) {
                 Ok(Reading::Whole { appended: 0 }) => None,
@@ -222,7 +222,7 @@ impl Uploader {
                     ));
                     None
                 }
-                Ok(Reading::Torn) => Some(changed(&source)),
+                Ok(Reading::Torn) => Some(source_changed(&source)),
                 Err(Failure::Interrupted) => return Err(LinkError::Interrupted),
                 Err(failure) => Some(failure),
             };
@@ -254,7 +254,7 @@ impl From<TransferJob> for QueuedUpload {
     }
 }
 
-fn changed(source: &UploadSource) -> Failure {
+fn source_changed(source: &UploadSource) -> Failure {
     Failure::Local(format!("{} changed while it was read; run the command again", shown(source.path())))
 }
 

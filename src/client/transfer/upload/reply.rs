@@ -10,9 +10,8 @@ use crate::client::ui::progress::{Progress, note_dropped};
 use crate::wire::Reply;
 use crate::wire::message::{End, ErrorCode, ErrorReply};
 
-/// How often a client reclaims an upload that another session has taken over. Data of an earlier,
-/// interrupted run may reach the server late, and does so once. Of two running clients the later one
-/// keeps it.
+/// How often a client resumes an upload that another session has taken over. Once, data of an earlier, interrupted run
+/// may reach the server late. With a limit, two running clients do not take the upload from each other for ever.
 pub(super) const RECLAIMS_MAX: u32 = 3;
 
 impl Uploader {
@@ -38,10 +37,10 @@ impl Uploader {
     pub(super) fn take_reply(&mut self, session: &mut Session, incoming: Incoming) -> Result<(), LinkError> {
         let reply = match incoming.event {
             Event::Reply(reply @ (Reply::Stored { .. } | Reply::Error(_))) => reply,
-            _ => return Err(LinkError::Protocol("an upload was answered with something else".into())),
+            _ => return Err(LinkError::Protocol("an unexpected reply to an upload".into())),
         };
         if self.pending.front().is_none_or(|pending| pending.id != incoming.id) {
-            return Err(LinkError::Protocol("an answer to no upload".into()));
+            return Err(LinkError::Protocol("a reply without an upload".into()));
         }
         let Some(Pending { unsent, record, resumed_from, sent, .. }) = self.pending.pop_front() else { return Ok(()) };
         session.note_progress();
@@ -53,7 +52,7 @@ impl Uploader {
             }
             (Reply::Error(error), _) => Err(Failure::Refused(error)),
             (_, _) => Err(Failure::Verification(format!(
-                "{}: the stored content differs from what was sent; put it again with -f",
+                "{}: the stored content differs from the sent content; run put -f again",
                 unsent.job.remote
             ))),
         };

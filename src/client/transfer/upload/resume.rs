@@ -89,7 +89,7 @@ fn find_stored(session: &mut Session, uploads: &[(&TransferJob, End)]) -> Result
         requests.push(Request::Stat { path: (&job.remote).into() });
         requests.push(Request::Sha256 { path: (&job.remote).into() });
     }
-    let hashing = uploads.first().map(|(job, _)| Hashing::of_remote(session.progress, &job.remote));
+    let hashing = uploads.first().map(|(job, _)| Hashing::for_remote(session.progress, &job.remote));
     if let Some(hashing) = &hashing {
         session.link.set_on_wait(hashing.ticker());
     }

@@ -1,4 +1,4 @@
-//! The progress of a transfer: a bar on a terminal, otherwise a line now and then. It shows the bytes that were
+//! The progress of a transfer: a bar on a terminal, otherwise a line every few seconds. It shows the bytes that were
 //! really transferred and their rate over the last seconds. It never shows 100 % before the other side or the
 //! digest has confirmed the transfer. Many files share one bar, with a line for each completed file.
 
@@ -19,7 +19,7 @@ use crate::base::text::Size;
 use crate::client::ui::meter::RateMeter;
 use crate::client::ui::output;
 use crate::client::ui::status_line::{LINE_INTERVAL, REFRESH, StatusLine};
-use crate::client::ui::terminal::draws;
+use crate::client::ui::terminal::supports_escape_sequences;
 
 use figures::{Counters, Figures, Subject, add, note_kept, shown_bytes, subtract};
 
@@ -39,7 +39,7 @@ pub enum Style {
 impl Style {
     /// Chooses a bar if the terminal can draw it.
     pub fn choose(is_quiet: bool, no_progress: bool) -> Self {
-        match (is_quiet || no_progress, io::stderr().is_terminal() && draws()) {
+        match (is_quiet || no_progress, io::stderr().is_terminal() && supports_escape_sequences()) {
             (true, _) => Self::Silent,
             (false, true) => Self::Bar,
             (false, false) => Self::Lines,
@@ -71,12 +71,12 @@ struct ProgressDisplay {
 impl Progress {
     /// Creates the progress of one file. `name` is shown and must be printable. Without a known size, only the
     /// number of transferred bytes is shown.
-    pub fn of_file(style: Style, name: &str, total_bytes: Option<u64>) -> Self {
+    pub fn for_file(style: Style, name: &str, total_bytes: Option<u64>) -> Self {
         Self::new(style, Subject::File(name.to_string()), total_bytes)
     }
 
     /// Creates the progress of many files together.
-    pub fn of_files(style: Style, files: usize, total_bytes: u64) -> Self {
+    pub fn for_files(style: Style, files: usize, total_bytes: u64) -> Self {
         Self::new(style, Subject::Files { done: 0, total: files }, Some(total_bytes))
     }
 
@@ -97,14 +97,15 @@ impl Progress {
         Self(Rc::new(RefCell::new(display)))
     }
 
-    /// Returns the shared part for [`Progress::of_thread`] on another thread.
+    /// Returns the shared part for [`Progress::for_thread`] on another thread.
     pub fn share(&self) -> SharedProgress {
         let figures = &self.0.borrow().figures;
         SharedProgress { counters: Arc::clone(&figures.counters), total_bytes: figures.total_bytes }
     }
 
     /// Creates a progress that counts and that another connection shows.
-    pub fn of_thread(share: SharedProgress) -> Self {
+    pub fn for_thread(share: SharedProgress) -> Self {
+        // Only the first connection knows which file is the last, so no file here is.
         let progress = Self::new(Style::Silent, Subject::Files { done: 0, total: usize::MAX }, share.total_bytes);
         {
             let mut display = progress.0.borrow_mut();
