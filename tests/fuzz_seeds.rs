@@ -9,10 +9,11 @@ mod support {
     pub(crate) mod protocol_document;
 }
 
-use properties::TARGETS;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use properties::TARGETS;
 use support::protocol_document::{Sender, Shown, examples};
 
 fn directory_of(target: &str) -> PathBuf {

@@ -23,18 +23,19 @@ pub(crate) mod random_changes;
 pub(crate) mod unlinked_files;
 pub(crate) mod visit;
 
-pub(crate) use data::{PASSWORD, disk_usage, pattern};
-pub(crate) use logs::events;
-
-use berth::base::digest::Digest;
-use process::{Ended, Program};
-use serde_json::{Value, json};
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use berth::base::digest::Digest;
+pub(crate) use data::{PASSWORD, disk_usage, pattern};
+pub(crate) use logs::events;
+use process::{Ended, Program};
 
 /// How long anything may take on a busy machine before it counts as hanging.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);

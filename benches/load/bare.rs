@@ -1,12 +1,14 @@
 //! Loops without any protocol: what the kernel and SHA-256 alone allow.
 
-use crate::dialect::Outcome;
-use sha2::{Digest, Sha256};
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::Path;
 use std::time::Instant;
+
+use sha2::{Digest, Sha256};
+
+use crate::dialect::Outcome;
 
 /// Serves `file` to whoever connects, with sendfile, or read, hashed and written.
 pub(crate) fn send(file: &Path, hashes: bool) -> Outcome<()> {

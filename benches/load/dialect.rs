@@ -1,8 +1,9 @@
 //! What the bytes of a session mean, whatever its protocol. A dialect sees no socket: bytes in,
 //! bytes out, and what they amounted to.
 
-use berth::tls::TlsSession;
 use std::error::Error;
+
+use berth::tls::TlsSession;
 
 /// A failure ends the measurement; its text is for people.
 pub(crate) type Outcome<T> = Result<T, Box<dyn Error>>;

@@ -16,15 +16,6 @@ mod strangers;
 mod stream;
 mod swarm;
 
-use berth::tls::Pinning;
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
-use dialect::{Dialect, Event, Outcome};
-use rustls::ClientConfig;
-use rustls::client::Resumption;
-use rustls::crypto::{CryptoProvider, ring};
-use rustls::version::TLS13;
-use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::{BufRead, Write};
 use std::net::SocketAddr;
@@ -32,6 +23,17 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
+
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use rustls::ClientConfig;
+use rustls::client::Resumption;
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::version::TLS13;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use berth::tls::Pinning;
+use dialect::{Dialect, Event, Outcome};
 use swarm::Swarm;
 
 #[derive(Parser)]

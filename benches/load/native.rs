@@ -1,12 +1,13 @@
 //! berth's own protocol, over the library's codec.
 
+use std::cell::OnceCell;
+
 use crate::dialect::{Dialect, Event, Outcome, Taken, closed};
 use berth::auth::scram::{Binding, ClientExchange, ClientKeys, ClientProved, Secret};
 use berth::tls::TlsSession;
 use berth::wire::frame::{self, CONTROL_BYTES_MAX, FrameType};
 use berth::wire::message::VERSION;
 use berth::wire::{Frame, Reply, Request};
-use std::cell::OnceCell;
 
 /// Who logs in. The keys of the password are derived once, so that the client's rounds of PBKDF2
 /// do not limit the server.

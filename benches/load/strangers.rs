@@ -1,14 +1,15 @@
 //! A crowd that nobody invited: connections that say nothing, and logins over TLS that fail, at a
 //! steady rate, until killed.
 
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
 use crate::dialect::Outcome;
 use berth::auth::scram::ClientExchange;
 use berth::tls::{Pinning, Received, TlsSession};
 use berth::wire::frame::{self, CONTROL_BYTES_MAX, FrameType};
 use berth::wire::message::VERSION;
 use berth::wire::{Frame, Reply, Request};
-use std::net::{SocketAddr, TcpStream};
-use std::time::{Duration, Instant};
 
 /// Opens `silent` connections and prints `READY`; then fails to log in as `user` so often a second.
 pub(crate) fn molest(target: SocketAddr, user: &str, silent: usize, per_second: u32) -> Outcome<()> {

@@ -1,13 +1,15 @@
 //! A connection, encrypted or not. It blocks, so it is read only when something has come.
 
-use crate::dialect::Outcome;
-use berth::tls::{Received, TlsSession};
-use rustls::ClientConfig;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
+
+use rustls::ClientConfig;
+
+use crate::dialect::Outcome;
+use berth::tls::{Received, TlsSession};
 
 /// See the module.
 pub(crate) struct Stream {

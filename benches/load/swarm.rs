@@ -1,16 +1,18 @@
 //! Many sessions from one thread: each readable socket is read once per round, into one buffer
 //! that all share, so a session costs its socket and little else.
 
-use crate::dialect::{Dialect, Event, Outcome};
-use crate::stream::{Arrival, Stream};
-use rustix::event::epoll::{self, EventData, EventFlags};
-use rustls::ClientConfig;
-use sha2::{Digest, Sha256};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+
+use rustix::event::epoll::{self, EventData, EventFlags};
+use rustls::ClientConfig;
+use sha2::{Digest, Sha256};
+
+use crate::dialect::{Dialect, Event, Outcome};
+use crate::stream::{Arrival, Stream};
 
 /// See the module.
 pub(crate) struct Swarm {

@@ -2,16 +2,18 @@
 //! texts come from the definitions that the programs use, and from the tables in `docs/` for the configuration and the
 //! exit codes.
 
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use clap::{Command, CommandFactory};
+use clap_complete::Shell;
+use clap_mangen::Man;
+
 use berth::admin::CommandLine;
 use berth::client;
 use berth::client::cli::args::{Args, HOST, HostArgs};
 use berth::client::shell::command::{COMMANDS, Operands};
-use clap::{Command, CommandFactory};
-use clap_complete::Shell;
-use clap_mangen::Man;
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
 
 fn main() -> io::Result<()> {
     let Some(directory) = std::env::args_os().nth(1).map(PathBuf::from) else {

@@ -1,6 +1,15 @@
 //! The whole client against a server that says whatever it likes. The first line of the input
 //! names the commands, a letter each; the others are the server's (see `script`).
 
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::io;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+
 use super::conversation::Conversation;
 use super::script::{Line, content};
 use super::support::in_memory::output::Shared;
@@ -21,14 +30,6 @@ use berth::client::ui::progress::Style;
 use berth::wire::Reply;
 use berth::wire::frame::{self, CONTROL_BYTES_MAX, Frame, FrameType};
 use berth::wire::message::End;
-use std::cell::RefCell;
-use std::collections::{HashMap, HashSet};
-use std::fs;
-use std::io;
-use std::os::unix::fs::symlink;
-use std::path::Path;
-use std::rc::Rc;
-use std::time::Duration;
 
 /// The commands from `a` on. `@` is a directory for what is fetched, `%` one with files to send. With
 /// `~` among the letters the two greet first, with `!` results are JSON.

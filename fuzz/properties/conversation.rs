@@ -1,9 +1,10 @@
 //! What is owed to whoever asked: which request is to be answered next, and whether an answer is
 //! its last.
 
+use std::collections::VecDeque;
+
 use berth::base::digest::Digest;
 use berth::wire::{Reply, Request};
-use std::collections::VecDeque;
 
 /// Requests without their last answer, in order.
 #[derive(Default)]

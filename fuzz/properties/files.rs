@@ -1,6 +1,14 @@
 //! Files that somebody may have damaged: configuration, accounts, certificates and keys, records
 //! of uploads at the server and here, the keys a client remembers.
 
+use std::fs;
+use std::path::{Component, Path, PathBuf};
+use std::rc::Rc;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
 use super::assert_is_one_plain_line;
 use super::support::in_memory::{Server, disk_usage};
 use berth::account::{AccountName, Accounts};
@@ -12,12 +20,6 @@ use berth::client::connection::trust::Trust;
 use berth::config::{Config, TlsFiles};
 use berth::store::staging::Staged;
 use berth::tls::{Fingerprint, ServerIdentity};
-use std::fs;
-use std::path::{Component, Path, PathBuf};
-use std::rc::Rc;
-use std::sync::OnceLock;
-use std::time::Duration;
-use tempfile::TempDir;
 
 fn temporary_directory() -> TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a temporary folder")

@@ -1,17 +1,18 @@
 //! The FTP protocol's own text: command lines, replies, listings, times and addresses.
 
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV4};
+
 use super::assert_is_one_plain_line;
 use berth::base::buffers::ReceiveBuffer;
 use berth::protocol::ftp::address::{self, Numbers};
 use berth::protocol::ftp::command::Command;
 use berth::protocol::ftp::help;
-use berth::protocol::ftp::line::{FTP_LINE_BYTES_MAX, Lines, Taken};
+use berth::protocol::ftp::line::{FTP_LINE_BYTES_MAX, LineResult, Lines};
 use berth::protocol::ftp::listing::{Facts, end_line, put_facts, put_long};
 use berth::protocol::ftp::table::parse;
 use berth::protocol::ftp::{reply, time};
 use berth::store::listing::Listed;
 use berth::store::meta::{Identity, Kind, Meta, Seen};
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV4};
 
 /// Lines are the same however they come and never longer than they may be; whatever is in one, what
 /// is written of it is one line; what is written is read back.
@@ -21,7 +22,7 @@ pub(super) fn ftp(sent: &[u8]) {
     assert_eq!(lines, taken(&stream, 1), "byte by byte");
     assert_eq!(lines, taken(&stream, 7), "in pieces");
     for line in &lines {
-        if let Taken::Line(line) = line {
+        if let LineResult::Line(line) = line {
             assert!(!line.is_empty() && line.len() < FTP_LINE_BYTES_MAX && !line.contains(&b'\n'));
             check_command(line);
         }
@@ -52,7 +53,7 @@ const BELLS_MAX: usize = 4;
 const STREAM_BYTES_MAX: usize = 1 << 16;
 
 /// All that is taken of `sent` when it comes in pieces of `step`.
-fn taken(sent: &[u8], step: usize) -> Vec<Taken> {
+fn taken(sent: &[u8], step: usize) -> Vec<LineResult> {
     let (mut input, mut lines, mut all) = (ReceiveBuffer::default(), Lines::default(), Vec::new());
     for piece in sent.chunks(step) {
         input.room(STREAM_BYTES_MAX)[..piece.len()].copy_from_slice(piece);
@@ -60,10 +61,10 @@ fn taken(sent: &[u8], step: usize) -> Vec<Taken> {
         loop {
             let seen = (step > 1).then(|| lines.peek(&input));
             let next = lines.take(&mut input);
-            let line = if let Taken::Line(line) = &next { Some(line.clone()) } else { None };
+            let line = if let LineResult::Line(line) = &next { Some(line.clone()) } else { None };
             assert!(seen.is_none_or(|seen| seen == line), "what is seen is taken");
             match next {
-                Taken::Nothing => break,
+                LineResult::Nothing => break,
                 next => all.push(next),
             }
         }

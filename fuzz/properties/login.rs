@@ -1,12 +1,13 @@
 //! SCRAM, each side against whatever its peer says. In the messages `%` stands for the nonce that
 //! this side has chosen, which no input could guess, and `$` for the salt of the account.
 
+use std::sync::OnceLock;
+
 use super::halves;
 use berth::auth::scram::{
     Binding, ClientExchange, ClientFirst, ClientKeys, SCRAM_ROUNDS_MAX, SCRAM_ROUNDS_MIN, ScramError, ServerExchange,
     Verifier,
 };
-use std::sync::OnceLock;
 
 const PASSWORD: &str = "correct horse";
 

@@ -1,6 +1,10 @@
 //! Two sessions of one account in one server: the ledger is the disk at any moment, memory stays
 //! within its bounds, and everybody is answered in order.
 
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::time::Duration;
+
 use super::conversation::{Conversation, Sum};
 use super::script::{Line, content};
 use super::server::{QUOTA_BYTES, QUOTA_FILES, new_server};
@@ -12,9 +16,6 @@ use berth::store::staging::PARTIALS_PER_HOME_MAX;
 use berth::wire::frame::{self, CONTROL_BYTES_MAX, FrameType};
 use berth::wire::message::{End, ErrorCode};
 use berth::wire::{Reply, Request};
-use std::collections::HashMap;
-use std::rc::Rc;
-use std::time::Duration;
 
 /// They do what the script says (see `script`). Its other letters: `.` everything that can happen
 /// without the client, `d N` so many bytes arrive, `s` a step, `r N` so many are read, `y` a sync

@@ -1,5 +1,7 @@
 //! The server's protocols, whole and in memory, fed with bytes as they are.
 
+use std::fs;
+
 use super::conversation::Sum;
 use super::script::content;
 use super::support::in_memory::{Got, Peer, Rights, Server, write};
@@ -12,7 +14,6 @@ use berth::protocol::{Protocol, Sockets};
 use berth::wire::Reply;
 use berth::wire::control::{ControlReply, ControlRequest};
 use berth::wire::frame::{self, CONTROL_BYTES_MAX, CONTROL_BYTES_MAX_BEFORE_LOGIN, Frame, FrameType};
-use std::fs;
 
 /// What the account may hold.
 pub(super) const QUOTA_BYTES: u64 = 3 << 20;

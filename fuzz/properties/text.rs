@@ -1,5 +1,9 @@
 //! Paths, text for people, and the values that people write.
 
+use std::fmt::{Debug, Display};
+use std::path::Component;
+use std::str::FromStr;
+
 use super::{assert_is_one_plain_line, halves};
 use berth::account::{ACCOUNT_NAME_BYTES_MAX, AccountName};
 use berth::base::calendar::{timestamp, unix_ns_of_utc, utc};
@@ -12,9 +16,6 @@ use berth::client::ui::listing::mode_text;
 use berth::client::ui::local_time;
 use berth::tls::Fingerprint;
 use berth::wire::message::EntryKind;
-use std::fmt::{Debug, Display};
-use std::path::Component;
-use std::str::FromStr;
 
 /// No spelling leads out of the home, from wherever it starts.
 pub(super) fn vpath(input: &[u8]) {

@@ -1,11 +1,12 @@
 //! Encrypted connections whose peer breaks TLS, or whose bytes somebody changes on the way.
 
-use super::script::content;
-use berth::config::Config;
-use berth::tls::{Pinning, Received, ServerIdentity, TlsSession, server_config};
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::sync::{Arc, OnceLock};
+
+use super::script::content;
+use berth::config::Config;
+use berth::tls::{Pinning, Received, ServerIdentity, TlsSession, server_config};
 
 /// A socket in memory.
 #[derive(Default)]

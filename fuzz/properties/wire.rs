@@ -1,5 +1,9 @@
 //! The codec: whatever decodes encodes to the same again, and cuts change nothing.
 
+use std::fmt::Debug;
+
+use serde::{Serialize, de::DeserializeOwned};
+
 use super::assert_is_one_plain_line;
 use berth::base::buffers::DATA_BYTES_MAX;
 use berth::client::error::Failure;
@@ -8,8 +12,6 @@ use berth::wire::control::ControlReply;
 use berth::wire::frame::{self, CONTROL_BYTES_MAX, CONTROL_BYTES_MAX_BEFORE_LOGIN, Frame, FrameType, WireError};
 use berth::wire::message::{End, ErrorReply, MessageError, Name};
 use berth::wire::{Reply, Request};
-use serde::{Serialize, de::DeserializeOwned};
-use std::fmt::Debug;
 
 /// Frames come out the same however the bytes are cut, and encode to those bytes again.
 pub(super) fn frames(input: &[u8]) {

@@ -6,8 +6,9 @@
 #[path = "../properties/mod.rs"]
 mod properties;
 
-use properties::{TARGETS, Target};
 use std::sync::OnceLock;
+
+use properties::{TARGETS, Target};
 
 fn target() -> &'static Target {
     static TARGET: OnceLock<&Target> = OnceLock::new();

@@ -1,6 +1,16 @@
 //! The directory of account files: reads them, changes them one at a time, and provides decoys that hide
 //! which names exist.
 
+use std::collections::BTreeSet;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Instant, SystemTime};
+
+use rustix::fs::OFlags;
+use zeroize::Zeroizing;
+
 use super::{Account, AccountError, AccountName, AccountRecord, home};
 use crate::auth::scram::{SCRAM_RANDOM_BYTES, SCRAM_ROUNDS_DEFAULT, Verifier, fill_random, hmac_sha256};
 use crate::base::atomic_file;
@@ -8,14 +18,6 @@ use crate::base::calendar;
 use crate::base::json::{Object, explain};
 use crate::base::refusals::WARN_INTERVAL;
 use crate::config::Config;
-use rustix::fs::OFlags;
-use std::collections::BTreeSet;
-use std::fs::{self, File, OpenOptions};
-use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
-use std::time::{Instant, SystemTime};
-use zeroize::Zeroizing;
 
 /// All accounts of a server.
 #[derive(Debug)]

@@ -1,11 +1,13 @@
 //! Errors of accounts. Each message names the account, file or directory.
 
-use super::AccountName;
-use crate::base::text::Escaped;
-use rustix::io::Errno;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
+
+use super::AccountName;
+use crate::base::text::Escaped;
 
 /// An account that cannot be read or changed.
 #[derive(Debug, thiserror::Error)]

@@ -1,12 +1,14 @@
 //! The rules for homes: below a home root, apart from each other and from the server's own files.
 //! Checked on resolved paths, so that a symlink above a home cannot lead elsewhere.
 
-use super::{Account, AccountError, Accounts, HomeError};
-use crate::base::atomic_file::{self, GROUP_DIRECTORY};
-use rustix::fs::Access;
-use rustix::io::Errno;
 use std::io;
 use std::path::{Path, PathBuf};
+
+use rustix::fs::Access;
+use rustix::io::Errno;
+
+use super::{Account, AccountError, Accounts, HomeError};
+use crate::base::atomic_file::{self, GROUP_DIRECTORY};
 
 /// Checks `account`'s home against the rules and all `others`, which may include the account itself.
 pub(super) fn check(accounts: &Accounts, account: &Account, others: &[Account]) -> Result<(), AccountError> {

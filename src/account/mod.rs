@@ -7,13 +7,14 @@ mod error;
 mod home;
 mod name;
 
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::auth::scram::Verifier;
 pub use directory::{Accounts, Candidate, Stamp};
 pub use error::{AccountError, HomeError};
 pub use name::{AccountName, AccountNameError};
-
-use crate::auth::scram::Verifier;
-use serde::{Deserialize, Serialize};
-use std::path::{Path, PathBuf};
 
 /// The length of an account name, which is used as file name, directory name and log field.
 pub const ACCOUNT_NAME_BYTES_MAX: usize = 64;

@@ -1,8 +1,9 @@
 //! The rules for account names.
 
-use crate::account::ACCOUNT_NAME_BYTES_MAX;
 use std::fmt;
 use std::str::FromStr;
+
+use crate::account::ACCOUNT_NAME_BYTES_MAX;
 
 /// The name of an account: 1 to [`ACCOUNT_NAME_BYTES_MAX`] ASCII letters, digits, `.`, `_` and `-`. It begins
 /// with a letter or digit, so it is never a path, a hidden file or an option.

@@ -1,11 +1,12 @@
 //! Accounts on a real directory.
 
-use super::*;
-use crate::config::Config;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::sync::OnceLock;
 use std::time::Instant;
+
+use super::*;
+use crate::config::Config;
 
 struct Place {
     directory: tempfile::TempDir,

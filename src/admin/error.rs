@@ -1,13 +1,14 @@
 //! The errors of `berthd`'s commands, and their exit codes.
 
+use std::error::Error;
+use std::path::PathBuf;
+use std::{fmt, io};
+
 use super::{EXIT_FAILED, EXIT_USAGE};
 use crate::account::AccountError;
 use crate::auth::scram::PasswordError;
 use crate::config::ConfigError;
 use crate::server::ServerError;
-use std::error::Error;
-use std::path::PathBuf;
-use std::{fmt, io};
 
 /// Why a command failed.
 #[derive(Debug)]

@@ -1,14 +1,16 @@
 //! `berthd fingerprint`: prints what a client shows at first contact, from the server's files. If the
 //! server was never started, its key is made now.
 
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use serde_json::json;
+
 use super::{AdminError, QUICKSTART_DIR, become_user, print_json};
 use crate::base::calendar::{timestamp_of_seconds, unix_ns};
 use crate::config::Config;
 use crate::tls::ServerIdentity;
-use serde_json::json;
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 /// Returns the configuration to use. If none is named and the default server was never started, it is that
 /// of `berthd quickstart` in this directory.

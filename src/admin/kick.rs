@@ -1,13 +1,15 @@
 //! `berthd kick`: ends sessions of the running server.
 
+use std::io::{self, Write};
+
+use serde_json::json;
+
 use super::server_connection::{self, ServerConnection};
 use super::{AdminError, KickArgs, print_json};
 use crate::account::AccountName;
 use crate::base::text::Escaped;
 use crate::config::Config;
 use crate::wire::control::{ControlReply, ControlRequest, Whom};
-use serde_json::json;
-use std::io::{self, Write};
 
 pub(super) fn run(args: &KickArgs, config: &Config) -> Result<(), AdminError> {
     let whom = whom(args)?;

@@ -12,6 +12,17 @@ mod table;
 mod usage;
 mod user;
 
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{Args, Parser, Subcommand};
+use rustix::fs::Mode;
+use signal_hook::consts::SIGXFSZ;
+
 use crate::account::{AccountName, Accounts};
 use crate::base::attributes::UMASK;
 use crate::base::text::{PrintableJson, Size};
@@ -22,16 +33,7 @@ use crate::server::ServerError;
 use crate::server::privileges::ServiceUser;
 use crate::tls::{Fingerprint, ServerIdentity};
 use crate::{logging, server};
-use clap::{Args, Parser, Subcommand};
 use error::AdminError;
-use rustix::fs::Mode;
-use signal_hook::consts::SIGXFSZ;
-use std::ffi::OsString;
-use std::io::{self, Write};
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::process::ExitCode;
-use std::sync::Arc;
 
 /// A multi-user file server: private homes, exact quotas, verified and resumable transfers.
 #[derive(Debug, Parser)]
@@ -415,8 +417,9 @@ fn ftp_beside(native: SocketAddr) -> SocketAddr {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use clap::CommandFactory;
+
+    use super::*;
 
     #[test]
     fn the_command_line_is_consistent() {

@@ -1,13 +1,15 @@
 //! Reads passwords, twice from the terminal or once from stdin, or makes random ones.
 
-use super::AdminError;
-use crate::auth::password_prompt::HiddenInput;
-use crate::auth::scram::{PASSWORD_BYTES_MAX, check_password, fill_random};
-use signal_hook::consts::SIGINT;
 use std::io::{self, BufRead};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+use signal_hook::consts::SIGINT;
 use zeroize::Zeroizing;
+
+use super::AdminError;
+use crate::auth::password_prompt::HiddenInput;
+use crate::auth::scram::{PASSWORD_BYTES_MAX, check_password, fill_random};
 
 /// Reads a valid new password.
 pub(super) fn read_new(from_stdin: bool) -> Result<Zeroizing<String>, AdminError> {

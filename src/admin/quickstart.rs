@@ -1,5 +1,14 @@
 //! `berthd quickstart`: sets up a server and prints the command that connects to it.
 
+use std::cell::Cell;
+use std::env;
+use std::fs;
+use std::io::{self, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+
+use zeroize::Zeroizing;
+
 use super::{AdminError, QuickstartArgs, ftp_beside, password, print_addresses, serve, write_configuration};
 use crate::account::{Account, AccountName, Accounts};
 use crate::auth::scram::Verifier;
@@ -7,13 +16,6 @@ use crate::base::atomic_file;
 use crate::config::{Config, PORT_DEFAULT};
 use crate::net::listeners::ProtocolKind;
 use crate::tls::Fingerprint;
-use std::cell::Cell;
-use std::env;
-use std::fs;
-use std::io::{self, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::Path;
-use zeroize::Zeroizing;
 
 /// Sets the directory up if it is new, then serves it.
 pub(super) fn run(args: &QuickstartArgs) -> Result<(), AdminError> {

@@ -1,5 +1,9 @@
 //! Requests to the running server over its control socket.
 
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+
 use super::AdminError;
 use crate::base::buffers::ReceiveBuffer;
 use crate::config::Config;
@@ -7,9 +11,6 @@ use crate::server::control_socket;
 use crate::wire::Frame;
 use crate::wire::control::{ControlReply, ControlRequest};
 use crate::wire::frame::{self, CONTROL_BYTES_MAX, FrameType, HEADER_BYTES};
-use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::net::UnixStream;
 
 /// A connection to the running server, for one request after the other.
 pub(super) struct ServerConnection {

@@ -1,5 +1,10 @@
 //! `berthd usage`: asks the running server, or counts the disk if none runs.
 
+use std::ffi::OsStr;
+use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
 use super::server_connection::{self, ServerConnection};
 use super::{AdminError, UsageArgs, print_json};
 use crate::account::Accounts;
@@ -16,10 +21,6 @@ use crate::store::ledger::QuotaState;
 use crate::store::syncer::Syncer;
 use crate::store::{Store, StoreError};
 use crate::wire::control::{AccountUsage, AuditMode, ControlReply, ControlRequest, UnexaminedEntry};
-use std::ffi::OsStr;
-use std::io::{self, Write};
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 
 pub(super) fn run(args: &UsageArgs, config: &Config) -> Result<(), AdminError> {
     let mode = match (args.verify, args.repair) {

@@ -1,14 +1,16 @@
 //! `berthd user …`: adds, shows, changes and removes accounts.
 
+use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
 use super::{AddArgs, AdminError, Change, Named, UserCommand, password, print_json};
 use crate::account::{Account, AccountError, AccountName, Accounts};
 use crate::auth::scram::Verifier;
 use crate::base::text::{Escaped, Size};
 use crate::config::Config;
-use serde_json::{Value, json};
-use std::io::{self, Write};
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 
 /// Runs one command.
 pub(super) fn run(command: UserCommand, config: &Config) -> Result<(), AdminError> {

@@ -1,14 +1,16 @@
 //! Configuration and account files: reads are bounded, and a file is replaced as a whole or not at all.
 //! Knows nothing of their content.
 
-use crate::base::disk_sync::{self, Flush};
-use crate::base::refusals;
-use rustix::fs::{Dir, FlockOperation, OFlags};
-use rustix::io::Errno;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::Path;
+
+use rustix::fs::{Dir, FlockOperation, OFlags};
+use rustix::io::Errno;
+
+use crate::base::disk_sync::{self, Flush};
+use crate::base::refusals;
 
 /// An account or configuration file. Real ones are under 4 KiB.
 pub const SMALL_FILE_BYTES_MAX: u64 = 256 * 1024;

@@ -1,10 +1,11 @@
 //! The buffers between a socket and its protocol, and the remaining budget of a turn. Performs no network
 //! I/O.
 
-use crate::base::memory::Charge;
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::Rc;
+
+use crate::base::memory::Charge;
 
 /// Payload of one data frame. A transfer can be cancelled only between frames, so this much may still
 /// arrive after a cancel.
@@ -360,8 +361,9 @@ impl Budget {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::fs::File;
+
+    use super::*;
 
     #[test]
     fn buffer_never_holds_more_than_its_capacity_and_keeps_order() {

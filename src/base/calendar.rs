@@ -1,9 +1,10 @@
 //! Calendar time in UTC, from and to nanoseconds since 1970.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::{Offset, TimeZone};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Returns the date and time in UTC, `unix_ns` nanoseconds after 1970 (negative: before it).
 pub fn utc(unix_ns: i64) -> DateTime {

@@ -1,8 +1,9 @@
 //! A SHA-256 digest as a value: 32 bytes, shown as the 64 hexadecimal digits `sha256sum` prints.
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::fmt;
 use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// The SHA-256 of a whole file, or of a prefix of one.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]

@@ -2,12 +2,14 @@
 //! which syncs more. If it refuses all of them, `refusals` reports that, and it is no error: a power loss
 //! may then lose the newest data. Errors of the disk are always returned.
 
-use crate::base::refusals;
-use rustix::fs::{fdatasync, fsync, syncfs};
-use rustix::io::Errno;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
+
+use rustix::fs::{fdatasync, fsync, syncfs};
+use rustix::io::Errno;
+
+use crate::base::refusals;
 
 /// The kind of sync.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,7 +1,8 @@
 //! Properties of a file system, by the type number that statfs(2) returns.
 
-use rustix::fs::fstatfs;
 use std::os::fd::AsFd;
+
+use rustix::fs::fstatfs;
 
 const EXT: u32 = 0xef53;
 const XFS: u32 = 0x5846_5342;

@@ -1,11 +1,12 @@
 //! Parses JSON objects. The code that serde derives for a struct also accepts an array of the field values;
 //! this module refuses it.
 
+use std::fmt;
+use std::marker::PhantomData;
+
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeOwned, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
-use std::fmt;
-use std::marker::PhantomData;
 
 /// A `T` that must be written in braces.
 #[derive(Default)]

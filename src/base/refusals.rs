@@ -2,8 +2,6 @@
 //! owners, modes, locks or syncs. A refused operation is left out and reported once for each file
 //! system. The record is global, because refusals arise on several threads and in code without a log.
 
-use crate::base::text::Escaped;
-use rustix::io::Errno;
 use std::collections::BTreeSet;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -11,6 +9,10 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+
+use rustix::io::Errno;
+
+use crate::base::text::Escaped;
 
 /// The least time between two log lines of one kind.
 pub const WARN_INTERVAL: Duration = Duration::from_secs(10);

@@ -1,9 +1,11 @@
 //! The id by which a partial upload is resumed.
 
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
 use crate::base::digest::{Digest, hex_decode, hex_encode};
 use crate::base::virtual_path::VirtualPath;
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-use std::fmt;
 
 /// A smaller upload is sent again from the start. A larger one gets a record, so that it can be resumed
 /// even after a crash of the server.

@@ -1,11 +1,12 @@
 //! Virtual paths such as `/photos/a.jpg`. A path is normalized when it is parsed, so that no spelling leads out
 //! of the home. This module does not access the file system; symlinks and races are handled by its caller.
 
-use crate::base::text::Escaped;
 use std::ffi::OsStr;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+
+use crate::base::text::Escaped;
 
 /// One component of a path: NAME_MAX of common file systems.
 pub const NAME_BYTES_MAX: usize = 255;

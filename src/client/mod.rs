@@ -25,6 +25,9 @@ use std::io::IsTerminal;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use crate::base::text::Escaped;
+use crate::base::virtual_path::VirtualPath;
+use crate::wire::message::ErrorCode;
 use cli::args::Args;
 use cli::command_line::HelpArgs;
 use cli::destination::Destination;
@@ -42,10 +45,6 @@ use ui::confirm::terminal_can_answer;
 use ui::output::Output;
 use ui::progress::Style;
 use ui::summary::failure_object;
-
-use crate::base::text::Escaped;
-use crate::base::virtual_path::VirtualPath;
-use crate::wire::message::ErrorCode;
 
 /// Runs the command line and returns the exit code.
 pub fn run(args: &Args) -> u8 {

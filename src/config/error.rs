@@ -1,11 +1,12 @@
 //! Errors of a configuration file, with the file and, if one is wrong, the key.
 
-use crate::base::json::explain;
-use crate::base::text::Escaped;
 use std::fmt;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+
+use crate::base::json::explain;
+use crate::base::text::Escaped;
 
 /// A configuration that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq)]

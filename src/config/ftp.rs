@@ -1,12 +1,13 @@
 //! The checked `ftp` object of the file. Without an address to listen on FTP is disabled.
 
+use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
 use super::raw::{CloseNotify, OneOrMore, Period, Problem, RawFtp, SessionReuse, listen_addresses, positive};
 use crate::config::defaults::{
     DATA_CONNECTION_TIMEOUT_DEFAULT, DATA_CONNECTION_TIMEOUT_MAX, DATA_PORTS, FTP_DATA_PORT_MIN,
 };
-use std::net::{Ipv4Addr, SocketAddr};
-use std::ops::RangeInclusive;
-use std::time::Duration;
 
 /// The FTP configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,18 +8,19 @@ mod ftp;
 mod raw;
 pub mod schema;
 
-use crate::config::defaults::UNAUTHENTICATED_BYTES;
-pub use error::ConfigError;
-pub use ftp::{FTP_PORT_DEFAULT, FtpConfig};
-
-use crate::base::atomic_file;
-use crate::base::json::Object;
-use crate::base::token_bucket::{Directions, Rate};
-use serde::{Deserialize, Serialize};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::atomic_file;
+use crate::base::json::Object;
+use crate::base::token_bucket::{Directions, Rate};
+use crate::config::defaults::UNAUTHENTICATED_BYTES;
+pub use error::ConfigError;
+pub use ftp::{FTP_PORT_DEFAULT, FtpConfig};
 
 /// The configuration of the server.
 #[derive(Debug, Clone, PartialEq, Eq)]

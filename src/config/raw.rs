@@ -1,6 +1,14 @@
 //! The configuration file as serde reads it, and its conversion into a [`Config`]: `into_checked` sets defaults
 //! and refuses values that are out of range or contradict each other.
 
+use std::fmt;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::num::NonZeroU64;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, de};
+
 use super::{
     Config, ConfigError, Limits, Logs, PORT_DEFAULT, Rates, SyncPolicy, Timeouts, TlsFiles, normalize_path,
     usable_wildcard,
@@ -15,12 +23,6 @@ use crate::config::defaults::{
     PARTIAL_EXPIRY_DEFAULT, RATE_BYTES_MIN, SESSION_MEMORY_MIN, SESSIONS_DEFAULT, SESSIONS_SHARE, SESSIONS_SHARE_MIN,
     STALL_TIMEOUT_DEFAULT, STORAGE_TIMEOUT_DEFAULT, UNAUTHENTICATED_BYTES, UNAUTHENTICATED_DEFAULT,
 };
-use serde::{Deserialize, Deserializer, de};
-use std::fmt;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::num::NonZeroU64;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -1,8 +1,9 @@
 //! Good files, bad files, and the file that is shipped.
 
-use super::*;
 use std::collections::BTreeSet;
 use std::num::NonZeroU64;
+
+use super::*;
 
 fn load(text: &str) -> Result<Config, String> {
     let directory = tempfile::tempdir().expect("a temporary directory");

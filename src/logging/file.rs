@@ -1,14 +1,16 @@
 //! One log file. Writing may fail at any time, and its size is bounded: a full file is renamed to
 //! `….old`, which replaces the one before.
 
-use super::writer::Sink;
-use crate::base::{atomic_file, file_system_type};
-use jiff::Timestamp;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use super::writer::Sink;
+use crate::base::{atomic_file, file_system_type};
 
 /// Writes lines to a file. Failures are reported on stderr, at most once in [`FAILURE_INTERVAL`]. Once lines
 /// can be written again, the file and stderr report the number of missing lines.

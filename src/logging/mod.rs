@@ -9,19 +9,20 @@ mod stderr;
 mod value;
 mod writer;
 
-pub use value::Value;
-
-use crate::config::Config;
-use file::LogFile;
-use jiff::Timestamp;
-use log::{Level, LevelFilter, Log, Metadata, Record};
-use repeats::Repeats;
 use std::fmt::Display;
 use std::hash::Hash;
 use std::io;
 use std::sync::{LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use log::{Level, LevelFilter, Log, Metadata, Record};
+
+use crate::config::Config;
+use file::LogFile;
+use repeats::Repeats;
 use stderr::Stderr;
+pub use value::Value;
 use writer::Writer;
 
 /// Target of records for `access.log`: connections, logins, commands, refusals.

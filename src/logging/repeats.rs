@@ -3,11 +3,12 @@
 //! as one for each address, form a group: if too many kinds of a group are new, further ones are counted
 //! together as one kind. This bounds memory and lines for any number of kinds.
 
-use log::{Level, Record};
 use std::collections::HashMap;
 use std::fmt::{self, Write};
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::time::{Duration, Instant};
+
+use log::{Level, Record};
 
 /// The state of all kinds of lines.
 pub(super) struct Repeats {

@@ -1,12 +1,14 @@
 //! Writes to stderr, which may be a pipe without a reader or a stopped terminal.
 
-use super::file::{count_lines, is_local};
-use super::writer::Sink;
-use jiff::Timestamp;
-use rustix::event::{PollFd, PollFlags, poll};
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
+
+use jiff::Timestamp;
+use rustix::event::{PollFd, PollFlags, poll};
+
+use super::file::{count_lines, is_local};
+use super::writer::Sink;
 
 /// Writes to a copy of the descriptor, without the lock of Rust's stderr, so that no other writer waits. The
 /// flags of the descriptor are not changed, because other programs share it.

@@ -1,8 +1,9 @@
 //! Text of a peer as the value of a `key=value` field: escaped, quoted where necessary, and bounded after
 //! escaping.
 
-use crate::base::text::Quoted;
 use std::fmt;
+
+use crate::base::text::Quoted;
 
 /// The value of a field. If it is too long, `…` replaces its middle or its end.
 #[derive(Clone, Copy)]

@@ -9,12 +9,13 @@
 //! [`ThreadState`] says which of the two may write. Lines without room are dropped and counted; the sink
 //! reports their number where they are missing.
 
-use jiff::Timestamp;
 use std::fmt;
 use std::io::{self, Write};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
 
 /// Writes lines; may block.
 pub(super) trait Sink: Send {
@@ -292,8 +293,9 @@ const STACK_BYTES: usize = 64 * 1024;
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::sync::mpsc::{Receiver, Sender, channel};
+
+    use super::*;
 
     /// Passes on what is written, once allowed.
     struct Slow {

@@ -1,9 +1,10 @@
 //! Detects accounts that were locked or removed while they have sessions, a few per round. Reads
 //! account files; must not know connections.
 
-use crate::account::{AccountName, Accounts, Stamp};
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
+
+use crate::account::{AccountName, Accounts, Stamp};
 
 /// How often the account directory is checked for changes. The sessions of a locked account end within two
 /// of these.

@@ -4,9 +4,10 @@
 //! the origin with the most of them, in the network with the most. So a flood of silent connections
 //! evicts only its own, and logged-in sessions are never evicted.
 
+use std::collections::{HashMap, VecDeque};
+
 use crate::config::Limits;
 use crate::session::origin::{Network, Origin};
-use std::collections::{HashMap, VecDeque};
 
 /// The connections of the network listeners.
 #[derive(Default)]

@@ -2,10 +2,11 @@
 //! number, so a new socket whose number is above a mark is refused: the numbers above it stay free for
 //! files.
 
-use mio::net::TcpStream;
-use rustix::process::{Resource, getrlimit};
 use std::io;
 use std::os::fd::AsRawFd;
+
+use mio::net::TcpStream;
+use rustix::process::{Resource, getrlimit};
 
 /// The share of all descriptors that may become sockets. The rest is reserved for homes and files of
 /// logged-in users.

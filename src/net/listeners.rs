@@ -1,15 +1,17 @@
 //! Listening sockets: a bounded number of accepts per round, and a timed pause after the system ran out
 //! of descriptors, because no new edge announces connections that already wait.
 
-use super::log_throttle::LogThrottle;
-use crate::protocol::{ftp, native};
-use mio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use mio::{Interest, Registry, Token};
-use rustix::net::SendFlags;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
+
+use mio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use mio::{Interest, Registry, Token};
+use rustix::net::SendFlags;
+
+use super::log_throttle::LogThrottle;
+use crate::protocol::{ftp, native};
 
 /// Connections accepted per round, so that a flood of them cannot starve running sessions.
 const ACCEPTS_PER_ROUND: usize = 64;

@@ -1,7 +1,8 @@
 //! Limits the rate of repeated log lines.
 
-use crate::base::refusals::WARN_INTERVAL;
 use std::time::Instant;
+
+use crate::base::refusals::WARN_INTERVAL;
 
 /// Limits one kind of log line.
 #[derive(Default)]

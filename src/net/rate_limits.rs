@@ -1,12 +1,13 @@
 //! Applies the rate limits of a session and of its account. After a session has moved bytes it waits for
 //! its next place in the account's order, so that all sessions of an account take turns.
 
+use std::cell::Cell;
+use std::time::Instant;
+
 use crate::base::token_bucket::{Directions, Rate, TokenBucket};
 use crate::config::Rates;
 use crate::net::RATE_STEPS_PER_SECOND;
 use crate::session::active_accounts::Traffic;
-use std::cell::Cell;
-use std::time::Instant;
 
 /// A rate-limited session moves at least this many bytes at once. Each piece costs a turn and system
 /// calls.
@@ -81,9 +82,10 @@ impl DirectionLimiter {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::num::NonZeroU64;
     use std::time::Duration;
+
+    use super::*;
 
     const RATE: u64 = 1 << 20;
 

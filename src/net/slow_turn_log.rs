@@ -1,8 +1,9 @@
 //! Logs turns that took too long.
 
+use std::time::{Duration, Instant};
+
 use super::connection::Connection;
 use super::log_throttle::LogThrottle;
-use std::time::{Duration, Instant};
 
 /// Logs slow turns. A slow disk causes many, so their rate is limited.
 #[derive(Default)]

@@ -36,8 +36,9 @@ impl Timers {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::time::Duration;
+
+    use super::*;
 
     #[test]
     fn timers_expire_in_order_and_not_once_cancelled() {

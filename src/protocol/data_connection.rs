@@ -6,11 +6,12 @@
 //!        any ─► Failed
 //! ```
 
-use crate::base::buffers::IoBuffers;
-use crate::tls::Resumption;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::time::Instant;
+
+use crate::base::buffers::IoBuffers;
+use crate::tls::Resumption;
 
 /// A data connection (RFC 959, section 3.2).
 pub trait DataConnection {

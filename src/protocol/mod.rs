@@ -10,6 +10,9 @@ pub mod data_connection;
 pub mod ftp;
 pub mod native;
 
+use std::rc::Rc;
+use std::time::Instant;
+
 use crate::account::AccountName;
 use crate::auth::scram::Binding;
 use crate::base::buffers::{Budget, IoBuffers, SpliceSource};
@@ -19,8 +22,6 @@ use crate::session::{Phase, Service, Session, SessionError};
 use crate::store::syncer::Synced;
 use admin::query::{Query, QueryResult};
 use data_connection::DataConnection;
-use std::rc::Rc;
-use std::time::Instant;
 
 /// What a protocol reads from and writes to. The sockets themselves belong to the connection.
 pub struct Sockets<'a> {

@@ -1,11 +1,12 @@
 //! The certificate of a running server: reloaded on SIGHUP, and renewed or warned about before it ends.
 
+use std::os::unix::fs::MetadataExt;
+use std::time::{Duration, Instant, SystemTime};
+
 use crate::base::calendar::{timestamp_of_seconds, unix_ns};
 use crate::config::{Config, ConfigError};
 use crate::net::transport::TlsPolicy;
 use crate::tls::{Fingerprint, ServerIdentity, ftp_server_config, server_config};
-use std::os::unix::fs::MetadataExt;
-use std::time::{Duration, Instant, SystemTime};
 
 /// A certificate that the server does not renew causes a warning when it ends within this time.
 const CERTIFICATE_WARN_S: i64 = 30 * 24 * 3600;

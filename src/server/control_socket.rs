@@ -1,15 +1,17 @@
 //! The admin socket of a running server, in a directory of the configuration, accessible to the server's
 //! user and root only.
 
-use crate::base::atomic_file::SECRET_FILE;
-use rustix::fs::{Mode, OFlags};
-use rustix::process::geteuid;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::process::geteuid;
+
+use crate::base::atomic_file::SECRET_FILE;
 
 const NAME: &str = "control.sock";
 

@@ -6,6 +6,14 @@ pub mod privileges;
 pub mod service_manager;
 mod start;
 
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use signal_hook::consts::SIGHUP;
+use signal_hook_mio::v1_0::Signals;
+
 use crate::account::{AccountError, Accounts};
 use crate::config::{Config, ConfigError, FtpConfig};
 use crate::logging;
@@ -15,13 +23,7 @@ use crate::session::Policy;
 use crate::tls::Fingerprint;
 use certificate::Certificate;
 use service_manager::ServiceManager;
-use signal_hook::consts::SIGHUP;
-use signal_hook_mio::v1_0::Signals;
 use start::Started;
-use std::io;
-use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::time::{Duration, Instant};
 
 /// Why the server cannot start or continue.
 #[derive(Debug, thiserror::Error)]

@@ -1,8 +1,6 @@
 //! Notifies the service manager (sd_notify(3)): READY, RELOADING, STOPPING, and WATCHDOG if it has one.
 //! systemd and others speak this protocol. Without a service manager nothing is sent.
 
-use rustix::net::SendFlags;
-use rustix::time::{ClockId, clock_gettime};
 use std::env;
 use std::ffi::OsStr;
 use std::io;
@@ -11,6 +9,9 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr as UnixAddr, UnixDatagram};
 use std::time::{Duration, Instant};
+
+use rustix::net::SendFlags;
+use rustix::time::{ClockId, clock_gettime};
 
 /// How long start and shutdown wait for a service manager whose queue is full.
 const SERVICE_MANAGER_TIMEOUT: Duration = Duration::from_millis(100);

@@ -2,6 +2,20 @@
 //! others as the configured user, then the confinement. Threads start last, because they inherit the rights
 //! of the thread that starts them.
 
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use mio::net::TcpListener;
+use mio::{Interest, Poll, Waker};
+use rustix::fs::Access as FileAccess;
+use rustix::io::Errno;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook_mio::v1_0::Signals;
+
 use super::certificate::Certificate;
 use super::{ServerError, system};
 use crate::account::Accounts;
@@ -18,18 +32,6 @@ use crate::session::{Policy, Service};
 use crate::store::Store;
 use crate::store::syncer::Syncer;
 use crate::tls::ServerIdentity;
-use mio::net::TcpListener;
-use mio::{Interest, Poll, Waker};
-use rustix::fs::Access as FileAccess;
-use rustix::io::Errno;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook_mio::v1_0::Signals;
-use std::io;
-use std::net::SocketAddr;
-use std::os::unix::net::UnixListener;
-use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 /// A started server.
 pub(super) struct Started {

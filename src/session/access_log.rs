@@ -1,6 +1,14 @@
 //! What a session writes to the two logs: every command and refusal to the access log, every transfer
 //! to the transfer log. All protocols share one format; foreign bytes are escaped.
 
+use std::fmt::{self, Display, Formatter};
+use std::hash::Hash;
+use std::mem::discriminant;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use log::Level;
+
 use super::Session;
 use super::error::SessionError;
 use super::origin::Origin;
@@ -11,12 +19,6 @@ use crate::account::AccountName;
 use crate::base::digest::Digest;
 use crate::base::virtual_path::VirtualPath;
 use crate::logging::{self, ACCESS, TRANSACTIONS, Value};
-use log::Level;
-use std::fmt::{self, Display, Formatter};
-use std::hash::Hash;
-use std::mem::discriminant;
-use std::net::SocketAddr;
-use std::time::Instant;
 
 impl Session {
     /// Logs that the peer has connected.

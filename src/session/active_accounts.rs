@@ -1,13 +1,14 @@
 //! What the sessions of one account share: their number, their rate and their memory.
 
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
 use super::error::SessionError;
 use super::totals::Total;
 use crate::account::AccountName;
 use crate::base::memory::{Memory, Share};
 use crate::base::token_bucket::{Directions, TokenBucket};
-use std::cell::Cell;
-use std::collections::HashMap;
-use std::rc::Rc;
 
 /// Above this number, accounts without a session are dropped.
 const ACTIVE_ACCOUNTS_MAX: usize = 4096;
@@ -77,10 +78,11 @@ fn sessions(active_account: &Rc<ActiveAccount>) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::base::token_bucket::Rate;
     use std::num::NonZeroU64;
     use std::time::Instant;
+
+    use super::*;
+    use crate::base::token_bucket::Rate;
 
     fn name(number: usize) -> AccountName {
         format!("a{number}").parse().expect("a name")

@@ -1,5 +1,8 @@
 //! Session calls that need the home to be counted: all changes, and queries of the quota.
 
+use std::ops::Deref;
+use std::rc::Rc;
+
 use super::Session;
 use super::error::SessionError;
 use super::state::Member;
@@ -11,8 +14,6 @@ use crate::base::virtual_path::VirtualPath;
 use crate::logging::Value;
 use crate::store::ledger::QuotaState;
 use crate::store::new_directories::NewDirectories;
-use std::ops::Deref;
-use std::rc::Rc;
 
 /// A session whose home is counted, so that its ledger is exact. Only [`Session::counted`] makes one, so
 /// a call that needs the ledger cannot come too early:

@@ -1,5 +1,13 @@
 //! A download: a file that is sent in pieces, with its digest at the end.
 
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::rc::Rc;
+use std::time::Instant;
+
+use rustix::buffer::spare_capacity;
+use sha2::{Digest as _, Sha256};
+
 use super::error::SessionError;
 use super::read_ahead::ReadAhead;
 use super::task::{SecondReading, hash_range};
@@ -10,12 +18,6 @@ use crate::store::home::Home;
 use crate::store::meta::{Identity, Meta, meta_of};
 use crate::store::watch::Watch;
 use crate::store::{OpenFile, Store, StoreError};
-use rustix::buffer::spare_capacity;
-use sha2::{Digest as _, Sha256};
-use std::fs::File;
-use std::os::unix::fs::FileExt;
-use std::rc::Rc;
-use std::time::Instant;
 
 /// Where a download begins.
 #[derive(Debug, Clone)]

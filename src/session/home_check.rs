@@ -1,6 +1,10 @@
 //! Checks the usage of accounts for an administrator: reports the ledgers, compares them with the disk, or
 //! replaces them by a new count. Works in slices, while the accounts are in use.
 
+use std::collections::VecDeque;
+use std::os::unix::ffi::OsStrExt;
+use std::rc::Rc;
+
 use super::Service;
 use crate::account::{Account, AccountError, AccountName};
 use crate::base::budget::REQUEST_COST;
@@ -11,9 +15,6 @@ use crate::store::count::UnreadableEntries;
 use crate::store::home::Home;
 use crate::store::ledger::{QuotaLimits, QuotaState};
 use crate::store::usage::Usage;
-use std::collections::VecDeque;
-use std::os::unix::ffi::OsStrExt;
-use std::rc::Rc;
 
 /// What the check does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,6 +1,11 @@
 //! Logging in by SCRAM or password. Each attempt is checked only when its origin may try again. A
 //! failure is answered at once; the next attempt waits.
 
+use std::time::Instant;
+
+use log::Level;
+use zeroize::Zeroizing;
+
 use super::error::SessionError;
 use super::login_attempt::{Attempt, Challenged, Login};
 use super::origin::Origin;
@@ -12,9 +17,6 @@ use crate::account::{Account, AccountError, AccountName, Candidate};
 use crate::auth::scram::{ClientFirst, ScramError, ServerExchange};
 use crate::base::buffers::Budget;
 use crate::logging::{self, STDERR};
-use log::Level;
-use std::time::Instant;
-use zeroize::Zeroizing;
 
 /// The state of a login.
 #[derive(Debug, PartialEq, Eq)]

@@ -1,9 +1,10 @@
 //! The state of a session before its login: the current attempt and the number of failures.
 
+use std::time::Instant;
+
 use super::password::PasswordCheck;
 use crate::account::{Account, AccountName};
 use crate::auth::scram::ServerExchange;
-use std::time::Instant;
 
 /// A session before its login.
 #[derive(Default)]

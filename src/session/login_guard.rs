@@ -2,10 +2,11 @@
 //! after a delay, which grows with each failure, whether or not the peer waited for the reply. Accounts
 //! are never delayed, so another peer cannot lock a user out.
 
-use super::origin::{Network, Origin};
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::time::{Duration, Instant};
+
+use super::origin::{Network, Origin};
 
 /// The delay after the first failure; each further failure doubles it.
 pub const LOGIN_DELAY_FIRST: Duration = Duration::from_millis(250);

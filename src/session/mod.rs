@@ -37,6 +37,10 @@ mod transfers;
 pub mod upload;
 pub mod verb;
 
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
 use crate::account::AccountName;
 use crate::auth::scram::Binding;
 use crate::base::memory::Share;
@@ -48,9 +52,6 @@ use login_attempt::Login;
 pub use queries::Unfinished;
 pub use service::{Policy, Service};
 use state::{Member, State, StateName};
-use std::net::SocketAddr;
-use std::rc::Rc;
-use std::time::{Duration, Instant};
 use verb::Verb;
 
 /// The interval at which a waiting request checks whether the disk has caught up.

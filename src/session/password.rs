@@ -2,16 +2,18 @@
 //! Networks take turns in the queue (round robin), so an origin that sends many passwords delays only
 //! itself. A recently verified password is recognised without the rounds.
 
+use std::collections::{HashMap, VecDeque};
+use std::rc::{Rc, Weak};
+use std::time::{Duration, Instant};
+
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
 use super::login_guard::LoginGuard;
 use super::origin::Origin;
 use crate::account::{Account, AccountName, Candidate};
 use crate::auth::scram::{Derivation, Verifier, fill_random, hmac_sha256};
 use crate::base::buffers::Budget;
-use std::collections::{HashMap, VecDeque};
-use std::rc::{Rc, Weak};
-use std::time::{Duration, Instant};
-use subtle::ConstantTimeEq;
-use zeroize::Zeroizing;
 
 /// Cost of a PBKDF2 round: two blocks of SHA-256 and the code around them take as long as hashing this
 /// many bytes.

@@ -1,5 +1,7 @@
 //! What all sessions share: accounts, files, failed logins and the policy.
 
+use std::rc::Rc;
+
 use super::active_accounts::{ActiveAccount, ActiveAccounts};
 use super::error::SessionError;
 use super::login_guard::LoginGuard;
@@ -8,7 +10,6 @@ use super::totals::Total;
 use crate::account::{AccountName, Accounts};
 use crate::config::{Config, Rates, SyncPolicy};
 use crate::store::Store;
-use std::rc::Rc;
 
 /// State shared by all sessions.
 pub struct Service {

@@ -1,6 +1,9 @@
 //! A snapshot of a session for an administrator: its account, its state, and the progress of its
 //! transfer. Taking it changes and logs nothing.
 
+use std::net::SocketAddr;
+use std::time::Instant;
+
 use super::Session;
 use super::download::Download;
 use super::state::{State, StateName};
@@ -8,8 +11,6 @@ use super::upload::{Commit, Upload};
 use crate::account::AccountName;
 use crate::base::virtual_path::VirtualPath;
 use crate::store::ledger::QuotaState;
-use std::net::SocketAddr;
-use std::time::Instant;
 
 /// A session at one moment.
 #[derive(Debug, Clone)]

@@ -14,6 +14,8 @@
 //! | Download | `fetch`, at its end; `abort` | Command |
 //! | any | `close` | Closing |
 
+use std::rc::Rc;
+
 use super::active_accounts::ActiveAccount;
 use super::download::Download;
 use super::login_attempt::Login;
@@ -21,7 +23,6 @@ use super::task::Task;
 use super::upload::{Commit, Upload};
 use crate::account::AccountName;
 use crate::store::home::Home;
-use std::rc::Rc;
 
 /// The state of a session.
 pub enum State {

@@ -1,6 +1,12 @@
 //! Work that takes many turns: listing a directory or partial uploads, hashing a file, making many
 //! directories. A session has at most one such task.
 
+use std::fs::File;
+use std::time::{Duration, Instant};
+
+use rustix::buffer::spare_capacity;
+use sha2::{Digest as _, Sha256};
+
 use super::error::SessionError;
 use crate::base::buffers::{Budget, PIECE_BYTES};
 use crate::base::digest::Digest;
@@ -10,10 +16,6 @@ use crate::store::meta::{Meta, meta_of};
 use crate::store::new_directories::NewDirectories;
 use crate::store::staging::{PartialUpload, PartialUploadListing, PartialUploadPage};
 use crate::store::{OpenFile, Store, StoreError};
-use rustix::buffer::spare_capacity;
-use sha2::{Digest as _, Sha256};
-use std::fs::File;
-use std::time::{Duration, Instant};
 
 /// Entries in one page of a listing. The page also ends at `PAGE_BYTES_TARGET`.
 pub const PAGE_ENTRIES_MAX: usize = 256;

@@ -1,5 +1,8 @@
 //! The session calls of tasks. The work of a turn is in [`Task`].
 
+use std::rc::Rc;
+use std::time::Instant;
+
 use super::Session;
 use super::error::SessionError;
 use super::service::Service;
@@ -11,8 +14,6 @@ use crate::base::memory::Charge;
 use crate::base::virtual_path::VirtualPath;
 use crate::store::listing::Listing;
 use crate::store::staging::PartialUploadListing;
-use std::rc::Rc;
-use std::time::Instant;
 
 impl Session {
     /// Begins to list the partial uploads of the account.

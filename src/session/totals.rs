@@ -1,7 +1,8 @@
 //! The number of files and bytes that all sessions have transferred.
 
-use crate::base::token_bucket::Directions;
 use std::cell::Cell;
+
+use crate::base::token_bucket::Directions;
 
 /// All transfers since the server started. Each is counted once, when it ends.
 pub type Total = Directions<Cell<Transferred>>;

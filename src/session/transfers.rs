@@ -1,6 +1,8 @@
 //! The session calls of uploads and downloads, from beginning to end. The work of a turn is in [`Upload`]
 //! and [`Download`].
 
+use std::time::Instant;
+
 use super::Session;
 use super::changes::CountedSession;
 use super::download::{Download, DownloadHeader, DownloadPlan, Fetched};
@@ -13,7 +15,6 @@ use super::verb::Verb;
 use crate::base::buffers::{Budget, SpliceSource};
 use crate::base::digest::Digest;
 use crate::store::syncer::Synced;
-use std::time::Instant;
 
 impl CountedSession<'_> {
     /// Begins an upload.

@@ -2,10 +2,12 @@
 //! opened for that: programs that watch the file would notice, and a running program cannot be opened
 //! for writing.
 
-use super::StoreError;
+use std::os::fd::AsFd;
+
 use rustix::fs::{Access, AtFlags, FileType, Mode, Stat, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
-use std::os::fd::AsFd;
+
+use super::StoreError;
 
 /// Refuses if no entry can be created in `directory`.
 pub(super) fn check_directory(directory: impl AsFd) -> Result<(), StoreError> {

@@ -1,7 +1,8 @@
 //! The ID of the running boot of the machine. Bytes that were written in another boot may be lost.
 
-use crate::base::upload_id::UploadId;
 use std::io;
+
+use crate::base::upload_id::UploadId;
 
 /// Returns an ID that changes at each boot: the kernel's or, where a sandbox hides that, the service
 /// manager's in the environment. Without either, a random one of this process: then only synced bytes

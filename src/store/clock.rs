@@ -1,11 +1,13 @@
 //! The wall clock of the store. Because it may jump, it is used only for times that must survive a restart
 //! or are compared with file times.
 
-use crate::base::calendar::unix_ns;
-use rustix::time::{ClockId, clock_gettime};
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
+
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::base::calendar::unix_ns;
 
 /// A clock in nanoseconds since the epoch that knows how long it has run without a jump.
 #[derive(Clone)]

@@ -2,18 +2,20 @@
 //! descends by name and ascends by `..`, which must be the directory it came from. An entry that cannot be
 //! read counts as one and is reported; it never ends the count.
 
+use std::collections::HashSet;
+use std::ffi::{CStr, CString};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
+use rustix::io::Errno;
+
 use super::StoreError;
 use super::names::{PART_SUFFIX, STAGING};
 use super::usage::Usage;
 use crate::base::budget::{ENTRY_COST, PATH_COMPONENT_COST};
 use crate::base::buffers::Budget;
 use crate::base::virtual_path::PATH_BYTES_MAX;
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
-use rustix::io::Errno;
-use std::collections::HashSet;
-use std::ffi::{CStr, CString};
-use std::io;
-use std::os::fd::{AsFd, OwnedFd};
 
 /// Levels of directories that a count descends. The kernel accepts about 2,000 in one path.
 const COUNT_DEPTH_MAX: usize = 100_000;
@@ -351,9 +353,10 @@ impl Directory {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::base::budget::TURN_BUDGET;
-    use std::fs;
 
     fn begin(path: &std::path::Path) -> Count {
         Count::new(fs::File::open(path).expect("open").into()).expect("count")

@@ -1,10 +1,11 @@
 //! Digests of files that have not changed since they were computed, so that they need not be read
 //! again.
 
-use super::meta::Identity;
-use crate::base::digest::Digest;
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
+
+use super::meta::Identity;
+use crate::base::digest::Digest;
 
 /// Files whose digest is remembered (about 130 bytes each).
 const DIGESTS_REMEMBERED: usize = 65_536;

@@ -5,6 +5,8 @@
 //! may have no clock battery, or no time server may have answered yet. So nothing expires before the
 //! wall clock has run without a jump for [`EXPIRY_STEADY_CLOCK`].
 
+use rustix::fs::{AtFlags, Timespec, Timestamps, UTIME_NOW};
+
 use super::StoreError;
 use super::home::{Home, open_large_for_deferred_close};
 use super::meta::Meta;
@@ -13,7 +15,6 @@ use super::staging::{remove, staged_names};
 use crate::base::upload_id::UploadId;
 use crate::store::EXPIRY_STEADY_CLOCK;
 use crate::store::staging::PARTIALS_PER_HOME_MAX;
-use rustix::fs::{AtFlags, Timespec, Timestamps, UTIME_NOW};
 
 impl Home {
     /// Returns when a partial upload with this part expires, in nanoseconds since the epoch.

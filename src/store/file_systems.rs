@@ -2,16 +2,18 @@
 //! logged, and the server leaves the operation out. It knows no files, and homes only as paths for
 //! messages.
 
-use super::StoreError;
-use crate::base::refusals::Operation;
-use crate::base::text::Escaped;
-use crate::base::{file_system_type, refusals};
-use rustix::io::Errno;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+
+use rustix::io::Errno;
+
+use super::StoreError;
+use crate::base::refusals::Operation;
+use crate::base::text::Escaped;
+use crate::base::{file_system_type, refusals};
 
 /// The number of file systems that are remembered. Beyond it all are forgotten and tried again.
 const FILE_SYSTEMS_MAX: usize = 256;

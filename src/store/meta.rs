@@ -1,8 +1,10 @@
 //! Metadata of an entry, and the identity of a file's content.
 
-use super::StoreError;
-use rustix::fs::{FileType, Stat};
 use std::os::fd::AsFd;
+
+use rustix::fs::{FileType, Stat};
+
+use super::StoreError;
 
 /// The kind of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -21,16 +21,6 @@ pub mod syncer;
 pub mod usage;
 pub mod watch;
 
-use clock::WallClock;
-use digest_cache::DigestCache;
-use file_systems::{FileSystems, is_refusal};
-use hmac::{Hmac, KeyInit, Mac};
-use home::{DirectoryId, Home, HomeContext};
-use ledger::{Ledger, QuotaLimits, Shortage};
-use meta::Identity;
-pub use open_file::OpenFile;
-use rustix::fs::{AtFlags, StatxFlags};
-use splice::Pipe;
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::AsFd;
@@ -38,6 +28,18 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::rc::{Rc, Weak};
 use std::time::Duration;
+
+use hmac::{Hmac, KeyInit, Mac};
+use rustix::fs::{AtFlags, StatxFlags};
+
+use clock::WallClock;
+use digest_cache::DigestCache;
+use file_systems::{FileSystems, is_refusal};
+use home::{DirectoryId, Home, HomeContext};
+use ledger::{Ledger, QuotaLimits, Shortage};
+use meta::Identity;
+pub use open_file::OpenFile;
+use splice::Pipe;
 use syncer::{Disk, Syncer};
 use watch::Watcher;
 

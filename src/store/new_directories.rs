@@ -1,16 +1,18 @@
 //! Makes a directory and its missing parents, in slices: a legal path can have two thousand components,
 //! and the kernel looks up all parents of each new directory.
 
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+
 use super::StoreError;
 use super::home::Home;
 use crate::base::attributes::{DIRECTORY_BITS_MIN, NEW_DIRECTORY, PERMISSIONS};
 use crate::base::budget::{DIRECTORY_COST, PATH_COMPONENT_COST};
 use crate::base::buffers::Budget;
 use crate::base::virtual_path::VirtualPath;
-use rustix::fs::{Mode, OFlags};
-use rustix::io::Errno;
-use std::os::fd::{AsFd, OwnedFd};
-use std::rc::Rc;
 
 /// Directories that are being made. Those already made stay, even after a failure.
 pub struct NewDirectories {

@@ -1,17 +1,18 @@
 //! An open file of a user. A removed file counts as used until its last descriptor is closed, which may be
 //! this one. That close frees its space and must not stall the loop.
 
-use super::ledger::Ledger;
-use super::meta::{Meta, meta_of};
-use super::syncer::Closer;
-use super::usage::{InodeId, Usage};
-use crate::store::SLOW_CLOSE_BYTES;
 use std::cell::Cell;
 use std::fs::File;
 use std::ops::Deref;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::Rc;
 use std::sync::Arc;
+
+use super::ledger::Ledger;
+use super::meta::{Meta, meta_of};
+use super::syncer::Closer;
+use super::usage::{InodeId, Usage};
+use crate::store::SLOW_CLOSE_BYTES;
 
 /// An open file that is closed by a worker if that may take long, and counts as used while it is open.
 pub struct OpenFile {
@@ -102,14 +103,15 @@ impl Drop for OpenFile {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::store::syncer::{Disk, Flush, Syncer};
     use std::fs;
     use std::os::fd::AsRawFd;
     use std::os::unix::fs::MetadataExt;
     use std::path::Path;
     use std::sync::Mutex;
     use std::sync::mpsc::channel;
+
+    use super::*;
+    use crate::store::syncer::{Disk, Flush, Syncer};
 
     #[test]
     fn a_large_file_without_a_name_is_left_to_the_worker_and_any_other_closed_at_once() {

@@ -1,16 +1,18 @@
 //! Moves bytes from a socket to a file through a kernel pipe, without copying them through this
 //! program. One pipe serves all sessions, because it is empty after each use.
 
-use super::meta::meta_of;
-use crate::base::budget::FLUSH_BUDGET;
-use crate::base::buffers::{PIECE_BYTES, SpliceSource};
-use rustix::buffer::spare_capacity;
-use rustix::io::Errno;
-use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
+
+use rustix::buffer::spare_capacity;
+use rustix::io::Errno;
+use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
+
+use super::meta::meta_of;
+use crate::base::budget::FLUSH_BUDGET;
+use crate::base::buffers::{PIECE_BYTES, SpliceSource};
 
 /// A pipe for splicing.
 #[derive(Default)]
@@ -95,11 +97,12 @@ fn copy(read_end: &OwnedFd, file: &File, offset: u64) -> io::Result<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::fs::OpenOptions;
     use std::io::Write;
     use std::net::{TcpListener, TcpStream};
     use std::os::fd::AsFd;
+
+    use super::*;
 
     /// Returns a socket that holds `bytes`.
     fn socket_with(bytes: &[u8]) -> (TcpStream, TcpStream) {

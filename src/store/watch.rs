@@ -1,15 +1,17 @@
 //! Detects writes to a file while it is sent. The modification time does not prove a write: backup
 //! programs and `touch` change it, too, without changing the content.
 
-use super::meta::Identity;
-use crate::base::file_system_type;
-use rustix::fs::inotify::{CreateFlags, ReadFlags, Reader, WatchFlags, add_watch, init, remove_watch};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fs::File;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
+
+use rustix::fs::inotify::{CreateFlags, ReadFlags, Reader, WatchFlags, add_watch, init, remove_watch};
+
+use super::meta::Identity;
+use crate::base::file_system_type;
 
 /// Watches files, with one inotify descriptor for all of them.
 #[derive(Clone)]
@@ -120,10 +122,11 @@ const EVENT_BYTES: usize = 4096;
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::store::meta::meta_of;
     use std::os::unix::fs::FileExt;
     use std::time::SystemTime;
+
+    use super::*;
+    use crate::store::meta::meta_of;
 
     #[test]
     fn a_write_is_told_from_a_touch_and_from_an_earlier_write() {

@@ -1,11 +1,12 @@
 //! Makes the server's key and a self-signed certificate of it, and reads when a certificate ends. Clients
 //! of berth pin the key and read nothing else of the certificate; for others it is an ordinary one.
 
-use crate::base::calendar;
 use rcgen::{CertificateParams, DnType, KeyPair, date_time_ymd};
 use rustls::pki_types::PrivateKeyDer;
 use x509_parser::parse_x509_certificate;
 use zeroize::Zeroizing;
+
+use crate::base::calendar;
 
 /// Makes a new key for ECDSA on P-256, as PKCS #8 in PEM.
 pub(super) fn new_key() -> Result<Zeroizing<String>, rcgen::Error> {
@@ -46,10 +47,11 @@ const NAME: &str = "berth";
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use rustls::pki_types::CertificateDer;
     use rustls::pki_types::pem::PemObject;
     use rustls::server::ParsedCertificate;
+
+    use super::*;
 
     /// 2060-01-01.
     const END_S: i64 = 2_840_140_800;

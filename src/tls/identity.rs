@@ -2,16 +2,18 @@
 //! configuration. A self-signed certificate is renewed with the same key before it ends, so that pins
 //! stay valid.
 
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use zeroize::Zeroizing;
+
 use super::certificate::{new_key, not_after, self_signed};
 use super::{Fingerprint, server_config};
 use crate::base::atomic_file;
 use crate::config::{Config, ConfigError, TlsFiles};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use std::fs::File;
-use std::io;
-use std::path::Path;
-use zeroize::Zeroizing;
 
 /// A self-signed certificate ends after ten years. Its key, which clients pin, does not.
 const CERTIFICATE_LIFE_S: i64 = 3650 * 24 * 3600;

@@ -10,10 +10,9 @@ mod sealed;
 mod ticket_keys;
 mod tickets;
 
-pub use identity::ServerIdentity;
-pub use pinning::Pinning;
-pub use sealed::{Received, TlsSession};
-pub use ticket_keys::{Resumption, TicketKeys};
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
 
 use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD as BASE64};
 use rustls::crypto::ring::cipher_suite::{
@@ -28,9 +27,11 @@ use rustls::server::ParsedCertificate;
 use rustls::{ServerConfig, SupportedProtocolVersion};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::fmt;
-use std::str::FromStr;
-use std::sync::Arc;
+
+pub use identity::ServerIdentity;
+pub use pinning::Pinning;
+pub use sealed::{Received, TlsSession};
+pub use ticket_keys::{Resumption, TicketKeys};
 
 /// Encrypted bytes received at once by a session with much to receive: four records of the maximum
 /// size.

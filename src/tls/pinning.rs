@@ -1,13 +1,15 @@
 //! A client's check of a server's key. It verifies that the server has the key of its certificate, and ignores
 //! names, dates and issuers.
 
-use super::{ALPN, Fingerprint, VERSIONS, provider};
+use std::sync::{Arc, OnceLock};
+
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, danger};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
-use std::sync::{Arc, OnceLock};
+
+use super::{ALPN, Fingerprint, VERSIONS, provider};
 
 /// Accepts one key, or any key if none is known yet. Records the key that the server presents.
 #[derive(Debug)]

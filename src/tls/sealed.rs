@@ -2,15 +2,17 @@
 //! buffers received bytes, so that the socket is read in large ones. Decrypted bytes inside rustls are
 //! tracked, because no event announces them.
 
-use crate::auth::scram::Binding;
-use crate::base::buffers::ReceiveBuffer;
-use crate::tls::{TLS_BYTES, TLS_OUT_BYTES};
+use std::io::{self, IoSlice, Read, Write};
+use std::sync::Arc;
+
 use rustls::pki_types::ServerName;
 use rustls::{
     ClientConfig, ClientConnection, Connection, HandshakeKind, ProtocolVersion, ServerConfig, ServerConnection,
 };
-use std::io::{self, IoSlice, Read, Write};
-use std::sync::Arc;
+
+use crate::auth::scram::Binding;
+use crate::base::buffers::ReceiveBuffer;
+use crate::tls::{TLS_BYTES, TLS_OUT_BYTES};
 
 /// The bytes that are copied into a record at once; a full record takes two copies. The C library copies more than this
 /// by an instruction that is three times slower on some processors (AMD up to Zen 4, depending on the
@@ -290,9 +292,10 @@ impl TlsSession {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
+
     use super::*;
     use crate::tls::{Pinning, ServerIdentity, server_config};
-    use std::collections::VecDeque;
 
     /// The maximum size of a record (RFC 8446, section 5.1).
     const RECORD_BYTES: usize = 1 << 14;

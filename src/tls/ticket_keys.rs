@@ -2,9 +2,10 @@
 //! number. A client with several sessions often keeps one ticket for all of them, so a data connection may
 //! resume another session of the same account: its client has proved the same password.
 
-use ring::aead::{AES_256_GCM, LessSafeKey, UnboundKey};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use ring::aead::{AES_256_GCM, LessSafeKey, UnboundKey};
 use zeroize::Zeroizing;
 
 /// What a data connection proves by resuming a session, from the weakest proof to the strongest. An attacker

@@ -1,10 +1,12 @@
 //! Tickets with which the data connections of an FTP session resume its control connection, or that of
 //! another session of the same account.
 
-use super::ticket_keys::{Resumption, SessionKey, StoredSession, TicketHeader};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
 use ring::aead::{Aad, LessSafeKey, NONCE_LEN, Nonce};
 use rustls::server::{ProducesTickets, StoresServerSessions};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::ticket_keys::{Resumption, SessionKey, StoredSession, TicketHeader};
 
 /// Makes and opens the tickets of one session with its own key. The key lives at least as long as the
 /// control connection and never changes, so that a ticket of any age is valid until then. If it were
@@ -190,16 +192,18 @@ const LIFETIME_SECONDS: u32 = 7 * 24 * 60 * 60;
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::tls::ticket_keys::TicketKeys;
-    use crate::tls::{Pinning, Received, ServerIdentity, SessionConfig, TlsSession, ftp_server_config};
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::time::Duration;
+
     use rustls::client::{Resumption, Tls12Resumption};
     use rustls::pki_types::UnixTime;
     use rustls::time_provider::TimeProvider;
     use rustls::version::{TLS12, TLS13};
     use rustls::{ClientConfig, SupportedProtocolVersion};
-    use std::sync::atomic::{AtomicU64, Ordering};
-    use std::time::Duration;
+
+    use super::*;
+    use crate::tls::ticket_keys::TicketKeys;
+    use crate::tls::{Pinning, Received, ServerIdentity, SessionConfig, TlsSession, ftp_server_config};
 
     #[test]
     fn a_ticket_is_opened_by_the_session_that_made_it_and_by_no_other() {

@@ -2,8 +2,9 @@
 //! sent in control frames, like the messages on the network. Both ends are the same program, so a new version
 //! may change them.
 
-use super::message::Name;
 use serde::{Deserialize, Serialize};
+
+use super::message::Name;
 
 /// A request of an administrator.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

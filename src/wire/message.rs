@@ -1,11 +1,12 @@
 //! The bodies of control, end and abort frames. Unknown fields are ignored, so that a newer peer can
 //! add some; an unknown request is answered `unsupported`.
 
+use serde::{Deserialize, Serialize};
+
 use crate::base::digest::Digest;
 use crate::base::json::read_object;
 use crate::base::upload_id::UploadId;
 pub use crate::wire::name::Name;
-use serde::{Deserialize, Serialize};
 
 /// Text of an error: a path and what is wrong with it. Even with each byte escaped, the frame stays
 /// under `CONTROL_BYTES_MAX`.

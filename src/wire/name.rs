@@ -1,11 +1,13 @@
 //! Names and paths on the wire. They may be any bytes, and are readable JSON strings if they are UTF-8.
 
-use crate::base::virtual_path::{PathError, VirtualPath};
+use std::fmt;
+
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-use std::fmt;
+
+use crate::base::virtual_path::{PathError, VirtualPath};
 
 /// A name or path: any bytes. In JSON a string if it is UTF-8, else `{"b64": "…"}`.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]

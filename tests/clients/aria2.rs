@@ -1,10 +1,11 @@
 //! aria2: many small files, several at once. It takes what it has received of a reply in one piece.
 
+use std::collections::BTreeMap;
+use std::fs;
+
 use super::{Scene, check_tree};
 use crate::support::needs::{ARIA2, tests};
 use crate::support::{PASSWORD, pattern};
-use std::collections::BTreeMap;
-use std::fs;
 
 tests! {
     [ARIA2]

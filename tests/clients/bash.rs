@@ -4,11 +4,12 @@
 #[allow(dead_code)] // Its `main`.
 mod generate;
 
-use crate::support::Place;
-use crate::support::needs::{BASH, tests};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+
+use crate::support::Place;
+use crate::support::needs::{BASH, tests};
 
 tests! {
     [BASH]

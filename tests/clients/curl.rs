@@ -1,12 +1,14 @@
 //! curl: in plain text, with explicit and with implicit TLS.
 
+use std::fs;
+use std::process::Command;
+
+use serde_json::json;
+
 use super::Scene;
 use crate::support::needs::{CURL, IPV6, tests};
 use crate::support::process::{Ended, Program};
 use crate::support::{PASSWORD, pattern};
-use serde_json::json;
-use std::fs;
-use std::process::Command;
 
 tests! {
     [CURL]

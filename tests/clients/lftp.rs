@@ -1,10 +1,11 @@
 //! lftp: whole trees over eight connections, and files in pieces.
 
+use std::fs;
+use std::process::Command;
+
 use super::{Scene, check_tree, grow};
 use crate::support::needs::{LFTP, tests};
 use crate::support::{PASSWORD, pattern};
-use std::fs;
-use std::process::Command;
 
 tests! {
     [LFTP]

@@ -1,11 +1,12 @@
 //! Each client finds every file in a home whose names are hard to parse.
 
-use super::Scene;
-use crate::support::PASSWORD;
-use crate::support::needs::{CURL, LFTP, NCFTP, PYTHON, RCLONE, tests};
 use std::fs::{self, File, FileTimes};
 use std::os::unix::fs::symlink;
 use std::time::{Duration, UNIX_EPOCH};
+
+use super::Scene;
+use crate::support::PASSWORD;
+use crate::support::needs::{CURL, LFTP, NCFTP, PYTHON, RCLONE, tests};
 
 tests! {
     [CURL, PYTHON]

@@ -1,9 +1,10 @@
 //! Python's ftplib, driven by the scripts beside this file.
 
+use std::net::SocketAddr;
+
 use super::Scene;
 use crate::support::PASSWORD;
 use crate::support::needs::{IPV6, PYTHON, tests};
-use std::net::SocketAddr;
 
 tests! {
     [PYTHON]

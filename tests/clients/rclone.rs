@@ -1,10 +1,11 @@
 //! rclone, configured by its environment alone.
 
+use std::fs;
+use std::process::Command;
+
 use super::{Scene, check_tree, grow};
 use crate::support::PASSWORD;
 use crate::support::needs::{RCLONE, tests};
-use std::fs;
-use std::process::Command;
 
 tests! {
     [RCLONE]

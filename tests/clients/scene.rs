@@ -1,14 +1,16 @@
 //! A server for the FTP clients of other people, and trees that they transfer.
 
-use crate::support::ftp_client::{configuration, listening};
-use crate::support::process::Program;
-use crate::support::{Place, Server, wait_until};
-use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::support::ftp_client::{configuration, listening};
+use crate::support::process::Program;
+use crate::support::{Place, Server, wait_until};
 
 /// A server with the account `ann` that speaks FTP of every kind.
 pub(crate) struct Scene {

@@ -116,6 +116,32 @@ fn imports_are_found_however_they_are_written() {
     assert_eq!(code_of("a // crate::b\n\"// c\"\n#[cfg(test)]\nmod tests {\nd"), "a \n\"// c\"");
 }
 
+/// Returns 0 for an import from the standard library, 1 for one from an external crate, and 2 for one of the library
+/// itself. `import` is the text after `use`, and `file` the whole file.
+fn import_group(import: &str, file: &str) -> usize {
+    let first = identifier(import).unwrap_or_default();
+    let is_own = matches!(&first[..], "crate" | "super" | "self")
+        || first.starts_with(char::is_uppercase)
+        || file.contains(&format!("mod {first};"));
+    match &first[..] {
+        "std" | "core" | "alloc" => 0,
+        _ if is_own => 2,
+        _ => 1,
+    }
+}
+
+#[test]
+fn imports_are_in_the_order_of_std_external_crates_and_own() {
+    for source in sources() {
+        let imports = source.text.lines().filter_map(|line| match line.strip_prefix("use ") {
+            Some(import) => Some(import),
+            None => line.strip_prefix("pub")?.split_once("use ").filter(|(scope, _)| scope.trim().len() < 20)?.1.into(),
+        });
+        let groups: Vec<usize> = imports.map(|import| import_group(import, &source.text)).collect();
+        assert!(groups.is_sorted(), "{}: {groups:?}", source.path.display());
+    }
+}
+
 #[test]
 fn modules_use_only_layers_below_their_own() {
     for source in sources().iter().filter(|source| source.module != "lib") {

@@ -6,14 +6,16 @@
 #[allow(dead_code)] // Its `main`.
 mod generate;
 
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::CommandFactory;
+use serde_json::Value;
+
 use berth::admin::CommandLine;
 use berth::client::cli::args::{Args, HostArgs};
 use berth::client::shell::command::COMMANDS;
 use berth::config::Config;
-use clap::CommandFactory;
-use serde_json::Value;
-use std::fs;
-use std::path::{Path, PathBuf};
 
 fn package(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/package").join(name)

@@ -1,6 +1,13 @@
 //! The whole client and the whole server, joined in memory. A wait of the client is a turn of the server, so the
 //! tests count round trips.
 
+use std::cell::{Cell, RefCell};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
+
 use crate::support::in_memory::output::Shared;
 use crate::support::in_memory::{MIB, PASSWORD, Peer, Server, USER, content};
 use berth::auth::scram::Binding;
@@ -15,12 +22,6 @@ use berth::client::shell::interrupt::Interrupt;
 use berth::client::shell::{command, lexer};
 use berth::client::ui::output::Output;
 use berth::client::ui::progress::Style;
-use std::cell::{Cell, RefCell};
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
-use std::rc::Rc;
-use std::time::Duration;
 
 /// Bytes on their way in either direction, at most.
 const WINDOW_BYTES: usize = 256 * 1024;

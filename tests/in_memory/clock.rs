@@ -1,6 +1,11 @@
 //! A wall clock that jumps: partial uploads neither expire early nor stay for ever, cached digests stay true, and
 //! no deadline moves.
 
+use std::cell::Cell;
+use std::os::unix::fs::MetadataExt;
+use std::rc::Rc;
+use std::time::Duration;
+
 use crate::support::in_memory::ftp_peer::FtpPeer;
 use crate::support::in_memory::*;
 use berth::auth::scram::{Binding, ClientExchange};
@@ -17,10 +22,6 @@ use berth::store::ledger::RECOUNT_AFTER;
 use berth::tls::ServerIdentity;
 use berth::wire::message::VERSION;
 use berth::wire::{ErrorCode, Reply, Request};
-use std::cell::Cell;
-use std::os::unix::fs::MetadataExt;
-use std::rc::Rc;
-use std::time::Duration;
 
 const ID: UploadId = UploadId([7; 16]);
 const KEPT: usize = RESUME_BYTES_MIN as usize;

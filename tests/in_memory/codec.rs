@@ -1,5 +1,8 @@
 //! The codec of the native protocol: every frame and message, cut at any byte, too long, or malformed.
 
+use std::collections::HashSet;
+use std::mem::discriminant;
+
 use berth::base::buffers::DATA_BYTES_MAX;
 use berth::base::digest::Digest;
 use berth::base::upload_id::UploadId;
@@ -12,8 +15,6 @@ use berth::wire::message::{
     End, Entry, EntryKind, ErrorReply, MessageError, Name, Partial, PutMode, QuotaReport, WireLimits,
 };
 use berth::wire::{ErrorCode, Reply, Request};
-use std::collections::HashSet;
-use std::mem::discriminant;
 
 const LIMIT: usize = 4096;
 

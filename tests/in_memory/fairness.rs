@@ -1,6 +1,12 @@
 //! Fairness counted in turns: real connections over socket pairs, driven round robin as the loop
 //! drives them, without a clock.
 
+use std::io::Read;
+use std::rc::Rc;
+use std::time::Duration;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
 use crate::support::in_memory::ftp_peer::FtpPeer;
 use crate::support::in_memory::pair::Pair;
 use crate::support::in_memory::*;
@@ -13,10 +19,6 @@ use berth::session::origin::Origin;
 use berth::wire::frame::{self, CONTROL_BYTES_MAX, Frame, FrameType};
 use berth::wire::message::Name;
 use berth::wire::{ErrorCode, Reply, Request};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use std::io::Read;
-use std::rc::Rc;
-use std::time::Duration;
 
 #[test]
 fn a_small_command_waits_one_round_behind_eight_greedy_downloads() {

@@ -2,6 +2,8 @@
 //! data connection before the control connection. So an upload counts as complete only if the control connection is
 //! still open after a grace period.
 
+use std::time::Duration;
+
 use crate::support::in_memory::ftp_peer::FtpPeer;
 use crate::support::in_memory::*;
 use berth::base::upload_id::RESUME_BYTES_MIN;
@@ -11,7 +13,6 @@ use berth::protocol::data_connection::ConnectionStage;
 use berth::protocol::ftp::{
     FTP_END_GRACE_LARGE, FTP_END_GRACE_MAX, FTP_END_GRACE_SHARE, FTP_REPLIES_APART, FTP_REPLIES_APART_MIN,
 };
-use std::time::Duration;
 
 const LARGE: usize = RESUME_BYTES_MIN as usize;
 

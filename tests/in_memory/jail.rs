@@ -1,16 +1,18 @@
 //! No path leads out of a home or into the staging directory: links, races, special files, unusual names, renames. On
 //! real directories.
 
+use std::fs::File;
+use std::os::unix::fs::{MetadataExt, symlink};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, FileType, Mode, OFlags};
+
 use crate::support::exchange_names::while_flipping;
 use crate::support::in_memory::*;
 use berth::auth::scram::{Binding, ClientExchange, ScramError};
 use berth::base::upload_id::UploadId;
 use berth::wire::message::{EntryKind, Name, PutMode};
 use berth::wire::{ErrorCode, Reply, Request};
-use rustix::fs::{CWD, FileType, Mode, OFlags};
-use std::fs::File;
-use std::os::unix::fs::{MetadataExt, symlink};
-use std::path::{Path, PathBuf};
 
 /// A home beside a directory with a secret, with links of all kinds in it.
 fn server_with_links() -> Server {

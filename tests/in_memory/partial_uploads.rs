@@ -1,6 +1,12 @@
 //! Uploads of protocols without upload ids and digests, such as FTP: an interrupted upload is kept by its path and
 //! can be resumed, appending writes a copy, and a file appears only when it is complete.
 
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use zeroize::Zeroizing;
+
 use crate::support::in_memory::{MIB, PASSWORD, Random, Rights, Server, USER, content, counted, vpath, write};
 use berth::base::budget::TURN_BUDGET;
 use berth::base::buffers::{Budget, PIECE_BYTES};
@@ -15,10 +21,6 @@ use berth::session::{Phase, Session, SessionError};
 use berth::store::ledger::{QuotaState, Shortage};
 use berth::store::staging::TRUNCATED_BYTES_PER_TURN;
 use berth::store::syncer::{Synced, UNSYNCED_BYTES_MAX};
-use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
-use zeroize::Zeroizing;
 
 const KEPT_FROM: usize = RESUME_BYTES_MIN as usize;
 

@@ -1,6 +1,10 @@
 //! Logins with a plain password: the rounds leave turns to other sessions, few are computed at a time, a correct
 //! password is cached for a while, and unknown names look like known ones.
 
+use std::time::Duration;
+
+use zeroize::Zeroizing;
+
 use crate::support::in_memory::{PASSWORD, Rights, Server, USER};
 use berth::account::AccountName;
 use berth::auth::scram::Verifier;
@@ -12,8 +16,6 @@ use berth::session::login_guard::{LOGIN_DELAY_FIRST, LOGIN_DELAY_MAX};
 use berth::session::password::{PASSWORD_CACHE_LIFETIME, PASSWORD_ROUND_COST, PASSWORD_WAIT_MAX};
 use berth::session::state::StateName;
 use berth::session::{Session, SessionError};
-use std::time::Duration;
-use zeroize::Zeroizing;
 
 /// What one turn of a login, or all of them, came to.
 type Outcome = Result<LoginProgress, SessionError>;

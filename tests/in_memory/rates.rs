@@ -1,6 +1,9 @@
 //! Rate limits of requests and bytes, over socket pairs and with a clock that moves to the next deadline when
 //! nobody has work, so that the measured times are exact.
 
+use std::io::{ErrorKind, Write};
+use std::time::Duration;
+
 use crate::support::in_memory::pair::Pair;
 use crate::support::in_memory::*;
 use berth::base::digest::Digest;
@@ -13,8 +16,6 @@ use berth::session::SessionError;
 use berth::wire::Request;
 use berth::wire::frame::{self, FrameType};
 use berth::wire::message::{End, PutMode};
-use std::io::{ErrorKind, Write};
-use std::time::Duration;
 
 const RATE: u64 = MIB as u64;
 /// What is fetched or sent: the first second's worth goes at once, the rest takes three seconds.

@@ -1,6 +1,8 @@
 //! Resumed transfers, and files that change during a transfer: the same bytes arrive, or the transfer starts again
 //! or fails with a reason.
 
+use std::fs::OpenOptions;
+
 use crate::support::in_memory::*;
 use berth::base::buffers::{DATA_BYTES_MAX, PIECE_BYTES};
 use berth::base::digest::Digest;
@@ -8,7 +10,6 @@ use berth::base::upload_id::{RESUME_BYTES_MIN, UploadId};
 use berth::store::staging::PARTIALS_PER_HOME_MAX;
 use berth::wire::message::{Partial, PutMode};
 use berth::wire::{ErrorCode, Reply, Request};
-use std::fs::OpenOptions;
 
 const ID: UploadId = UploadId([7; 16]);
 const KEPT_FROM: usize = RESUME_BYTES_MIN as usize;

@@ -1,6 +1,10 @@
 //! Every call of the session in every state: it succeeds or is refused as `Verb` says, and a refused call changes
 //! nothing.
 
+use std::collections::HashSet;
+
+use zeroize::Zeroizing;
+
 use crate::support::in_memory::{PASSWORD, Rights, Server, USER, counted, keys, vpath, write};
 use berth::auth::scram::{Binding, ClientExchange};
 use berth::base::buffers::Budget;
@@ -13,8 +17,6 @@ use berth::session::state::StateName;
 use berth::session::upload::{Length, UploadPlan, UploadStart};
 use berth::session::verb::{Effect, Verb};
 use berth::session::{Session, SessionError};
-use std::collections::HashSet;
-use zeroize::Zeroizing;
 
 const STATES: [StateName; 7] = [
     StateName::Login,

@@ -1,6 +1,11 @@
 //! Random operations of several clients: random requests and read sizes, slow readers, lost connections, slow
 //! disks, kills, jumping clocks. A seed reproduces its run: `BERTH_SEED=n cargo test --test in_memory simulation`.
 
+use std::collections::{HashSet, VecDeque};
+use std::rc::Rc;
+use std::sync::OnceLock;
+use std::time::Duration;
+
 use crate::support::in_memory::*;
 use berth::base::digest::Digest;
 use berth::base::upload_id::UploadId;
@@ -10,10 +15,6 @@ use berth::store::ledger::Ledger;
 use berth::store::staging::PARTIALS_PER_HOME_MAX;
 use berth::wire::message::PutMode;
 use berth::wire::{ErrorCode, Reply, Request};
-use std::collections::{HashSet, VecDeque};
-use std::rc::Rc;
-use std::sync::OnceLock;
-use std::time::Duration;
 
 const SEEDS: u64 = 150;
 const STEPS: usize = 300;

@@ -1,6 +1,8 @@
 //! When an upload counts as stored: a file appears only after its bytes are on disk, a slow disk delays only its
 //! own uploads, and a disk that fails leaves the old file.
 
+use std::io;
+
 use crate::support::in_memory::*;
 use berth::base::buffers::{INPUT_BYTES, PIECE_BYTES};
 use berth::config::SyncPolicy;
@@ -9,7 +11,6 @@ use berth::session::Phase;
 use berth::session::state::StateName;
 use berth::store::syncer::{Synced, UNSYNCED_BYTES_MAX};
 use berth::wire::{ErrorCode, Reply, Request};
-use std::io;
 
 /// Lets the helper answer the oldest job of `peer` with `result`.
 fn answer(server: &mut Server, peer: &mut Peer, result: io::Result<()>) {

@@ -1,6 +1,8 @@
 //! What a client without a password can learn or reach: known and unknown users look the same and cost the same,
 //! and a changed, repeated or misplaced login message never logs in.
 
+use rustix::time::{ClockId, clock_gettime};
+
 use crate::support::in_memory::*;
 use berth::auth::scram::{Binding, ClientExchange};
 use berth::base::buffers::Budget;
@@ -8,7 +10,6 @@ use berth::protocol::Protocol;
 use berth::session::SessionError;
 use berth::session::login_guard::LOGIN_DELAY_MAX;
 use berth::wire::{ErrorCode, Reply, Request};
-use rustix::time::{ClockId, clock_gettime};
 
 const TRIES: usize = 1000;
 

@@ -1,6 +1,17 @@
 //! Bounds on the resident memory of the server: unauthenticated connections, listings that nobody reads, and
 //! sessions with large requests.
 
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustls::ClientConfig;
+use serde_json::json;
+use socket2::{Domain, Socket, Type};
+
 use crate::support::ftp_client::{FtpClient, configuration, listening};
 use crate::support::needs::tests;
 use crate::support::peer::{Peer, put};
@@ -10,15 +21,6 @@ use berth::tls::{Pinning, Received, TlsSession};
 use berth::wire::frame::{self, FrameType};
 use berth::wire::message::{End, ErrorReply, Name, PutMode, VERSION};
 use berth::wire::{ErrorCode, Reply, Request};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use rustls::ClientConfig;
-use serde_json::json;
-use socket2::{Domain, Socket, Type};
-use std::fs::{self, File};
-use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 tests! {
     []

@@ -1,13 +1,6 @@
 //! Thousands of unauthenticated connections: users can log in, transfers continue, and memory, descriptors and
 //! processor time stay bounded. `in_memory/fairness.rs` counts their turns.
 
-use crate::support::needs::tests;
-use crate::support::peer::{Incoming, Peer, put};
-use crate::support::{Place, Server, events, pattern, wait_until};
-use berth::wire::message::{Name, PutMode};
-use berth::wire::{ErrorCode, Reply, Request};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use serde_json::json;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::process::Command;
@@ -15,6 +8,15 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 use std::{fs, iter};
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use serde_json::json;
+
+use crate::support::needs::tests;
+use crate::support::peer::{Incoming, Peer, put};
+use crate::support::{Place, Server, events, pattern, wait_until};
+use berth::wire::message::{Name, PutMode};
+use berth::wire::{ErrorCode, Reply, Request};
 
 tests! {
     []

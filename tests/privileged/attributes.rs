@@ -1,6 +1,11 @@
 //! Owner, mode, access control list and extended attributes: new files inherit them from their directory, replaced
 //! files keep theirs, and a file that the server's user may not write is refused before the first byte.
 
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::path::Path;
+use std::process::Command;
+
 use crate::support::needs::{
     ACCESS_LISTS, APPEND_ONLY, ATTRIBUTES, BINDFS, CHATTR, FUSE, GETFATTR, MOUNT, MOUNTS, ROOT, SETFACL, SETFATTR,
     tests,
@@ -13,10 +18,6 @@ use berth::base::upload_id::UploadId;
 use berth::wire::frame::{self, FrameType};
 use berth::wire::message::{End, Name, PutMode};
 use berth::wire::{ErrorCode, Reply, Request};
-use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
-use std::path::Path;
-use std::process::Command;
 
 tests! {
     [SETFACL, GETFATTR, ROOT, ACCESS_LISTS]

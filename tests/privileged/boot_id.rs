@@ -1,6 +1,12 @@
 //! A sandbox that hides `/proc/sys`: the server does not know the boot id, and must not take another boot for the
 //! same one.
 
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use serde_json::Value;
+
 use crate::support::needs::{MOUNT, OWN_MOUNTS, ROOT, UNSHARE, tests};
 use crate::support::peer::Peer;
 use crate::support::{Place, Server, pattern, wait_until};
@@ -8,10 +14,6 @@ use berth::base::upload_id::UploadId;
 use berth::wire::frame::{self, FrameType};
 use berth::wire::message::PutMode;
 use berth::wire::{Reply, Request};
-use serde_json::Value;
-use std::fs;
-use std::path::PathBuf;
-use std::process::Command;
 
 tests! {
     [MOUNT, UNSHARE, ROOT, OWN_MOUNTS]

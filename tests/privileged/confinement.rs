@@ -1,14 +1,16 @@
 //! Landlock, as a running server shows it. Unit tests beside the code check what each path allows.
 
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use rustix::process::Signal;
+use serde_json::json;
+
 use crate::support::needs::{LANDLOCK, tests};
 use crate::support::peer::Peer;
 use crate::support::{Place, Server, wait_until};
 use berth::wire::message::PutMode;
 use berth::wire::{Reply, Request};
-use rustix::process::Signal;
-use serde_json::json;
-use std::fs;
-use std::os::unix::fs::symlink;
 
 tests! {
     [LANDLOCK]

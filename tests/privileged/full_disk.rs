@@ -4,6 +4,13 @@
 //! A disk is made full for one server by a limit on the size of its files, which works for
 //! everybody and can be lifted again; and, where the system allows mounts, by a tiny filesystem.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::json;
+
 use crate::support::needs::{MOUNT, OWN_MOUNTS, UNSHARE, tests};
 use crate::support::peer::{Incoming, Peer, put};
 use crate::support::process::{Ended, without_rights};
@@ -12,11 +19,6 @@ use crate::support::{Place, Server, disk_usage, pattern, target, wait_until};
 use berth::wire::frame::{self, FrameType};
 use berth::wire::message::{Name, PutMode};
 use berth::wire::{ErrorCode, Reply, Request};
-use serde_json::json;
-use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
 
 tests! {
     []

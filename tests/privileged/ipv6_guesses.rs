@@ -1,14 +1,16 @@
 //! Password guesses from many IPv6 addresses of one site with a /48, in a network namespace that has all of them.
 
+use std::env;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::process::Command;
+
+use serde_json::json;
+
 use crate::support::ftp_client::{FtpClient, configuration, listening};
 use crate::support::needs::{IP, OWN_NETWORK, ROOT, UNSHARE, tests};
 use crate::support::peer::{Peer, has_input, stream_from};
 use crate::support::{PASSWORD, Place};
 use berth::wire::Reply;
-use serde_json::json;
-use std::env;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::process::Command;
 
 tests! {
     [UNSHARE, IP, ROOT, OWN_NETWORK]

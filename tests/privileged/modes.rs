@@ -1,5 +1,8 @@
 //! Modes of files do not depend on the umask of the server.
 
+use std::fs;
+use std::process::Command;
+
 use super::owner_and_mode;
 use crate::support::needs::tests;
 use crate::support::peer::{Peer, put};
@@ -8,8 +11,6 @@ use berth::base::upload_id::UploadId;
 use berth::wire::frame::{FrameType, put_bytes};
 use berth::wire::message::PutMode;
 use berth::wire::{Reply, Request};
-use std::fs;
-use std::process::Command;
 
 tests! {
     []

@@ -1,5 +1,14 @@
 //! A server started by an ordinary user: no special rights, and no requirements on owners.
 
+use std::fs;
+use std::net::Ipv4Addr;
+use std::os::unix::fs::PermissionsExt;
+use std::thread;
+
+use rustix::process::{Gid, Signal, Uid};
+use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
+use serde_json::json;
+
 use super::{assert_without_rights, open_to_all};
 use crate::support::needs::{ROOT, tests};
 use crate::support::peer::Peer;
@@ -7,13 +16,6 @@ use crate::support::process::{Program, without_rights};
 use crate::support::{Place, Server, listening, wait_until};
 use berth::wire::message::{Name, PutMode};
 use berth::wire::{Reply, Request};
-use rustix::process::{Gid, Signal, Uid};
-use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
-use serde_json::json;
-use std::fs;
-use std::net::Ipv4Addr;
-use std::os::unix::fs::PermissionsExt;
-use std::thread;
 
 tests! {
     []

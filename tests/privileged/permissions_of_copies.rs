@@ -1,6 +1,11 @@
 //! Permission bits of transferred files, in both directions, with and without directories, and what a replaced file
 //! keeps.
 
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
 use crate::support::needs::{
     ACCESS_LISTS, ATTRIBUTES, BINDFS, FUSE, FUSEFAT, GETFATTR, MKFS_VFAT, MOUNT, MOUNTS, ROOT, SETFACL, SETFATTR,
     TIME_ZONES, tests,
@@ -13,10 +18,6 @@ use berth::base::upload_id::UploadId;
 use berth::wire::frame::{FrameType, put_bytes};
 use berth::wire::message::PutMode;
 use berth::wire::{Reply, Request};
-use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
-use std::process::Command;
 
 tests! {
     []

@@ -1,12 +1,13 @@
 //! What the tests of users and rights share: owners and modes of files, capabilities of threads.
 
-use crate::support::process::Program;
-use crate::support::{Place, Server};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
+
+use crate::support::process::Program;
+use crate::support::{Place, Server};
 
 /// Lets everybody in who knows the way.
 pub(crate) fn open_to_all(directory: &Path) {

@@ -1,17 +1,19 @@
 //! Notifications to the service manager, as systemd expects them of the types `notify` and `notify-reload`: at a
 //! path and at an abstract address, as another user, and under Landlock.
 
-use crate::support::needs::{ROOT, tests};
-use crate::support::process::Program;
-use crate::support::{PATIENCE, Place, wait_until};
-use rustix::process::Signal;
-use rustix::time::{ClockId, clock_gettime};
-use serde_json::json;
 use std::fs;
 use std::net::TcpStream;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+
+use rustix::process::Signal;
+use rustix::time::{ClockId, clock_gettime};
+use serde_json::json;
+
+use crate::support::needs::{ROOT, tests};
+use crate::support::process::Program;
+use crate::support::{PATIENCE, Place, wait_until};
 
 tests! {
     []

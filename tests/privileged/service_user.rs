@@ -1,5 +1,15 @@
 //! A server started by root: server and administration become the configured user.
 
+use std::fs;
+use std::net::Ipv4Addr;
+use std::os::unix::fs::{PermissionsExt, chown, lchown, symlink};
+use std::process::Command;
+use std::thread;
+
+use nix::unistd::{Group, User};
+use rustix::process::{Gid, Signal};
+use serde_json::{Value, json};
+
 use super::{assert_without_rights, open_to_all, owner_and_mode, statuses};
 use crate::support::needs::{ROOT, tests};
 use crate::support::peer::Peer;
@@ -7,14 +17,6 @@ use crate::support::process::Program;
 use crate::support::{Place, listening, wait_until};
 use berth::wire::message::PutMode;
 use berth::wire::{Reply, Request};
-use nix::unistd::{Group, User};
-use rustix::process::{Gid, Signal};
-use serde_json::{Value, json};
-use std::fs;
-use std::net::Ipv4Addr;
-use std::os::unix::fs::{PermissionsExt, chown, lchown, symlink};
-use std::process::Command;
-use std::thread;
 
 tests! {
     [ROOT]

@@ -1,17 +1,19 @@
 //! Homes with entries that the server's user cannot examine: the rest of the home works, and each entry is
 //! reported.
 
-use crate::support::ftp_client::{FtpClient, configuration};
-use crate::support::needs::{FUSE, MOUNT, MOUNTS, ROOT, tests};
-use crate::support::process::without_rights;
-use crate::support::{Place, Server, pattern, wait_until};
-use serde_json::{Value, json};
 use std::fs::{self, OpenOptions};
 use std::io::Read;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+
+use crate::support::ftp_client::{FtpClient, configuration};
+use crate::support::needs::{FUSE, MOUNT, MOUNTS, ROOT, tests};
+use crate::support::process::without_rights;
+use crate::support::{Place, Server, pattern, wait_until};
 
 tests! {
     [ROOT]

@@ -1,11 +1,12 @@
 //! `berthd user …` and `berthd check`.
 
-use serde_json::{Value, json};
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+
+use serde_json::{Value, json};
 
 /// A server's directory with a configuration of few rounds, so that passwords are quick.
 struct Place {

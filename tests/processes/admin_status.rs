@@ -1,5 +1,12 @@
 //! `berthd status` and `berthd kick`.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
 use crate::support::peer::{Incoming, Peer};
 use crate::support::process::{Ended, Program};
 use crate::support::proxy::Proxy;
@@ -9,11 +16,6 @@ use berth::base::upload_id::UploadId;
 use berth::wire::frame::{self, FrameType};
 use berth::wire::message::{Name, PutMode};
 use berth::wire::{ErrorCode, Reply, Request};
-use rustix::process::Signal;
-use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::path::Path;
 
 /// What the server says of itself.
 struct Report(Vec<Value>);

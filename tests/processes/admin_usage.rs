@@ -1,8 +1,10 @@
 //! `berthd usage`, with and without a running server.
 
-use crate::support::{Place, disk_usage, pattern};
-use serde_json::{Value, json};
 use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::support::{Place, disk_usage, pattern};
 
 fn usage(place: &Place, options: &[&str], code: i32) -> Vec<Value> {
     let mut arguments = vec!["usage", "--json"];

@@ -3,11 +3,6 @@
 //!
 //! `BERTH_HUGE=1` sends 5 GiB instead of 1 GiB in the one test of a huge file.
 
-use crate::support::process::{Ended, Program, without_rights};
-use crate::support::proxy::{OVER_SOCKETS, Proxy};
-use crate::support::visit::Visit;
-use crate::support::{PASSWORD, Place, listening, pattern, sha256, target, wait_until};
-use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -17,6 +12,13 @@ use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde_json::{Value, json};
+
+use crate::support::process::{Ended, Program, without_rights};
+use crate::support::proxy::{OVER_SOCKETS, Proxy};
+use crate::support::visit::Visit;
+use crate::support::{PASSWORD, Place, listening, pattern, sha256, target, wait_until};
 
 impl Visit {
     /// Runs the client, which fails. Returns its stderr.

@@ -20,14 +20,16 @@ mod tls;
 mod tls_sessions;
 mod uploads;
 
+use std::fs;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
 pub(crate) use crate::support::ftp_client::{addresses, configuration, listening};
 use crate::support::process::Ended;
 use crate::support::{Place, Server, disk_usage, quota_usage, wait_until};
 use client::Client;
-use serde_json::{Value, json};
-use std::fs;
-use std::net::SocketAddr;
-use std::path::PathBuf;
 
 /// A server that speaks FTP, with the account `ann`.
 pub(crate) struct Scene {

@@ -1,18 +1,20 @@
 //! Clients that break the native protocol: the server refuses and closes, bounds memory and descriptors, and serves
 //! other clients meanwhile.
 
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
 use crate::support::effort::tries;
 use crate::support::peer::{Incoming, Peer, put};
 use crate::support::{PASSWORD, Place, Server, disk_usage, pattern, wait_until};
 use berth::wire::frame::{self, CONTROL_BYTES_MAX_BEFORE_LOGIN, FrameType};
 use berth::wire::message::{End, Name, PutMode};
 use berth::wire::{ErrorCode, Reply, Request};
-use serde_json::json;
-use std::fs;
-use std::io::{Read, Write};
-use std::net::{Shutdown, TcpStream};
-use std::thread;
-use std::time::{Duration, Instant};
 
 fn scene() -> (Place, Server) {
     let place = Place::new();

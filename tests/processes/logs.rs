@@ -1,19 +1,21 @@
 //! The cost of logs: clients cannot make them grow faster than they send, repeated events are counted, full files
 //! are rotated, and nothing waits for a log or a lock.
 
-use crate::support::peer::Peer;
-use crate::support::{PASSWORD, Place, Server, events, ftp_client, wait_until};
-use berth::wire::message::{Name, PutMode};
-use berth::wire::{ErrorCode, Reply, Request};
-use rustix::fs::{FlockOperation, Mode, OFlags, flock};
-use rustix::process::Signal;
-use serde_json::json;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Command;
+
+use rustix::fs::{FlockOperation, Mode, OFlags, flock};
+use rustix::process::Signal;
+use serde_json::json;
+
+use crate::support::peer::Peer;
+use crate::support::{PASSWORD, Place, Server, events, ftp_client, wait_until};
+use berth::wire::message::{Name, PutMode};
+use berth::wire::{ErrorCode, Reply, Request};
 
 /// What all logs of a server have taken.
 fn log_bytes(place: &Place, server: &Server) -> usize {

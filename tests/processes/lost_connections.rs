@@ -1,6 +1,17 @@
 //! Lost connections and restarted servers: the client reconnects and resumes, transfers no byte twice, and reports
 //! nothing that it does not know.
 
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use rustix::process::Signal;
+use serde_json::json;
+
 use crate::support::peer::Peer;
 use crate::support::process::Ended;
 use crate::support::proxy::Valve;
@@ -14,15 +25,6 @@ use berth::client::shell::interrupt::Interrupt;
 use berth::wire::frame::{self, FrameType};
 use berth::wire::message::PutMode;
 use berth::wire::{ErrorCode, Reply, Request};
-use rustix::process::Signal;
-use serde_json::json;
-use std::collections::BTreeMap;
-use std::fs;
-use std::io::Write;
-use std::net::TcpListener;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
 
 const MIB: usize = 1024 * 1024;
 

@@ -1,18 +1,20 @@
 //! `mirror`: only what differs is transferred, and repeating it after an interruption completes the copy.
 
-use crate::support::process::{Ended, without_rights};
-use crate::support::proxy::{OVER_SOCKETS, Proxy};
-use crate::support::visit::Visit;
-use crate::support::{pattern, target, wait_until};
-use rustix::fs::{XattrFlags, fsetxattr};
-use rustix::process::Signal;
-use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rustix::fs::{XattrFlags, fsetxattr};
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::support::process::{Ended, without_rights};
+use crate::support::proxy::{OVER_SOCKETS, Proxy};
+use crate::support::visit::Visit;
+use crate::support::{pattern, target, wait_until};
 
 impl Visit {
     fn mirror_command(&self, arguments: &[&str]) -> Command {

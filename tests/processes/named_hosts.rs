@@ -1,13 +1,15 @@
 //! Named hosts and the sources of passwords: stored settings apply, options of the command line override them, and
 //! a password appears nowhere else.
 
-use crate::support::process::Ended;
-use crate::support::{PASSWORD, Place, Server, sha256};
-use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::support::process::Ended;
+use crate::support::{PASSWORD, Place, Server, sha256};
 
 /// A server with the account `ann`, and a user who is to log in by name.
 struct NamedHost {

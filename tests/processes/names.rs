@@ -5,12 +5,13 @@ mod client_state;
 mod lookup;
 mod partial_downloads;
 
-pub(crate) use crate::support::visit::Visit;
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 use std::process::Command;
+
+pub(crate) use crate::support::visit::Visit;
 
 impl Visit {
     /// The client with names that need not be UTF-8.

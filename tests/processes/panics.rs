@@ -3,6 +3,13 @@
 
 // The two kinds of test share a file of chance.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::channel;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
 use crate::support::peer::{Incoming, Peer, put};
 use berth::net::event_loop::EventLoop;
 use berth::net::listeners::ProtocolKind;
@@ -11,12 +18,6 @@ use berth::store::clock::WallClock;
 use berth::tls::{ServerIdentity, ftp_server_config, server_config};
 use berth::wire::message::{Name, PutMode};
 use berth::wire::{ErrorCode, Reply, Request};
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::channel;
-use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
 
 /// A server on a thread, whose clock panics when it is told to: a stand-in for any defect.
 struct Broken {

@@ -1,18 +1,20 @@
 //! Many uploads compete for a quota with room for few: exactly as many succeed as fit, the limit holds at every
 //! moment, and the others exit with 6.
 
+use std::fs;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+
+use serde_json::json;
+
 use crate::support::peer::{Incoming, Peer};
 use crate::support::process::Program;
 use crate::support::proxy::Proxy;
 use crate::support::{Place, disk_usage, pattern, target};
 use berth::wire::message::{PutMode, QuotaReport};
 use berth::wire::{ErrorCode, Reply, Request};
-use serde_json::json;
-use std::fs;
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
 
 /// Asks for the quota without pause until it is stopped, and checks each answer.
 struct Sampler {

@@ -1,16 +1,18 @@
 //! What scripts rely on: exit codes, objects with the fields that docs/scripting.md lists, content
 //! through pipes, and pipes that close.
 
-use crate::support::process::{Ended, Program};
-use crate::support::proxy::Proxy;
-use crate::support::visit::Visit;
-use crate::support::{Place, disk_usage, pattern, sha256, target, unlinked_files, wait_until};
-use rustix::process::Signal;
-use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::Write;
 use std::process::Stdio;
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::support::process::{Ended, Program};
+use crate::support::proxy::Proxy;
+use crate::support::visit::Visit;
+use crate::support::{Place, disk_usage, pattern, sha256, target, unlinked_files, wait_until};
 
 impl Visit {
     /// Runs the client while nobody reads what it prints.

@@ -1,13 +1,5 @@
 //! The life of a server: draining, reloading, administration while it serves, and its logs.
 
-use crate::support::peer::{Incoming, Peer, put};
-use crate::support::process::{Program, without_rights};
-use crate::support::proxy::Proxy;
-use crate::support::{PASSWORD, Place, pattern, sha256, target, unlinked_files, wait_until};
-use berth::wire::message::{End, Name, PutMode};
-use berth::wire::{ErrorCode, Reply, Request};
-use rustix::process::Signal;
-use serde_json::json;
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::TcpStream;
@@ -17,6 +9,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use serde_json::json;
+
+use crate::support::peer::{Incoming, Peer, put};
+use crate::support::process::{Program, without_rights};
+use crate::support::proxy::Proxy;
+use crate::support::{PASSWORD, Place, pattern, sha256, target, unlinked_files, wait_until};
+use berth::wire::message::{End, Name, PutMode};
+use berth::wire::{ErrorCode, Reply, Request};
 
 fn list() -> Request {
     Request::List { path: Name::from("/") }

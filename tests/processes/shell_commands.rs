@@ -1,14 +1,16 @@
 //! Commands that exist in local shells, such as `ls` and `cat`: they show and sort as the local ones do, also
 //! without a terminal.
 
-use crate::support::visit::Visit;
-use serde_json::{Value, json};
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener};
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, UNIX_EPOCH};
+
+use serde_json::{Value, json};
+
+use crate::support::visit::Visit;
 
 impl Visit {
     /// A file in the home, changed so many seconds after the epoch.

@@ -1,11 +1,5 @@
 //! The real client at a pseudo-terminal.
 
-use crate::support::process::Program;
-use crate::support::proxy::Proxy;
-use crate::support::{PASSWORD, PATIENCE, Place, Server, pattern, wait_until};
-use pty_process::Size;
-use pty_process::blocking::Pty;
-use serde_json::json;
 use std::ffi::OsString;
 use std::fs;
 use std::io::{Read, Write};
@@ -15,6 +9,14 @@ use std::process::{Child, Command};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use pty_process::Size;
+use pty_process::blocking::Pty;
+use serde_json::json;
+
+use crate::support::process::Program;
+use crate::support::proxy::Proxy;
+use crate::support::{PASSWORD, PATIENCE, Place, Server, pattern, wait_until};
 
 /// A client at a terminal.
 struct Terminal {

@@ -6,11 +6,13 @@ mod middle;
 mod peer;
 mod trust;
 
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
 use crate::support::process::Ended;
 use crate::support::proxy::Proxy;
 use crate::support::{Place, Server, target, wait_until};
-use serde_json::{Value, json};
-use std::path::PathBuf;
 
 /// A server that takes encrypted connections only, with the account `ann`.
 pub(crate) struct Scene {

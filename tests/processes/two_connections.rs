@@ -1,14 +1,16 @@
 //! Large files of a tree use two connections: the output is that of one command, either connection may be lost or
 //! refused, and Ctrl-C ends both.
 
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
 use crate::support::process::Ended;
 use crate::support::random::Random;
 use crate::support::visit::ProxiedVisit;
 use crate::support::{pattern, wait_until};
-use rustix::process::Signal;
-use serde_json::{Value, json};
-use std::fs;
-use std::path::{Path, PathBuf};
 
 const MIB: usize = 1024 * 1024;
 const LARGE: usize = 5;

@@ -1,12 +1,14 @@
 //! Checks of a home after a server that was killed runs again.
 
+use std::fs;
+
+use serde_json::Value;
+
 use super::peer::{Incoming, Peer};
 use super::random_changes::{History, Tree};
 use super::{Place, Server, disk_usage};
 use berth::wire::message::Partial;
 use berth::wire::{Reply, Request};
-use serde_json::Value;
-use std::fs;
 
 /// In the home of `ann`, the ledger is the disk; every interrupted upload goes on where it was,
 /// and of others nothing is left. Updates `trees` to what is there then. Returns the number of resumed uploads.

@@ -1,9 +1,10 @@
 //! Exchanges two names without a pause while a test uses them.
 
-use rustix::fs::{CWD, RenameFlags};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::fs::{CWD, RenameFlags};
 
 /// Runs `act` while a thread exchanges `one` and `other` without a pause.
 pub fn while_flipping(one: &Path, other: &Path, act: impl FnOnce()) {

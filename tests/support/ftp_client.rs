@@ -1,9 +1,11 @@
 //! The configuration and the address of a server that speaks FTP, and a client that sends one command at a time.
 
-use super::{PASSWORD, PATIENCE, Server, wait_until};
-use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
+
+use serde_json::{Value, json};
+
+use super::{PASSWORD, PATIENCE, Server, wait_until};
 
 /// A configuration with FTP on loopback, in plain text too, and other keys in `ftp` and beside it.
 pub(crate) fn configuration(ftp: Value, mut changes: Value) -> Value {

@@ -9,6 +9,16 @@ pub mod ftp_peer;
 pub mod output;
 pub mod pair;
 
+use std::cell::Cell;
+use std::fs::File;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
 pub use super::data::{PASSWORD, disk_usage, pattern as content};
 pub use super::random::Random;
 use super::unlinked_files;
@@ -32,14 +42,6 @@ use berth::store::syncer::{Synced, Syncer};
 use berth::wire::frame::{self, Frame, FrameType, HEADER_BYTES};
 use berth::wire::message::{End, ErrorReply, Name, PutMode, QuotaReport, VERSION};
 use berth::wire::{ErrorCode, Reply, Request};
-use std::cell::Cell;
-use std::fs::File;
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::rc::Rc;
-use std::sync::OnceLock;
-use std::time::{Duration, Instant};
-use tempfile::TempDir;
 
 /// The account every server has.
 pub const USER: &str = "alice";

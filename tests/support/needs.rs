@@ -5,8 +5,6 @@
 //! A binary with such tests has `harness = false` in `Cargo.toml`. Its modules list their tests
 //! with `tests!`: a function that is not listed is never used, and the compiler warns of it.
 
-use landlock::{ABI, Access as _, AccessFs, CompatLevel, Compatible as _, Ruleset, RulesetAttr as _};
-use libtest_mimic::{Arguments, Trial};
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead as _, BufReader};
@@ -14,6 +12,9 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
+
+use landlock::{ABI, Access as _, AccessFs, CompatLevel, Compatible as _, Ruleset, RulesetAttr as _};
+use libtest_mimic::{Arguments, Trial};
 
 /// One thing that a test needs.
 #[derive(Debug, Clone, Copy)]

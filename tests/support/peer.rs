@@ -1,15 +1,17 @@
 //! A minimal client over a blocking socket, for what the real one does not do.
 
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::time::Duration;
+
+use socket2::{Domain, SockRef, Socket, Type};
+
 use super::{PASSWORD, PATIENCE};
 use berth::auth::scram::{Binding, ClientExchange};
 use berth::base::digest::Digest;
 use berth::wire::frame::{self, CONTROL_BYTES_MAX, Frame, FrameType};
 use berth::wire::message::{End, ErrorReply, Name, PutMode, VERSION};
 use berth::wire::{Reply, Request};
-use socket2::{Domain, SockRef, Socket, Type};
-use std::io::{self, Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpStream};
-use std::time::Duration;
 
 /// See the module.
 pub(crate) struct Peer {

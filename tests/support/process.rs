@@ -1,8 +1,6 @@
 //! Programs as child processes. Their output goes to files, so that nothing blocks and a test
 //! can look at any time; whatever happens, they end with their handle.
 
-use super::wait_until;
-use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
@@ -11,6 +9,10 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
+
+use super::wait_until;
 
 /// A process that was started.
 pub(crate) struct Program {

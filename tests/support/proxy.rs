@@ -2,13 +2,14 @@
 //! come: it can hold the bytes of one direction back after so many, do something at a certain
 //! byte, or change one. It also keeps its address while servers come and go behind it.
 
-use super::wait_until;
 use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
+
+use super::wait_until;
 
 /// More bytes than all the sockets between a client and a server can hold. A peer that sends them is still sending
 /// while they are held back, and has not sent their end.

@@ -1,6 +1,14 @@
 //! Random changes to a home, with its content after each of them, so that a test can check whether a killed server
 //! did each change completely or not at all, and in order.
 
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, OnceLock};
+use std::thread::{self, JoinHandle};
+
 use super::pattern;
 use super::peer::{Incoming, Peer};
 use super::random::Random;
@@ -9,13 +17,6 @@ use berth::base::upload_id::UploadId;
 use berth::wire::frame::{self, FrameType};
 use berth::wire::message::{End, Name, Partial, PutMode};
 use berth::wire::{Reply, Request};
-use std::collections::BTreeMap;
-use std::fs;
-use std::io::Write;
-use std::path::Path;
-use std::sync::mpsc::Sender;
-use std::sync::{Arc, OnceLock};
-use std::thread::{self, JoinHandle};
 
 /// What is in a home, by path: a file's content, or nothing for a directory.
 pub(crate) type Tree = BTreeMap<String, Option<Arc<Vec<u8>>>>;

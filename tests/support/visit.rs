@@ -1,12 +1,14 @@
 //! What most tests of the programs begin with: a server with the account `ann`, and her client.
 
-use super::process::{Ended, Program};
-use super::proxy::Proxy;
-use super::{Place, Server, target};
-use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use serde_json::{Value, json};
+
+use super::process::{Ended, Program};
+use super::proxy::Proxy;
+use super::{Place, Server, target};
 
 /// A running server with the account `ann`. Modules of tests add methods of their own.
 pub(crate) struct Visit {

@@ -2,18 +2,20 @@
 
 mod report;
 
+use std::io::{self, IsTerminal, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use serde_json::{Value, json};
+use signal_hook::consts::{SIGINT, SIGWINCH};
+
 use super::server_connection::{self, ServerConnection};
 use super::{AdminError, StatusArgs, print_json};
 use crate::config::Config;
 use crate::wire::control::{ControlReply, ControlRequest};
 use report::{StatusReport, TerminalSize};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use serde_json::{Value, json};
-use signal_hook::consts::{SIGINT, SIGWINCH};
-use std::io::{self, IsTerminal, Write};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
 
 /// The refresh interval of `berthd status --watch`.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);

@@ -1,10 +1,11 @@
 //! Formats a report on the server for people.
 
+use std::collections::HashMap;
+use std::time::Duration;
+
 use crate::admin::table::{Column, Table, start_of};
 use crate::base::text::{Escaped, Size};
 use crate::wire::control::{ServerReport, SessionReport, TurnTimes, UserReport};
-use std::collections::HashMap;
-use std::time::Duration;
 
 /// The server's replies.
 #[derive(Default)]
@@ -243,9 +244,10 @@ const TURN_COLUMNS: &[Column] = &[right("TURNS", 0), right("COUNT", 0), left("",
 
 #[cfg(test)]
 mod tests {
+    use unicode_width::UnicodeWidthStr;
+
     use super::*;
     use crate::wire::message::Name;
-    use unicode_width::UnicodeWidthStr;
 
     fn session(session: u64, path: Option<&[u8]>, position: u64) -> SessionReport {
         SessionReport {

@@ -3,17 +3,18 @@
 
 mod suspension;
 
-use crate::auth::scram::PASSWORD_BYTES_MAX;
-pub use suspension::Suspension;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use zeroize::Zeroizing;
+
+use crate::auth::scram::PASSWORD_BYTES_MAX;
+pub use suspension::Suspension;
 
 /// The program's terminal, without echo until this is dropped.
 pub struct HiddenInput {

@@ -1,11 +1,12 @@
 //! Handles Ctrl-Z and similar signals during a prompt: the terminal is restored before the program
 //! stops or ends, and the caller learns when the program is continued, so that it can prompt again.
 
-use signal_hook::consts::{SIGCONT, SIGQUIT, SIGTERM, SIGTSTP};
-use signal_hook::{flag, low_level};
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+
+use signal_hook::consts::{SIGCONT, SIGQUIT, SIGTERM, SIGTSTP};
+use signal_hook::{flag, low_level};
 
 /// Records the signals that stop or end the program, for the time of a prompt.
 pub struct Suspension {

@@ -1,14 +1,16 @@
 //! The client's side of SCRAM.
 
+use std::fmt;
+
+use base64::Engine;
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
 use super::{
     BASE64, Binding, ClientKeys, MessageAttributes, SALT_BYTES, ScramError, check_nonce, check_password, decode_key,
     hmac_sha256, random_nonce, xor,
 };
 use crate::auth::scram::{SCRAM_ROUNDS_MAX, SCRAM_ROUNDS_MIN};
-use base64::Engine;
-use sha2::{Digest, Sha256};
-use std::fmt;
-use subtle::ConstantTimeEq;
 
 /// The secret that a client logs in with.
 #[derive(Clone, Copy)]

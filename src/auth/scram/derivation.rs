@@ -1,10 +1,11 @@
 //! PBKDF2 in slices, for a server that receives plaintext passwords: it serves other sessions between two
 //! slices.
 
-use super::{ClientKeys, hmac_sha256};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use zeroize::Zeroizing;
+
+use super::{ClientKeys, hmac_sha256};
 
 /// A running PBKDF2 (RFC 8018, section 5.2) with HMAC-SHA-256 and one block of output.
 pub struct Derivation {

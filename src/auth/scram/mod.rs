@@ -18,17 +18,18 @@ mod client;
 mod derivation;
 mod server;
 
-pub use client::{ClientExchange, ClientProved, Secret};
-pub use derivation::Derivation;
-pub use server::{ClientFirst, ServerExchange};
+use std::fmt;
 
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::fmt;
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+pub use client::{ClientExchange, ClientProved, Secret};
+pub use derivation::Derivation;
+pub use server::{ClientFirst, ServerExchange};
 
 /// A password as typed. A longer one is probably a file piped into the prompt.
 pub const PASSWORD_BYTES_MAX: usize = 1024;

@@ -1,11 +1,12 @@
 //! The server's side of SCRAM.
 
-use super::{
-    BASE64, Binding, MessageAttributes, ScramError, Verifier, check_nonce, decode_key, hmac_sha256, random_nonce, xor,
-};
 use base64::Engine;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
+
+use super::{
+    BASE64, Binding, MessageAttributes, ScramError, Verifier, check_nonce, decode_key, hmac_sha256, random_nonce, xor,
+};
 
 /// A parsed client-first-message.
 #[derive(Debug)]

@@ -1,10 +1,12 @@
 //! Extended attributes of an entry, read by its path and never by opening it.
 
-use super::acl;
-use crate::base::refusals;
+use std::os::fd::AsFd;
+
 use rustix::fs::XattrFlags;
 use rustix::io::Errno;
-use std::os::fd::AsFd;
+
+use super::acl;
+use crate::base::refusals;
 
 /// The kernel's limits for a list of names and for a value (XATTR_LIST_MAX, XATTR_SIZE_MAX).
 const BYTES_MAX: usize = 64 * 1024;

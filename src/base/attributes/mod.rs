@@ -7,13 +7,15 @@
 pub mod acl;
 mod extended;
 
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+
+use rustix::fs::{Gid, Mode, Stat, Timespec, Timestamps, Uid};
+use rustix::io::Errno;
+
 use crate::base::refusals::{self, Operation};
 use acl::{Acl, Preserved};
 use extended::Attributes;
-use rustix::fs::{Gid, Mode, Stat, Timespec, Timestamps, Uid};
-use rustix::io::Errno;
-use std::fs::File;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 /// Permission bits of a new file, before the umask or the default list of its directory removes some.
 pub const NEW_FILE: u32 = 0o666;

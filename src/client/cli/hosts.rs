@@ -2,7 +2,6 @@
 //!
 //! A host may name a program to run (`password_command`), so a file that other users can write to is refused.
 
-use crate::base::virtual_path::NAME_BYTES_MAX;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
@@ -15,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::atomic_file::{self, SECRET_DIRECTORY};
 use crate::base::json::Object;
 use crate::base::text::Escaped;
+use crate::base::virtual_path::NAME_BYTES_MAX;
 use crate::client::cli::args::{HOST, LoginTarget};
 use crate::client::connection::state::{lock_directory, replace, xdg_directory};
 use crate::client::error::{Failure, plain};
@@ -233,8 +233,9 @@ pub fn address_of(target: &LoginTarget) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
 
     fn host(address: &str) -> Host {
         Host { address: address.into(), user: Some("ann".into()), ..Host::default() }

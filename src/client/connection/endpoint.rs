@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use rustix::event::{Timespec, poll};
+use zeroize::Zeroizing;
 
 use crate::auth::scram::{Binding, ClientKeys};
 use crate::base::text::Escaped;
@@ -18,7 +19,6 @@ use crate::client::ui::confirm::terminal_can_answer;
 use crate::client::ui::output::Output;
 use crate::config::PORT_DEFAULT;
 use crate::wire::message::ErrorCode;
-use zeroize::Zeroizing;
 
 /// The longest pause before the first retry after a connection that transferred something. The network
 /// is up, and each round trip spent waiting is lost.

@@ -1,7 +1,6 @@
 //! The source of the password: a file, the environment, a command or a prompt. It is never the command line,
 //! which other users can read. This module knows no server.
 
-use crate::auth::scram::PASSWORD_BYTES_MAX;
 use std::fs::{File, Metadata};
 use std::io::{IsTerminal, Read};
 use std::os::unix::fs::MetadataExt;
@@ -12,6 +11,7 @@ use std::process::{Child, Command, Stdio};
 use zeroize::Zeroizing;
 
 use crate::auth::password_prompt::HiddenInput;
+use crate::auth::scram::PASSWORD_BYTES_MAX;
 use crate::base::text::Escaped;
 use crate::client::cli::args::Args;
 use crate::client::cli::destination::Destination;
@@ -174,8 +174,9 @@ fn check(password: Zeroizing<String>, source: &str) -> Result<Zeroizing<String>,
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
 
     #[test]
     fn a_password_command_gives_its_first_line_or_says_why_not() {

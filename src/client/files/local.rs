@@ -1,6 +1,5 @@
 //! Local files: the sources of uploads, and existing files at the destination of a download.
 
-use crate::base::buffers::PIECE_BYTES;
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
@@ -11,6 +10,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::OFlags;
 use sha2::{Digest as _, Sha256};
 
+use crate::base::buffers::PIECE_BYTES;
 use crate::base::digest::Digest;
 use crate::base::text::Escaped;
 use crate::client::connection::state::FileStamp;
@@ -243,8 +243,9 @@ pub fn stamp_of(metadata: &fs::Metadata) -> FileStamp {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::time::UNIX_EPOCH;
+
+    use super::*;
 
     #[test]
     fn a_source_that_changed_is_noticed() {

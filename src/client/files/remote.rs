@@ -1,10 +1,10 @@
 //! Remote listings and trees. The client accepts only single names from a server, and limits the
 //! memory for a listing, however long it is.
 
-use crate::base::memory::{LISTING_BYTES_MAX, LISTING_ENTRIES_MAX};
 use std::collections::VecDeque;
 use std::time::Instant;
 
+use crate::base::memory::{LISTING_BYTES_MAX, LISTING_ENTRIES_MAX};
 use crate::base::text::{Escaped, Size, shortened};
 use crate::base::virtual_path::{NAME_BYTES_MAX, PATH_BYTES_MAX, VirtualPath};
 use crate::client::connection::incoming::Event;

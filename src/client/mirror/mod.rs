@@ -14,9 +14,6 @@ mod transfers;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
-use permissions::entries;
-use scan::Scan;
-
 use crate::base::attributes::UMASK;
 use crate::base::text::Escaped;
 use crate::base::virtual_path::VirtualPath;
@@ -32,6 +29,8 @@ use crate::client::shell::lexer::Word;
 use crate::client::transfer::compare::same_contents;
 use crate::client::transfer::report::note_interruption;
 use crate::client::ui::summary::Summary;
+use permissions::entries;
+use scan::Scan;
 
 /// `mirror [OPTION...] LOCAL REMOTE` or `mirror [OPTION...] --from REMOTE LOCAL`
 pub fn mirror(session: &mut Session, words: &[Word]) -> Result<(), Failure> {

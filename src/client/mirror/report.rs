@@ -1,5 +1,7 @@
 //! What a mirror reports: each action that was done or is planned, and what stays as it is.
 
+use std::collections::HashSet;
+
 use serde_json::json;
 
 use super::{Mirror, relative};
@@ -11,7 +13,6 @@ use crate::client::error::Failure;
 use crate::client::mirror::plan::{Plan, Tree};
 use crate::client::ui::summary::Summary;
 use crate::wire::message::{EntryKind, Name};
-use std::collections::HashSet;
 
 impl Mirror {
     pub(super) fn verb(&self) -> &'static str {

@@ -48,9 +48,10 @@ pub fn quoted(name: &[u8]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
     use super::*;
     use crate::client::shell::lexer::split;
-    use std::process::Command;
 
     #[test]
     fn a_quoted_name_is_the_same_at_the_prompt_and_in_sh() {

@@ -64,8 +64,9 @@ const BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::fs;
+
+    use super::*;
 
     #[test]
     fn lines_are_found_again_as_they_were_and_the_oldest_go() {

@@ -12,7 +12,6 @@ use rustyline::hint::{Hinter, HistoryHinter};
 use rustyline::history::FileHistory;
 use rustyline::validate::Validator;
 use rustyline::{Config, Context, Editor, Helper};
-
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use crate::base::refusals;

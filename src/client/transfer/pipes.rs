@@ -2,7 +2,6 @@
 //! Both are verified like every transfer, but a download only at its end, after the bytes have been handed on.
 //! A later run cannot resume such a transfer.
 
-use crate::base::buffers::PIECE_BYTES;
 use std::io::{self, Read};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -10,6 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::event::PollFlags;
 use sha2::{Digest as _, Sha256};
 
+use crate::base::buffers::PIECE_BYTES;
 use crate::base::digest::Digest;
 use crate::base::virtual_path::VirtualPath;
 use crate::client::connection::incoming::Event;

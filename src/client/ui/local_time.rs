@@ -1,9 +1,10 @@
 //! Times in the format of `ls` and `stat`, in the user's time zone, which `TZ` or the system sets. An unknown
 //! time zone counts as UTC, as in other programs.
 
-use crate::base::calendar::{ls_date, timestamp};
 use jiff::fmt::strtime;
 use jiff::tz::TimeZone;
+
+use crate::base::calendar::{ls_date, timestamp};
 
 /// Formats `Nov 22 18:54`, or `Nov 22  2019` for a time that is older than half a year or in the future.
 pub fn short(time_ns: i64, now_ns: i64) -> String {

@@ -1,6 +1,5 @@
 //! Standard output and its reader, which may be slow or may exit. This module knows no result formats.
 
-use crate::base::buffers::PIECE_BYTES;
 use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -10,6 +9,7 @@ use std::path::Path;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, OFlags};
 
+use crate::base::buffers::PIECE_BYTES;
 use crate::client::error::Failure;
 use crate::client::shell::interrupt::Stopped;
 

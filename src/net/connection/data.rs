@@ -1,11 +1,12 @@
 //! The data connection's part of a turn.
 
+use std::io;
+use std::time::{Duration, Instant};
+
 use super::{Connection, DataSocket, sockets};
 use crate::base::buffers::{Budget, ReceiveBuffer};
 use crate::protocol::data_connection::DataConnection;
 use crate::session::{Service, Session};
-use std::io;
-use std::time::{Duration, Instant};
 
 impl Connection {
     /// Receives from the data connection. Returns the number of bytes, or 1 for any other progress. At most

@@ -1,10 +1,11 @@
 //! When a connection needs a turn without an event, and when its peer is too slow.
 
+use std::time::{Duration, Instant};
+
 use super::Connection;
 use crate::config::Timeouts;
 use crate::net::connection::LINGER;
 use crate::session::Phase;
-use std::time::{Duration, Instant};
 
 /// How long a client that has closed its control connection may read nothing of a download. Such a client
 /// may be gone, although its data connection still looks open.

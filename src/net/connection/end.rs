@@ -7,6 +7,8 @@
 //! | `end_after_panic` | as `fail`, if the protocol panicked and not the transport | closed gently |
 //! | `hang_up` | none | closed by the caller |
 
+use std::time::Instant;
+
 use super::{AfterTurn, Connection};
 use crate::base::budget::FLUSH_BUDGET_MIN;
 use crate::base::buffers::INPUT_BYTES_FIRST;
@@ -14,7 +16,6 @@ use crate::net::connection::LINGER;
 use crate::net::transport::Moved;
 use crate::protocol::data_connection::DataConnection;
 use crate::session::{Service, SessionError};
-use std::time::Instant;
 
 impl Connection {
     /// Sends the last replies, then shuts down and waits briefly for the peer to close. Closing with unread

@@ -1,13 +1,14 @@
 //! Charges large buffers of busy sessions to their account, and counts the small ones. Before login all
 //! buffers are small.
 
+use std::time::Instant;
+
 use super::{Connection, earliest};
 use crate::base::buffers::{INPUT_BYTES, OUTPUT_BYTES_HIGH, PIECE_BYTES};
 use crate::base::memory::{Charge, MEMORY_WAIT_STEP, SmallBuffers};
 use crate::protocol::data_connection::DataConnection;
 use crate::protocol::native::pipeline::PIPELINE_BYTES_MAX;
 use crate::tls::{TLS_BYTES, TLS_OUT_BYTES};
-use std::time::Instant;
 
 /// The charge for a large receive buffer: itself, the requests decoded ahead, and what TLS holds for
 /// it.

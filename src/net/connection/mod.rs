@@ -8,6 +8,11 @@ mod memory;
 mod rates;
 mod transfer;
 
+use std::io;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
 use super::data_socket::DataSocket;
 use super::rate_limits::RateLimiter;
 use super::scheduler::Priority;
@@ -21,10 +26,6 @@ use crate::protocol::{Protocol, Sockets};
 use crate::session::active_accounts::Traffic;
 use crate::session::{Phase, Service};
 use crate::store::syncer::Synced;
-use std::io;
-use std::net::IpAddr;
-use std::rc::Rc;
-use std::time::{Duration, Instant};
 
 /// How often one turn of a session with a data connection may fill, step and send on both sockets while
 /// little moves there. A small file takes this many from connection to end.
@@ -317,10 +318,11 @@ fn earliest(one: Option<Instant>, other: Instant) -> Option<Instant> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+
     use super::*;
     use crate::protocol::native::Native;
     use crate::session::Session;
-    use std::net::TcpListener;
 
     #[test]
     fn a_connection_that_has_not_sent_its_last_reply_is_not_idle() {

@@ -1,9 +1,10 @@
 //! Applies the rate limits of the session and its account.
 
+use std::time::Instant;
+
 use super::{Connection, earliest};
 use crate::net::rate_limits::RateRule;
 use crate::session::Service;
-use std::time::Instant;
 
 impl Connection {
     /// Returns the number of bytes that may be received, or `None` during a pause.

@@ -1,11 +1,12 @@
 //! Moves bytes between the socket and the buffers, within the rate limits.
 
+use std::io;
+use std::time::Instant;
+
 use super::Connection;
 use crate::base::buffers::{INPUT_BYTES_FIRST, SendBuffer};
 use crate::net::transport::{Channel, Moved};
 use crate::session::{Service, SessionError};
-use std::io;
-use std::time::Instant;
 
 impl Connection {
     /// Tells the protocol before the first byte whether TLS is in use.

@@ -5,17 +5,19 @@ mod setup;
 mod transfer;
 mod verify;
 
-use crate::base::buffers::{IoBuffers, ReceiveBuffer};
-use crate::net::transport::{FtpTlsSettings, Transport};
-use crate::protocol::data_connection::{ConnectionStage, DataConnection, Failure, Security};
-use crate::tls::Resumption;
-use mio::net::{TcpListener, TcpStream};
-use mio::{Registry, Token};
-use rustix::net::sockopt::set_socket_linger;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
+
+use mio::net::{TcpListener, TcpStream};
+use mio::{Registry, Token};
+use rustix::net::sockopt::set_socket_linger;
+
+use crate::base::buffers::{IoBuffers, ReceiveBuffer};
+use crate::net::transport::{FtpTlsSettings, Transport};
+use crate::protocol::data_connection::{ConnectionStage, DataConnection, Failure, Security};
+use crate::tls::Resumption;
 
 /// Connections to one passive port that one turn examines.
 pub(super) const DATA_ACCEPTS_PER_TURN: usize = 8;

@@ -1,18 +1,20 @@
 //! Sets up a data connection: listens, accepts and connects.
 
+use std::io;
+use std::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::ops::RangeInclusive;
+use std::time::Instant;
+
+use log::Level;
+use mio::Interest;
+use mio::net::{TcpListener, TcpStream};
+
 use super::{DataSocket, SocketState};
 use crate::logging::{self, STDERR};
 use crate::net::data_socket::DATA_ACCEPTS_PER_TURN;
 use crate::net::listeners::is_connection_error;
 use crate::protocol::data_connection::Failure;
 use crate::session::origin::Origin;
-use log::Level;
-use mio::Interest;
-use mio::net::{TcpListener, TcpStream};
-use std::io;
-use std::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6};
-use std::ops::RangeInclusive;
-use std::time::Instant;
 
 /// Ports of a range that one turn tries.
 const DATA_PORT_TRIES: u32 = 64;

@@ -1,11 +1,12 @@
 //! Moves bytes between the kernel and the buffers of an open data connection.
 
+use std::io;
+use std::os::fd::AsFd;
+
 use super::{DataSocket, Open, SocketState};
 use crate::base::buffers::{INPUT_BYTES_FIRST, ReceiveBuffer, STORE_BYTES_MIN, SpliceSource};
 use crate::net::transport::Moved;
 use crate::protocol::data_connection::Failure;
-use std::io;
-use std::os::fd::AsFd;
 
 impl DataSocket {
     pub(super) fn receive(&mut self, allowance: usize) -> Result<usize, Failure> {

@@ -4,14 +4,16 @@
 //! The TLS session may belong to another FTP session of the client that has not logged in yet. Until it
 //! has, received bytes are withheld from the protocol.
 
+use std::time::{Duration, Instant};
+
+use mio::net::TcpListener;
+
 use super::{DataSocket, SocketState};
 use crate::base::buffers::IoBuffers;
 use crate::net::data_socket::DATA_ACCEPTS_PER_TURN;
 use crate::net::transport::Transport;
 use crate::protocol::data_connection::Failure;
 use crate::tls::Resumption;
-use mio::net::TcpListener;
-use std::time::{Duration, Instant};
 
 /// How long a data connection waits until the FTP session of its TLS ticket has logged in, and the interval
 /// of the checks.

@@ -1,5 +1,14 @@
 //! Accepts or refuses new connections; `admission` has the rule.
 
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use mio::Interest;
+use mio::net::{TcpStream, UnixStream};
+use rustix::net::sockopt::set_socket_oobinline;
+
 use super::{EventLoop, Slot, sync_owner, tokens};
 use crate::net::admission::AdmissionDecision;
 use crate::net::connection::Connection;
@@ -14,13 +23,6 @@ use crate::protocol::native::Native;
 use crate::session::access_log::log_refused_connection;
 use crate::session::origin::Origin;
 use crate::session::{Session, SessionError};
-use mio::Interest;
-use mio::net::{TcpStream, UnixStream};
-use rustix::net::sockopt::set_socket_oobinline;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::rc::Rc;
-use std::sync::Arc;
-use std::time::Instant;
 
 impl EventLoop {
     /// Accepts new connections. The time counts as time of unauthenticated connections.

@@ -1,10 +1,11 @@
 //! Answers admin queries about all connections of the network.
 
+use std::time::Instant;
+
 use super::{EventLoop, Slot};
 use crate::protocol::admin::ADMIN_QUERY_SLOTS_PER_TURN;
 use crate::protocol::admin::query::{Query, QueryJob, QueryResult, Selector, SessionRow};
 use crate::session::{Session, SessionError};
-use std::time::Instant;
 
 impl EventLoop {
     /// Returns one page: a bounded number of slots, used or not. Sessions that are closing are left out.

@@ -1,9 +1,10 @@
 //! Ends sessions that are too slow, not wanted any more or finished, and removes their connections.
 
+use std::time::Instant;
+
 use super::EventLoop;
 use crate::net::connection::Connection;
 use crate::session::SessionError;
-use std::time::Instant;
 
 impl EventLoop {
     pub(super) fn expire(&mut self, now: Instant) {

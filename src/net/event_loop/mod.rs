@@ -20,6 +20,15 @@ mod admin_query;
 mod ending;
 mod turns;
 
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mio::net::TcpListener;
+use mio::{Events, Poll, Registry, Token};
+use slab::Slab;
+
 use super::account_watch::AccountWatch;
 use super::admission::Admission;
 use super::connection::{AfterTurn, Connection};
@@ -34,13 +43,6 @@ use crate::config::{FtpConfig, Limits, Timeouts};
 use crate::session::origin::Origin;
 use crate::session::{Service, SessionError};
 use crate::tls::TicketKeys;
-use mio::net::TcpListener;
-use mio::{Events, Poll, Registry, Token};
-use slab::Slab;
-use std::io;
-use std::rc::Rc;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
 use turns::guarded;
 
 /// Readiness events taken from one poll.

@@ -1,12 +1,13 @@
 //! Runs the turns of a round.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
 use super::EventLoop;
 use crate::base::budget::{FLUSH_BUDGET, FLUSH_BUDGET_MIN};
 use crate::net::connection::{AfterTurn, Connection};
 use crate::net::scheduler::{Owner, Priority};
 use crate::session::{Service, Session, SessionError};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::{Duration, Instant};
 
 /// A turn longer than this is logged with its state, because something in it blocks.
 const TURN_WARN: Duration = Duration::from_millis(50);

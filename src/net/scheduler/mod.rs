@@ -12,9 +12,10 @@ mod sharing;
 #[cfg(test)]
 mod tests;
 
+use std::time::Duration;
+
 pub use sharing::Owner;
 use sharing::Sharing;
-use std::time::Duration;
 
 /// Turns of busy connections between two polls. A small request that arrives during a round waits for at
 /// most these turns: 0.5 ms if each hashes a whole piece.

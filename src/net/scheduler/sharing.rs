@@ -5,12 +5,14 @@
 //!
 //! The connections of an owner are a linked list through their slots, so a turn allocates nothing.
 
-use super::{PRIORITIES, Priority};
-use crate::session::origin::Origin;
-use slab::Slab;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::time::Duration;
+
+use slab::Slab;
+
+use super::{PRIORITIES, Priority};
+use crate::session::origin::Origin;
 
 /// How far an owner's virtual time may be above its queue's. An owner whose turns took far longer than
 /// others' waits until the others have caught up. Without this bound, one turn with a slow disk would

@@ -1,10 +1,12 @@
 //! TLS of FTP sessions: a configuration for each session, whose tickets identify it.
 
-use super::{Layer, Transport};
-use crate::tls::{Resumption, SessionConfig, TicketKeys};
-use rustls::ServerConfig;
 use std::io;
 use std::sync::Arc;
+
+use rustls::ServerConfig;
+
+use super::{Layer, Transport};
+use crate::tls::{Resumption, SessionConfig, TicketKeys};
 
 /// The TLS settings of one FTP session. Each session has its own tickets, which identify the session of
 /// a resumed connection.

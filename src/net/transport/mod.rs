@@ -8,18 +8,20 @@ mod ftp_tls;
 mod plain;
 mod socket;
 
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+
+use mio::event::Source;
+use mio::net::{TcpStream, UnixStream};
+use rustls::ServerConfig;
+
 use crate::auth::scram::Binding;
 use crate::base::buffers::{IoBuffers, Piece, ReceiveBuffer, SendBuffer};
 use crate::tls::{Received, TlsSession};
 pub use ftp_tls::FtpTlsSettings;
-use mio::event::Source;
-use mio::net::{TcpStream, UnixStream};
 use plain::{Unsendable, flush_plain};
-use rustls::ServerConfig;
 use socket::Socket;
-use std::io::{self, Read};
-use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::Arc;
 
 /// What one turn may encrypt and send: 0.05 ms at 4 GB/s.
 const TLS_FLUSH_BUDGET: usize = 256 * 1024;

@@ -1,14 +1,16 @@
 //! Sends output without encryption. File ranges are sent by sendfile(2).
 
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::rc::{Rc, Weak};
+
+use rustix::buffer::spare_capacity;
+use rustix::io::Errno;
+
 use super::Moved;
 use super::moved;
 use super::socket::Socket;
 use crate::base::buffers::{FileRange, PIECE_BYTES, Piece, SendBuffer};
-use rustix::buffer::spare_capacity;
-use rustix::io::Errno;
-use std::io::{self, Write};
-use std::os::fd::AsFd;
-use std::rc::{Rc, Weak};
 
 /// A file whose file system does not support sendfile(2), so that it is read and written instead.
 #[derive(Default)]

@@ -1,10 +1,11 @@
 //! The socket of a connection, from the network or from this machine.
 
-use mio::event::Source;
-use mio::net::{TcpStream, UnixStream};
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd};
+
+use mio::event::Source;
+use mio::net::{TcpStream, UnixStream};
 
 /// A stream socket of either family.
 pub(super) enum Socket {

@@ -5,6 +5,8 @@ mod kick;
 pub mod query;
 mod status;
 
+use std::time::Instant;
+
 use crate::account::AccountName;
 use crate::base::budget::ENTRY_COST;
 use crate::base::buffers::{Budget, IoBuffers};
@@ -22,7 +24,6 @@ use crate::wire::frame::{self, CONTROL_BYTES_MAX, FrameType};
 use kick::Kick;
 use query::{Query, QueryResult};
 use status::Status;
-use std::time::Instant;
 
 /// Connections that the loop examines in one turn for an admin query: about ten microseconds.
 pub const ADMIN_QUERY_SLOTS_PER_TURN: usize = 128;

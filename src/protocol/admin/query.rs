@@ -5,10 +5,11 @@
 //! The alternative, a shared table that every session updates, would cost each turn something even
 //! without queries, and two places would have to agree.
 
+use std::time::Duration;
+
 use crate::account::AccountName;
 use crate::base::histogram::Histogram;
 use crate::session::session_info::SessionInfo;
-use std::time::Duration;
 
 /// A query for one page.
 #[derive(Debug, PartialEq, Eq)]

@@ -1,6 +1,10 @@
 //! `status`: all sessions, page by page; then the usage of their accounts; then the totals. Each page has
 //! the state of up to `ADMIN_QUERY_SLOTS_PER_TURN` connections at one moment; the next page is of a later one.
 
+use std::collections::{BTreeMap, VecDeque};
+use std::os::unix::ffi::OsStrExt;
+use std::time::Instant;
+
 use super::RequestResult;
 use crate::account::AccountName;
 use crate::base::buffers::Budget;
@@ -12,9 +16,6 @@ use crate::session::totals::Transferred;
 use crate::store::ledger::QuotaState;
 use crate::wire::control::{ControlReply, ServerReport, SessionReport, TurnTimes, UserReport};
 use crate::wire::message::Name;
-use std::collections::{BTreeMap, VecDeque};
-use std::os::unix::ffi::OsStrExt;
-use std::time::Instant;
 
 /// A request for the state of the server.
 pub(super) struct Status {

@@ -1,9 +1,10 @@
 //! Commands that set up data connections: `PORT`, `EPRT`, `PASV`, `EPSV`, `ABOR`.
 
+use std::net::{IpAddr, SocketAddr, SocketAddrV4};
+
 use super::command::Epsv;
 use super::{Ftp, FtpContext, Passive, address};
 use crate::config::defaults::FTP_DATA_PORT_MIN;
-use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 
 impl Ftp {
     pub(super) fn connect_actively(&mut self, address: SocketAddr, turn: &mut FtpContext) {

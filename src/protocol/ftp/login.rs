@@ -1,11 +1,12 @@
 //! Login and TLS commands: `AUTH`, `USER`, `PASS`, `PBSZ`, `PROT`.
 
+use zeroize::Zeroizing;
+
 use super::command::Protection;
 use super::{Activity, ControlState, Ftp, FtpContext, REPLY_CLOSING, reply};
 use crate::protocol::Protocol;
 use crate::session::SessionError;
 use crate::session::login::LoginProgress;
-use zeroize::Zeroizing;
 
 impl Ftp {
     pub(super) fn auth(&mut self, turn: &mut FtpContext) {

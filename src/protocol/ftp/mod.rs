@@ -28,6 +28,10 @@ pub mod table;
 pub mod time;
 mod transfer;
 
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
 use crate::base::buffers::{Budget, IoBuffers, SpliceSource};
 use crate::base::virtual_path::VirtualPath;
 use crate::config;
@@ -40,9 +44,6 @@ use command::Command;
 use listing::Facts;
 use queue::CommandQueue;
 use state::{Activity, ControlState, DataRules, Hashed, Passive, PendingArguments, Reuse};
-use std::net::{IpAddr, SocketAddr};
-use std::rc::Rc;
-use std::time::{Duration, Instant};
 use table::Row;
 
 /// After the end of data, the control connection must stay open for 1/N of the upload's duration.

@@ -1,5 +1,7 @@
 //! The parsers of commands whose argument is more than a path or a number.
 
+use zeroize::Zeroizing;
+
 use super::address::{self, AddressError};
 use super::argument::{Argument, LiteralOrParsed};
 use super::command::{Command, Epsv, Opts, Password, Protection, Type};
@@ -8,7 +10,6 @@ use super::parse_error::ParseError;
 use super::permissions::PermissionChange;
 use super::time;
 use crate::auth::scram::PASSWORD_BYTES_MAX;
-use zeroize::Zeroizing;
 
 /// A space without text is the current directory; no space is an error.
 pub(super) fn directory(argument: Argument<'_>) -> Result<Command, ParseError> {

@@ -1,8 +1,9 @@
 //! Times in the form of RFC 3659 section 2.3: `YYYYMMDDHHMMSS`, in UTC, with or without a fraction.
 
-use crate::base::calendar::{unix_ns_of_utc, utc};
 use jiff::SignedDuration;
 use jiff::civil::DateTime;
+
+use crate::base::calendar::{unix_ns_of_utc, utc};
 
 /// Formats a time such as `20261127123456`. Fractions are left out, because some clients reject them.
 pub fn written(unix_ns: i64) -> String {

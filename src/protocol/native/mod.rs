@@ -10,6 +10,8 @@ mod receive;
 mod requests;
 mod transfers;
 
+use std::time::Instant;
+
 use crate::auth::scram::Binding;
 use crate::base::buffers::{Budget, IoBuffers};
 use crate::base::text::shortened;
@@ -23,7 +25,6 @@ use crate::wire::message::{ERROR_MESSAGE_BYTES_MAX_BEFORE_LOGIN, ErrorReply};
 use crate::wire::{ErrorCode, Reply, WireError};
 use mapping::{error_reply, malformed, put};
 use pipeline::{DecodedRequest, PendingRequest, Pipeline};
-use std::time::Instant;
 
 /// One native connection.
 pub struct Native {

@@ -1,10 +1,11 @@
 //! Decoded requests that wait for their turn. Looking ahead lets a cancel overtake them; the bounds
 //! limit the memory of a peer's queue.
 
+use std::collections::VecDeque;
+
 use crate::base::buffers::INPUT_BYTES_FIRST;
 use crate::wire::Request;
 use crate::wire::message::{IN_FLIGHT_MAX, MessageError};
-use std::collections::VecDeque;
 
 /// Requests decoded ahead of the running one, in bytes of their frames. Bounds what a peer can queue in
 /// a session beyond its input.

@@ -1,5 +1,7 @@
 //! Continues uploads and downloads.
 
+use std::time::Duration;
+
 use super::mapping::put;
 use super::{Native, NativeContext, RequestStage};
 use crate::base::buffers::DATA_BYTES_MAX;
@@ -8,7 +10,6 @@ use crate::session::download::{DownloadHeader, Fetched};
 use crate::wire::Reply;
 use crate::wire::frame::{self, FrameType, HEADER_BYTES};
 use crate::wire::message::End;
-use std::time::Duration;
 
 /// The slowest rate at which a client reads and hashes the stored part of a resumed upload, in bytes a
 /// second. During that time its pings extend the stall timeout.

@@ -2,12 +2,13 @@
 //! others. The restriction is permanent. It applies to the calling thread, to threads that it starts later, and
 //! to files opened later.
 
+use std::fmt;
+use std::path::PathBuf;
+
 use landlock::{
     ABI, Access as _, AccessFs, BitFlags, CompatLevel, Compatible, LandlockStatus, PathBeneath, PathFd, Ruleset,
     RulesetAttr, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope, make_bitflags,
 };
-use std::fmt;
-use std::path::PathBuf;
 
 /// A directory that stays accessible, with all below it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,13 +113,15 @@ impl fmt::Display for Confinement {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use rustix::fs::{AtFlags, CWD, FileType, OFlags, linkat, mknodat};
     use std::fs::{self, File, OpenOptions};
     use std::io::{self, Write};
     use std::os::fd::AsRawFd;
     use std::os::unix::fs::symlink;
     use std::path::Path;
+
+    use rustix::fs::{AtFlags, CWD, FileType, OFlags, linkat, mknodat};
+
+    use super::*;
 
     /// Runs `act` in a confined thread. Returns `None`, with a message, if the kernel does not support it.
     fn confined<T: Send>(allowed: &[(&Path, DirectoryRights)], act: impl FnOnce() -> T + Send) -> Option<T> {

@@ -1,6 +1,8 @@
 //! The initial content of an upload (nothing, a partial upload, or a copy of the file that it will
 //! replace), and which file the upload may replace.
 
+use std::rc::Rc;
+
 use super::plan::{UploadPlan, UploadStart};
 use crate::session::error::SessionError;
 use crate::session::read_ahead::ReadAhead;
@@ -8,7 +10,6 @@ use crate::store::home::{Home, UploadTarget};
 use crate::store::meta::{Identity, Meta, meta_of};
 use crate::store::staging::Staged;
 use crate::store::{OpenFile, StoreError};
-use std::rc::Rc;
 
 /// A file whose beginning is being copied. The file itself is not changed.
 pub(super) struct AppendBase {

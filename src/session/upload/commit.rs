@@ -1,5 +1,9 @@
 //! The end of an upload: the file is synced as the policy demands, then renamed.
 
+use std::fs::File;
+use std::sync::Arc;
+use std::time::Instant;
+
 use super::append_base::Replaces;
 use super::plan::{Stored, UploadPlan};
 use crate::config::SyncPolicy;
@@ -8,9 +12,6 @@ use crate::store::home::{Home, reopen_directory};
 use crate::store::staging::Staged;
 use crate::store::syncer::{Disk, Flush, SyncError, Synced, Ticket};
 use crate::store::{Store, StoreError};
-use std::fs::File;
-use std::sync::Arc;
-use std::time::Instant;
 
 /// An upload with all its bytes, verified if the client sent a digest.
 pub struct Commit {

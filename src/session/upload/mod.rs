@@ -4,24 +4,25 @@ mod append_base;
 mod commit;
 mod plan;
 
-use crate::base::upload_id::RESUME_BYTES_MIN;
-pub use commit::Commit;
-pub use plan::{Length, Stored, UploadPlan, UploadStart};
+use std::rc::Rc;
+use std::time::Instant;
+
+use sha2::{Digest as _, Sha256};
 
 use super::error::SessionError;
 use super::task::hash_range;
 use crate::base::buffers::{Budget, PIECE_BYTES, SpliceSource};
 use crate::base::digest::Digest;
+use crate::base::upload_id::RESUME_BYTES_MIN;
 use crate::config::SyncPolicy;
 use crate::store::home::Home;
 use crate::store::staging::Staged;
 use crate::store::syncer::{Synced, Unsynced};
 use crate::store::{Store, StoreError};
 use append_base::{AppendBase, OpenedUpload, Replaces};
+pub use commit::Commit;
 use commit::CommitStep;
-use sha2::{Digest as _, Sha256};
-use std::rc::Rc;
-use std::time::Instant;
+pub use plan::{Length, Stored, UploadPlan, UploadStart};
 
 /// Smaller uploads are not registered with the syncer: they are synced at their end, which comes soon.
 const UNCOUNTED_BYTES_MAX: u64 = 64 * 1024;

@@ -1,5 +1,10 @@
 //! Makes, removes and renames entries of a home, and sets their times and modes.
 
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{AtFlags, FileType, Mode, RenameFlags, Stat};
+use rustix::io::Errno;
+
 use super::{Home, directory_id};
 use crate::base::attributes::{
     DIRECTORY_BITS_MIN, FILE_BITS_MIN, PERMISSIONS, UMASK, default_list, has_access_list, mode_for_change, mode_of_new,
@@ -11,9 +16,6 @@ use crate::base::virtual_path::VirtualPath;
 use crate::store::StoreError;
 use crate::store::file_systems::is_refusal;
 use crate::store::meta::{Kind, Meta, meta_of};
-use rustix::fs::{AtFlags, FileType, Mode, RenameFlags, Stat};
-use rustix::io::Errno;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 impl Home {
     /// Makes a directory with the permission bits `bits`, as far as the umask or the access control list of

@@ -1,6 +1,16 @@
 //! Finds entries of a home. Every path is resolved below the descriptor of the home, and the staging directory is
 //! refused by any of its names.
 
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+
+use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
+use rustix::fs::{AtFlags, Mode, OFlags, Stat};
+use rustix::io::Errno;
+
 use super::{DirectoryId, Home, reopen_directory};
 use crate::base::memory::Charge;
 use crate::base::virtual_path::VirtualPath;
@@ -9,14 +19,6 @@ use crate::store::listing::Listing;
 use crate::store::meta::{Kind, Meta, meta_of};
 use crate::store::names::STAGING;
 use crate::store::open_file::OpenFile;
-use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
-use rustix::fs::{AtFlags, Mode, OFlags, Stat};
-use rustix::io::Errno;
-use std::ffi::OsStr;
-use std::fs::File;
-use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 
 impl Home {
     /// Opens a regular file for reading. Anything else is refused without being opened, so that no FIFO or

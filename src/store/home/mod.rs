@@ -5,6 +5,20 @@ mod changes;
 mod lookup;
 mod removed;
 
+use std::cell::{Cell, RefCell};
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
+
+use cap_std::fs::Dir;
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+
 use super::StoreError;
 use super::clock::WallClock;
 use super::count::UnreadableEntries;
@@ -16,22 +30,10 @@ use super::syncer::{Closer, Disk};
 use crate::base::buffers::Budget;
 use crate::base::refusals::Operation;
 use crate::base::text::{Escaped, shortened};
-use cap_std::fs::Dir;
 pub(super) use changes::replace_check;
 pub use lookup::UploadTarget;
 pub(super) use lookup::{CommitTarget, directory_id};
 pub(super) use removed::open_large_for_deferred_close;
-use rustix::fs::{Mode, OFlags};
-use rustix::io::Errno;
-use std::cell::{Cell, RefCell};
-use std::ffi::OsStr;
-use std::fs::File;
-use std::io;
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Component, Path, PathBuf};
-use std::rc::Rc;
-use std::time::Duration;
 
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 

@@ -1,15 +1,17 @@
 //! Removes files without stalling the loop. The last close of a removed file frees its space, which can
 //! take long, so a worker closes it.
 
-use super::{Home, directory_id};
-use crate::store::meta::{Kind, Meta};
-use crate::store::syncer::Disk;
-use crate::store::{SLOW_CLOSE_BYTES, StoreError};
-use rustix::fs::{Mode, OFlags};
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
+
+use rustix::fs::{Mode, OFlags};
+
+use super::{Home, directory_id};
+use crate::store::meta::{Kind, Meta};
+use crate::store::syncer::Disk;
+use crate::store::{SLOW_CLOSE_BYTES, StoreError};
 
 impl Home {
     /// Opens a file that is about to lose its name, so that its space is freed when a worker closes it and

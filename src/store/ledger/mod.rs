@@ -13,18 +13,19 @@
 
 mod nameless;
 
-use super::StoreError;
-use super::count::{Count, Counted, UnreadableEntries};
-use super::usage::{InodeId, Usage};
-use crate::base::buffers::Budget;
-use crate::base::text::Size;
-use nameless::OpenFiles;
 use std::cell::{Cell, RefCell};
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
+
+use super::StoreError;
+use super::count::{Count, Counted, UnreadableEntries};
+use super::usage::{InodeId, Usage};
+use crate::base::buffers::Budget;
+use crate::base::text::Size;
+use nameless::OpenFiles;
 
 /// A home without sessions is counted again once its last count is this old.
 pub const RECOUNT_AFTER: Duration = Duration::from_secs(5 * 60);

@@ -1,11 +1,12 @@
 //! Open files of a home, and the disk space of those without a name. Such a file never had a name or
 //! has lost it. It uses the disk until its last descriptor is closed, by the loop or by a worker.
 
-use crate::store::usage::{InodeId, Usage};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::fs::File;
 use std::sync::{Arc, Weak};
+
+use crate::store::usage::{InodeId, Usage};
 
 /// The number of entries below which closed files are not searched for.
 const STALE_MAX: usize = 64;

@@ -4,21 +4,22 @@
 
 mod order;
 
-use crate::base::budget::ENTRY_COST;
-use crate::store::listing::order::LISTING_RUN_ENTRIES;
-pub use order::{Order, SortBy};
-
-use super::StoreError;
-use super::meta::{Kind, Seen};
-use super::names::STAGING;
-use crate::base::buffers::Budget;
-use crate::base::memory::{Charge, LISTING_BYTES_MAX, LISTING_ENTRIES_MAX};
-use order::RunHead;
-use rustix::fs::{AtFlags, Dir, FileType};
 use std::collections::BinaryHeap;
 use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
+
+use rustix::fs::{AtFlags, Dir, FileType};
+
+use super::StoreError;
+use super::meta::{Kind, Seen};
+use super::names::STAGING;
+use crate::base::budget::ENTRY_COST;
+use crate::base::buffers::Budget;
+use crate::base::memory::{Charge, LISTING_BYTES_MAX, LISTING_ENTRIES_MAX};
+use crate::store::listing::order::LISTING_RUN_ENTRIES;
+use order::RunHead;
+pub use order::{Order, SortBy};
 
 /// A page ends once its names exceed this, so that its frame stays under `CONTROL_BYTES_MAX` even
 /// when each byte of a name is escaped.

@@ -1,13 +1,15 @@
 //! The order of a listing, and the metadata it needs.
 
+use std::cmp::Ordering;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+
+use rustix::fs::AtFlags;
+
 use super::{Listing, Run, StoreError};
 use crate::base::budget::ENTRY_COST;
 use crate::base::buffers::Budget;
 use crate::store::meta::Meta;
-use rustix::fs::AtFlags;
-use std::cmp::Ordering;
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
 
 /// Entries read and sorted together. The sorted runs are merged as pages are produced.
 pub(super) const LISTING_RUN_ENTRIES: usize = 1024;
@@ -158,11 +160,12 @@ fn stays_inside(depth: usize, target: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+    use std::time::{Duration, UNIX_EPOCH};
+
     use super::*;
     use crate::base::memory::Charge;
     use crate::store::listing::ListingStep;
-    use std::fs::File;
-    use std::time::{Duration, UNIX_EPOCH};
 
     fn listed(listing: Listing, slice: u64) -> (Vec<String>, u32) {
         let (mut listing, mut names, mut slices) = (listing, Vec::new(), 0);

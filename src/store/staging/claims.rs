@@ -1,12 +1,13 @@
 //! The running uploads of a home, by name. One session at a time may send an upload of one name.
 
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::{Rc, Weak};
+
 use crate::base::upload_id::UploadId;
 use crate::store::ledger::Reservation;
 use crate::store::open_file::OpenFile;
 use crate::store::usage::InodeId;
-use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
-use std::rc::{Rc, Weak};
 
 /// The running uploads of a home by name. A second claim on a name ends the first.
 #[derive(Default)]

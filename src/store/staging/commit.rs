@@ -1,5 +1,11 @@
 //! Gives a staged file its final name and attributes.
 
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use rustix::fs::{AtFlags, Stat};
+use rustix::io::Errno;
+
 use super::Staged;
 use super::inode::PartLocation;
 use super::inode::{PART_BITS, link_or_record_refusal, replace_with_temporary, temporary_name};
@@ -13,10 +19,6 @@ use crate::store::home::{CommitTarget, open_large_for_deferred_close, replace_ch
 use crate::store::meta::{Kind, Meta};
 use crate::store::names::part_name;
 use crate::store::open_file::OpenFile;
-use rustix::fs::{AtFlags, Stat};
-use rustix::io::Errno;
-use std::fs::File;
-use std::os::fd::{AsFd, BorrowedFd};
 
 impl Staged {
     /// Gives the upload the name `path` and the permission bits that are `wanted`. Replaces an existing file

@@ -1,5 +1,10 @@
 //! The staging directory at the top of a home, and the uploads in it.
 
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+
+use rustix::fs::{AtFlags, Dir, Mode, OFlags};
+
 use super::record::PartialUpload;
 use crate::base::attributes::acl;
 use crate::base::upload_id::UploadId;
@@ -8,9 +13,6 @@ use crate::store::home::{Home, StagingDirectory, directory_id};
 use crate::store::meta::Meta;
 use crate::store::names::{NEW_RECORD_SUFFIX, PART_SUFFIX, RECORD_SUFFIX, STAGING, part_name, record_name};
 use crate::store::usage::InodeId;
-use rustix::fs::{AtFlags, Dir, Mode, OFlags};
-use std::os::fd::{AsFd, OwnedFd};
-use std::rc::Rc;
 
 impl Home {
     /// Returns the staging directory. If it does not exist, it is made if `create` is set, else `None`.

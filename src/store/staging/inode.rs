@@ -2,6 +2,13 @@
 //! kernel gives it the group and the access control list of a file created there. If the file system
 //! cannot do that, the inode is created in the staging directory, with a name.
 
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::rc::Rc;
+
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
+use rustix::io::Errno;
+
 use crate::base::attributes::{NEW_FILE, PERMISSIONS, RequestedMode, mode_for_replacement};
 use crate::base::upload_id::UploadId;
 use crate::store::StoreError;
@@ -12,11 +19,6 @@ use crate::store::ledger::Reservation;
 use crate::store::names::part_name;
 use crate::store::open_file::OpenFile;
 use crate::store::usage::Usage;
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
-use rustix::io::Errno;
-use std::fs::File;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::rc::Rc;
 
 /// The permission bits that the server needs to resume an incomplete upload.
 pub(super) const PART_BITS: u32 = 0o600;

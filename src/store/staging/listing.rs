@@ -4,6 +4,11 @@
 //! the one with the oldest write is dropped. At most the same number of running uploads have a record, with
 //! which they survive a crash of the server; the others get a record when they are interrupted.
 
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+
+use rustix::fs::{AtFlags, Dir};
+
 use super::record::{PartialUpload, Record, read_record};
 use crate::base::budget::ENTRY_COST;
 use crate::base::buffers::Budget;
@@ -15,9 +20,6 @@ use crate::store::listing::PAGE_BYTES_TARGET;
 use crate::store::meta::Meta;
 use crate::store::names::{RECORD_SUFFIX, part_name};
 use crate::store::staging::PARTIALS_PER_HOME_MAX;
-use rustix::fs::{AtFlags, Dir};
-use std::os::fd::OwnedFd;
-use std::rc::Rc;
 
 /// Cost of reading the record of a partial upload: open, read, parse and close a small file.
 const RECORD_COST: u64 = 32 * 1024;

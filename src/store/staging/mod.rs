@@ -41,13 +41,6 @@ use claims::Claim;
 pub const TRUNCATED_BYTES_PER_TURN: u64 = 2 * 1024 * 1024;
 /// The maximum number of interrupted uploads in one home.
 pub const PARTIALS_PER_HOME_MAX: usize = 64;
-pub(super) use directory::{remove, staged_names};
-use inode::PartLocation;
-pub use listing::{PartialUploadListing, PartialUploadPage};
-use partials::RecordSlot;
-pub use record::{PartialUpload, Record};
-use record::{StoredRecord, kept_text, write_record, write_record_text};
-use resume::Truncation;
 use std::cell::{Cell, RefCell};
 use std::fs::File;
 use std::io;
@@ -55,6 +48,14 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::rc::Rc;
 use std::sync::Arc;
+
+pub(super) use directory::{remove, staged_names};
+use inode::PartLocation;
+pub use listing::{PartialUploadListing, PartialUploadPage};
+use partials::RecordSlot;
+pub use record::{PartialUpload, Record};
+use record::{StoredRecord, kept_text, write_record, write_record_text};
+use resume::Truncation;
 
 /// The file of a running upload. Dropping it before the commit removes the file, unless the upload can be
 /// resumed.

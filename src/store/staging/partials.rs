@@ -1,9 +1,10 @@
 //! The state of a home's partial uploads that is kept in memory.
 
-use crate::base::upload_id::UploadId;
-use crate::store::staging::PARTIALS_PER_HOME_MAX;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+
+use crate::base::upload_id::UploadId;
+use crate::store::staging::PARTIALS_PER_HOME_MAX;
 
 /// The state of a home's partial uploads that is kept in memory.
 #[derive(Default)]

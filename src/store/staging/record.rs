@@ -1,15 +1,17 @@
 //! The record of an upload, which makes it resumable after its session ends.
 
-use crate::base::atomic_file::SMALL_FILE_BYTES_MAX;
-use crate::base::upload_id::UploadId;
-use crate::store::StoreError;
-use crate::store::names::{NEW_RECORD_SUFFIX, record_name};
-use rustix::fs::{AtFlags, Mode, OFlags};
-use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
+
+use rustix::fs::{AtFlags, Mode, OFlags};
+use serde::{Deserialize, Serialize};
+
+use crate::base::atomic_file::SMALL_FILE_BYTES_MAX;
+use crate::base::upload_id::UploadId;
+use crate::store::StoreError;
+use crate::store::names::{NEW_RECORD_SUFFIX, record_name};
 
 /// The announced properties of an upload.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,6 +1,14 @@
 //! Continues with existing bytes: those of a partial upload, or those of a file, which are copied so
 //! that the file stays intact until the upload is complete.
 
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
+use std::rc::Rc;
+
+use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::io::Errno;
+
 use super::Staged;
 use super::inode::{PartLocation, check_target};
 use super::record::{Record, StoredRecord, read_record};
@@ -15,12 +23,6 @@ use crate::store::meta::{Kind, Meta, meta_of};
 use crate::store::names::{FULL_DISK_MTIME_NS, part_name};
 use crate::store::open_file::OpenFile;
 use crate::store::staging::TRUNCATED_BYTES_PER_TURN;
-use rustix::fs::{AtFlags, Mode, OFlags};
-use rustix::io::Errno;
-use std::fs::File;
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::FileExt;
-use std::rc::Rc;
 
 /// The open file and the record of a partial upload.
 struct ResumedUpload {

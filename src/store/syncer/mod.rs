@@ -12,11 +12,6 @@ mod queue;
 mod unsynced;
 mod workers;
 
-pub use crate::base::disk_sync::Flush;
-pub use unsynced::{OnFailure, Unsynced};
-pub use workers::{Closer, Disk};
-
-use queue::{DiskTask, SyncTask, WorkerReport};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
@@ -26,8 +21,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
+
+pub use crate::base::disk_sync::Flush;
+use queue::{DiskTask, SyncTask, WorkerReport};
+pub use unsynced::{OnFailure, Unsynced};
 use unsynced::{UnsyncedUpload, UnsyncedUploads};
 use workers::Workers;
+pub use workers::{Closer, Disk};
 
 /// Written and unsynced bytes of one upload, above which its input is not read.
 pub const UNSYNCED_BYTES_MAX: u64 = 16 * 1024 * 1024;
@@ -285,8 +285,9 @@ impl Syncer {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::sync::Mutex;
+
+    use super::*;
 
     const PATIENCE: Duration = Duration::from_secs(30);
 

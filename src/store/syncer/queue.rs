@@ -1,7 +1,5 @@
 //! The queue of a worker, served round robin between homes.
 
-use super::{Flush, SyncError, Ticket};
-use crate::base::disk_sync::flush;
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io;
@@ -10,6 +8,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use super::{Flush, SyncError, Ticket};
+use crate::base::disk_sync::flush;
 
 /// A worker without work ends after this.
 const WORKER_IDLE: Duration = Duration::from_secs(60);

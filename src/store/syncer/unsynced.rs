@@ -1,15 +1,16 @@
 //! Written and unsynced bytes of each upload, account and file system, and the uploads that are due for
 //! a sync.
 
-use super::Ticket;
-use super::workers::Disk;
-use crate::store::syncer::{SYNC_STEP_BYTES, UNSYNCED_BYTES_MAX, UNSYNCED_BYTES_MAX_TOTAL};
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::fs::File;
 use std::rc::{Rc, Weak};
 use std::sync::{Arc, Weak as WeakFile};
 use std::time::{Duration, Instant};
+
+use super::Ticket;
+use super::workers::Disk;
+use crate::store::syncer::{SYNC_STEP_BYTES, UNSYNCED_BYTES_MAX, UNSYNCED_BYTES_MAX_TOTAL};
 
 /// The interval at which paused uploads are looked for. Their bytes are synced after one to two
 /// intervals.

@@ -1,8 +1,6 @@
 //! The threads that wait for disks: one for each file system, started when needed and ended when idle.
 //! A disk that is slow or does not answer delays its own file system only.
 
-use super::Ticket;
-use super::queue::{DiskTask, WorkerReport, WorkerShared};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -14,6 +12,9 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
+
+use super::Ticket;
+use super::queue::{DiskTask, WorkerReport, WorkerShared};
 
 /// Threads at once. With more file systems, the last thread serves all the others.
 const WORKERS_MAX: usize = 16;

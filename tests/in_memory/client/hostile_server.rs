@@ -1,7 +1,6 @@
 //! A hostile server: names that lead elsewhere, control characters, endless replies, numbers that overflow. The
 //! server is a script in memory.
 
-use berth::base::virtual_path::PATH_BYTES_MAX;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
@@ -10,6 +9,7 @@ use super::scripted_server::{Answers, Seen, Stage, refusal};
 use berth::base::digest::Digest;
 use berth::base::text::is_unprintable;
 use berth::base::upload_id::UploadId;
+use berth::base::virtual_path::PATH_BYTES_MAX;
 use berth::client::error::Failure;
 use berth::client::shell::prompt::run_line;
 use berth::client::ui::progress::Style;

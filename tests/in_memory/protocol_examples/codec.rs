@@ -1,8 +1,15 @@
 //! The tables and examples of the document against the codec, in both directions.
 
-use crate::support::protocol_document::{Sender, Shown, TEXT, example, examples, headings, section, table, unhex};
+use std::collections::{BTreeMap, BTreeSet};
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+use crate::support::protocol_document::{Sender, Shown, TEXT, example, examples, headings, section, table, unhex};
 use berth::account::{ACCOUNT_NAME_BYTES_MAX, AccountName};
 use berth::auth::scram::{
     Binding, ClientExchange, ClientFirst, PASSWORD_BYTES_MAX, SCRAM_ROUNDS_MAX, SCRAM_ROUNDS_MIN, check_password,
@@ -30,11 +37,6 @@ use berth::wire::message::{
     QuotaReport, VERSION, WireLimits,
 };
 use berth::wire::{Reply, Request};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-use serde_json::Value;
-use sha2::{Digest as _, Sha256};
-use std::collections::{BTreeMap, BTreeSet};
 
 // ---- Examples -----------------------------------------------------------------------------
 

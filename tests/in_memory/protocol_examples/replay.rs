@@ -1,13 +1,15 @@
 //! The examples of the document, played against a server in memory.
 
-use crate::support::in_memory::{Peer, Server};
-use crate::support::protocol_document::{Sender, Shown, example, examples};
-use berth::wire::frame::{FrameType, HEADER_BYTES};
-use serde_json::Value;
 use std::fs::{File, FileTimes, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
+
+use serde_json::Value;
+
+use crate::support::in_memory::{Peer, Server};
+use crate::support::protocol_document::{Sender, Shown, example, examples};
+use berth::wire::frame::{FrameType, HEADER_BYTES};
 
 const QUOTA: u64 = 1 << 30;
 

@@ -1,5 +1,8 @@
 //! Rules of the document that the server once broke.
 
+use std::net::{TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
 use crate::support::in_memory::{Peer, Server};
 use berth::base::budget::FLUSH_BUDGET_MIN;
 use berth::base::digest::Digest;
@@ -13,8 +16,6 @@ use berth::session::Phase;
 use berth::wire::frame::{self, CONTROL_BYTES_MAX, Frame};
 use berth::wire::message::{ERROR_MESSAGE_BYTES_MAX, ErrorCode, Name, PutMode};
 use berth::wire::{Reply, Request};
-use std::net::{TcpListener, TcpStream};
-use std::time::{Duration, Instant};
 
 const QUOTA: u64 = 1 << 30;
 

@@ -1,13 +1,14 @@
 //! File systems without modes, owners, locks or syncs, such as SMB and exFAT: the server warns and works without
 //! them.
 
+use std::fs;
+
 use super::trace::{self, watched};
 use crate::support::needs::{STRACE, TRACING, tests};
 use crate::support::peer::Peer;
 use crate::support::{PASSWORD, Place};
 use berth::wire::Reply;
 use berth::wire::message::PutMode;
-use std::fs;
 
 tests! {
     [STRACE, TRACING]

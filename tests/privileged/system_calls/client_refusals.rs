@@ -1,10 +1,11 @@
 //! File systems that refuse some calls of the client: it warns once, and content and name are complete.
 
+use std::fs;
+
 use super::trace;
 use crate::support::needs::{STRACE, TRACING, tests};
 use crate::support::process::Ended;
 use crate::support::{Place, Server, pattern};
-use std::fs;
 
 tests! {
     [STRACE, TRACING]

@@ -1,6 +1,11 @@
 //! System calls that fail: bytes that a disk did not take are never trusted again, and an unsupported call costs
 //! only its own purpose.
 
+use std::fs;
+use std::process::Command;
+
+use serde_json::json;
+
 use super::trace::{self, watched};
 use crate::support::ftp_client::{configuration, listening};
 use crate::support::needs::{CURL, STRACE, TRACING, tests};
@@ -12,9 +17,6 @@ use berth::base::upload_id::UploadId;
 use berth::wire::frame::{self, FrameType};
 use berth::wire::message::{End, ErrorCode, PutMode};
 use berth::wire::{Reply, Request};
-use serde_json::json;
-use std::fs;
-use std::process::Command;
 
 tests! {
     [STRACE, TRACING]

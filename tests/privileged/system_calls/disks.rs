@@ -1,5 +1,12 @@
 //! Disks that are slow or do not answer: they delay only what needs them, and no wait is endless.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
 use super::trace::{self, Call, watched};
 use crate::support::ftp_client::{configuration, listening};
 use crate::support::needs::{CURL, STRACE, TRACING, tests};
@@ -12,11 +19,6 @@ use berth::store::syncer::SYNC_STEP_BYTES;
 use berth::wire::frame::{self, FrameType};
 use berth::wire::message::{End, ErrorCode, PutMode};
 use berth::wire::{Reply, Request};
-use rustix::process::Signal;
-use serde_json::{Value, json};
-use std::fs;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 
 tests! {
     [STRACE, TRACING]

@@ -20,15 +20,16 @@ mod operations;
 mod scene;
 mod stage;
 
+use std::io::{self, Write};
+use std::sync::Mutex;
+use std::thread;
+use std::time::SystemTime;
+
 use crate::support::needs::{STRACE, TRACING, tests};
 use cases::{Case, cases};
 use operations::{AT_THE_CLIENT, AT_THE_SERVER, Operation};
 use scene::Scene;
 use stage::{Stage, Try, attempt, settled_descriptors};
-use std::io::{self, Write};
-use std::sync::Mutex;
-use std::thread;
-use std::time::SystemTime;
 
 tests! {
     [STRACE, TRACING]

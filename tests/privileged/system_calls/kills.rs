@@ -1,5 +1,11 @@
 //! SIGKILL before a chosen system call, for every kind of call that changes a disk.
 
+use std::fs;
+use std::process::Command;
+use std::sync::mpsc::channel;
+
+use serde_json::json;
+
 use super::trace::{self, Call, watched};
 use crate::support::check_after_crash::recover;
 use crate::support::needs::{STRACE, TRACING, tests};
@@ -9,10 +15,6 @@ use crate::support::random_changes::{History, Tree, read_tree};
 use crate::support::{PASSWORD, Place, Server};
 use berth::account::{Account, Accounts};
 use berth::config::Config;
-use serde_json::json;
-use std::fs;
-use std::process::Command;
-use std::sync::mpsc::channel;
 
 tests! {
     [STRACE, TRACING]

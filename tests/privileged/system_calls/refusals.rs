@@ -1,14 +1,15 @@
 //! File systems that refuse some calls of the server: a refused call costs only its own purpose, never the content
 //! or the name of a file. `strace` refuses the calls.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Child, Command, Stdio};
+
 use crate::support::needs::{ATTRIBUTES, SETFATTR, STRACE, TRACING, tests};
 use crate::support::peer::{Peer, put};
 use crate::support::{Place, Server, pattern, wait_until};
 use berth::wire::message::PutMode;
 use berth::wire::{Reply, Request};
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::process::{Child, Command, Stdio};
 
 tests! {
     [SETFATTR, STRACE, TRACING, ATTRIBUTES]

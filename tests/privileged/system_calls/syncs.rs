@@ -1,5 +1,12 @@
 //! The order of flushing content, naming a file and replying.
 
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use rustix::process::Signal;
+use serde_json::json;
+
 use super::trace::{self, Call, watched};
 use crate::support::ftp_client::{configuration, listening};
 use crate::support::needs::{CURL, STRACE, TRACING, tests};
@@ -9,11 +16,6 @@ use berth::store::SLOW_CLOSE_BYTES;
 use berth::wire::frame::{self, FrameType};
 use berth::wire::message::PutMode;
 use berth::wire::{Reply, Request};
-use rustix::process::Signal;
-use serde_json::json;
-use std::fs;
-use std::path::Path;
-use std::process::Command;
 
 tests! {
     [STRACE, TRACING]

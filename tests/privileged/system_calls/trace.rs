@@ -1,9 +1,10 @@
 //! The system calls of a program, by `strace`.
 
-use crate::support::needs::tests;
-use crate::support::{Place, wait_until};
 use std::path::PathBuf;
 use std::process::Command;
+
+use crate::support::needs::tests;
+use crate::support::{Place, wait_until};
 
 tests! {
     []

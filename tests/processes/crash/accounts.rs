@@ -1,16 +1,18 @@
 //! `berthd user` killed at any moment while a server reads the accounts: each account is as before or as after, and
 //! the next command works.
 
+use std::collections::BTreeMap;
+use std::fs;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
 use super::crashes;
 use crate::support::process::{Program, kill};
 use crate::support::random::Random;
 use crate::support::{PATIENCE, Place};
 use berth::account::{Account, Accounts};
 use berth::config::Config;
-use rustix::process::Signal;
-use std::collections::BTreeMap;
-use std::fs;
-use std::time::{Duration, Instant};
 
 const NAMES: [&str; 3] = ["ann", "bob", "eve"];
 

@@ -1,6 +1,12 @@
 //! A server killed during changes by several connections: the first changes of each connection are complete, and no
 //! change is half done.
 
+use std::sync::mpsc::channel;
+use std::time::Instant;
+
+use rustix::process::Signal;
+use serde_json::json;
+
 use super::crashes;
 use crate::support::check_after_crash::recover;
 use crate::support::peer::Peer;
@@ -10,10 +16,6 @@ use crate::support::random_changes::{History, Tree, read_tree};
 use crate::support::{PATIENCE, Place, Server};
 use berth::wire::message::Name;
 use berth::wire::{Reply, Request};
-use rustix::process::Signal;
-use serde_json::json;
-use std::sync::mpsc::channel;
-use std::time::Instant;
 
 /// Each connection has one to itself.
 const DIRECTORIES: [&str; 2] = ["/x", "/y"];

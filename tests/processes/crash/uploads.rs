@@ -1,5 +1,11 @@
 //! A server or a client killed at a certain byte of a transfer, and the same command repeated.
 
+use std::fs;
+use std::path::PathBuf;
+
+use rustix::process::Signal;
+use serde_json::json;
+
 use super::crashes;
 use crate::support::peer::{Peer, put};
 use crate::support::process::{Program, kill};
@@ -7,10 +13,6 @@ use crate::support::proxy::Proxy;
 use crate::support::{Place, Server, disk_usage, pattern, quota_usage, target, unlinked_files, wait_until};
 use berth::wire::Request;
 use berth::wire::message::PutMode;
-use rustix::process::Signal;
-use serde_json::json;
-use std::fs;
-use std::path::PathBuf;
 
 /// A server behind a proxy, which keeps its address while the server is killed and started.
 struct Scene {

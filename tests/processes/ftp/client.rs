@@ -1,13 +1,15 @@
 //! A minimal FTP client over blocking sockets: the control connection with checked replies, every kind of data
 //! connection, and TLS on both.
 
-use super::tls::{Wire, config};
-use crate::support::{PASSWORD, PATIENCE};
-use rustls::ClientConfig;
-use socket2::{Domain, Socket, Type};
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
 use std::sync::Arc;
+
+use rustls::ClientConfig;
+use socket2::{Domain, Socket, Type};
+
+use super::tls::{Wire, config};
+use crate::support::{PASSWORD, PATIENCE};
 
 /// A reply of one line or several, without their line ends.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,13 +1,14 @@
 //! Every command and its reply codes, as the RFCs define them.
 
+use std::fs::{self, File, FileTimes};
+use std::os::unix::fs::PermissionsExt;
+use std::time::{Duration, UNIX_EPOCH};
+
 use super::Scene;
 use super::client::Client;
 use crate::support::{pattern, sha256};
 use berth::protocol::ftp::listing::OPTIONS;
 use berth::protocol::ftp::table::{Allowed, COMMANDS, HomeEffect, Row};
-use std::fs::{self, File, FileTimes};
-use std::os::unix::fs::PermissionsExt;
-use std::time::{Duration, UNIX_EPOCH};
 
 /// 2020-03-04 05:06:07.
 const MOMENT: (u64, &str) = (1_583_298_367, "20200304050607");

@@ -1,11 +1,13 @@
 //! Data connections: how they are negotiated over IPv4 and IPv6, and which peers may open them.
 
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6, TcpListener, TcpStream, UdpSocket};
+
+use serde_json::json;
+
 use super::client::{Client, stream_from, stream_to};
 use super::{Scene, configuration, listening};
 use crate::support::{PASSWORD, Place, wait_until};
-use serde_json::json;
-use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6, TcpListener, TcpStream, UdpSocket};
 
 fn descriptors(scene: &Scene) -> usize {
     scene.server.program.descriptors()

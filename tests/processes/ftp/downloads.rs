@@ -1,13 +1,14 @@
 //! Downloads: whole or from an offset, aborted, observed while they run, and never confirmed before the last byte.
 
-use super::Scene;
-use super::client::Client;
-use crate::support::{pattern, wait_until};
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::os::unix::fs::FileExt;
 use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::Scene;
+use super::client::Client;
+use crate::support::{pattern, wait_until};
 
 /// More than all the sockets on the way hold.
 const LARGE: usize = 48 << 20;

@@ -1,15 +1,17 @@
 //! How transfers and sessions end: the order of replies, queued commands, and clients that leave early.
 
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
 use super::Scene;
 use super::client::{Client, stream_to};
 use super::tls::{Wire, config};
 use super::uploads::PART;
 use crate::support::{pattern, wait_until};
 use berth::protocol::ftp::FTP_REPLIES_APART;
-use serde_json::json;
-use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::time::{Duration, Instant};
 
 /// More than the kernel takes for a client that does not read.
 const LARGE: usize = 24 << 20;

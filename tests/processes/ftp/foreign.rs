@@ -1,16 +1,18 @@
 //! Peers that speak another protocol, such as a browser that was led to this port (ALPACA, threat 61), and clients
 //! that try unsupported commands.
 
+use std::io::Read;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use rustls::{AlertDescription, ClientConfig, Error};
+use serde_json::json;
+
 use super::Scene;
 use super::client::{Client, Reply, stream_to};
 use super::listening;
 use super::tls::{Wire, config};
 use crate::support::{PASSWORD, Place};
-use rustls::{AlertDescription, ClientConfig, Error};
-use serde_json::json;
-use std::io::Read;
-use std::net::SocketAddr;
-use std::sync::Arc;
 
 fn offering(protocols: &[&str], version: u8) -> Arc<ClientConfig> {
     let mut tls = Arc::unwrap_or_clone(config(&[version], true));

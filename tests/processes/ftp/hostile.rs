@@ -1,11 +1,6 @@
 //! Hostile peers: the server stays up and fair, nothing outside of a home is reachable, memory stays bounded, and
 //! the peer gets a clear reply.
 
-use super::Scene;
-use super::client::{Client, reset, stream_to};
-use crate::support::effort::tries;
-use crate::support::{PASSWORD, pattern, wait_until};
-use serde_json::json;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::Shutdown;
@@ -14,6 +9,13 @@ use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::Command;
+
+use serde_json::json;
+
+use super::Scene;
+use super::client::{Client, reset, stream_to};
+use crate::support::effort::tries;
+use crate::support::{PASSWORD, pattern, wait_until};
 
 // ---- Lines (threats 13, 14, 17, 18, 44) ----------------------------------------------------
 

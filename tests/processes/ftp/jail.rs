@@ -1,6 +1,11 @@
 //! No path leads out of a home by FTP: siblings, homes that became links, directories that are exchanged with links,
 //! renames. `hostile` has spellings, links and special files; `tests/in_memory/jail.rs` checks the native protocol.
 
+use std::fs::{self, File};
+use std::os::unix::fs::{MetadataExt, symlink};
+
+use rustix::fs::{Mode, OFlags};
+
 use super::Scene;
 use super::client::Client;
 use super::hostile::snapshot;
@@ -9,9 +14,6 @@ use crate::support::effort::tries;
 use crate::support::exchange_names::while_flipping;
 use crate::support::random::Random;
 use crate::support::{PASSWORD, pattern};
-use rustix::fs::{Mode, OFlags};
-use std::fs::{self, File};
-use std::os::unix::fs::{MetadataExt, symlink};
 
 // ---- Homes (threats 3 and 6) --------------------------------------------------------------
 

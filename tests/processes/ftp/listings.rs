@@ -1,10 +1,11 @@
 //! Listings, as programs parse them.
 
-use super::Scene;
 use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::Scene;
 
 fn scene() -> Scene {
     let scene = Scene::new();

@@ -1,12 +1,14 @@
 //! USER and PASS: the replies, their delays and their costs.
 
-use super::client::{Client, stream_from};
-use super::{Scene, configuration, listening};
-use crate::support::{PASSWORD, Place, pattern};
-use serde_json::json;
 use std::fs;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::client::{Client, stream_from};
+use super::{Scene, configuration, listening};
+use crate::support::{PASSWORD, Place, pattern};
 
 /// Sets another password of `ann`.
 fn change_password(scene: &Scene, password: &str) {

@@ -1,14 +1,15 @@
 //! Names in FTP commands: an existing name takes precedence over options, patterns, quotes and times, and no byte
 //! of it is lost in either direction.
 
-use super::Scene;
-use super::client::Client;
 use std::ffi::OsStr;
 use std::fs::{self, File, FileTimes};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::time::{Duration, UNIX_EPOCH};
+
+use super::Scene;
+use super::client::Client;
 
 /// Names that a shell, a pattern, an option parser or Telnet would read in another way.
 const ODD: [&[u8]; 24] = [

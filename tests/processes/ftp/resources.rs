@@ -1,12 +1,14 @@
 //! Exhausted resources during FTP transfers: descriptors, the disk, the disk of the logs. Sessions get a reply and
 //! continue, nothing spins, and everything works once there is room.
 
+use std::net::{SocketAddr, TcpListener};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
 use super::Scene;
 use super::client::{Client, stream_to};
 use crate::support::{disk_usage, pattern, wait_until};
-use serde_json::json;
-use std::net::{SocketAddr, TcpListener};
-use std::time::{Duration, Instant};
 
 // ---- Descriptors (threat 37) --------------------------------------------------------------
 

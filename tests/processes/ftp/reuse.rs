@@ -2,14 +2,16 @@
 //! the client's session is taken; a client that has shown that it can resume must; other clients are served as
 //! before.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+
+use rustls::ClientConfig;
+
 use super::Scene;
 use super::client::{Client, stream_to};
 use super::tls::{Wire, config};
 use crate::support::PASSWORD;
-use rustls::ClientConfig;
-use std::io::{Read, Write};
-use std::net::TcpStream;
-use std::sync::Arc;
 
 /// Connects to a data port in place of the client. Returns the bytes received.
 fn intrude(stream: TcpStream, version: u8) -> Vec<u8> {

@@ -1,11 +1,13 @@
 //! FTP sessions while the server drains, is administered, and writes its logs.
 
+use std::net::TcpStream;
+
+use rustix::process::Signal;
+use serde_json::json;
+
 use super::client::{Client, stream_to};
 use super::{Scene, addresses, configuration};
 use crate::support::{PASSWORD, Place, pattern, wait_until};
-use rustix::process::Signal;
-use serde_json::json;
-use std::net::TcpStream;
 
 #[test]
 fn sigterm_lets_running_transfers_finish_and_tells_the_others_421() {

@@ -1,10 +1,12 @@
 //! Limits on sessions and on their idle time.
 
+use std::net::Shutdown;
+
+use serde_json::json;
+
 use super::Scene;
 use super::client::{Client, stream_to};
 use crate::support::{PASSWORD, wait_until};
-use serde_json::json;
-use std::net::Shutdown;
 
 #[test]
 fn an_account_has_so_many_sessions_and_no_more() {

@@ -1,14 +1,16 @@
 //! Partial uploads that somebody else has changed (threat 25). FTP promises no digest unless `ftp.hash_uploads`
 //! asks for one, but the server does not silently store a change that it can detect.
 
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+
+use serde_json::json;
+
 use super::Scene;
 use super::client::Client;
 use super::uploads::{PART, interrupt, size};
 use crate::support::{pattern, sha256, wait_until};
-use serde_json::json;
-use std::fs::{self, File};
-use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
 
 /// What lies in staging with this ending.
 fn staged(scene: &Scene, ending: &str) -> PathBuf {

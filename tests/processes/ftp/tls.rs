@@ -1,15 +1,17 @@
 //! TLS as FTP clients use it: 1.2 and 1.3, with or without the session of the control connection on data
 //! connections.
 
-use berth::tls::Pinning;
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+
 use rustls::client::{Resumption, Tls12Resumption};
 use rustls::crypto::ring;
 use rustls::pki_types::ServerName;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, ClientConnection, HandshakeKind, StreamOwned};
-use std::io::{self, Read, Write};
-use std::net::TcpStream;
-use std::sync::Arc;
+
+use berth::tls::Pinning;
 
 /// One connection, encrypted or not.
 pub(crate) enum Wire {

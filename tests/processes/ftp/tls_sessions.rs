@@ -1,16 +1,18 @@
 //! FTPS: explicit and implicit, TLS 1.2 and 1.3, and how a data connection is bound to its control connection.
 
+use std::io::Write;
+use std::net::Shutdown;
+use std::sync::Arc;
+
+use rustls::{ClientConfig, ClientConnection};
+use serde_json::json;
+
 use super::Scene;
 use super::client::{Client, stream_to};
 use super::listening;
 use super::tls::{Wire, config};
 use super::uploads::{CUT, PART, size};
 use crate::support::{PASSWORD, Place, pattern, wait_until};
-use rustls::{ClientConfig, ClientConnection};
-use serde_json::json;
-use std::io::Write;
-use std::net::Shutdown;
-use std::sync::Arc;
 
 /// Encrypted only.
 fn scene(ftp: serde_json::Value) -> Scene {

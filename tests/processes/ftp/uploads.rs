@@ -1,17 +1,19 @@
 //! Uploads: a file appears only when it is complete, the old file stays until then, an interrupted upload can be
 //! resumed, and every byte counts.
 
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::Shutdown;
+use std::time::{Duration, SystemTime};
+
+use serde_json::json;
+
 use super::Scene;
 use super::client::{Client, reset, stream_to};
 use super::configuration;
 use super::tls::config;
 use crate::support::random::Random;
 use crate::support::{Place, disk_usage, pattern, sha256, wait_until};
-use serde_json::json;
-use std::fs::File;
-use std::io::{Read, Write};
-use std::net::Shutdown;
-use std::time::{Duration, SystemTime};
 
 /// Enough to be kept when it is interrupted.
 pub(crate) const PART: usize = 2 << 20;

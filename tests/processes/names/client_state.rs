@@ -1,7 +1,8 @@
 //! Damaged state files of the client.
 
-use super::{Visit, files};
 use std::fs;
+
+use super::{Visit, files};
 
 #[test]
 fn an_empty_known_hosts_file_is_refused_with_advice() {

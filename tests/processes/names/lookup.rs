@@ -1,9 +1,10 @@
 //! Which files the names in commands refer to.
 
-use super::{Visit, files, name};
-use crate::support::PASSWORD;
 use std::ffi::OsStr;
 use std::fs;
+
+use super::{Visit, files, name};
+use crate::support::PASSWORD;
 
 /// A name that is a pattern too, and what it fits.
 const PAIRS: [(&str, &str); 5] =

@@ -1,12 +1,14 @@
 //! Files with names like partial downloads, and partial downloads of other owners.
 
-use super::{Visit, files};
-use crate::support::proxy::Proxy;
-use crate::support::{pattern, target, wait_until};
-use rustix::process::Signal;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+
+use rustix::process::Signal;
+
+use super::{Visit, files};
+use crate::support::proxy::Proxy;
+use crate::support::{pattern, target, wait_until};
 
 #[test]
 fn a_tree_with_a_file_and_what_is_called_like_its_part_comes_whole() {

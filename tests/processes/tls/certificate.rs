@@ -1,12 +1,14 @@
 //! Renewal and replacement of the server's certificate and key.
 
-use super::Scene;
-use crate::support::{Place, wait_until};
-use rustix::process::Signal;
-use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use super::Scene;
+use crate::support::{Place, wait_until};
 
 // ---- The certificate ----------------------------------------------------------------------
 

@@ -1,5 +1,16 @@
 //! Relays that read, change or cut connections, and peers that break TLS.
 
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
 use super::Scene;
 use super::peer::TlsPeer;
 use crate::support::effort::tries;
@@ -11,15 +22,6 @@ use berth::tls::{Pinning, TlsSession};
 use berth::wire::frame::{self, Frame, FrameType};
 use berth::wire::message::{End, ErrorReply, PutMode, WireLimits};
 use berth::wire::{ErrorCode, Reply, Request};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use std::fs;
-use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
-use std::sync::Arc;
-use std::thread;
-use std::time::{Duration, Instant};
 
 // ---- In the middle ------------------------------------------------------------------------
 

@@ -1,12 +1,13 @@
 //! A minimal client and a minimal server over blocking sockets and TLS.
 
+use std::net::{SocketAddr, TcpStream};
+
 use crate::support::{PASSWORD, PATIENCE};
 use berth::auth::scram::{Binding, ClientExchange};
 use berth::tls::{Pinning, Received, TlsSession};
 use berth::wire::frame::{self, Frame, FrameType};
 use berth::wire::message::VERSION;
 use berth::wire::{Reply, Request};
-use std::net::{SocketAddr, TcpStream};
 
 /// One end of a TLS connection over a blocking socket.
 pub(crate) struct TlsPeer {

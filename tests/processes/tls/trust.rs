@@ -1,11 +1,13 @@
 //! Which keys the client trusts, and what it sends before it does.
 
+use std::fs;
+
+use serde_json::{Value, json};
+
 use super::Scene;
 use crate::support::peer::Peer;
 use crate::support::{pattern, sha256};
 use berth::wire::{ErrorCode, Reply};
-use serde_json::{Value, json};
-use std::fs;
 
 // ---- Trust --------------------------------------------------------------------------------
 

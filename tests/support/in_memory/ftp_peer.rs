@@ -1,6 +1,11 @@
 //! An FTP session in memory: the real protocol, driven by the test instead of the loop, with the test as client on
 //! both connections. Time stands still unless the server's clock moves.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::rc::Rc;
+use std::time::Instant;
+
 use super::{PASSWORD, Server, USER};
 use berth::base::budget::TURN_BUDGET;
 use berth::base::buffers::{Budget, INPUT_BYTES, IoBuffers, Piece};
@@ -10,10 +15,6 @@ use berth::protocol::data_connection::{ConnectionStage, DataConnection, Failure,
 use berth::protocol::ftp::{FTP_END_GRACE_MAX, Ftp};
 use berth::protocol::{Protocol, Sockets};
 use berth::tls::Resumption;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::ops::RangeInclusive;
-use std::rc::Rc;
-use std::time::Instant;
 
 /// See the module.
 pub struct FtpPeer {

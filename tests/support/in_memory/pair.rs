@@ -1,5 +1,8 @@
 //! A real connection over a socket pair, driven by the test as the loop drives it, without a clock.
 
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::net::UnixStream;
+
 use super::{Server, USER, keys};
 use berth::auth::scram::{Binding, ClientExchange};
 use berth::base::budget::FLUSH_BUDGET;
@@ -9,8 +12,6 @@ use berth::protocol::native::Native;
 use berth::wire::frame::{self, CONTROL_BYTES_MAX, FrameType};
 use berth::wire::message::VERSION;
 use berth::wire::{Frame, Reply, Request};
-use std::io::{ErrorKind, Read, Write};
-use std::os::unix::net::UnixStream;
 
 /// A connection and the peer's end of its socket.
 pub struct Pair {

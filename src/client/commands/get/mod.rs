@@ -11,10 +11,6 @@ use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use collisions::{FileId, local_collision, other_spelling, path_bytes, shared_destination};
-use plan::{job, plan};
-use target::LocalTarget;
-
 use crate::base::virtual_path::VirtualPath;
 use crate::client::commands::cat::Shown;
 use crate::client::connection::session::Session;
@@ -36,6 +32,9 @@ use crate::client::ui::progress::{Progress, Style};
 use crate::client::ui::stopwatch::Stopwatch;
 use crate::client::ui::summary::Summary;
 use crate::wire::message::{EntryKind, ErrorCode};
+use collisions::{FileId, local_collision, other_spelling, path_bytes, shared_destination};
+use plan::{job, plan};
+use target::LocalTarget;
 
 const DOWNLOAD: Direction = Direction::Download;
 

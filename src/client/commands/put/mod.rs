@@ -10,10 +10,6 @@ use std::fs;
 use std::iter::successors;
 use std::path::{Path, PathBuf};
 
-use collisions::{without_doubled_directories, without_doubled_files, without_shared_destinations};
-use plan::{NewDirectory, PutPlan, new_job, plan};
-use target::RemoteTarget;
-
 use crate::base::virtual_path::VirtualPath;
 use crate::client::commands::local::expand;
 use crate::client::commands::refusal;
@@ -35,6 +31,9 @@ use crate::client::ui::stopwatch::Stopwatch;
 use crate::client::ui::summary::Summary;
 use crate::wire::message::{EntryKind, ErrorCode, PutMode};
 use crate::wire::{Reply, Request};
+use collisions::{without_doubled_directories, without_doubled_files, without_shared_destinations};
+use plan::{NewDirectory, PutPlan, new_job, plan};
+use target::RemoteTarget;
 
 const UPLOAD: Direction = Direction::Upload;
 

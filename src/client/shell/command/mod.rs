@@ -3,8 +3,6 @@
 
 mod table;
 
-pub use table::COMMANDS;
-
 use serde_json::json;
 use strsim::osa_distance;
 
@@ -15,6 +13,7 @@ use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 use crate::client::shell::lexer::Word;
 use crate::client::ui::progress::take_has_moved;
+pub use table::COMMANDS;
 
 /// One command.
 pub struct Command {

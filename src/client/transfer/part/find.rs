@@ -1,10 +1,10 @@
 //! Finds the part of an earlier download, or creates one. The user's own files may have the same names.
 
-use crate::base::buffers::PIECE_BYTES;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use crate::base::buffers::PIECE_BYTES;
 use crate::client::error::Failure;
 use crate::client::files::local::{hash_up_to, shown};
 use crate::client::shell::interrupt::Watch;

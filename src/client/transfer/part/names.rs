@@ -4,7 +4,6 @@
 //! The mark is an extended attribute with the inode and the destination's name, so that neither a
 //! copy of a part nor the part of another file counts.
 
-use crate::base::virtual_path::NAME_BYTES_MAX;
 use std::ffi::OsString;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
@@ -16,6 +15,7 @@ use rustix::fs::{FlockOperation, OFlags, XattrFlags, fgetxattr, flock, fremovexa
 use rustix::io::Errno;
 
 use crate::base::digest::Digest;
+use crate::base::virtual_path::NAME_BYTES_MAX;
 use crate::client::error::Failure;
 use crate::client::files::local::shown;
 

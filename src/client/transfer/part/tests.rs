@@ -1,6 +1,7 @@
-use super::*;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::time::{Duration, Instant};
+
+use super::*;
 
 #[test]
 fn a_part_becomes_the_file_only_when_it_is_finished() {

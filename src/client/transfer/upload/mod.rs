@@ -17,10 +17,10 @@ mod begin;
 mod reply;
 mod resume;
 
-use crate::base::buffers::PIECE_BYTES;
 use std::collections::VecDeque;
 use std::io;
 
+use crate::base::buffers::PIECE_BYTES;
 use crate::base::upload_id::UploadId;
 use crate::client::connection::session::Session;
 use crate::client::error::{Failure, LinkError};

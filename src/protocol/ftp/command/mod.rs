@@ -1,11 +1,13 @@
 //! Parsed commands. The syntax is in [`super::table`].
 
+use std::fmt;
+use std::net::{SocketAddr, SocketAddrV4};
+
+use zeroize::Zeroizing;
+
 use super::argument::LiteralOrParsed;
 use super::listing::Facts;
 use super::permissions::PermissionChange;
-use std::fmt;
-use std::net::{SocketAddr, SocketAddrV4};
-use zeroize::Zeroizing;
 
 /// A parsed line. Paths are raw bytes, relative to the current directory.
 #[derive(Debug, PartialEq, Eq)]

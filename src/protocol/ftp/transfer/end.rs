@@ -1,12 +1,13 @@
 //! Ends transfers that are aborted, fail or are refused.
 
+use std::time::{Duration, Instant};
+
 use super::Transfer;
 use crate::base::buffers::IoBuffers;
 use crate::protocol::data_connection::{ConnectionStage, DataConnection, Failure};
 use crate::protocol::ftp::{Activity, Ftp, FtpContext, REPLY_DIRECTORY_STATUS, reply};
 use crate::session::SessionError;
 use crate::tls::Resumption;
-use std::time::{Duration, Instant};
 
 /// How long the data of a refused upload is dropped at most.
 const FTP_DISCARD_TIME_MAX: Duration = Duration::from_secs(60);

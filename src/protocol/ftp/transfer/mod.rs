@@ -12,7 +12,7 @@ mod receive;
 mod send;
 mod tree;
 
-pub(super) use list::{Form, List};
+use std::time::{Duration, Instant};
 
 use super::{Activity, Ftp, FtpContext, REPLY_DIRECTORY_STATUS};
 use crate::base::virtual_path::VirtualPath;
@@ -20,7 +20,7 @@ use crate::protocol::data_connection::{ConnectionStage, DataConnection, Failure,
 use crate::protocol::ftp::{FTP_REPLIES_APART, FTP_REPLIES_APART_MIN};
 use crate::session::{Phase, SessionError};
 use crate::tls::Resumption;
-use std::time::{Duration, Instant};
+pub(super) use list::{Form, List};
 
 /// A running transfer.
 pub(super) struct Transfer {

@@ -1,11 +1,12 @@
 //! Uploads over a data connection, from the initial content to the final name.
 
+use std::time::{Duration, Instant};
+
 use super::{Activity, Ftp, FtpContext, TransferStep, check_connection};
 use crate::base::buffers::{Budget, STORE_BYTES_MIN, SpliceSource};
 use crate::base::upload_id::RESUME_BYTES_MIN;
 use crate::protocol::ftp::{FTP_END_GRACE_LARGE, FTP_END_GRACE_MAX, FTP_END_GRACE_SHARE};
 use crate::session::{Service, SessionError};
-use std::time::{Duration, Instant};
 
 /// A shorter grace period is skipped; the control connection is only checked once more.
 const FTP_END_GRACE_MIN: Duration = Duration::from_millis(1);

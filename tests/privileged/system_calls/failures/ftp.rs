@@ -1,9 +1,10 @@
 //! An FTP client that takes any reply, or none.
 
-use super::scene::PATIENCE;
-use crate::support::PASSWORD;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+
+use super::scene::PATIENCE;
+use crate::support::PASSWORD;
 
 /// A session in plain text.
 pub(super) struct Ftp {

@@ -1,14 +1,15 @@
 //! The operations in which system calls fail.
 
+use std::fs;
+use std::io;
+use std::process::Command;
+
 use super::ftp::{Ftp, Reply};
 use super::scene::{Outcome, Scene};
 use crate::support::ftp_client::listening;
 use crate::support::{Server, pattern};
 use Run::{Admin, Berth, Question, Session};
 use berth::base::upload_id::RESUME_BYTES_MIN;
-use std::fs;
-use std::io;
-use std::process::Command;
 
 /// See the module.
 pub(super) struct Operation {

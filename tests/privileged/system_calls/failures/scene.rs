@@ -1,12 +1,5 @@
 //! A server, a home and a client directory in the same state before each case, and their state afterwards.
 
-use super::super::trace;
-use crate::support::peer::Peer;
-use crate::support::process::Program;
-use crate::support::{Place, Server, disk_usage, ftp_client, holds_within, pattern, wait_until};
-use berth::wire::{Reply, Request};
-use rustix::process::Signal;
-use serde_json::json;
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::fs::{self, File};
@@ -15,6 +8,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
+
+use rustix::process::Signal;
+use serde_json::json;
+
+use super::super::trace;
+use crate::support::peer::Peer;
+use crate::support::process::Program;
+use crate::support::{Place, Server, disk_usage, ftp_client, holds_within, pattern, wait_until};
+use berth::wire::{Reply, Request};
 
 /// How long one answer may take on a busy machine.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);

@@ -1,17 +1,17 @@
 //! Runs an operation, with and without a failing system call.
 
+use std::fs;
+use std::process::Command;
+use std::time::Duration;
+
 use super::super::trace::{self, Call, watched};
 use super::cases::{Case, shape};
 use super::ftp::Ftp;
 use super::judgement::{difference, problems};
 use super::operations::{Operation, Run, told};
 use super::scene::{ACCOUNT, Outcome, Scene, Tracer, Tree};
-
 use crate::support::ftp_client::listening;
 use crate::support::{Server, holds_within};
-use std::fs;
-use std::process::Command;
-use std::time::Duration;
 
 /// What was found after an operation.
 pub(super) struct Found {
