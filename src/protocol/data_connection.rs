@@ -102,7 +102,7 @@ pub enum Security {
     /// Plaintext.
     Plain,
     /// Within TLS.
-    TlsSession {
+    Tls {
         /// The peer only sends.
         is_upload: bool,
         /// What it must prove by resuming a session.

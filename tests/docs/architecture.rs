@@ -133,9 +133,10 @@ fn import_group(import: &str, file: &str) -> usize {
 #[test]
 fn imports_are_in_the_order_of_std_external_crates_and_own() {
     for source in sources() {
-        let imports = source.text.lines().filter_map(|line| match line.strip_prefix("use ") {
-            Some(import) => Some(import),
-            None => line.strip_prefix("pub")?.split_once("use ").filter(|(scope, _)| scope.trim().len() < 20)?.1.into(),
+        let imports = source.text.lines().filter_map(|line| {
+            let visible = line.strip_prefix("pub").unwrap_or(line);
+            let scope_end = if visible.starts_with('(') { visible.find(')')? + 1 } else { 0 };
+            visible[scope_end..].trim_start().strip_prefix("use ")
         });
         let groups: Vec<usize> = imports.map(|import| import_group(import, &source.text)).collect();
         assert!(groups.is_sorted(), "{}: {groups:?}", source.path.display());

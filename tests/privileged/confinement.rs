@@ -67,7 +67,7 @@ fn certificates_in_another_directory_are_out_of_reach_until_a_restart() {
     let stderr = || server.program.stderr();
     server.program.signal(Signal::HUP);
     wait_until("it complains", || stderr().contains("the certificate stays as it was"));
-    for part in ["other/named.crt cannot be read: Permission denied", "can read them after a restart only"] {
+    for part in ["other/named.crt cannot be read: Permission denied", "can read them only after a restart"] {
         assert!(stderr().contains(part), "{}", stderr());
     }
     drop(server);

@@ -18,7 +18,7 @@ impl Connection {
         self.is_channel_reported = true;
         match channel {
             Channel::Plain => {}
-            Channel::TlsSession(binding) => self.protocol.set_binding(binding),
+            Channel::Tls(binding) => self.protocol.set_binding(binding),
             Channel::Refused => self.fail(SessionError::TlsRequired, now),
         }
         Ok(())

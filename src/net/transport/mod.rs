@@ -45,7 +45,7 @@ enum Layer {
     Plain,
     /// Plaintext, which the policy refuses: input is dropped.
     Refused,
-    TlsSession(Box<TlsSession>),
+    Tls(Box<TlsSession>),
 }
 
 /// The TLS policy of network listeners.
@@ -65,7 +65,7 @@ pub enum Channel {
     /// Plaintext.
     Plain,
     /// TLS; a login is bound to it.
-    TlsSession(Binding),
+    Tls(Binding),
     /// Plaintext, which the policy refuses.
     Refused,
 }
@@ -105,7 +105,7 @@ impl Transport {
 
     /// Switches this control connection to TLS.
     pub fn seal_control(&mut self, ftp_tls: &mut FtpTlsSettings) -> io::Result<()> {
-        self.layer = Layer::TlsSession(Box::new(TlsSession::server(Arc::clone(&ftp_tls.own()?.control))?));
+        self.layer = Layer::Tls(Box::new(TlsSession::server(Arc::clone(&ftp_tls.own()?.control))?));
         Ok(())
     }
 
@@ -124,7 +124,7 @@ impl Transport {
             false => TlsSession::server(Arc::clone(&own.download))?,
         };
         sealed.allow_large_records();
-        Ok(Self { layer: Layer::TlsSession(Box::new(sealed)), ..Self::plain_data(stream) })
+        Ok(Self { layer: Layer::Tls(Box::new(sealed)), ..Self::plain_data(stream) })
     }
 
     /// A program on this machine.
@@ -143,14 +143,14 @@ impl Transport {
             Layer::Undetected(_) => Ok(None),
             Layer::Plain => Ok(Some(Channel::Plain)),
             Layer::Refused => Ok(Some(Channel::Refused)),
-            Layer::TlsSession(sealed) if sealed.is_handshaking() => Ok(None),
-            Layer::TlsSession(sealed) => sealed.binding().map(|binding| Some(Channel::TlsSession(binding))),
+            Layer::Tls(sealed) if sealed.is_handshaking() => Ok(None),
+            Layer::Tls(sealed) => sealed.binding().map(|binding| Some(Channel::Tls(binding))),
         }
     }
 
     /// Returns whether the handshake is incomplete.
     pub fn is_handshaking(&self) -> bool {
-        matches!(&self.layer, Layer::TlsSession(sealed) if sealed.is_handshaking())
+        matches!(&self.layer, Layer::Tls(sealed) if sealed.is_handshaking())
     }
 
     /// Returns whether the connection is plaintext.
@@ -160,12 +160,12 @@ impl Transport {
 
     /// Returns whether [`Transport::fill`] has bytes that no event will announce.
     pub fn holds_input(&self) -> bool {
-        matches!(&self.layer, Layer::TlsSession(sealed) if sealed.holds_input())
+        matches!(&self.layer, Layer::Tls(sealed) if sealed.holds_input())
     }
 
     /// Returns whether [`Transport::flush`] has bytes to send besides the output.
     pub fn wants_flush(&self) -> bool {
-        matches!(&self.layer, Layer::TlsSession(sealed) if sealed.wants_flush())
+        matches!(&self.layer, Layer::Tls(sealed) if sealed.wants_flush())
     }
 
     /// Receives once, so that the input holds at most `capacity` bytes. Reads nothing at that size. Some of
@@ -178,7 +178,7 @@ impl Transport {
             }
         }
         match &mut self.layer {
-            Layer::TlsSession(sealed) => fill_sealed(sealed, &mut self.socket, input, capacity),
+            Layer::Tls(sealed) => fill_sealed(sealed, &mut self.socket, input, capacity),
             _ => {
                 let room = input.room(capacity);
                 if room.is_empty() {
@@ -202,7 +202,7 @@ impl Transport {
         let moved = moved(stream.peek(&mut first))?;
         if let Moved::Bytes(1..) = moved {
             self.layer = match first {
-                [TLS_HANDSHAKE] => Layer::TlsSession(Box::new(TlsSession::server(Arc::clone(&tls_policy.tls))?)),
+                [TLS_HANDSHAKE] => Layer::Tls(Box::new(TlsSession::server(Arc::clone(&tls_policy.tls))?)),
                 _ if tls_policy.allows_plaintext => Layer::Plain,
                 _ => Layer::Refused,
             };
@@ -213,9 +213,7 @@ impl Transport {
     /// Sends output, about `allowance` bytes at most.
     pub fn flush(&mut self, output: &mut SendBuffer, allowance: usize) -> io::Result<Moved> {
         match &mut self.layer {
-            Layer::TlsSession(sealed) => {
-                flush_sealed(sealed, &mut self.socket, output, allowance.min(TLS_FLUSH_BUDGET))
-            }
+            Layer::Tls(sealed) => flush_sealed(sealed, &mut self.socket, output, allowance.min(TLS_FLUSH_BUDGET)),
             _ => flush_plain(&mut self.socket, output, allowance, self.pads_truncated_ranges, &mut self.unsendable),
         }
     }
@@ -223,7 +221,7 @@ impl Transport {
     /// Shuts down the write side. While [`Transport::wants_flush`] returns true, call it again.
     pub fn shutdown(&mut self) {
         // The peer may be gone already.
-        if let Layer::TlsSession(sealed) = &mut self.layer
+        if let Layer::Tls(sealed) = &mut self.layer
             && !sealed.close(&mut self.socket).unwrap_or(true)
         {
             return;
@@ -237,7 +235,7 @@ impl Transport {
 
     /// Allows large records after login.
     pub fn allow_large_records(&mut self) {
-        if let Layer::TlsSession(sealed) = &mut self.layer {
+        if let Layer::Tls(sealed) = &mut self.layer {
             sealed.allow_large_records();
         }
     }
@@ -245,7 +243,7 @@ impl Transport {
     /// Returns the memory of `buffers` and of TLS that no charge covers.
     pub fn uncharged_bytes(&self, buffers: &IoBuffers) -> usize {
         let (received, unsent) = match &self.layer {
-            Layer::TlsSession(sealed) => (sealed.received_bytes(), sealed.unsent_bytes()),
+            Layer::Tls(sealed) => (sealed.received_bytes(), sealed.unsent_bytes()),
             _ => (0, 0),
         };
         let (input, output) = (&buffers.input, &buffers.output);
@@ -256,7 +254,7 @@ impl Transport {
 
     /// Frees memory before a sleep that may be long.
     pub fn release(&mut self) {
-        if let Layer::TlsSession(sealed) = &mut self.layer {
+        if let Layer::Tls(sealed) = &mut self.layer {
             sealed.release();
         }
     }

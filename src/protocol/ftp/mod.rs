@@ -202,7 +202,7 @@ impl Protocol for Ftp {
     }
 
     fn set_sealed(&mut self) {
-        self.control = ControlState::TlsSession;
+        self.control = ControlState::Tls;
         self.queue = CommandQueue::default();
         // RFC 4217, section 4.1: plaintext may have come from an attacker.
         (self.user, self.pending_arguments) = (None, PendingArguments::default());
@@ -313,7 +313,7 @@ impl Ftp {
 
     fn greet(&mut self, turn: &mut FtpContext) -> bool {
         let ControlState::New { is_sealed } = self.control else { return false };
-        self.control = if is_sealed { ControlState::TlsSession } else { ControlState::Plain };
+        self.control = if is_sealed { ControlState::Tls } else { ControlState::Plain };
         turn.reply(220, "berthd ready");
         true
     }
@@ -337,7 +337,7 @@ impl Ftp {
 
     /// Returns whether the control connection uses TLS.
     fn is_sealed(&self) -> bool {
-        self.control == ControlState::TlsSession
+        self.control == ControlState::Tls
     }
 
     /// Returns whether a data connection is or can be set up.

@@ -13,7 +13,7 @@ pub(super) enum ControlState {
     /// The reply to AUTH is sent; the peer must begin TLS.
     Sealing,
     /// TLS.
-    TlsSession,
+    Tls,
 }
 
 /// The settings of data connections.

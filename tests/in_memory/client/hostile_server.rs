@@ -527,7 +527,7 @@ fn a_tree_without_end_is_given_up_and_the_session_goes_on() {
         let place = Place::new();
         let mut stage = tree_without_end(&place, entries.clone());
         let failure = stage.run(&line.replace("HERE", &place.path("here").display().to_string())).expect_err(line);
-        assert!(failure.to_string().contains("one by one"), "{line}: {failure}");
+        assert!(failure.to_string().contains("run the command for each of its directories"), "{line}: {failure}");
         assert_eq!(place.files(), ["here", "outside"], "{line}");
         // Whether the root of the tree is a link is found out by removing it; nothing below it is touched.
         let is_root = |path: &Name| *path == Name::from("/d");

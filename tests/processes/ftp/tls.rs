@@ -16,7 +16,7 @@ use berth::tls::Pinning;
 /// One connection, encrypted or not.
 pub(crate) enum Wire {
     Plain(TcpStream),
-    TlsSession(Box<StreamOwned<ClientConnection, TcpStream>>),
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
 }
 
 impl Wire {
@@ -34,24 +34,24 @@ impl Wire {
         while stream.conn.is_handshaking() {
             stream.conn.complete_io(&mut stream.sock)?;
         }
-        Ok(Self::TlsSession(Box::new(stream)))
+        Ok(Self::Tls(Box::new(stream)))
     }
 
     pub(crate) fn stream(&self) -> &TcpStream {
         match self {
             Self::Plain(stream) => stream,
-            Self::TlsSession(sealed) => &sealed.sock,
+            Self::Tls(sealed) => &sealed.sock,
         }
     }
 
     /// Whether the handshake took an earlier session up again.
     pub(crate) fn is_resumed(&self) -> bool {
-        matches!(self, Self::TlsSession(sealed) if sealed.conn.handshake_kind() == Some(HandshakeKind::Resumed))
+        matches!(self, Self::Tls(sealed) if sealed.conn.handshake_kind() == Some(HandshakeKind::Resumed))
     }
 
     /// Says that nothing more comes, where there is a word for it.
     pub(crate) fn close(&mut self) {
-        if let Self::TlsSession(sealed) = self {
+        if let Self::Tls(sealed) = self {
             sealed.conn.send_close_notify();
             let _ = sealed.flush();
         }
@@ -62,7 +62,7 @@ impl Read for Wire {
     fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Plain(stream) => stream.read(room),
-            Self::TlsSession(sealed) => sealed.read(room),
+            Self::Tls(sealed) => sealed.read(room),
         }
     }
 }
@@ -71,14 +71,14 @@ impl Write for Wire {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Plain(stream) => stream.write(bytes),
-            Self::TlsSession(sealed) => sealed.write(bytes),
+            Self::Tls(sealed) => sealed.write(bytes),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
         match self {
             Self::Plain(stream) => stream.flush(),
-            Self::TlsSession(sealed) => sealed.flush(),
+            Self::Tls(sealed) => sealed.flush(),
         }
     }
 }

@@ -198,7 +198,7 @@ impl Ftp {
             return Security::Plain;
         }
         let is_upload = matches!(&self.activity, Activity::Transfer(transfer) if transfer.is_upload());
-        Security::TlsSession {
+        Security::Tls {
             is_upload,
             needs: match self.settings.requires_session_reuse {
                 true => Resumption::Session,
