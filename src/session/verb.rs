@@ -2,6 +2,7 @@
 
 use super::error::SessionError;
 use super::state::{State, StateName};
+use Effect::{Changes, Reads};
 use StateName::{Command, Commit, Download, Login, Task, Upload};
 
 /// A call to a session.
@@ -39,8 +40,6 @@ pub enum Effect {
     /// Changes the home: the account must be allowed to write.
     Changes,
 }
-
-use Effect::{Changes, Reads};
 
 impl Verb {
     /// The table: the states in which each verb is allowed, and its effect.

@@ -134,9 +134,11 @@ fn import_group(import: &str, file: &str) -> usize {
 fn imports_are_in_the_order_of_std_external_crates_and_own() {
     for source in sources() {
         let imports = source.text.lines().filter_map(|line| {
-            let visible = line.strip_prefix("pub").unwrap_or(line);
-            let scope_end = if visible.starts_with('(') { visible.find(')')? + 1 } else { 0 };
-            visible[scope_end..].trim_start().strip_prefix("use ")
+            // Those of inner modules are indented.
+            let scope = line.strip_prefix("pub").filter(|rest| rest.starts_with([' ', '(']));
+            let import = scope.map_or(line, |scope| scope.split_once(' ').map_or("", |(_, rest)| rest));
+            // A line of a text may begin like an import.
+            import.strip_prefix("use ").filter(|import| import.ends_with([';', '{']))
         });
         let groups: Vec<usize> = imports.map(|import| import_group(import, &source.text)).collect();
         assert!(groups.is_sorted(), "{}: {groups:?}", source.path.display());

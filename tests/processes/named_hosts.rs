@@ -120,7 +120,7 @@ fn what_the_command_line_says_counts_more_than_what_is_kept() {
 
     visit.add(&["--replace", "--plaintext"]);
     visit.run(&["nas", "pwd"]).expect_code(0);
-    assert!(visit.run(&["--accept-new", "nas", "pwd"]).expect_code(2).stderr.contains("without encryption"));
+    assert!(visit.run(&["--accept-new", "nas", "pwd"]).expect_code(2).stderr.contains("`plaintext`"));
 }
 
 #[test]

@@ -577,9 +577,9 @@ fn a_mirror_without_its_source_says_how_the_other_direction_is_written() {
     let visit = Visit::new(&[]);
     fs::create_dir(visit.place.here("photos")).expect("writable");
     let wrong = visit.run(&["mirror", "backup", "here"]).expect_code(1);
-    assert!(wrong.stderr.contains("write mirror --from REMOTE LOCAL"), "{wrong:?}");
+    assert!(wrong.stderr.contains("write: mirror --from REMOTE LOCAL"), "{wrong:?}");
     let wrong = visit.run(&["mirror", "--from", "photos", "there"]).expect_code(1);
-    assert!(wrong.stderr.contains("write mirror LOCAL REMOTE"), "{wrong:?}");
+    assert!(wrong.stderr.contains("write: mirror LOCAL REMOTE"), "{wrong:?}");
 }
 
 #[test]

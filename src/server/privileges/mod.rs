@@ -9,11 +9,11 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-pub use landlock::{AllowedDirectory, Confinement, DirectoryRights, confine};
 use nix::unistd::{Gid, Group, Uid, User, setgroups, setresgid, setresuid};
 use rustix::fs::{AtFlags, chownat};
 use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities, set_no_new_privs};
 
+pub use self::landlock::{AllowedDirectory, Confinement, DirectoryRights, confine};
 use crate::base::atomic_file::{self, GROUP_DIRECTORY, SECRET_DIRECTORY};
 use crate::config::{Config, ConfigError};
 

@@ -22,6 +22,14 @@ pub(super) mod partials;
 mod record;
 mod resume;
 
+use std::cell::{Cell, RefCell};
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
+use std::rc::Rc;
+use std::sync::Arc;
+
 use super::StoreError;
 use super::home::{Home, UploadTarget};
 use super::ledger::Reservation;
@@ -35,20 +43,6 @@ use crate::base::buffers::SpliceSource;
 use crate::base::refusals::Operation;
 use crate::base::upload_id::UploadId;
 use claims::Claim;
-
-/// How much one turn truncates. The kernel frees this in 0.5 ms, and 4 GiB at once in more than a
-/// second.
-pub const TRUNCATED_BYTES_PER_TURN: u64 = 2 * 1024 * 1024;
-/// The maximum number of interrupted uploads in one home.
-pub const PARTIALS_PER_HOME_MAX: usize = 64;
-use std::cell::{Cell, RefCell};
-use std::fs::File;
-use std::io;
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::FileExt;
-use std::rc::Rc;
-use std::sync::Arc;
-
 pub(super) use directory::{remove, staged_names};
 use inode::PartLocation;
 pub use listing::{PartialUploadListing, PartialUploadPage};
@@ -56,6 +50,12 @@ use partials::RecordSlot;
 pub use record::{PartialUpload, Record};
 use record::{StoredRecord, kept_text, write_record, write_record_text};
 use resume::Truncation;
+
+/// How much one turn truncates. The kernel frees this in 0.5 ms, and 4 GiB at once in more than a
+/// second.
+pub const TRUNCATED_BYTES_PER_TURN: u64 = 2 * 1024 * 1024;
+/// The maximum number of interrupted uploads in one home.
+pub const PARTIALS_PER_HOME_MAX: usize = 64;
 
 /// The file of a running upload. Dropping it before the commit removes the file, unless the upload can be
 /// resumed.
