@@ -93,14 +93,13 @@ fn a_port_that_is_taken_is_named_with_what_to_do() {
     }
     assert!(!place.path("fresh").exists());
     drop(taken);
-    let server = place.serve_as(place.berthd(&["quickstart", "--dir", "fresh", "--listen", &address]));
-    assert!(server.program.stdout().contains("password: "), "{}", server.program.stdout());
+    let (program, _) = quickstart_at_free_ports(&place);
+    assert!(program.stdout().contains("password: "), "{}", program.stdout());
 }
 
-#[test]
-fn a_quickstart_at_another_port_serves_ftp_at_the_port_below() {
-    let place = Place::new();
-    // Two neighbours that are free now; other tests may take them meanwhile.
+/// Starts a quickstart in `fresh` at two neighbouring ports, and returns it with the upper one. Other tests may take
+/// ports that were free a moment ago, so it tries again.
+fn quickstart_at_free_ports(place: &Place) -> (Program, u16) {
     for _ in 0..20 {
         let above = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = above.local_addr().expect("bound").port();
@@ -109,14 +108,19 @@ fn a_quickstart_at_another_port_serves_ftp_at_the_port_below() {
         let listen = format!("127.0.0.1:{port}");
         let mut program = place.start(place.berthd(&["quickstart", "--dir", "fresh", "--listen", &listen]));
         wait_until("it serves or not", || program.is_over() || program.stdout().contains("demo@"));
-        if program.is_over() {
-            continue;
+        if !program.is_over() {
+            return (program, port);
         }
-        let stdout = program.stdout();
-        assert!(stdout.contains(&format!("listening on 127.0.0.1:{} (ftp)\n", port - 1)), "{stdout}");
-        return;
     }
     panic!("no two neighbouring ports were free");
+}
+
+#[test]
+fn a_quickstart_at_another_port_serves_ftp_at_the_port_below() {
+    let place = Place::new();
+    let (program, port) = quickstart_at_free_ports(&place);
+    let stdout = program.stdout();
+    assert!(stdout.contains(&format!("listening on 127.0.0.1:{} (ftp)\n", port - 1)), "{stdout}");
 }
 
 #[test]
