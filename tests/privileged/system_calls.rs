@@ -2,7 +2,8 @@
 //! file that is replaced, read from its system calls; kill -9 between any two of them; each of them
 //! failing; and what `berthd` and `berth` do without where the kernel refuses it.
 //!
-//! `strace` watches. The kills take a sample of the calls; `BERTH_CRASHES=1000 cargo test --test privileged system_calls` takes so many.
+//! `strace` watches. The kills take a sample of the calls;
+//! `BERTH_CRASHES=1000 cargo test --test privileged system_calls` takes a sample of 1,000.
 
 pub(crate) mod account_refusals;
 pub(crate) mod client_refusals;

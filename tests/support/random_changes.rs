@@ -30,7 +30,7 @@ struct Large {
 
 /// Changes that one connection asks for, one behind the other, without waiting.
 pub(crate) struct History {
-    /// What its directory holds after so many of them.
+    /// What the directory holds after 0, 1, 2, … changes.
     trees: Vec<Tree>,
     requests: Vec<u8>,
     large: Vec<Large>,

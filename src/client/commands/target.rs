@@ -10,8 +10,8 @@ pub(super) fn has_explicit_target(words: &[Word]) -> bool {
     matches!(words, [_, .., mark, _] if mark.is_bare(b"--"))
 }
 
-/// Returns the failure of a command whose last word is the target but looks like another source. This happens when a shell
-/// expands a pattern into names.
+/// Returns the failure of a command whose last word is the target but looks like another source. This happens
+/// when a shell expands a pattern into names.
 pub(super) fn ambiguous_target(command: &str, words: &[Word], problem: &str, is_one_shot: bool) -> Failure {
     let written: Option<Vec<String>> = words.iter().map(|word| written(word, is_one_shot)).collect();
     let text = match written.as_deref().and_then(<[String]>::split_last) {

@@ -269,7 +269,7 @@ fn resolve_existing(
     Ok((again.collect(), bytes))
 }
 
-/// Creates directories, of which none contains the first one. Returns those that could not be created.
+/// Creates directories. None of them contains the first one. Returns those that could not be created.
 fn make_directories(
     session: &mut Session,
     summary: &mut Summary,

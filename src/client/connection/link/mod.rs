@@ -27,7 +27,8 @@ use requests::Requests;
 /// A connection to a server that sends requests and receives their replies in order.
 pub struct Link {
     stream: DuplexStream,
-    /// The bytes at the front of the input that belong to the last [`Event::Data`](crate::client::connection::incoming::Event::Data).
+    /// The bytes at the front of the input that belong to the last
+    /// [`Event::Data`](crate::client::connection::incoming::Event::Data).
     chunk_bytes: usize,
     /// The bytes of the current data frame beyond that chunk.
     frame_bytes_left: usize,
