@@ -171,7 +171,7 @@ def refused():
                     expect(f"{verb} {name} is refused before its data", str(error).startswith("550"))
         began = time.monotonic()
         done = berth("ann", "put", "-f", "large", f"/attributes/{name}", code=1)
-        expect(f"put {name} is refused before its data: {done.stderr.strip()}", "permissions" in done.stderr and time.monotonic() - began < PATIENCE_S)
+        expect(f"put {name} is refused before its data: {done.stderr.strip()}", "permission denied" in done.stderr and time.monotonic() - began < PATIENCE_S)
     expect("the usage is unchanged", run("berthd", "usage", "--json").stdout == before)
     configure(rates={})
 
