@@ -20,6 +20,7 @@ pub mod staging;
 pub mod syncer;
 pub mod usage;
 pub mod watch;
+pub mod workers;
 
 use std::collections::HashMap;
 use std::io;
@@ -32,6 +33,7 @@ use std::time::Duration;
 use hmac::{Hmac, KeyInit, Mac};
 use rustix::fs::{AtFlags, StatxFlags};
 
+use crate::base::file_system_type;
 use clock::WallClock;
 use digest_cache::DigestCache;
 use file_systems::{FileSystems, is_refusal};
@@ -40,8 +42,10 @@ use ledger::{Ledger, QuotaLimits, Shortage};
 use meta::Identity;
 pub use open_file::OpenFile;
 use splice::Pipe;
-use syncer::{Disk, Syncer};
+use syncer::Syncer;
 use watch::Watcher;
+use workers::Disk;
+use workers::operations::CallError;
 
 /// Homes whose ledger is kept after their last session, so that the next session need not count again.
 const LEDGERS_REMEMBERED: usize = 4096;
@@ -143,11 +147,20 @@ impl From<io::Error> for StoreError {
     }
 }
 
-impl From<syncer::SyncError> for StoreError {
-    fn from(error: syncer::SyncError) -> Self {
+impl From<workers::SyncError> for StoreError {
+    fn from(error: workers::SyncError) -> Self {
         match error {
-            syncer::SyncError::Failed(error) => error.into(),
-            syncer::SyncError::NoAnswer => Self::NoAnswer,
+            workers::SyncError::Failed(error) => error.into(),
+            workers::SyncError::NoAnswer => Self::NoAnswer,
+        }
+    }
+}
+
+impl From<CallError> for StoreError {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::NoAnswer => Self::NoAnswer,
+            CallError::Defect => Self::Io(io::Error::other("a defect ended a call to the file system")),
         }
     }
 }
@@ -222,7 +235,7 @@ impl Store {
             systems: Rc::clone(&self.systems),
             partial_expiry: self.partial_expiry,
             boot: Rc::clone(&self.boot),
-            closer: self.syncer.closer(disk),
+            disk: self.syncer.home_disk(disk, file_system_type::is_local(&root)),
             clock: self.clock.clone(),
         };
         let home = Rc::new(Home::new(root, path.into(), ledger, context));

@@ -25,13 +25,13 @@ impl Home {
     /// device blocks or acts.
     pub fn open(&self, path: &VirtualPath) -> Result<(OpenFile, Meta), StoreError> {
         let (file, meta) = self.open_regular(path)?;
-        Ok((OpenFile::new(file, &meta, &self.ledger, &self.closer), meta))
+        Ok((OpenFile::new(file, &meta, &self.ledger, &self.disk), meta))
     }
 
     /// Wraps the open file of an upload, so that it counts as used while it is open.
     pub(in crate::store) fn track_open_file(&self, file: File) -> Result<OpenFile, StoreError> {
         let meta = meta_of(&file)?;
-        Ok(OpenFile::new(file, &meta, &self.ledger, &self.closer))
+        Ok(OpenFile::new(file, &meta, &self.ledger, &self.disk))
     }
 
     pub(super) fn open_regular(&self, path: &VirtualPath) -> Result<(File, Meta), StoreError> {

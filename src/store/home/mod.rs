@@ -26,7 +26,7 @@ use super::file_systems::{FileSystems, is_refusal};
 use super::ledger::{Advanced, Ledger, Reservation};
 use super::staging::claims::Claims;
 use super::staging::partials::Partials;
-use super::syncer::{Closer, Disk};
+use super::workers::{Disk, HomeDisk};
 use crate::base::buffers::Budget;
 use crate::base::refusals::Operation;
 use crate::base::text::{Escaped, shortened};
@@ -74,7 +74,7 @@ pub struct Home {
     pub(super) boot: Rc<str>,
     /// No partial upload expires before this, in nanoseconds since the epoch.
     pub(super) next_expiry_ns: Cell<i64>,
-    pub(super) closer: Closer,
+    pub(super) disk: HomeDisk,
     pub(super) clock: WallClock,
 }
 
@@ -83,7 +83,7 @@ pub(super) struct HomeContext {
     pub(super) systems: Rc<FileSystems>,
     pub(super) partial_expiry: Duration,
     pub(super) boot: Rc<str>,
-    pub(super) closer: Closer,
+    pub(super) disk: HomeDisk,
     pub(super) clock: WallClock,
 }
 
@@ -100,7 +100,7 @@ impl Home {
     /// Makes the home whose directory is `root`, found at `path`.
     pub(super) fn new(root: Dir, path: Rc<Path>, ledger: Rc<Ledger>, context: HomeContext) -> Self {
         let (staging, claims, partials) = (RefCell::default(), Claims::default(), Partials::default());
-        let HomeContext { systems, partial_expiry, boot, closer, clock } = context;
+        let HomeContext { systems, partial_expiry, boot, disk, clock } = context;
         // Unknown until the first check.
         let next_expiry_ns = Cell::new(i64::MIN);
         Self {
@@ -114,7 +114,7 @@ impl Home {
             partial_expiry,
             boot,
             next_expiry_ns,
-            closer,
+            disk,
             clock,
         }
     }

@@ -1,0 +1,132 @@
+//! The file system of a home: runs calls there, on the loop or on a worker, and closes files there.
+
+use std::cell::{Cell, RefCell};
+use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use super::operations::{CallError, Operations};
+use super::{Disk, DiskTask, Workers};
+
+/// Closes of one home that may be queued. Further requests to the home wait for them.
+const CLOSES_PER_HOME: usize = 64;
+
+/// The file system of one home.
+#[derive(Clone)]
+pub struct HomeDisk {
+    /// `None`: all calls run at once.
+    workers: Option<Rc<RefCell<Workers>>>,
+    operations: Operations,
+    disk: Disk,
+    /// Pending closes.
+    closes: Arc<AtomicUsize>,
+    /// Calls that a worker has, or that are queued for one.
+    calls: Rc<Cell<usize>>,
+}
+
+impl HomeDisk {
+    pub(in crate::store) fn new(workers: Option<Rc<RefCell<Workers>>>, operations: Operations, disk: Disk) -> Self {
+        Self { workers, operations, disk, closes: Arc::default(), calls: Rc::default() }
+    }
+
+    // ---- Calls ----------------------------------------------------------------------------
+
+    /// Runs a call that may wait for the file system. The calls of a home run one after the other.
+    pub async fn run<T: Send + 'static>(&self, call: impl FnOnce() -> T + Send + 'static) -> Result<T, CallError> {
+        let Some(workers) = &self.workers else { return Ok(call()) };
+        if self.is_prompt() {
+            return Ok(self.run_now(call));
+        }
+        if self.is_unresponsive() {
+            return Err(CallError::NoAnswer);
+        }
+        let timed = move || {
+            let began = Instant::now();
+            (call(), began.elapsed())
+        };
+        let work = async move { catch_unwind(AssertUnwindSafe(timed)).map_err(|_| CallError::Defect) };
+        let (runnable, result) = async_task::spawn(work, |_| {});
+        let _counted = CallCount::one_more(&self.calls);
+        let pushed = workers.borrow_mut().push(&self.disk, DiskTask::Call(self.operations.caller(), runnable));
+        if let Err(DiskTask::Call(_, runnable)) = pushed {
+            runnable.run();
+        }
+        let (value, took) = result.fallible().await.unwrap_or(Err(CallError::NoAnswer))?;
+        self.record(took);
+        Ok(value)
+    }
+
+    /// Returns whether the loop may call the file system itself, by [the rule](super::InlineRule).
+    pub fn is_prompt(&self) -> bool {
+        let Some(workers) = &self.workers else { return true };
+        self.calls.get() == 0 && workers.borrow().inline_rule.allows(self.disk.device, Instant::now())
+    }
+
+    /// Runs a call on the loop, while the file system [is prompt](Self::is_prompt).
+    pub fn run_now<T>(&self, call: impl FnOnce() -> T) -> T {
+        let began = Instant::now();
+        let value = call();
+        self.record(began.elapsed());
+        value
+    }
+
+    fn record(&self, took: Duration) {
+        if let Some(workers) = &self.workers {
+            workers.borrow_mut().inline_rule.record(self.disk.device, took, Instant::now());
+        }
+    }
+
+    // ---- Closes ---------------------------------------------------------------------------
+
+    /// Returns whether a worker can take another file.
+    pub fn has_room(&self) -> bool {
+        self.workers.is_some() && self.closes.load(Relaxed) < CLOSES_PER_HOME
+    }
+
+    /// Returns whether the queue of files to close is full, so that the home must wait for its disk.
+    pub fn is_behind(&self) -> bool {
+        self.workers.is_some() && !self.has_room() && !self.is_unresponsive()
+    }
+
+    /// Returns whether the home's file system does not answer.
+    pub fn is_unresponsive(&self) -> bool {
+        self.workers.as_ref().is_some_and(|workers| workers.borrow().is_unresponsive(self.disk.device))
+    }
+
+    /// Returns the file system of this device, as the home sees it.
+    pub fn disk_on(&self, device: u64) -> Disk {
+        self.disk.on(device)
+    }
+
+    /// Closes a `file` of this device on a worker thread, or at once if that is impossible.
+    pub fn close(&self, device: u64, file: Arc<File>) {
+        if let Some(workers) = &self.workers {
+            self.closes.fetch_add(1, Relaxed);
+            let task = DiskTask::Close(file, Arc::clone(&self.closes));
+            // A returned file is closed by being dropped.
+            if workers.borrow_mut().push(&self.disk.on(device), task).is_err() {
+                self.closes.fetch_sub(1, Relaxed);
+            }
+        }
+    }
+}
+
+/// Counts a call while it exists.
+struct CallCount(Rc<Cell<usize>>);
+
+impl CallCount {
+    fn one_more(calls: &Rc<Cell<usize>>) -> Self {
+        calls.set(calls.get() + 1);
+        Self(Rc::clone(calls))
+    }
+}
+
+impl Drop for CallCount {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}

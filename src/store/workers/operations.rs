@@ -1,0 +1,124 @@
+//! Operations: work of a session that waits for calls on worker threads. An operation is a future that runs on
+//! the loop, so its bookkeeping needs no locks. It begins at once, and completes at once if all its calls run
+//! on the loop.
+//!
+//! An operation always runs to its end, because what its calls have changed on the disk must be accounted for.
+//! If its session has ended or waits no longer, only its result is dropped.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::task::{Context, Poll, Waker};
+
+use async_task::{FallibleTask, Runnable};
+
+/// Why a call has no result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CallError {
+    /// The file system does not answer, and the call was not begun.
+    NoAnswer,
+    /// The call panicked.
+    Defect,
+}
+
+/// The operations of all sessions.
+#[derive(Clone)]
+pub struct Operations(Rc<Shared>);
+
+struct Shared {
+    /// Operations whose call has a result. Workers send them.
+    ready: Receiver<Runnable>,
+    ready_sender: Sender<Runnable>,
+    wake: Arc<dyn Fn() + Send + Sync>,
+    /// The session of the operation that runs now.
+    caller: Cell<u64>,
+    /// The sessions of operations that have completed after a wait.
+    completed: RefCell<VecDeque<u64>>,
+}
+
+/// An operation that was begun. Dropping it drops its result only.
+pub struct Operation<T>(Option<FallibleTask<T>>);
+
+impl Operations {
+    /// Makes the set of operations. `wake` wakes the loop and is called on worker threads.
+    pub(in crate::store) fn new(wake: Arc<dyn Fn() + Send + Sync>) -> Self {
+        let (ready_sender, ready) = channel();
+        let (caller, completed) = (Cell::new(0), RefCell::default());
+        Self(Rc::new(Shared { ready, ready_sender, wake, caller, completed }))
+    }
+
+    /// Begins an operation of the session with this number, and runs it as far as possible without waiting.
+    pub fn begin<T: 'static>(&self, caller: u64, work: impl Future<Output = T> + 'static) -> Operation<T> {
+        let shared = Rc::clone(&self.0);
+        let work = async move {
+            let (mut work, mut has_waited) = (pin!(work), false);
+            let value = poll_fn(|context| {
+                shared.caller.set(caller);
+                let polled = work.as_mut().poll(context);
+                has_waited |= polled.is_pending();
+                polled
+            })
+            .await;
+            if has_waited {
+                shared.completed.borrow_mut().push_back(caller);
+            }
+            value
+        };
+        let (sender, wake) = (self.0.ready_sender.clone(), Arc::clone(&self.0.wake));
+        let schedule = move |runnable| {
+            // An operation must not be dropped on a worker's thread. The loop has ended, and the process ends soon.
+            if let Err(unsent) = sender.send(runnable) {
+                std::mem::forget(unsent);
+            }
+            wake();
+        };
+        let (runnable, task) = async_task::spawn_local(work, schedule);
+        runnable.run();
+        Operation(Some(task.fallible()))
+    }
+
+    /// Returns the session of the operation that runs now.
+    pub(super) fn caller(&self) -> u64 {
+        self.0.caller.get()
+    }
+
+    /// Continues the operations whose calls have results.
+    pub fn run_ready(&self) {
+        while let Ok(runnable) = self.0.ready.try_recv() {
+            // After a panic the operation has no result, and its session learns that.
+            if catch_unwind(AssertUnwindSafe(|| runnable.run())).is_err() {
+                log::error!("a defect ended an operation of a session");
+            }
+        }
+    }
+
+    /// Returns a session whose operation has completed after a wait.
+    pub fn take_completed(&self) -> Option<u64> {
+        self.0.completed.borrow_mut().pop_front()
+    }
+}
+
+impl<T> Operation<T> {
+    /// Returns the result once it is there. `Ready(None)`: the operation panicked, or the result was taken.
+    pub fn take(&mut self) -> Poll<Option<T>> {
+        let Some(task) = &mut self.0 else { return Poll::Ready(None) };
+        let polled = Pin::new(task).poll(&mut Context::from_waker(Waker::noop()));
+        if polled.is_ready() {
+            self.0 = None;
+        }
+        polled
+    }
+}
+
+impl<T> Drop for Operation<T> {
+    fn drop(&mut self) {
+        if let Some(task) = self.0.take() {
+            task.detach();
+        }
+    }
+}
