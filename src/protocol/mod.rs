@@ -11,6 +11,7 @@ pub mod ftp;
 pub mod native;
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::account::AccountName;
@@ -146,7 +147,7 @@ pub trait Protocol {
     }
 
     /// Returns the account's share of memory.
-    fn memory(&self) -> Option<&Rc<Share>> {
+    fn memory(&self) -> Option<&Arc<Share>> {
         self.session().and_then(Session::memory)
     }
 

@@ -143,8 +143,10 @@ impl CountedSession<'_> {
     /// space. If the file system does not report its free space, only the quota counts.
     pub fn available_bytes(&self) -> Result<u64, SessionError> {
         let home = &self.member(Verb::Quota)?.home;
-        let free = home.free_bytes().map_err(SessionError::from);
-        self.log_access("available", &[], &free);
+        let free = self.free_bytes();
+        if free != Err(SessionError::NotYet) {
+            self.log_access("available", &[], &free);
+        }
         let state = home.ledger().state();
         let taken = state.stored() + state.reserved;
         let left = state.limits.bytes.map(|limit| limit.saturating_sub(taken.bytes));

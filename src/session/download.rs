@@ -3,20 +3,23 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
 use std::time::Instant;
 
 use rustix::buffer::spare_capacity;
 use sha2::{Digest as _, Sha256};
 
 use super::error::SessionError;
+use super::range_hash::RangeHash;
 use super::read_ahead::ReadAhead;
-use super::task::{SecondReading, hash_range};
+use super::sliced::Site;
 use crate::base::buffers::{Budget, FileRange, PIECE_BYTES};
 use crate::base::digest::Digest;
 use crate::base::virtual_path::VirtualPath;
-use crate::store::home::Home;
 use crate::store::meta::{Identity, Meta, meta_of};
 use crate::store::watch::Watch;
+use crate::store::workers::operations::Operation;
 use crate::store::{OpenFile, Store, StoreError};
 
 /// Where a download begins.
@@ -69,6 +72,8 @@ pub enum Fetched {
     Range(FileRange),
     /// Nothing can be sent yet, because the file is still being read again.
     Later,
+    /// Nothing can be sent before a worker has read it.
+    Waits,
     /// All bytes were fetched. Holds the file's size, and its digest if it was requested or is cached.
     End(u64, Option<Digest>),
 }
@@ -89,7 +94,17 @@ pub struct Download {
     /// The hash of all bytes before `next`, if a digest is requested and not cached.
     hash: Option<Sha256>,
     ahead: ReadAhead,
-    second_reading: SecondReading,
+    /// The hash of the bytes before `offset`, while it is computed.
+    prefix: Option<RangeHash>,
+    /// The next piece, while a worker reads it.
+    piece: Option<Operation<Result<Result<Vec<u8>, StoreError>, SessionError>>>,
+    /// The check of the file after the last byte, while a worker makes it.
+    end_check: Option<Operation<Result<Result<EndCheck, StoreError>, SessionError>>>,
+    /// The result of that check.
+    end: Option<EndCheck>,
+    /// The file is read once more, because it changed meanwhile. If it was only touched or appended to, its
+    /// first bytes are the same.
+    second_reading: Option<RangeHash>,
     /// Used if no digest is requested or cached.
     write_detection: WriteDetection,
 }
@@ -104,7 +119,16 @@ enum WriteDetection {
     Watched(Option<Watch>, Vec<Sample>),
 }
 
+/// What was found after the last byte.
+#[derive(Clone, Copy)]
+struct EndCheck {
+    identity: Identity,
+    /// The content has not changed, or at least the samples are as they were sent.
+    is_as_sent: bool,
+}
+
 /// Some sent bytes and their position in the file.
+#[derive(Clone)]
 struct Sample {
     offset: u64,
     bytes: Vec<u8>,
@@ -131,12 +155,11 @@ const SAMPLE_BYTES: u64 = 256;
 const READ_AT_ONCE_BYTES: u64 = 16 * 1024;
 
 impl Download {
-    /// Opens the file. Nothing is read yet.
-    pub fn begin(home: &Home, store: &Store, plan: DownloadPlan, now: Instant) -> Result<Self, StoreError> {
-        let (file, meta) = home.open(&plan.path)?;
+    /// Makes the download of an open file. Nothing is read yet.
+    pub(super) fn of(file: OpenFile, meta: Meta, store: &Store, plan: DownloadPlan, now: Instant) -> Self {
         let cached_digest = store.digests.get(&meta.identity);
         let hash = (plan.hash && cached_digest.is_none()).then(Sha256::new);
-        Ok(Self {
+        Self {
             plan,
             started: now,
             file: Rc::new(file),
@@ -146,15 +169,32 @@ impl Download {
             cached_digest,
             hash,
             ahead: ReadAhead::default(),
-            second_reading: SecondReading::default(),
+            prefix: None,
+            piece: None,
+            end_check: None,
+            end: None,
+            second_reading: None,
             write_detection: WriteDetection::Unknown,
-        })
+        }
+    }
+
+    /// Returns whether it waits for a worker.
+    pub fn awaits_storage(&self) -> bool {
+        let readings = [&self.prefix, &self.second_reading];
+        self.piece.is_some()
+            || self.end_check.is_some()
+            || readings.into_iter().flatten().any(RangeHash::awaits_storage)
     }
 
     /// Decides where to begin. Hashes the bytes before that, if needed, within `budget`.
-    pub fn prepare(&mut self, store: &Store, budget: &mut Budget) -> Result<Option<DownloadHeader>, SessionError> {
+    pub(super) fn prepare(
+        &mut self,
+        site: Site<'_>,
+        store: &Store,
+        budget: &mut Budget,
+    ) -> Result<Option<DownloadHeader>, SessionError> {
         let etag = store.etag(&self.meta.identity);
-        let Some(offset) = self.find_offset(&etag, budget)? else { return Ok(None) };
+        let Some(offset) = self.find_offset(site, &etag, budget)? else { return Ok(None) };
         (self.offset, self.next) = (offset, offset);
         Ok(Some(DownloadHeader {
             size: self.meta.size,
@@ -165,7 +205,7 @@ impl Download {
         }))
     }
 
-    fn find_offset(&mut self, etag: &str, budget: &mut Budget) -> Result<Option<u64>, SessionError> {
+    fn find_offset(&mut self, site: Site<'_>, etag: &str, budget: &mut Budget) -> Result<Option<u64>, SessionError> {
         let (is_proved, offset, prefix) = match &self.plan.start {
             DownloadStart::At(offset) if *offset > self.meta.size => return Err(SessionError::BadOffset),
             DownloadStart::At(offset) => (true, *offset, None),
@@ -176,30 +216,22 @@ impl Download {
         if !is_proved || offset == 0 || offset > self.meta.size {
             return Ok(Some(0));
         }
-        if let Some(claimed) = prefix {
-            return self.check_prefix(offset, claimed, budget);
-        }
-        let Some(hash) = &mut self.hash else { return Ok(Some(offset)) };
-        Ok(hash_range(&self.file, hash, &mut self.next, offset, budget)?.then_some(offset))
-    }
-
-    /// Returns the offset if the client's bytes match the file; else 0.
-    fn check_prefix(&mut self, offset: u64, claimed: Digest, budget: &mut Budget) -> Result<Option<u64>, SessionError> {
-        let hash = self.hash.get_or_insert_with(Sha256::new);
-        if !hash_range(&self.file, hash, &mut self.next, offset, budget)? {
-            return Ok(None);
-        }
-        if Digest::finish(hash.clone()) == claimed {
+        if prefix.is_none() && self.hash.is_none() {
             return Ok(Some(offset));
         }
-        *hash = Sha256::new();
-        Ok(Some(0))
+        let reading = self.prefix.get_or_insert_with(|| RangeHash::of_first(offset, &self.file));
+        let Some((hash, _)) = reading.advance(site, budget)? else { return Ok(None) };
+        self.prefix = None;
+        let is_right = prefix.is_none_or(|claimed| Digest::finish(hash.clone()) == claimed);
+        self.hash = Some(if is_right { hash } else { Sha256::new() });
+        Ok(Some(if is_right { offset } else { 0 }))
     }
 
     /// Fetches the next piece. Appends at most `max` bytes to `out`; or returns a file range of at most
     /// `range_max` bytes, if the caller can send ranges and the bytes need not be hashed.
-    pub fn fetch(
+    pub(super) fn fetch(
         &mut self,
+        site: Site<'_>,
         store: &mut Store,
         out: &mut Vec<u8>,
         max: usize,
@@ -208,7 +240,10 @@ impl Download {
     ) -> Result<Fetched, SessionError> {
         let left = self.meta.size - self.next;
         if left == 0 {
-            return self.end(store, budget);
+            return self.end(site, store, budget);
+        }
+        if self.piece.is_some() || !site.is_prompt() {
+            return self.fetch_from_worker(site, out, max, budget);
         }
         if !self.plan.hash && self.cached_digest.is_none() {
             self.watch_for_writes(store, left);
@@ -224,7 +259,8 @@ impl Download {
         let start = out.len();
         let want = PIECE_BYTES.min(max).min(usize::try_from(left).unwrap_or(usize::MAX));
         out.reserve_exact(want);
-        let count = rustix::io::pread(&*self.file, spare_capacity(out), self.next).map_err(StoreError::from)?;
+        let read = site.home.disk().run_now(|| rustix::io::pread(&*self.file, spare_capacity(out), self.next));
+        let count = read.map_err(StoreError::from)?;
         let count = count.min(want);
         out.truncate(start + count);
         if count == 0 {
@@ -264,10 +300,72 @@ impl Download {
         }
     }
 
+    /// Like [`Download::fetch`], for a file system that may make the caller wait: a worker reads the piece, and
+    /// then the next one while this one is sent.
+    fn fetch_from_worker(
+        &mut self,
+        site: Site<'_>,
+        out: &mut Vec<u8>,
+        max: usize,
+        budget: &mut Budget,
+    ) -> Result<Fetched, SessionError> {
+        let mut reading = self.piece.take().unwrap_or_else(|| self.read_piece(site, max));
+        let piece = match reading.take() {
+            Poll::Pending => {
+                self.piece = Some(reading);
+                return Ok(Fetched::Waits);
+            }
+            Poll::Ready(read) => read.unwrap_or(Err(SessionError::Defect))??,
+        };
+        if piece.is_empty() {
+            return Err(SessionError::Changed);
+        }
+        self.sample(&piece);
+        if self.hashes()
+            && let Some(hash) = &mut self.hash
+        {
+            hash.update(&piece);
+        }
+        out.extend_from_slice(&piece);
+        self.next += piece.len() as u64;
+        budget.spend(piece.len() as u64);
+        if !self.is_fetched() {
+            self.piece = Some(self.read_piece(site, max));
+        }
+        Ok(Fetched::Bytes(piece.len()))
+    }
+
+    fn read_piece(&self, site: Site<'_>, max: usize) -> Operation<Result<Result<Vec<u8>, StoreError>, SessionError>> {
+        let (file, offset) = (Arc::clone(self.file.shared()), self.next);
+        let want = PIECE_BYTES.min(max).min(usize::try_from(self.meta.size - offset).unwrap_or(usize::MAX));
+        site.begin(move || {
+            let mut piece = Vec::with_capacity(want);
+            rustix::io::pread(&*file, spare_capacity(&mut piece), offset)?;
+            piece.truncate(want);
+            Ok(piece)
+        })
+    }
+
+    /// Takes a sample of a piece that a worker has read, unless there is a digest to compare with.
+    fn sample(&mut self, piece: &[u8]) {
+        if self.plan.hash || self.cached_digest.is_some() {
+            return;
+        }
+        if !matches!(self.write_detection, WriteDetection::Watched(..)) {
+            self.write_detection = WriteDetection::Watched(None, Vec::new());
+        }
+        let WriteDetection::Watched(_, samples) = &mut self.write_detection else { return };
+        if samples.last().is_none_or(|last| self.next - self.offset >= 2 * (last.offset - self.offset)) {
+            let bytes = piece[piece.len().saturating_sub(SAMPLE_BYTES as usize)..].to_vec();
+            samples.push(Sample { offset: self.next + (piece.len() - bytes.len()) as u64, bytes });
+        }
+    }
+
     /// Ends the download with the digest, or refuses with `Changed` if the sent bytes may be a mixture of
     /// versions. The file may have been replaced, renamed, touched or appended to meanwhile.
-    fn end(&mut self, store: &mut Store, budget: &mut Budget) -> Result<Fetched, SessionError> {
-        let (now, then) = (meta_of(&*self.file)?.identity, self.meta.identity);
+    fn end(&mut self, site: Site<'_>, store: &mut Store, budget: &mut Budget) -> Result<Fetched, SessionError> {
+        let Some(check) = self.check_end(site)? else { return Ok(Fetched::Waits) };
+        let (now, then) = (check.identity, self.meta.identity);
         let digest = match (self.cached_digest, &self.hash) {
             (None, Some(hash)) if self.plan.hash => Some(Digest::finish(hash.clone())),
             (known, _) => known,
@@ -277,11 +375,18 @@ impl Download {
         }
         if !now.has_content_of(&then) {
             match digest {
-                Some(digest) if !self.second_reading.verify(&self.file, then.size, digest, budget)? => {
-                    return Ok(Fetched::Later);
+                Some(digest) => {
+                    let first = || RangeHash::of_first(then.size, &self.file);
+                    let reading = self.second_reading.get_or_insert_with(first);
+                    match reading.advance(site, budget)? {
+                        None if reading.awaits_storage() => return Ok(Fetched::Waits),
+                        None => return Ok(Fetched::Later),
+                        Some((hash, _)) if Digest::finish(hash.clone()) != digest => return Err(SessionError::Changed),
+                        Some(_) => {}
+                    }
                 }
-                None if self.was_rewritten(&now) => return Err(SessionError::Changed),
-                _ => {}
+                None if self.was_rewritten(&check) => return Err(SessionError::Changed),
+                None => {}
             }
         }
         if let Some(digest) = digest.filter(|_| now == then) {
@@ -290,16 +395,42 @@ impl Download {
         Ok(Fetched::End(self.meta.size, digest))
     }
 
+    /// Looks at the file after its last byte was read. `None`: a worker does that.
+    fn check_end(&mut self, site: Site<'_>) -> Result<Option<EndCheck>, SessionError> {
+        if self.end.is_some() {
+            return Ok(self.end);
+        }
+        let samples =
+            if let WriteDetection::Watched(_, samples) = &self.write_detection { samples.clone() } else { Vec::new() };
+        let (file, then) = (Arc::clone(self.file.shared()), self.meta.identity);
+        let check = move || -> Result<EndCheck, StoreError> {
+            let identity = meta_of(&*file)?.identity;
+            let is_as_sent = identity.has_content_of(&then) || samples.iter().all(|sample| sample.is_in(&file));
+            Ok(EndCheck { identity, is_as_sent })
+        };
+        let mut checking = match self.end_check.take() {
+            Some(checking) => checking,
+            None => site.begin(check),
+        };
+        self.end = match checking.take() {
+            Poll::Pending => {
+                self.end_check = Some(checking);
+                None
+            }
+            Poll::Ready(checked) => Some(checked.unwrap_or(Err(SessionError::Defect))??),
+        };
+        Ok(self.end)
+    }
+
     /// Returns whether the content may have changed while it was sent. A longer file was only appended to
     /// if the samples still match.
-    fn was_rewritten(&self, now: &Identity) -> bool {
-        let has_grown = now.size > self.meta.size;
+    fn was_rewritten(&self, check: &EndCheck) -> bool {
+        let has_grown = check.identity.size > self.meta.size;
         match &self.write_detection {
             WriteDetection::Unknown | WriteDetection::ReadAtOnce => false,
-            WriteDetection::Watched(watch, samples) => {
-                let is_as_sent = || samples.iter().all(|sample| sample.is_in(&self.file));
-                let was_written = || watch.as_ref().is_none_or(|watch| watch.may_be_written(now));
-                !is_as_sent() || (!has_grown && was_written())
+            WriteDetection::Watched(watch, _) => {
+                let was_written = || watch.as_ref().is_none_or(|watch| watch.may_be_written(&check.identity));
+                !check.is_as_sent || (!has_grown && was_written())
             }
         }
     }

@@ -131,6 +131,9 @@ pub enum SessionError {
          if that does not help"
     )]
     NoAnswer,
+    /// A call waits for the file system. Never sent: the request is handled once more.
+    #[error("not yet")]
+    NotYet,
     /// A deadline passed.
     #[error("timed out: no activity for too long")]
     Timeout,

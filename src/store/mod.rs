@@ -28,6 +28,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -177,7 +178,7 @@ pub struct Store {
     /// By the identity of their directories, because a path may lead to another directory while a session is open.
     homes: HashMap<DirectoryId, Weak<Home>>,
     ledgers: HashMap<Birth, Rc<Ledger>>,
-    systems: Rc<FileSystems>,
+    systems: Arc<FileSystems>,
     partial_expiry: Duration,
     /// Read at start, because Landlock forbids it later.
     boot: Rc<str>,
@@ -204,7 +205,7 @@ impl Store {
             roots,
             homes: HashMap::new(),
             ledgers: HashMap::new(),
-            systems: Rc::default(),
+            systems: Arc::default(),
             partial_expiry,
             boot: boot_id::boot_id()?.into(),
             etag_key,
@@ -232,7 +233,7 @@ impl Store {
         let disk =
             Disk { device: id.0, account: Rc::as_ptr(&ledger).addr() as u64, path: self.disk_path(&home, id.0), home };
         let context = HomeContext {
-            systems: Rc::clone(&self.systems),
+            systems: Arc::clone(&self.systems),
             partial_expiry: self.partial_expiry,
             boot: Rc::clone(&self.boot),
             disk: self.syncer.home_disk(disk, file_system_type::is_local(&root)),

@@ -65,8 +65,8 @@ impl OpenFile {
         self.id
     }
 
-    /// Returns the file itself, for a worker that syncs it.
-    pub(super) fn shared(&self) -> &Arc<File> {
+    /// Returns the file itself, for a worker.
+    pub fn shared(&self) -> &Arc<File> {
         self.file.as_ref().expect("it is there until this is dropped")
     }
 }
@@ -91,8 +91,9 @@ impl Drop for OpenFile {
         if let Some(usage) = self.nameless.take() {
             self.ledger.give_up_nameless(usage, Arc::downgrade(&file));
         }
-        let is_large = self.bytes.get() >= SLOW_CLOSE_BYTES;
-        if is_large && meta_of(&*file).is_ok_and(|meta| meta.links == 0) {
+        let frees_much = || self.bytes.get() >= SLOW_CLOSE_BYTES && meta_of(&*file).is_ok_and(|meta| meta.links == 0);
+        // A remote file system answers the close of any file.
+        if !self.home_disk.is_local() || frees_much() {
             self.home_disk.close(self.id.0, file);
         } else {
             drop(file);

@@ -55,10 +55,20 @@ impl Ftp {
         self.end_unused_data_connection(turn.data);
         // Only the command right after RNFR may use its path.
         let from = self.pending_arguments.from.take();
+        let held_bytes = turn.buffers.output.held_bytes();
+        self.session.begin_attempt();
         let begun = match self.session.account() {
             None if row.allowed == Allowed::AfterLogin => Err(NotBegun::Refused(SessionError::LoginRequired)),
             _ => self.begin_command(&command, from.as_ref(), turn),
         };
+        if self.session.waits_for_call() {
+            turn.buffers.output.take_back(held_bytes);
+            (self.pending, self.pending_arguments.from) = (Some((row, command)), from);
+            return false;
+        }
+        if !matches!(begun, Err(NotBegun::NotCounted)) {
+            self.session.end_request();
+        }
         match begun {
             Ok(()) => {}
             Err(NotBegun::NotCounted) => {

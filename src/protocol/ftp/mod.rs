@@ -214,8 +214,12 @@ impl Protocol for Ftp {
 
     fn phase(&self) -> Phase {
         match (&self.activity, self.session.phase()) {
-            // A listing without memory does not wait for its peer.
-            (Activity::Transfer(_), Phase::Working) if self.session.wakes_at().is_some() => Phase::Working,
+            // A listing without memory does not wait for its peer, and neither does one that waits for a disk.
+            (Activity::Transfer(_), Phase::Working)
+                if self.session.wakes_at().is_some() || self.session.awaits_storage() =>
+            {
+                Phase::Working
+            }
             (Activity::Transfer(transfer), phase) => transfer.phase(phase),
             (Activity::Hashing(..) | Activity::ListingStatus(_), _) => Phase::Working,
             (_, Phase::Idle) if self.pending.is_some() => Phase::Working,

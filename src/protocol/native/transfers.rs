@@ -41,7 +41,7 @@ impl Native {
             turn.reply(id, &Reply::File { size, mtime_ns, etag, offset, mode: Some(mode) });
             self.set_stage(RequestStage::Send);
         }
-        Ok(true)
+        Ok(!self.session.awaits_storage())
     }
 
     pub(super) fn send(&mut self, id: u32, turn: &mut NativeContext) -> Result<bool, SessionError> {
@@ -58,7 +58,7 @@ impl Native {
             let length = match &fetched {
                 Ok(Fetched::Bytes(count)) => Some(*count),
                 Ok(Fetched::Range(range)) => Some(range.length as usize),
-                Ok(Fetched::Later | Fetched::End(..)) | Err(_) => None,
+                Ok(Fetched::Later | Fetched::Waits | Fetched::End(..)) | Err(_) => None,
             };
             match length {
                 Some(length) => {
@@ -70,6 +70,7 @@ impl Native {
         })?;
         match fetched {
             Fetched::Bytes(_) | Fetched::Later => {}
+            Fetched::Waits => return Ok(false),
             Fetched::Range(range) => turn.buffers.output.push_range(range),
             Fetched::End(size, digest) => {
                 let sha256 = digest.ok_or(SessionError::Defect)?;

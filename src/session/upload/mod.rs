@@ -10,7 +10,7 @@ use std::time::Instant;
 use sha2::{Digest as _, Sha256};
 
 use super::error::SessionError;
-use super::task::hash_range;
+use super::range_hash::hash_range;
 use crate::base::buffers::{Budget, PIECE_BYTES, SpliceSource};
 use crate::base::digest::Digest;
 use crate::base::upload_id::RESUME_BYTES_MIN;

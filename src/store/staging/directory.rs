@@ -1,7 +1,7 @@
 //! The staging directory at the top of a home, and the uploads in it.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::rc::Rc;
+use std::sync::Arc;
 
 use rustix::fs::{AtFlags, Dir, Mode, OFlags};
 
@@ -9,16 +9,16 @@ use super::record::PartialUpload;
 use crate::base::attributes::acl;
 use crate::base::upload_id::UploadId;
 use crate::store::StoreError;
-use crate::store::home::{Home, StagingDirectory, directory_id};
+use crate::store::home::{Home, HomeDirectory, StagingDirectory, directory_id};
 use crate::store::meta::Meta;
 use crate::store::names::{NEW_RECORD_SUFFIX, PART_SUFFIX, RECORD_SUFFIX, STAGING, part_name, record_name};
 use crate::store::usage::InodeId;
 
-impl Home {
+impl HomeDirectory {
     /// Returns the staging directory. If it does not exist, it is made if `create` is set, else `None`.
-    pub(in crate::store) fn staging(&self, create: bool) -> Result<Option<Rc<OwnedFd>>, StoreError> {
-        if let Some(staging) = &*self.staging.borrow() {
-            return Ok(Some(Rc::clone(&staging.handle)));
+    pub(in crate::store) fn staging(&self, create: bool) -> Result<Option<Arc<OwnedFd>>, StoreError> {
+        if let Some(staging) = &*self.open_staging() {
+            return Ok(Some(Arc::clone(&staging.handle)));
         }
         let root = self.root_fd()?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -33,11 +33,13 @@ impl Home {
             Err(rustix::io::Errno::NOENT) => return Ok(None),
             result => result?,
         };
-        let (id, handle) = (directory_id(&fd)?, Rc::new(fd));
-        *self.staging.borrow_mut() = Some(StagingDirectory { handle: Rc::clone(&handle), id });
+        let (id, handle) = (directory_id(&fd)?, Arc::new(fd));
+        *self.open_staging() = Some(StagingDirectory { handle: Arc::clone(&handle), id });
         Ok(Some(handle))
     }
+}
 
+impl Home {
     /// Returns the uploads that can be resumed, oldest first; an expired one only while it is running.
     pub fn partial_uploads(&self) -> Result<Vec<PartialUpload>, StoreError> {
         let mut kept = self.recorded_partial_uploads()?;

@@ -6,6 +6,7 @@
 
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use rustix::fs::{AtFlags, Dir};
 
@@ -65,7 +66,7 @@ fn part_meta(staging: &OwnedFd, id: &UploadId) -> Option<Meta> {
 /// Lists the partial uploads that have a record, in slices, oldest first.
 pub struct PartialUploadListing {
     home: Rc<Home>,
-    staging: Option<Rc<OwnedFd>>,
+    staging: Option<Arc<OwnedFd>>,
     names: Option<Dir>,
     recorded: Vec<UploadId>,
     /// All uploads, once read; the next one is last.

@@ -233,16 +233,16 @@ impl Staged {
     }
 
     /// Names the part in the staging directory. Returns that directory.
-    fn name_part(&mut self) -> Result<Rc<OwnedFd>, StoreError> {
+    fn name_part(&mut self) -> Result<Arc<OwnedFd>, StoreError> {
         match &self.location {
-            PartLocation::Staging { directory, .. } => return Ok(Rc::clone(directory)),
+            PartLocation::Staging { directory, .. } => return Ok(Arc::clone(directory)),
             PartLocation::TemporaryInTarget(_) => return Err(StoreError::OtherFileSystem),
             PartLocation::Nameless => {}
         }
         let file = self.open_file()?;
         let directory = inode::link_part(&self.home, &self.id, &file)?;
         file.record_named();
-        self.location = PartLocation::Staging { directory: Rc::clone(&directory), was_nameless: true };
+        self.location = PartLocation::Staging { directory: Arc::clone(&directory), was_nameless: true };
         Ok(directory)
     }
 

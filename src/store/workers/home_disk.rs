@@ -33,6 +33,11 @@ impl HomeDisk {
         Self { workers, operations, disk, closes: Arc::default(), calls: Rc::default() }
     }
 
+    /// Returns the operations of sessions.
+    pub fn operations(&self) -> &Operations {
+        &self.operations
+    }
+
     // ---- Calls ----------------------------------------------------------------------------
 
     /// Runs a call that may wait for the file system. The calls of a home run one after the other.
@@ -64,6 +69,11 @@ impl HomeDisk {
     pub fn is_prompt(&self) -> bool {
         let Some(workers) = &self.workers else { return true };
         self.calls.get() == 0 && workers.borrow().inline_rule.allows(self.disk.device, Instant::now())
+    }
+
+    /// Returns whether the file system needs neither a network nor another program to answer.
+    pub fn is_local(&self) -> bool {
+        self.workers.as_ref().is_none_or(|workers| workers.borrow().inline_rule.is_local(self.disk.device))
     }
 
     /// Runs a call on the loop, while the file system [is prompt](Self::is_prompt).

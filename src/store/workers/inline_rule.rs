@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 /// A file system is prompt if its last call took no longer than this.
-pub const PROMPT_CALL_MAX: Duration = Duration::from_millis(5);
+pub(super) const PROMPT_CALL_MAX: Duration = Duration::from_millis(5);
 /// A prompt file system is trusted for this long after its last call: then its disk may have gone to sleep.
-pub const PROMPT_FOR: Duration = Duration::from_secs(5);
+pub(super) const PROMPT_FOR: Duration = Duration::from_secs(5);
 /// The number of file systems that are remembered. Beyond it all are forgotten.
 const FILE_SYSTEMS_MAX: usize = 256;
 
@@ -30,6 +30,11 @@ impl InlineRule {
         let known = self.0.entry(device).or_insert(FileSystem { is_local, prompt_until: None });
         // The number may now belong to another file system.
         known.is_local = is_local;
+    }
+
+    /// Returns whether the file system is known to be local.
+    pub(super) fn is_local(&self, device: u64) -> bool {
+        self.0.get(&device).is_some_and(|known| known.is_local)
     }
 
     /// Returns whether a call may run on the loop: the file system is local and was prompt a short time ago.

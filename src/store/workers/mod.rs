@@ -99,7 +99,14 @@ pub(in crate::store) struct Workers {
 
 impl Workers {
     pub(in crate::store) fn new(reports: Sender<WorkerReport>, wake: Arc<dyn Fn() + Send + Sync>) -> Self {
-        Self { by_device: BTreeMap::new(), inline_rule: InlineRule::default(), reports, wake, unresponsive: 0, now: None }
+        Self {
+            by_device: BTreeMap::new(),
+            inline_rule: InlineRule::default(),
+            reports,
+            wake,
+            unresponsive: 0,
+            now: None,
+        }
     }
 
     /// Queues a task. Returns its worker; or returns the task, if there is no thread or no room for it.
@@ -183,7 +190,11 @@ impl Workers {
             );
             // A call that is dropped ends with `NoAnswer`.
             let sync = |task| if let DiskTask::Sync(sync_task) = task { Some(sync_task.ticket) } else { None };
-            found.push(UnresponsiveWorker { worker: key, dropped: waiting.into_iter().filter_map(sync).collect(), caller });
+            found.push(UnresponsiveWorker {
+                worker: key,
+                dropped: waiting.into_iter().filter_map(sync).collect(),
+                caller,
+            });
         }
         found
     }

@@ -1,0 +1,142 @@
+//! Calls to a home that may have to wait for its file system.
+//!
+//! The handler of a request is ordinary code that makes its calls one after the other. If a call must wait,
+//! it returns [`SessionError::NotYet`]. The protocol then drops what the handler has replied, and begins the
+//! request again once the call has a result: all its earlier calls return the same results as before, and
+//! the handler gets one call further. So a handler must not change anything before its last call.
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::task::Poll;
+
+use super::Session;
+use super::error::SessionError;
+use crate::store::StoreError;
+use crate::store::home::Home;
+use crate::store::workers::operations::Operation;
+
+/// The calls of the request that is being handled.
+#[derive(Default)]
+pub(super) struct Calls(RefCell<Attempt>);
+
+/// The calls of one attempt to handle a request.
+#[derive(Default)]
+struct Attempt {
+    /// The results of the calls that have completed, in order.
+    results: Vec<CallResult>,
+    /// The number of calls that this attempt has made.
+    made: usize,
+    /// The call that waits: an [`Operation`].
+    waiting: Option<Box<dyn Any>>,
+    /// The file system of the waiting call does not answer.
+    is_unanswered: bool,
+}
+
+enum CallResult {
+    Value(Box<dyn Any>),
+    Refusal(SessionError),
+}
+
+/// The answer to a call.
+pub(super) struct Answer<T> {
+    pub(super) result: Result<T, SessionError>,
+    /// It has completed now, and not in an earlier attempt. A call is logged when this is set.
+    pub(super) is_new: bool,
+}
+
+impl Session {
+    /// Begins to handle a request, for the first time or once more.
+    pub fn begin_attempt(&self) {
+        self.calls.0.borrow_mut().made = 0;
+    }
+
+    /// Returns whether a call waits, so that the request must be handled once more.
+    pub fn waits_for_call(&self) -> bool {
+        self.calls.0.borrow().waiting.is_some()
+    }
+
+    /// Ends the handling of a request. The call that waits runs to its end, and its result is dropped.
+    pub fn end_request(&self) {
+        let mut attempt = self.calls.0.borrow_mut();
+        attempt.results.clear();
+        (attempt.waiting, attempt.is_unanswered) = (None, false);
+    }
+
+    /// Lets the call that waits return [`SessionError::NoAnswer`].
+    pub(super) fn give_up_call(&self) {
+        let mut attempt = self.calls.0.borrow_mut();
+        attempt.is_unanswered = attempt.waiting.is_some();
+    }
+
+    /// Makes a call whose value a later attempt gets again.
+    pub(super) fn call<T: Clone + 'static, F>(&self, home: &Rc<Home>, work: impl FnOnce(Rc<Home>) -> F) -> Answer<T>
+    where
+        F: Future<Output = Result<T, StoreError>> + 'static,
+    {
+        let repeat = |value: &dyn Any| value.downcast_ref::<T>().cloned();
+        self.make_call(home, work, repeat, |value| Some(Box::new(value.clone())))
+    }
+
+    /// Makes the last call of a request that succeeds. A later attempt gets only its refusal again.
+    pub(super) fn last_call<T: 'static, F>(&self, home: &Rc<Home>, work: impl FnOnce(Rc<Home>) -> F) -> Answer<T>
+    where
+        F: Future<Output = Result<T, StoreError>> + 'static,
+    {
+        self.make_call(home, work, |_| None, |_| None)
+    }
+
+    fn make_call<T: 'static, F>(
+        &self,
+        home: &Rc<Home>,
+        work: impl FnOnce(Rc<Home>) -> F,
+        repeat: impl FnOnce(&dyn Any) -> Option<T>,
+        keep: impl FnOnce(&T) -> Option<Box<dyn Any>>,
+    ) -> Answer<T>
+    where
+        F: Future<Output = Result<T, StoreError>> + 'static,
+    {
+        let mut attempt = self.calls.0.borrow_mut();
+        let made = attempt.made;
+        if let Some(known) = attempt.results.get(made) {
+            let result = match known {
+                CallResult::Value(value) => repeat(&**value).ok_or(SessionError::Defect),
+                CallResult::Refusal(refusal) => Err(*refusal),
+            };
+            attempt.made += 1;
+            return Answer { result, is_new: false };
+        }
+        let waiting = attempt.waiting.take().and_then(|waiting| waiting.downcast::<Operation<_>>().ok());
+        let is_unanswered = std::mem::take(&mut attempt.is_unanswered);
+        drop(attempt);
+        let mut operation = waiting.map_or_else(|| self.begin_operation(home, work), |waiting| *waiting);
+        let result = match operation.take() {
+            Poll::Pending if is_unanswered => Err(SessionError::NoAnswer),
+            Poll::Pending => {
+                self.calls.0.borrow_mut().waiting = Some(Box::new(operation));
+                return Answer { result: Err(SessionError::NotYet), is_new: false };
+            }
+            Poll::Ready(result) => result.unwrap_or(Err(SessionError::Defect)),
+        };
+        let mut attempt = self.calls.0.borrow_mut();
+        attempt.made += 1;
+        attempt.results.extend(match &result {
+            Ok(value) => keep(value).map(CallResult::Value),
+            Err(refusal) => Some(CallResult::Refusal(*refusal)),
+        });
+        Answer { result, is_new: true }
+    }
+
+    /// Begins an operation of this session in `home`.
+    pub(super) fn begin_operation<T: 'static, F>(
+        &self,
+        home: &Rc<Home>,
+        work: impl FnOnce(Rc<Home>) -> F,
+    ) -> Operation<Result<T, SessionError>>
+    where
+        F: Future<Output = Result<T, StoreError>> + 'static,
+    {
+        let work = work(Rc::clone(home));
+        home.disk().operations().begin(self.sync_owner, async move { work.await.map_err(SessionError::from) })
+    }
+}
