@@ -89,6 +89,8 @@ pub struct Session {
     calls: Calls,
     /// The file system that the running task or transfer waits for does not answer.
     is_unanswered: Cell<bool>,
+    /// Another session of the account is changing the home.
+    awaits_change: Cell<bool>,
     was_connect_logged: bool,
 }
 
@@ -112,6 +114,7 @@ impl Session {
             state: State::Login(Login::default()),
             calls: Calls::default(),
             is_unanswered: Cell::default(),
+            awaits_change: Cell::default(),
         }
     }
 
@@ -167,6 +170,7 @@ impl Session {
     /// Returns whether a call to the file system is running, whose result wakes the session.
     pub fn awaits_storage(&self) -> bool {
         self.waits_for_call()
+            || self.awaits_change.get()
             || match &self.state {
                 State::Command(_, Some(task)) => task.awaits_storage(),
                 State::Download(_, download) => download.awaits_storage(),

@@ -9,6 +9,7 @@ use super::service::Service;
 use super::verb::Verb;
 use crate::base::upload_id::UploadId;
 use crate::base::virtual_path::VirtualPath;
+use crate::logging::Value;
 use crate::store::StoreError;
 use crate::store::home::Home;
 use crate::store::meta::{Kind, Meta};
@@ -125,8 +126,18 @@ impl Session {
         path: &VirtualPath,
         answer: Answer<T>,
     ) -> Result<T, SessionError> {
+        self.logged_with(verb, &[("path", Value::path(path.as_bytes()))], answer)
+    }
+
+    /// Like [`Session::logged`], for calls with other arguments.
+    pub(super) fn logged_with<T>(
+        &self,
+        verb: &'static str,
+        fields: &[(&str, Value<'_>)],
+        answer: Answer<T>,
+    ) -> Result<T, SessionError> {
         if answer.is_new {
-            self.log_path(verb, path, &answer.result);
+            self.log_access(verb, fields, &answer.result);
         }
         answer.result
     }

@@ -83,6 +83,7 @@ impl Task {
                 None if hash.reading.awaits_storage() => TaskStep::Waits,
                 None => TaskStep::Later,
             }),
+            Self::Directories(_) if site.home.disk().is_changing(site.caller) => Ok(TaskStep::Waits),
             Self::Directories(directories) => {
                 Ok(if directories.advance(budget)? { TaskStep::DirectoriesMade } else { TaskStep::Later })
             }

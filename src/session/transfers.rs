@@ -81,10 +81,11 @@ impl Session {
         service: &mut Service,
         budget: &mut Budget,
     ) -> Result<Option<(u64, Option<Digest>)>, SessionError> {
-        let State::Upload(member, upload) = &mut self.state else { return Err(SessionError::WrongState) };
-        if upload.is_starting() && !member.home.settle(budget)? {
+        let State::Upload(_, upload) = &self.state else { return Err(SessionError::WrongState) };
+        if upload.is_starting() && !self.is_counted(budget)? {
             return Ok(None);
         }
+        let State::Upload(_, upload) = &mut self.state else { return Err(SessionError::WrongState) };
         upload.prepare(&mut service.store, self.sync_owner, budget)
     }
 

@@ -79,7 +79,11 @@ impl NewDirectories {
         budget.spend(DIRECTORY_COST + self.existing_depth as u64 * PATH_COMPONENT_COST);
         let Some(name) = self.path.components().nth(self.existing_depth) else { return Err(StoreError::BadName) };
         let bits = self.bits.filter(|_| self.existing_depth + 1 == self.depth);
-        let made = self.home.make_directory_in(&self.at, name, bits);
+        let reservation = self.home.ledger().reserve(0, 1)?;
+        let made = make_directory_in(&self.at, name, bits);
+        if made.is_ok() {
+            reservation.take(0, 1);
+        }
         // Another session may have made it since the search.
         if !matches!(made, Err(StoreError::Exists)) {
             made?;
@@ -95,17 +99,8 @@ impl NewDirectories {
     }
 }
 
-impl Home {
-    pub(super) fn make_directory_in(
-        &self,
-        parent: impl AsFd,
-        name: &[u8],
-        bits: Option<u32>,
-    ) -> Result<(), StoreError> {
-        let reservation = self.ledger().reserve(0, 1)?;
-        let bits = bits.map_or(NEW_DIRECTORY, |bits| bits & PERMISSIONS | DIRECTORY_BITS_MIN);
-        rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(bits))?;
-        reservation.take(0, 1);
-        Ok(())
-    }
+/// Makes the directory `name` in `parent`, with these permission bits.
+pub(super) fn make_directory_in(parent: impl AsFd, name: &[u8], bits: Option<u32>) -> Result<(), StoreError> {
+    let bits = bits.map_or(NEW_DIRECTORY, |bits| bits & PERMISSIONS | DIRECTORY_BITS_MIN);
+    Ok(rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(bits))?)
 }

@@ -311,8 +311,11 @@ impl EventLoop {
         while let Some(caller) = self.service.store.syncer.take_unanswered_caller() {
             if let Some(key) = self.slot_of(caller) {
                 self.slots[key].connection.protocol().session().into_iter().for_each(Session::give_up_waiting);
-                self.enqueue(key);
             }
+            // Others may wait for this session's change.
+            let waits = |slot: &Slot| slot.connection.protocol().session().is_some_and(Session::awaits_storage);
+            let waiting: Vec<usize> = self.slots.iter().filter(|(_, slot)| waits(slot)).map(|(key, _)| key).collect();
+            waiting.into_iter().for_each(|key| self.enqueue(key));
         }
     }
 

@@ -73,7 +73,7 @@ impl Ftp {
             Ok(()) => {}
             Err(NotBegun::NotCounted) => {
                 (self.pending, self.pending_arguments.from) = (Some((row, command)), from);
-                return true;
+                return !self.session.awaits_storage();
             }
             Err(NotBegun::Refused(refusal)) => turn.refuse(refusal, None),
         }

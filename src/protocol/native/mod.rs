@@ -316,7 +316,7 @@ impl Native {
         }
         if matches!(begun, Ok(false)) {
             self.pipeline.put_back(pending);
-            return true;
+            return !self.session.awaits_storage();
         }
         self.session.end_request();
         let PendingRequest { id, request, .. } = pending;

@@ -8,40 +8,40 @@ use std::sync::Arc;
 
 use rustix::fs::{Mode, OFlags};
 
-use super::{Home, directory_id};
+use super::{Home, HomeDirectory, directory_id};
 use crate::store::meta::{Kind, Meta};
 use crate::store::workers::Disk;
 use crate::store::{SLOW_CLOSE_BYTES, StoreError};
 
-impl Home {
+impl HomeDirectory {
     /// Opens a file that is about to lose its name, so that its space is freed when a worker closes it and
     /// not within the loop. On some file systems, freeing takes a hundred times as long as removing the name.
+    /// `defers`: a worker can take it, however small it is.
     pub(in crate::store) fn open_for_deferred_close(
         &self,
         parent: impl AsFd,
         name: &[u8],
         meta: &Meta,
+        defers: bool,
     ) -> Option<OwnedFd> {
         let is_last_name = meta.kind == Kind::File && meta.links == 1;
-        let is_slow = is_last_name && self.systems.frees_slowly(meta.identity.dev, &parent);
-        if is_slow && self.disk.has_room() {
+        if defers && is_last_name && self.systems.frees_slowly(meta.identity.dev, &parent) {
             open_path(&parent, name)
         } else {
             open_large_for_deferred_close(parent, name, meta)
         }
     }
 
-    /// Like [`Home::open_for_deferred_close`], for a directory. Returns its file system too.
+    /// Like [`HomeDirectory::open_for_deferred_close`], for a directory. Returns its file system too.
     pub(super) fn open_directory_for_deferred_close(&self, parent: impl AsFd, name: &[u8]) -> Option<(u64, OwnedFd)> {
-        if !self.disk.has_room() {
-            return None;
-        }
         let held = open_path(parent, name)?;
         let (device, _) = directory_id(&held).ok()?;
         self.systems.frees_slowly(device, &held).then_some((device, held))
     }
+}
 
-    /// Closes a descriptor that [`Home::open_for_deferred_close`] opened.
+impl Home {
+    /// Closes a descriptor that [`HomeDirectory::open_for_deferred_close`] opened.
     pub(in crate::store) fn close_deferred(&self, device: u64, held: Option<OwnedFd>) {
         if let Some(held) = held {
             self.disk.close(device, Arc::new(held.into()));

@@ -57,30 +57,34 @@ impl Home {
     }
 
     /// Drops the partial upload `id`, and ends the session that is writing it. Returns false if there was
-    /// none.
+    /// none. [`Home::drop_partial`] is for callers that can wait.
     pub fn drop_partial_upload(&self, id: &UploadId) -> Result<bool, StoreError> {
+        let was_running = self.forget_partial(id);
+        let removed = self.remove_partial(id, self.disk.has_room())?;
+        Ok(self.credit_partial(removed) || was_running)
+    }
+
+    /// Ends the session that is writing the upload `id`. Returns whether there was one.
+    pub(in crate::store) fn forget_partial(&self, id: &UploadId) -> bool {
         let was_running = self.claims.supersede(id);
         self.partials.forget(id);
-        let Some(staging) = self.staging(false)? else { return Ok(was_running) };
-        let Ok(stat) = rustix::fs::statat(&*staging, part_name(id), AtFlags::SYMLINK_NOFOLLOW) else {
-            return Ok(was_running);
-        };
-        remove(&staging, &record_name(id));
-        let (part, meta) = (part_name(id), Meta::from(stat));
-        let held = self.open_for_deferred_close(&*staging, part.as_bytes(), &meta);
-        if remove(&staging, &part) {
+        was_running
+    }
+
+    /// Credits a part that was removed. Returns whether there was one.
+    pub(in crate::store) fn credit_partial(&self, part: Option<RemovedPart>) -> bool {
+        let Some(RemovedPart { meta, held, is_removed }) = part else { return false };
+        if is_removed {
             self.credit(&meta, held);
         }
-        Ok(true)
+        true
     }
 
     /// Drops the partial upload under the shared name of a path, because a newer file was stored there. A
     /// running upload stays, and replaces that file at its end.
     pub(in crate::store) fn drop_superseded(&self, shared: &UploadId) {
-        if !self.claims.is_running(shared)
-            && let Err(error) = self.drop_partial_upload(shared)
-        {
-            log::error!("a partial upload that a newer file supersedes cannot be dropped: {error}");
+        if !self.claims.is_running(shared) {
+            log_if_not_dropped(self.drop_partial_upload(shared));
         }
     }
 
@@ -99,6 +103,40 @@ impl Home {
         } else if let Err(error) = self.drop_partial_upload(id) {
             log::error!("a partial upload that the disk did not take cannot be dropped: {error}");
         }
+    }
+}
+
+/// The part of a partial upload that was dropped.
+pub(in crate::store) struct RemovedPart {
+    meta: Meta,
+    /// Its descriptor, whose close frees it.
+    held: Option<OwnedFd>,
+    is_removed: bool,
+}
+
+impl HomeDirectory {
+    /// Removes the part and the record of an upload. `defers` as in [`HomeDirectory::open_for_deferred_close`].
+    pub(in crate::store) fn remove_partial(
+        &self,
+        id: &UploadId,
+        defers: bool,
+    ) -> Result<Option<RemovedPart>, StoreError> {
+        let Some(staging) = self.staging(false)? else { return Ok(None) };
+        let Ok(stat) = rustix::fs::statat(&*staging, part_name(id), AtFlags::SYMLINK_NOFOLLOW) else {
+            return Ok(None);
+        };
+        remove(&staging, &record_name(id));
+        let (part, meta) = (part_name(id), Meta::from(stat));
+        let held = self.open_for_deferred_close(&*staging, part.as_bytes(), &meta, defers);
+        let is_removed = remove(&staging, &part);
+        Ok(Some(RemovedPart { meta, held, is_removed }))
+    }
+}
+
+/// Logs that a partial upload could not be dropped. The file that supersedes it is stored all the same.
+pub(in crate::store) fn log_if_not_dropped(dropped: Result<bool, StoreError>) {
+    if let Err(error) = dropped {
+        log::error!("a partial upload that a newer file supersedes cannot be dropped: {error}");
     }
 }
 

@@ -26,11 +26,12 @@ pub struct HomeDisk {
     closes: Arc<AtomicUsize>,
     /// Calls that a worker has, or that are queued for one.
     calls: Rc<Cell<usize>>,
+    changes: Rc<Changes>,
 }
 
 impl HomeDisk {
     pub(in crate::store) fn new(workers: Option<Rc<RefCell<Workers>>>, operations: Operations, disk: Disk) -> Self {
-        Self { workers, operations, disk, closes: Arc::default(), calls: Rc::default() }
+        Self { workers, operations, disk, closes: Arc::default(), calls: Rc::default(), changes: Rc::default() }
     }
 
     /// Returns the operations of sessions.
@@ -63,6 +64,25 @@ impl HomeDisk {
         let (value, took) = result.fallible().await.unwrap_or(Err(CallError::NoAnswer))?;
         self.record(took);
         Ok(value)
+    }
+
+    // ---- Changes --------------------------------------------------------------------------
+
+    /// Begins an operation that changes the home, until the result is dropped.
+    pub fn begin_change(&self) -> Changing {
+        self.changes.running.set(self.changes.running.get() + 1);
+        Changing { changes: Rc::clone(&self.changes), operations: self.operations.clone() }
+    }
+
+    /// Returns whether an operation that changes the home waits for its file system. Until it has completed,
+    /// the ledger does not know what it does, so no other change may begin. `caller` is woken then.
+    pub fn is_changing(&self, caller: u64) -> bool {
+        let is_changing = self.changes.running.get() > 0;
+        let mut waiting = self.changes.waiting.borrow_mut();
+        if is_changing && !waiting.contains(&caller) {
+            waiting.push(caller);
+        }
+        is_changing
     }
 
     /// Returns whether the loop may call the file system itself, by [the rule](super::InlineRule).
@@ -121,6 +141,29 @@ impl HomeDisk {
             if workers.borrow_mut().push(&self.disk.on(device), task).is_err() {
                 self.closes.fetch_sub(1, Relaxed);
             }
+        }
+    }
+}
+
+/// The operations that change a home.
+#[derive(Default)]
+struct Changes {
+    running: Cell<usize>,
+    /// The sessions that wait for them.
+    waiting: RefCell<Vec<u64>>,
+}
+
+/// An operation that changes a home. The next one may begin when this is dropped.
+pub struct Changing {
+    changes: Rc<Changes>,
+    operations: Operations,
+}
+
+impl Drop for Changing {
+    fn drop(&mut self) {
+        self.changes.running.set(self.changes.running.get() - 1);
+        if self.changes.running.get() == 0 {
+            self.changes.waiting.take().into_iter().for_each(|caller| self.operations.wake(caller));
         }
     }
 }

@@ -97,6 +97,11 @@ impl Operations {
         }
     }
 
+    /// Wakes a session as if its operation had completed.
+    pub(super) fn wake(&self, caller: u64) {
+        self.0.completed.borrow_mut().push_back(caller);
+    }
+
     /// Returns a session whose operation has completed after a wait.
     pub fn take_completed(&self) -> Option<u64> {
         self.0.completed.borrow_mut().pop_front()
