@@ -158,8 +158,9 @@ impl Session {
     /// Returns what the session is waiting for.
     pub fn phase(&self) -> Phase {
         match &self.state {
-            _ if self.awaits_storage() => Phase::Working,
+            // The deadline of a login is absolute.
             State::Login(_) => Phase::Login,
+            _ if self.awaits_storage() => Phase::Working,
             State::Command(_, None) => Phase::Idle,
             State::Upload(_, upload) if !upload.is_starting() && !upload.waits_for_sync() => Phase::Transfer,
             State::Download(..) => Phase::Transfer,
@@ -172,6 +173,7 @@ impl Session {
         self.waits_for_call()
             || self.awaits_change.get()
             || match &self.state {
+                State::Login(login) => login.awaits_storage(),
                 State::Command(_, Some(task)) => task.awaits_storage(),
                 State::Download(_, download) => download.awaits_storage(),
                 _ => false,

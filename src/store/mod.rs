@@ -23,6 +23,7 @@ pub mod watch;
 pub mod workers;
 
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
@@ -31,6 +32,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
+use cap_std::fs::Dir;
 use hmac::{Hmac, KeyInit, Mac};
 use rustix::fs::{AtFlags, StatxFlags};
 
@@ -45,11 +47,14 @@ pub use open_file::OpenFile;
 use splice::Pipe;
 use syncer::Syncer;
 use watch::Watcher;
-use workers::Disk;
-use workers::operations::CallError;
+use workers::operations::{CallError, Operation};
+use workers::{Disk, HomeDisk};
 
 /// Homes whose ledger is kept after their last session, so that the next session need not count again.
 const LEDGERS_REMEMBERED: usize = 4096;
+/// Numbers from here on stand for the unknown file systems of homes that are being opened, one for each home
+/// root. No device has such a number.
+const FIRST_UNKNOWN_DEVICE: u64 = 1 << 63;
 /// A removed or replaced file of at least this size is closed by the file system's worker: the last
 /// close frees its pages, and a gigabyte of them would stall the loop for 0.1 s.
 pub const SLOW_CLOSE_BYTES: u64 = 16 * 1024 * 1024;
@@ -178,6 +183,8 @@ pub struct Store {
     /// By the identity of their directories, because a path may lead to another directory while a session is open.
     homes: HashMap<DirectoryId, Weak<Home>>,
     ledgers: HashMap<Birth, Rc<Ledger>>,
+    /// The device numbers of homes that were open, by path.
+    devices: HashMap<PathBuf, u64>,
     systems: Arc<FileSystems>,
     partial_expiry: Duration,
     /// Read at start, because Landlock forbids it later.
@@ -205,6 +212,7 @@ impl Store {
             roots,
             homes: HashMap::new(),
             ledgers: HashMap::new(),
+            devices: HashMap::new(),
             systems: Arc::default(),
             partial_expiry,
             boot: boot_id::boot_id()?.into(),
@@ -219,37 +227,71 @@ impl Store {
 
     /// Returns the home at `path`, shared by all sessions of that directory, and sets its limits.
     pub fn home(&mut self, path: &Path, limits: QuotaLimits) -> Result<Rc<Home>, StoreError> {
-        let root = home::open_root(&self.roots, path)?;
-        let id = home::directory_id(&root)?;
+        let root = HomeRoot::open(&self.roots, path)?;
+        Ok(self.home_at(root, path, limits))
+    }
+
+    /// Begins to open the directory of the home at `path` for the session `caller`, after `check`. A worker does
+    /// that, unless the file system of the home is known and prompt.
+    pub fn open_home_root<E: From<StoreError> + Send + 'static>(
+        &self,
+        caller: u64,
+        path: &Path,
+        check: impl FnOnce() -> Result<(), E> + Send + 'static,
+    ) -> Operation<Result<HomeRoot, E>> {
+        let (disk, roots, path) = (self.disk_of_path(path), self.roots.clone(), path.to_path_buf());
+        let work = async move {
+            let open = move || {
+                check()?;
+                Ok(HomeRoot::open(&roots, &path)?)
+            };
+            disk.run(open).await.map_err(StoreError::from)?
+        };
+        self.syncer.operations().begin(caller, work)
+    }
+
+    /// Returns the file system of a home that is not open yet: the one on which it was the last time, or else
+    /// one that no home has, so that a worker opens it.
+    fn disk_of_path(&self, path: &Path) -> HomeDisk {
+        let root = self.roots.iter().position(|root| path.starts_with(root)).unwrap_or(self.roots.len());
+        let device = self.devices.get(path).copied().unwrap_or(FIRST_UNKNOWN_DEVICE + root as u64);
+        let mut account = DefaultHasher::new();
+        path.hash(&mut account);
+        let name: Rc<Path> = self.roots.get(root).map_or(path, PathBuf::as_path).into();
+        self.syncer.known_disk(Disk { device, account: account.finish(), path: Rc::clone(&name), home: name })
+    }
+
+    /// Returns the home whose directory is open, and sets its limits.
+    pub fn home_at(&mut self, root: HomeRoot, path: &Path, limits: QuotaLimits) -> Rc<Home> {
+        let HomeRoot { directory, birth, is_local, is_on_device_of_root } = root;
+        let id = birth.directory;
+        if self.devices.len() >= LEDGERS_REMEMBERED && !self.devices.contains_key(path) {
+            self.devices.clear();
+        }
+        self.devices.insert(path.to_path_buf(), id.0);
         if let Some(home) = self.homes.get(&id).and_then(Weak::upgrade) {
             home.ledger().set_limits(limits);
-            return Ok(home);
+            return home;
         }
-        let ledger = self.ledger(Birth::of(&root, id)?);
+        let ledger = self.ledger(birth);
         ledger.set_limits(limits);
         // Without sessions, changes to it bypassed the ledger.
         ledger.recount_if_old(self.clock.now_ns());
         let home: Rc<Path> = path.into();
-        let disk =
-            Disk { device: id.0, account: Rc::as_ptr(&ledger).addr() as u64, path: self.disk_path(&home, id.0), home };
+        // Messages name a file system by the home root, unless the home has its own file system.
+        let root = self.roots.iter().find(|root| is_on_device_of_root && path.starts_with(root));
+        let name = root.map_or_else(|| Rc::clone(&home), |root| root.as_path().into());
+        let disk = Disk { device: id.0, account: Rc::as_ptr(&ledger).addr() as u64, path: name, home };
         let context = HomeContext {
             systems: Arc::clone(&self.systems),
             partial_expiry: self.partial_expiry,
             boot: Rc::clone(&self.boot),
-            disk: self.syncer.home_disk(disk, file_system_type::is_local(&root)),
+            disk: self.syncer.home_disk(disk, is_local),
             clock: self.clock.clone(),
         };
-        let home = Rc::new(Home::new(root, path.into(), ledger, context));
+        let home = Rc::new(Home::new(directory, path.into(), ledger, context));
         self.homes.insert(id, Rc::downgrade(&home));
-        Ok(home)
-    }
-
-    /// Returns the name of a home's file system in messages: the home root, unless the home has its own
-    /// file system.
-    fn disk_path(&self, home: &Rc<Path>, device: u64) -> Rc<Path> {
-        let root = self.roots.iter().find(|root| home.starts_with(root));
-        let root = root.filter(|root| std::fs::metadata(root).is_ok_and(|root| root.dev() == device));
-        root.map_or_else(|| Rc::clone(home), |root| root.as_path().into())
+        home
     }
 
     fn ledger(&mut self, directory: Birth) -> Rc<Ledger> {
@@ -269,6 +311,25 @@ impl Store {
         let mut text = [0; 32];
         crate::base::digest::hex_encode(&mac.finalize().into_bytes()[..16], &mut text);
         String::from_utf8_lossy(&text).into_owned()
+    }
+}
+
+/// The open directory of a home.
+pub struct HomeRoot {
+    directory: Dir,
+    birth: Birth,
+    is_local: bool,
+    is_on_device_of_root: bool,
+}
+
+impl HomeRoot {
+    fn open(roots: &[PathBuf], path: &Path) -> Result<Self, StoreError> {
+        let directory = home::open_root(roots, path)?;
+        let birth = Birth::of(&directory, home::directory_id(&directory)?)?;
+        let root = roots.iter().find(|root| path.starts_with(root));
+        let root = root.and_then(|root| std::fs::metadata(root).ok());
+        let is_on_device_of_root = root.is_some_and(|root| root.dev() == birth.directory.0);
+        Ok(Self { is_local: file_system_type::is_local(&directory), directory, birth, is_on_device_of_root })
     }
 }
 

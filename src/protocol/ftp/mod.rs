@@ -302,6 +302,8 @@ impl Ftp {
     /// alive; one that uploads has sent `QUIT`, or may have been disconnected.
     fn is_peer_gone(&self, turn: &FtpContext) -> bool {
         match &self.activity {
+            // What was sent before the end is carried out.
+            _ if self.session.awaits_storage() => false,
             Activity::Nothing => self.next_request_at.is_none(),
             Activity::Transfer(transfer) if transfer.is_upload() => {
                 self.session.state_name() != StateName::Commit && !self.queue.has_quit()

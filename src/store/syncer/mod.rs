@@ -272,13 +272,17 @@ impl Syncer {
         &self.operations
     }
 
+    /// Like [`Syncer::home_disk`], without knowing more of the file system than before.
+    pub(super) fn known_disk(&self, disk: Disk) -> HomeDisk {
+        HomeDisk::new(self.workers.as_ref().map(|(workers, _)| Rc::clone(workers)), self.operations.clone(), disk)
+    }
+
     /// Returns the file system `disk` of a home. `is_local`: it needs neither a network nor another program.
     pub fn home_disk(&self, disk: Disk, is_local: bool) -> HomeDisk {
-        let workers = self.workers.as_ref().map(|(workers, _)| Rc::clone(workers));
-        if let Some(workers) = &workers {
+        if let Some((workers, _)) = &self.workers {
             workers.borrow_mut().add_file_system(disk.device, is_local);
         }
-        HomeDisk::new(workers, self.operations.clone(), disk)
+        self.known_disk(disk)
     }
 }
 
