@@ -29,6 +29,8 @@ struct Attempt {
     made: usize,
     /// The call that waits: an [`Operation`].
     waiting: Option<Box<dyn Any>>,
+    /// A call of this attempt waits. The handler may not know that, so its further calls do nothing.
+    is_blocked: bool,
     /// The file system of the waiting call does not answer.
     is_unanswered: bool,
 }
@@ -48,7 +50,13 @@ pub(super) struct Answer<T> {
 impl Session {
     /// Begins to handle a request, for the first time or once more.
     pub fn begin_attempt(&self) {
-        self.calls.0.borrow_mut().made = 0;
+        let mut attempt = self.calls.0.borrow_mut();
+        (attempt.made, attempt.is_blocked) = (0, false);
+    }
+
+    /// Returns whether a call of this attempt waits.
+    pub(super) fn is_attempt_blocked(&self) -> bool {
+        self.calls.0.borrow().is_blocked
     }
 
     /// Returns whether a call waits, so that the request must be handled once more.
@@ -60,7 +68,7 @@ impl Session {
     pub fn end_request(&self) {
         let mut attempt = self.calls.0.borrow_mut();
         attempt.results.clear();
-        (attempt.waiting, attempt.is_unanswered) = (None, false);
+        (attempt.waiting, attempt.is_blocked, attempt.is_unanswered) = (None, false, false);
     }
 
     /// Lets the call that waits return [`SessionError::NoAnswer`].
@@ -97,6 +105,9 @@ impl Session {
         F: Future<Output = Result<T, StoreError>> + 'static,
     {
         let mut attempt = self.calls.0.borrow_mut();
+        if attempt.is_blocked {
+            return Answer { result: Err(SessionError::NotYet), is_new: false };
+        }
         let made = attempt.made;
         if let Some(known) = attempt.results.get(made) {
             let result = match known {
@@ -113,7 +124,8 @@ impl Session {
         let result = match operation.take() {
             Poll::Pending if is_unanswered => Err(SessionError::NoAnswer),
             Poll::Pending => {
-                self.calls.0.borrow_mut().waiting = Some(Box::new(operation));
+                let mut attempt = self.calls.0.borrow_mut();
+                (attempt.waiting, attempt.is_blocked) = (Some(Box::new(operation)), true);
                 return Answer { result: Err(SessionError::NotYet), is_new: false };
             }
             Poll::Ready(result) => result.unwrap_or(Err(SessionError::Defect)),

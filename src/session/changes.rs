@@ -56,6 +56,9 @@ impl Session {
     /// again in the next turn, or when the session is woken if it [awaits storage](Self::awaits_storage).
     pub(super) fn is_counted(&self, budget: &mut Budget) -> Result<bool, SessionError> {
         self.awaits_change.set(false);
+        if self.is_attempt_blocked() {
+            return Ok(false);
+        }
         let Some(Member { home, .. }) = self.state.member() else { return Ok(true) };
         home.check_answers()?;
         if !self.waits_for_call() && home.disk().is_changing(self.sync_owner) {

@@ -303,6 +303,7 @@ impl Native {
             return false;
         }
         let Some(mut pending) = self.pipeline.pop() else { return false };
+        let held_bytes = turn.buffers.output.held_bytes();
         self.session.begin_attempt();
         let begun = match &mut pending.request {
             DecodedRequest::Cancelled => Err(error_reply(SessionError::Cancelled, None)),
@@ -311,6 +312,7 @@ impl Native {
         };
         let is_cancelled = matches!(pending.request, DecodedRequest::Cancelled);
         if self.session.waits_for_call() && !is_cancelled {
+            turn.buffers.output.take_back(held_bytes);
             self.pipeline.put_back(pending);
             return false;
         }
