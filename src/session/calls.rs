@@ -125,7 +125,8 @@ impl Session {
             Poll::Pending if is_unanswered => Err(SessionError::NoAnswer),
             Poll::Pending => {
                 let mut attempt = self.calls.0.borrow_mut();
-                (attempt.waiting, attempt.is_blocked) = (Some(Box::new(operation)), true);
+                attempt.waiting = Some(Box::new(operation));
+                attempt.is_blocked = true;
                 return Answer { result: Err(SessionError::NotYet), is_new: false };
             }
             Poll::Ready(result) => result.unwrap_or(Err(SessionError::Defect)),
