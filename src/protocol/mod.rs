@@ -15,7 +15,8 @@ use std::time::Instant;
 
 use crate::account::AccountName;
 use crate::auth::scram::Binding;
-use crate::base::buffers::{Budget, IoBuffers, SpliceSource};
+use crate::base::budget::Budget;
+use crate::base::buffers::{IoBuffers, SpliceSource};
 use crate::base::memory::Share;
 use crate::session::active_accounts::Traffic;
 use crate::session::{Phase, Service, Session, SessionError};

@@ -3,8 +3,8 @@
 
 use crate::support::effort::tries;
 use crate::support::in_memory::*;
-use berth::base::budget::REQUEST_COST;
-use berth::base::buffers::{Budget, INPUT_BYTES, OUTPUT_BYTES_HIGH, PIECE_BYTES};
+use berth::base::budget::{Budget, REQUEST_COST};
+use berth::base::buffers::{INPUT_BYTES, OUTPUT_BYTES_HIGH, PIECE_BYTES};
 use berth::base::digest::Digest;
 use berth::protocol::{Protocol, Sockets};
 use berth::wire::frame::{self, CONTROL_BYTES_MAX, CONTROL_BYTES_MAX_BEFORE_LOGIN, Frame, FrameType, HEADER_BYTES};

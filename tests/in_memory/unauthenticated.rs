@@ -5,7 +5,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::support::in_memory::*;
 use berth::auth::scram::{Binding, ClientExchange};
-use berth::base::buffers::Budget;
+use berth::base::budget::Budget;
 use berth::protocol::Protocol;
 use berth::session::SessionError;
 use berth::session::login_guard::LOGIN_DELAY_MAX;

@@ -4,7 +4,8 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use super::{Connection, DataSocket, sockets};
-use crate::base::buffers::{Budget, ReceiveBuffer};
+use crate::base::budget::Budget;
+use crate::base::buffers::ReceiveBuffer;
 use crate::protocol::data_connection::DataConnection;
 use crate::session::{Service, Session};
 

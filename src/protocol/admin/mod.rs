@@ -8,8 +8,8 @@ mod status;
 use std::time::Instant;
 
 use crate::account::AccountName;
-use crate::base::budget::ENTRY_COST;
-use crate::base::buffers::{Budget, IoBuffers};
+use crate::base::budget::{Budget, ENTRY_COST};
+use crate::base::buffers::IoBuffers;
 use crate::base::json::read_object;
 use crate::base::text::{Escaped, shortened};
 use crate::protocol::{Protocol, Sockets};

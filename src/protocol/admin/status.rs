@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::RequestResult;
 use crate::account::AccountName;
-use crate::base::buffers::Budget;
+use crate::base::budget::Budget;
 use crate::protocol::admin::query::{Query, QueryJob, QueryResult, SessionRow};
 use crate::session::Service;
 use crate::session::home_check::{HomeCheck, HomeCheckMode, HomeCheckStep};

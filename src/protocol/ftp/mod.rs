@@ -32,7 +32,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use crate::base::buffers::{Budget, IoBuffers, SpliceSource};
+use crate::base::budget::Budget;
+use crate::base::buffers::{IoBuffers, SpliceSource};
 use crate::base::virtual_path::VirtualPath;
 use crate::config;
 use crate::protocol::data_connection::{ConnectionStage, DataConnection};

@@ -13,7 +13,8 @@ mod transfers;
 use std::time::Instant;
 
 use crate::auth::scram::Binding;
-use crate::base::buffers::{Budget, IoBuffers};
+use crate::base::budget::Budget;
+use crate::base::buffers::IoBuffers;
 use crate::base::text::shortened;
 use crate::base::virtual_path::VirtualPath;
 use crate::protocol::{Protocol, Sockets};

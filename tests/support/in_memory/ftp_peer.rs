@@ -7,8 +7,8 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use super::{PASSWORD, Server, USER};
-use berth::base::budget::TURN_BUDGET;
-use berth::base::buffers::{Budget, INPUT_BYTES, IoBuffers, Piece};
+use berth::base::budget::{Budget, TURN_BUDGET};
+use berth::base::buffers::{INPUT_BYTES, IoBuffers, Piece};
 use berth::config;
 use berth::config::defaults::{DATA_CONNECTION_TIMEOUT_DEFAULT, DATA_PORTS};
 use berth::protocol::data_connection::{ConnectionStage, DataConnection, Failure, Security};

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::{Activity, Ftp, FtpContext, TransferStep, check_connection};
-use crate::base::buffers::{Budget, STORE_BYTES_MIN, SpliceSource};
+use crate::base::budget::Budget;
+use crate::base::buffers::{STORE_BYTES_MIN, SpliceSource};
 use crate::base::upload_id::RESUME_BYTES_MIN;
 use crate::protocol::ftp::{FTP_END_GRACE_LARGE, FTP_END_GRACE_MAX, FTP_END_GRACE_SHARE};
 use crate::session::{Service, SessionError};
