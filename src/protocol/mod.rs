@@ -81,7 +81,7 @@ pub trait Protocol {
     }
 
     /// Records that all further input is encrypted.
-    fn set_sealed(&mut self) {}
+    fn set_encrypted(&mut self) {}
 
     /// Splices bytes of the data connection into an upload. Returns the number of bytes. If it is 0, the
     /// bytes must be read into the buffers instead. After an error [`Protocol::fail_transfer`] must be called.

@@ -108,14 +108,14 @@ impl Connection {
 
     /// Starts TLS once the reply to AUTH is sent. Plaintext received after the command is dropped: it must
     /// not count as encrypted.
-    pub(super) fn seal(&mut self) -> io::Result<bool> {
+    pub(super) fn start_tls(&mut self) -> io::Result<bool> {
         let Some(data) = self.data.as_mut().filter(|_| self.protocol.wants_tls() && self.buffers.output.is_empty())
         else {
             return Ok(false);
         };
-        self.transport.seal_control(data.ftp_tls())?;
+        self.transport.start_tls(data.ftp_tls())?;
         self.buffers.input = ReceiveBuffer::default();
-        self.protocol.set_sealed();
+        self.protocol.set_encrypted();
         Ok(true)
     }
 }

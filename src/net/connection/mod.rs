@@ -173,7 +173,7 @@ impl Connection {
         }
         let mut budget = Budget::new(TURN_BUDGET);
         let mut progress = self.work(service, &mut budget, flush_budget, now)?;
-        let flushed = self.flush(service, flush_budget, now)? | self.seal()?;
+        let flushed = self.flush(service, flush_budget, now)? | self.start_tls()?;
         progress.control_sent |= flushed;
         self.record_progress(progress, now);
         if self.protocol.requests() != self.requests || self.protocol.phase() != Phase::Idle {

@@ -172,8 +172,8 @@ impl DataSocket {
         self.state = SocketState::Open(match security {
             Security::Plain => open(Transport::plain_data(stream)),
             Security::Tls { is_upload, needs, needs_close_notify } => {
-                let sealed = Transport::sealed_data(stream, &mut self.ftp_tls, is_upload).map_err(|_| Failure::Cut)?;
-                Open { is_upload, needs, needs_close_notify, listener, ..open(sealed) }
+                let tls = Transport::tls_data(stream, &mut self.ftp_tls, is_upload).map_err(|_| Failure::Cut)?;
+                Open { is_upload, needs, needs_close_notify, listener, ..open(tls) }
             }
         });
         Ok(())

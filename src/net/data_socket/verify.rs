@@ -94,9 +94,9 @@ impl DataSocket {
         };
         let stream = self.watched(stream)?;
         let SocketState::Open(open) = &mut self.state else { return Ok(false) };
-        let sealed = Transport::sealed_data(stream, &mut self.ftp_tls, open.is_upload).map_err(|_| Failure::Cut)?;
+        let tls = Transport::tls_data(stream, &mut self.ftp_tls, open.is_upload).map_err(|_| Failure::Cut)?;
         open.needs = open.needs.max(Resumption::Unproved);
-        (open.transport, open.withheld, open.listener) = (sealed, None, Some(listener));
+        (open.transport, open.withheld, open.listener) = (tls, None, Some(listener));
         let unread = self.buffers.input.filled().len();
         self.buffers.input.consume(unread);
         (self.resumption, self.ended_at) = (None, None);

@@ -54,10 +54,10 @@ impl Ftp {
 
     pub(super) fn reply_status(&mut self, turn: &mut FtpContext) {
         let user = self.session.account().map_or("Not logged in".into(), |name| format!("Logged in as {name}"));
-        let protection = |is_sealed| if is_sealed { "TLS" } else { "not encrypted" };
+        let protection = |is_encrypted| if is_encrypted { "TLS" } else { "not encrypted" };
         let mut lines = vec![
             user,
-            format!("Commands: {}", protection(self.is_sealed())),
+            format!("Commands: {}", protection(self.is_encrypted())),
             format!("Data connections: {}", protection(self.data.is_private)),
         ];
         lines.extend(match &self.activity {

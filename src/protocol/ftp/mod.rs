@@ -199,10 +199,10 @@ impl Protocol for Ftp {
     }
 
     fn wants_tls(&self) -> bool {
-        self.control == ControlState::Sealing
+        self.control == ControlState::StartingTls
     }
 
-    fn set_sealed(&mut self) {
+    fn set_encrypted(&mut self) {
         self.control = ControlState::Tls;
         self.queue = CommandQueue::default();
         // RFC 4217, section 4.1: plaintext may have come from an attacker.
@@ -262,14 +262,14 @@ impl Protocol for Ftp {
 }
 
 impl Ftp {
-    /// Makes the protocol of `session` on a connection with this local address. `is_sealed` means implicit
+    /// Makes the protocol of `session` on a connection with this local address. `is_encrypted` means implicit
     /// TLS: both connections are encrypted unless the peer chooses `PROT C`.
-    pub fn new(session: Session, settings: Rc<config::FtpConfig>, local: IpAddr, is_sealed: bool) -> Self {
+    pub fn new(session: Session, settings: Rc<config::FtpConfig>, local: IpAddr, is_encrypted: bool) -> Self {
         Self {
             session,
             settings,
             local,
-            control: ControlState::New { is_sealed },
+            control: ControlState::New { is_encrypted },
             queue: CommandQueue::default(),
             unused_data_until: None,
             port_address: None,
@@ -277,7 +277,7 @@ impl Ftp {
             directory: VirtualPath::root(),
             facts: Facts::default(),
             // With implicit TLS many clients leave out PBSZ.
-            data: DataRules { has_buffer_size: is_sealed, is_private: is_sealed, ..DataRules::default() },
+            data: DataRules { has_buffer_size: is_encrypted, is_private: is_encrypted, ..DataRules::default() },
             reuse: Reuse::default(),
             pending_arguments: PendingArguments::default(),
             pending: None,
@@ -313,8 +313,8 @@ impl Ftp {
     }
 
     fn greet(&mut self, turn: &mut FtpContext) -> bool {
-        let ControlState::New { is_sealed } = self.control else { return false };
-        self.control = if is_sealed { ControlState::Tls } else { ControlState::Plain };
+        let ControlState::New { is_encrypted } = self.control else { return false };
+        self.control = if is_encrypted { ControlState::Tls } else { ControlState::Plain };
         turn.reply(220, "berthd ready");
         true
     }
@@ -337,7 +337,7 @@ impl Ftp {
     }
 
     /// Returns whether the control connection uses TLS.
-    fn is_sealed(&self) -> bool {
+    fn is_encrypted(&self) -> bool {
         self.control == ControlState::Tls
     }
 
