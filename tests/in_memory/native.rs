@@ -275,7 +275,7 @@ fn a_wrong_proof_holds_the_next_back_and_the_connection_is_closed_after_three() 
         let id = peer.request(&Request::AuthNext { message });
         if attempt > 1 {
             assert_eq!(peer.exchange(&mut server), [], "it is not checked yet");
-            server.now = peer.protocol.wakes_at().expect("its time comes");
+            server.now = peer.protocol.status().wakes_at.expect("its time comes");
         }
         let reply = peer.only_reply(&mut server, id);
         let Reply::Error(error) = reply else { panic!("{reply:?}") };

@@ -17,14 +17,15 @@ use super::data_socket::DataSocket;
 use super::rate_limits::RateLimiter;
 use super::scheduler::Priority;
 use super::transport::Transport;
+use crate::account::AccountName;
 use crate::base::budget::{Budget, FLUSH_BUDGET_MIN, TURN_BUDGET};
 use crate::base::buffers::IoBuffers;
 use crate::base::memory::SmallBuffers;
 use crate::protocol::admin::query::{Query, QueryResult};
 use crate::protocol::data_connection::DataConnection;
-use crate::protocol::{Protocol, Sockets};
+use crate::protocol::{Protocol, ProtocolEvent, ProtocolStatus, Sockets};
 use crate::session::active_accounts::Traffic;
-use crate::session::{Phase, Service};
+use crate::session::{Phase, Service, Session};
 use crate::store::syncer::Synced;
 
 /// How often one turn of a session with a data connection may fill, step and send on both sockets while
@@ -147,7 +148,7 @@ impl Connection {
         self.count_small_buffers();
         match result {
             Ok(turn) => turn,
-            Err(_) if self.outlives_reset() => AfterTurn::Again,
+            Err(_) if self.outlives_reset(now) => AfterTurn::Again,
             Err(error) => {
                 // The peer has reset the connection, or its TLS failed: no reply can reach it.
                 log::debug!("a connection from {} ended: {error}", self.address);
@@ -166,21 +167,22 @@ impl Connection {
             data.begin_turn(now);
         }
         if self.account_traffic.is_none() {
-            self.account_traffic = self.protocol.traffic().cloned();
+            self.account_traffic = self.session().and_then(Session::traffic).cloned();
             if self.account_traffic.is_some() {
                 self.transport.allow_large_records();
             }
         }
         let mut budget = Budget::new(TURN_BUDGET);
         let mut progress = self.work(service, &mut budget, flush_budget, now)?;
-        let flushed = self.flush(service, flush_budget, now)? | self.start_tls()?;
+        let flushed = self.flush(service, flush_budget, now)? | self.start_tls(now)?;
         progress.control_sent |= flushed;
-        self.record_progress(progress, now);
-        if self.protocol.requests() != self.requests || self.protocol.phase() != Phase::Idle {
-            self.requests = self.protocol.requests();
+        let status = self.protocol.status();
+        self.record_progress(progress, &status, now);
+        if status.requests != self.requests || status.phase != Phase::Idle {
+            self.requests = status.requests;
             self.last_active = now;
         }
-        if self.protocol.is_closing() {
+        if status.is_closing {
             return Ok(self.close_gently(flushed, now));
         }
         if (progress.any || flushed) && !self.is_answered(service, &mut budget, now)? {
@@ -227,10 +229,9 @@ impl Connection {
     /// Updates the stall deadline. A peer that moves no bytes of its transfer is late, whatever else it
     /// sends. The server's own work counts as progress: while it checks a long prefix, the peer waits for
     /// it.
-    fn record_progress(&mut self, turn: TurnProgress, now: Instant) {
-        let progress = self.protocol.progress();
-        let has_advanced = std::mem::replace(&mut self.progress, progress) != progress;
-        if has_advanced || turn.data_sent || (turn.control_sent && self.protocol.sends_results()) {
+    fn record_progress(&mut self, turn: TurnProgress, status: &ProtocolStatus, now: Instant) {
+        let has_advanced = std::mem::replace(&mut self.progress, status.progress) != status.progress;
+        if has_advanced || turn.data_sent || (turn.control_sent && status.sends_results) {
             self.last_moved = now;
         }
     }
@@ -255,8 +256,12 @@ impl Connection {
     pub fn synced(&mut self, synced: Synced, now: Instant) {
         // While the disk was behind, the peer was not expected to send.
         self.last_moved = now;
+        self.tell(ProtocolEvent::Synced(synced), now);
+    }
+
+    fn tell(&mut self, event: ProtocolEvent, now: Instant) {
         self.is_stepping = true;
-        self.protocol.synced(sockets(&mut self.buffers, &mut self.data), synced, now);
+        self.protocol.handle(event, sockets(&mut self.buffers, &mut self.data), now);
         self.is_stepping = false;
     }
 
@@ -266,15 +271,15 @@ impl Connection {
     }
 
     /// Passes the result of an admin query on.
-    pub fn answer(&mut self, answer: QueryResult) {
-        self.protocol.answer(answer);
+    pub fn answer(&mut self, answer: QueryResult, now: Instant) {
+        self.tell(ProtocolEvent::QueryAnswered(answer), now);
     }
 
     /// Returns the priority of its next turn.
     pub fn priority(&self, has_slept: bool) -> Priority {
-        if self.protocol.is_unauthenticated() {
+        if self.is_unauthenticated() {
             Priority::Unauthenticated
-        } else if has_slept && (self.is_idle() || self.protocol.awaits_connection()) {
+        } else if has_slept && (self.is_idle() || self.protocol.status().awaits_data_connection) {
             Priority::Woken
         } else {
             Priority::Busy
@@ -283,17 +288,32 @@ impl Connection {
 
     /// Returns whether nothing is running, so that closing loses nothing.
     pub fn is_idle(&self) -> bool {
-        matches!(self.protocol.phase(), Phase::Idle | Phase::Login) && self.buffers.output.is_empty()
+        matches!(self.protocol.status().phase, Phase::Idle | Phase::Login) && self.buffers.output.is_empty()
     }
 
     /// Like [`Connection::is_idle`], and not closing.
     pub fn is_open_and_idle(&self) -> bool {
-        self.is_idle() && !self.protocol.is_closing()
+        self.is_idle() && !self.protocol.status().is_closing
     }
 
-    /// Returns the protocol, for queries about the session.
-    pub fn protocol(&self) -> &dyn Protocol {
-        self.protocol.as_ref()
+    /// Returns what the protocol is doing.
+    pub fn status(&self) -> ProtocolStatus {
+        self.protocol.status()
+    }
+
+    /// Returns the session of a network peer.
+    pub fn session(&self) -> Option<&Session> {
+        self.protocol.session()
+    }
+
+    /// Returns the account that is logged in.
+    pub fn account(&self) -> Option<&AccountName> {
+        self.session().and_then(Session::account)
+    }
+
+    /// Returns whether the peer came over the network and is not logged in (any more).
+    pub fn is_unauthenticated(&self) -> bool {
+        self.session().is_some_and(|session| session.account().is_none())
     }
 
     /// Returns the peer's address.
@@ -322,7 +342,6 @@ mod tests {
 
     use super::*;
     use crate::protocol::native::Native;
-    use crate::session::Session;
 
     #[test]
     fn a_connection_that_has_not_sent_its_last_reply_is_not_idle() {

@@ -37,10 +37,9 @@ use crate::base::buffers::{IoBuffers, SpliceSource};
 use crate::base::virtual_path::VirtualPath;
 use crate::config;
 use crate::protocol::data_connection::{ConnectionStage, DataConnection};
-use crate::protocol::{Protocol, Sockets};
+use crate::protocol::{Protocol, ProtocolEvent, ProtocolStatus, Sockets};
 use crate::session::state::StateName;
 use crate::session::{Phase, Service, Session, SessionError};
-use crate::store::syncer::Synced;
 use command::Command;
 use listing::Facts;
 use queue::CommandQueue;
@@ -162,9 +161,17 @@ impl Protocol for Ftp {
         moved
     }
 
-    fn synced(&mut self, sockets: Sockets<'_>, synced: Synced, now: Instant) {
-        if let Err(refusal) = self.session.synced(synced) {
-            self.fail_transfer(sockets, refusal, now);
+    fn handle(&mut self, event: ProtocolEvent, sockets: Sockets<'_>, now: Instant) {
+        match event {
+            ProtocolEvent::TlsStarted => self.start_tls(),
+            ProtocolEvent::Synced(synced) => {
+                if let Err(refusal) = self.session.synced(synced) {
+                    self.fail_transfer(sockets, refusal, now);
+                }
+            }
+            ProtocolEvent::TransferFailed(refusal) => self.fail_transfer(sockets, refusal, now),
+            ProtocolEvent::PeerReset => self.drop_waiting_commands(sockets.buffers),
+            ProtocolEvent::TlsEstablished(_) | ProtocolEvent::QueryAnswered(_) => {}
         }
     }
 
@@ -185,64 +192,30 @@ impl Protocol for Ftp {
         self.is_closing = true;
     }
 
-    fn ends_with_transfer(&mut self, buffers: &mut IoBuffers) -> bool {
-        if !matches!(self.activity, Activity::Transfer(_)) {
-            return false;
+    fn status(&self) -> ProtocolStatus {
+        let transfer = if let Activity::Transfer(transfer) = &self.activity { Some(transfer) } else { None };
+        let wakes_at = [
+            self.session.wakes_at(),
+            self.next_request_at,
+            self.unused_data_until,
+            transfer.and_then(|transfer| transfer.wakes_at()),
+        ];
+        let phase = self.phase();
+        ProtocolStatus {
+            is_closing: self.is_closing,
+            requests: self.requests,
+            progress: self.progress,
+            sends_results: phase != Phase::Transfer,
+            wakes_at: wakes_at.into_iter().flatten().min(),
+            awaits_data_connection: transfer.is_some_and(|transfer| transfer.awaits_connection()),
+            wants_tls: self.wants_tls(),
+            ends_with_transfer: self.closes_after_transfer,
+            ..ProtocolStatus::new(phase)
         }
-        while self.queue.look_ahead(&mut buffers.input, false).is_some() {}
-        self.closes_after_transfer = self.queue.has_quit() && !self.queue.has_abort();
-        self.closes_after_transfer
-    }
-
-    fn is_closing(&self) -> bool {
-        self.is_closing
-    }
-
-    fn wants_tls(&self) -> bool {
-        self.control == ControlState::StartingTls
-    }
-
-    fn set_encrypted(&mut self) {
-        self.control = ControlState::Tls;
-        self.queue = CommandQueue::default();
-        // RFC 4217, section 4.1: plaintext may have come from an attacker.
-        (self.user, self.pending_arguments) = (None, PendingArguments::default());
     }
 
     fn session(&self) -> Option<&Session> {
         Some(&self.session)
-    }
-
-    fn phase(&self) -> Phase {
-        match (&self.activity, self.session.phase()) {
-            // A listing without memory does not wait for its peer.
-            (Activity::Transfer(_), Phase::Working) if self.session.wakes_at().is_some() => Phase::Working,
-            (Activity::Transfer(transfer), phase) => transfer.phase(phase),
-            (Activity::Hashing(..) | Activity::ListingStatus(_), _) => Phase::Working,
-            (_, Phase::Idle) if self.pending.is_some() => Phase::Working,
-            (_, phase) => phase,
-        }
-    }
-
-    fn wakes_at(&self) -> Option<Instant> {
-        let deadline = if let Activity::Transfer(transfer) = &self.activity { transfer.wakes_at() } else { None };
-        [self.session.wakes_at(), self.next_request_at, self.unused_data_until, deadline].into_iter().flatten().min()
-    }
-
-    fn awaits_connection(&self) -> bool {
-        matches!(&self.activity, Activity::Transfer(transfer) if transfer.awaits_connection())
-    }
-
-    fn progress(&self) -> u64 {
-        self.progress
-    }
-
-    fn requests(&self) -> u64 {
-        self.requests
-    }
-
-    fn sends_results(&self) -> bool {
-        self.phase() != Phase::Transfer
     }
 
     fn store_from(
@@ -252,12 +225,6 @@ impl Protocol for Ftp {
         budget: &mut Budget,
     ) -> Result<usize, SessionError> {
         self.store_from_socket(incoming, service, budget)
-    }
-
-    fn fail_transfer(&mut self, sockets: Sockets<'_>, refusal: SessionError, now: Instant) {
-        if let Some(data) = sockets.data {
-            self.end_failed_transfer(sockets.buffers, data, refusal, now);
-        }
     }
 }
 
@@ -292,6 +259,42 @@ impl Ftp {
             closes_after_transfer: false,
             requests: 0,
             invalid_lines: 0,
+        }
+    }
+
+    fn phase(&self) -> Phase {
+        match (&self.activity, self.session.phase()) {
+            // A listing without memory does not wait for its peer.
+            (Activity::Transfer(_), Phase::Working) if self.session.wakes_at().is_some() => Phase::Working,
+            (Activity::Transfer(transfer), phase) => transfer.phase(phase),
+            (Activity::Hashing(..) | Activity::ListingStatus(_), _) => Phase::Working,
+            (_, Phase::Idle) if self.pending.is_some() => Phase::Working,
+            (_, phase) => phase,
+        }
+    }
+
+    fn wants_tls(&self) -> bool {
+        self.control == ControlState::StartingTls
+    }
+
+    fn start_tls(&mut self) {
+        self.control = ControlState::Tls;
+        self.queue = CommandQueue::default();
+        // RFC 4217, section 4.1: plaintext may have come from an attacker.
+        (self.user, self.pending_arguments) = (None, PendingArguments::default());
+    }
+
+    /// The peer is gone. If it has sent QUIT after its transfer, that transfer still finishes.
+    fn drop_waiting_commands(&mut self, buffers: &mut IoBuffers) {
+        if matches!(self.activity, Activity::Transfer(_)) {
+            while self.queue.look_ahead(&mut buffers.input, false).is_some() {}
+            self.closes_after_transfer = self.queue.has_quit() && !self.queue.has_abort();
+        }
+    }
+
+    fn fail_transfer(&mut self, sockets: Sockets<'_>, refusal: SessionError, now: Instant) {
+        if let Some(data) = sockets.data {
+            self.end_failed_transfer(sockets.buffers, data, refusal, now);
         }
     }
 

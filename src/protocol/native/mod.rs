@@ -12,15 +12,13 @@ mod transfers;
 
 use std::time::Instant;
 
-use crate::auth::scram::Binding;
 use crate::base::budget::Budget;
 use crate::base::buffers::IoBuffers;
 use crate::base::text::shortened;
 use crate::base::virtual_path::VirtualPath;
-use crate::protocol::{Protocol, Sockets};
+use crate::protocol::{Protocol, ProtocolEvent, ProtocolStatus, Sockets};
 use crate::session::state::StateName;
 use crate::session::{Phase, Service, Session, SessionError};
-use crate::store::syncer::Synced;
 use crate::wire::frame::{self, FrameType};
 use crate::wire::message::{ERROR_MESSAGE_BYTES_MAX_BEFORE_LOGIN, ErrorReply};
 use crate::wire::{ErrorCode, Reply, WireError};
@@ -115,11 +113,6 @@ impl From<WireError> for ProtocolViolation {
 }
 
 impl Protocol for Native {
-    fn set_binding(&mut self, binding: Binding) {
-        self.session.set_binding(binding);
-        self.sends_ranges = false;
-    }
-
     fn step(&mut self, sockets: Sockets<'_>, service: &mut Service, budget: &mut Budget, now: Instant) -> bool {
         let mut turn = NativeContext { buffers: sockets.buffers, service, budget, now };
         self.next_request_at = None;
@@ -146,9 +139,21 @@ impl Protocol for Native {
         moved
     }
 
-    fn synced(&mut self, sockets: Sockets<'_>, synced: Synced, now: Instant) {
-        if let Err(refusal) = self.session.synced(synced) {
-            self.refuse_running(sockets.buffers, refusal, now);
+    fn handle(&mut self, event: ProtocolEvent, sockets: Sockets<'_>, now: Instant) {
+        match event {
+            ProtocolEvent::TlsEstablished(binding) => {
+                self.session.set_binding(binding);
+                self.sends_ranges = false;
+            }
+            ProtocolEvent::Synced(synced) => {
+                if let Err(refusal) = self.session.synced(synced) {
+                    self.refuse_running(sockets.buffers, refusal, now);
+                }
+            }
+            ProtocolEvent::TlsStarted
+            | ProtocolEvent::QueryAnswered(_)
+            | ProtocolEvent::TransferFailed(_)
+            | ProtocolEvent::PeerReset => {}
         }
     }
 
@@ -167,46 +172,31 @@ impl Protocol for Native {
         self.is_closing = true;
     }
 
-    fn is_closing(&self) -> bool {
-        self.is_closing
+    fn status(&self) -> ProtocolStatus {
+        let phase = match self.session.phase() {
+            // The session has finished it, but its data still comes. Before a login the login deadline counts.
+            Phase::Idle if self.stage() == Some(RequestStage::Discard) => Phase::Transfer,
+            Phase::Idle if !self.pipeline.is_empty() => Phase::Working,
+            phase => phase,
+        };
+        ProtocolStatus {
+            is_closing: self.is_closing,
+            requests: self.requests,
+            progress: self.progress,
+            sends_results: !matches!(self.stage(), Some(RequestStage::Receive | RequestStage::Discard)),
+            wakes_at: [self.session.wakes_at(), self.next_request_at].into_iter().flatten().min(),
+            request_bytes: self.pipeline.bytes(),
+            ..ProtocolStatus::new(phase)
+        }
     }
 
     fn session(&self) -> Option<&Session> {
         Some(&self.session)
     }
-
-    fn request_bytes(&self) -> usize {
-        self.pipeline.bytes()
-    }
-
-    fn phase(&self) -> Phase {
-        match self.session.phase() {
-            // The session has finished it, but its data still comes. Before a login the login deadline counts.
-            Phase::Idle if self.stage() == Some(RequestStage::Discard) => Phase::Transfer,
-            Phase::Idle if !self.pipeline.is_empty() => Phase::Working,
-            phase => phase,
-        }
-    }
-
-    fn wakes_at(&self) -> Option<Instant> {
-        [self.session.wakes_at(), self.next_request_at].into_iter().flatten().min()
-    }
-
-    fn progress(&self) -> u64 {
-        self.progress
-    }
-
-    fn requests(&self) -> u64 {
-        self.requests
-    }
-
-    fn sends_results(&self) -> bool {
-        !matches!(self.stage(), Some(RequestStage::Receive | RequestStage::Discard))
-    }
 }
 
 impl Native {
-    /// Makes the protocol of `session`, without encryption unless [`Protocol::set_binding`] is called.
+    /// Makes the protocol of `session`, without encryption unless [`ProtocolEvent::TlsEstablished`] comes.
     /// `sends_ranges` tells whether the transport can send file ranges.
     pub fn new(session: Session, sends_ranges: bool) -> Self {
         Self {

@@ -140,7 +140,7 @@ impl FtpPeer {
         let sockets = Sockets { buffers: &mut self.buffers, data: Some(&mut self.data) };
         self.protocol.step(sockets, &mut server.service, &mut budget, server.now)
             // An upload that has ended is looked at once more, as the loop does at its time.
-            || self.protocol.wakes_at().is_some_and(|at| at <= server.now && !self.protocol.awaits_connection())
+            || self.protocol.status().wakes_at.is_some_and(|at| at <= server.now && !self.protocol.status().awaits_data_connection)
     }
 
     fn drain_data(&mut self) -> bool {
