@@ -4,12 +4,11 @@
 
 use std::time::Duration;
 
-use crate::support::in_memory::ftp_peer::FtpPeer;
+use crate::support::in_memory::ftp_peer::{DataStage, FtpPeer};
 use crate::support::in_memory::*;
 use berth::base::upload_id::RESUME_BYTES_MIN;
 use berth::config::SyncPolicy;
 use berth::protocol::Protocol;
-use berth::protocol::data_connection::ConnectionStage;
 use berth::protocol::ftp::{
     FTP_END_GRACE_LARGE, FTP_END_GRACE_MAX, FTP_END_GRACE_SHARE, FTP_REPLIES_APART, FTP_REPLIES_APART_MIN,
 };
@@ -155,7 +154,7 @@ fn reply_226_follows_the_clients_close_or_a_short_delay() {
             assert_eq!(peer.received, content(1, size));
             assert_eq!(peer.protocol.status().wakes_at, Some(server.now + FTP_REPLIES_APART));
             if leaves {
-                peer.data.stage = ConnectionStage::Left;
+                peer.data.stage = DataStage::PeerClosed;
             } else {
                 server.advance(FTP_REPLIES_APART);
             }
@@ -178,7 +177,7 @@ fn a_client_that_keeps_its_data_connections_open_waits_less_for_each_further_fil
         if is_kept_open {
             server.advance(wait);
         } else {
-            peer.data.stage = ConnectionStage::Left;
+            peer.data.stage = DataStage::PeerClosed;
         }
         assert!(peer.replies(&mut server).starts_with("226 "));
         waits.push(wait);

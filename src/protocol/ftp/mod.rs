@@ -28,7 +28,7 @@ pub mod table;
 pub mod time;
 mod transfer;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -36,7 +36,7 @@ use crate::base::budget::Budget;
 use crate::base::buffers::{IoBuffers, SpliceSource};
 use crate::base::virtual_path::VirtualPath;
 use crate::config;
-use crate::protocol::data_connection::{ConnectionStage, DataConnection};
+use crate::protocol::data_connection::DataConnection;
 use crate::protocol::{Protocol, ProtocolEvent, ProtocolStatus, Sockets};
 use crate::session::state::StateName;
 use crate::session::{Phase, Service, Session, SessionError};
@@ -74,8 +74,6 @@ pub struct Ftp {
     queue: CommandQueue,
     /// When the data connection of a refused transfer is to be closed.
     unused_data_until: Option<Instant>,
-    /// The address of `PORT` or `EPRT`, to connect to.
-    port_address: Option<SocketAddr>,
     /// The name of `USER`, which `PASS` needs.
     user: Option<String>,
     directory: VirtualPath,
@@ -146,7 +144,7 @@ impl Protocol for Ftp {
         let mut turn = FtpContext { buffers: sockets.buffers, data, service, budget, now };
         self.next_request_at = None;
         let mut moved = self.greet(&mut turn);
-        if self.unused_data_until.is_some_and(|until| until <= now || turn.data.stage() == ConnectionStage::Left) {
+        if self.unused_data_until.is_some_and(|until| until <= now || turn.data.is_closed()) {
             self.end_unused_data_connection(turn.data);
             moved = true;
         }
@@ -239,7 +237,6 @@ impl Ftp {
             control: ControlState::New { is_encrypted },
             queue: CommandQueue::default(),
             unused_data_until: None,
-            port_address: None,
             user: None,
             directory: VirtualPath::root(),
             facts: Facts::default(),
@@ -346,9 +343,7 @@ impl Ftp {
 
     /// Returns whether a data connection is or can be set up.
     fn has_data_connection(&self, data: &dyn DataConnection) -> bool {
-        let is_there = self.port_address.is_some()
-            || matches!(data.stage(), ConnectionStage::Listening | ConnectionStage::Connected);
-        is_there && self.unused_data_until.is_none()
+        data.is_available() && self.unused_data_until.is_none()
     }
 }
 

@@ -50,7 +50,8 @@ impl Ftp {
         }
         if bytes.len() < STORE_BYTES_MIN && !has_ended && !has_failed && !buffers.input.is_cramped() {
             let Activity::Transfer(transfer) = &mut self.activity else { return Ok(false) };
-            if turn.now < *transfer.stores_at.get_or_insert(turn.now + STORE_WAIT_MAX) {
+            let TransferStep::Move { stores_at } = &mut transfer.step else { return Ok(false) };
+            if turn.now < *stores_at.get_or_insert(turn.now + STORE_WAIT_MAX) {
                 return Ok(false);
             }
         }
@@ -58,9 +59,7 @@ impl Ftp {
         let stored = session.store(turn.service, bytes)?;
         turn.budget.spend(stored as u64);
         turn.data.buffers_mut().input.consume(stored);
-        if let Activity::Transfer(transfer) = &mut self.activity {
-            transfer.stores_at = None;
-        }
+        self.set_step(TransferStep::Move { stores_at: None });
         Ok(stored > 0 || turn.budget.is_spent())
     }
 
@@ -72,7 +71,7 @@ impl Ftp {
         budget: &mut Budget,
     ) -> Result<usize, SessionError> {
         let Activity::Transfer(transfer) = &self.activity else { return Ok(0) };
-        if !transfer.is_upload() || transfer.step != TransferStep::Move {
+        if !transfer.is_upload() || !matches!(transfer.step, TransferStep::Move { .. }) {
             return Ok(0);
         }
         self.progress += 1;
@@ -93,7 +92,7 @@ impl Ftp {
         let grace = (took / FTP_END_GRACE_SHARE).clamp(least, FTP_END_GRACE_MAX);
         // The loop's timers have millisecond resolution, which would delay a short upload too long.
         let grace = if grace < FTP_END_GRACE_MIN { Duration::ZERO } else { grace };
-        self.set_step(TransferStep::End(turn.data.ended_at().unwrap_or(turn.now) + grace));
+        self.set_step(TransferStep::End { until: turn.data.ended_at().unwrap_or(turn.now) + grace });
     }
 
     pub(super) fn complete(&mut self, until: Instant, turn: &mut FtpContext) -> Result<bool, SessionError> {
