@@ -9,7 +9,8 @@ use mio::Interest;
 use mio::net::{TcpStream, UnixStream};
 use rustix::net::sockopt::set_socket_oobinline;
 
-use super::{EventLoop, Slot, sync_owner, tokens};
+use super::tokens::{sync_owner, tokens};
+use super::{EventLoop, Slot};
 use crate::net::admission::AdmissionDecision;
 use crate::net::connection::Connection;
 use crate::net::data_socket::{DataSocket, SocketWatch};

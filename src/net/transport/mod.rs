@@ -7,6 +7,7 @@
 mod ftp_tls;
 mod plain;
 mod socket;
+mod tls;
 
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -17,14 +18,12 @@ use mio::net::{TcpStream, UnixStream};
 use rustls::ServerConfig;
 
 use crate::auth::scram::Binding;
-use crate::base::buffers::{IoBuffers, Piece, ReceiveBuffer, SendBuffer};
-use crate::tls::{Received, TlsSession};
+use crate::base::buffers::{IoBuffers, ReceiveBuffer, SendBuffer};
+use crate::tls::TlsSession;
 pub use ftp_tls::FtpTlsSettings;
 use plain::{Unsendable, flush_plain};
 use socket::Socket;
-
-/// What one turn may encrypt and send: 0.05 ms at 4 GB/s.
-const TLS_FLUSH_BUDGET: usize = 256 * 1024;
+use tls::{fill_tls, flush_tls};
 
 /// The transport of a connection.
 pub struct Transport {
@@ -213,7 +212,7 @@ impl Transport {
     /// Sends output, about `allowance` bytes at most.
     pub fn flush(&mut self, output: &mut SendBuffer, allowance: usize) -> io::Result<Moved> {
         match &mut self.layer {
-            Layer::Tls(tls) => flush_tls(tls, &mut self.socket, output, allowance.min(TLS_FLUSH_BUDGET)),
+            Layer::Tls(tls) => flush_tls(tls, &mut self.socket, output, allowance),
             _ => flush_plain(&mut self.socket, output, allowance, self.pads_truncated_ranges, &mut self.unsendable),
         }
     }
@@ -258,53 +257,6 @@ impl Transport {
             tls.release();
         }
     }
-}
-
-fn fill_tls(
-    tls: &mut TlsSession,
-    socket: &mut Socket,
-    input: &mut ReceiveBuffer,
-    capacity: usize,
-) -> io::Result<Moved> {
-    let room = input.room(capacity);
-    if room.is_empty() {
-        return Ok(Moved::Bytes(0));
-    }
-    match tls.receive(socket, room) {
-        Ok(Received::Bytes(count)) => {
-            input.commit(count);
-            Ok(Moved::Bytes(count))
-        }
-        Ok(Received::Progress(count)) => Ok(Moved::Bytes(count)),
-        Ok(Received::End) => Ok(Moved::End),
-        Err(error) => moved(Err(error)),
-    }
-}
-
-fn flush_tls(
-    tls: &mut TlsSession,
-    socket: &mut Socket,
-    output: &mut SendBuffer,
-    allowance: usize,
-) -> io::Result<Moved> {
-    let mut sent = 0;
-    while tls.flush(socket)? {
-        let taken = match output.front() {
-            // During the handshake TLS would only buffer it where it is not counted.
-            Some(Piece::Bytes(bytes)) if sent < allowance && !tls.is_handshaking() => {
-                tls.encrypt(&bytes[..bytes.len().min(allowance - sent)])?
-            }
-            // An encrypted connection accepts no ranges.
-            Some(Piece::Range(_)) => return Err(io::ErrorKind::Unsupported.into()),
-            _ => 0,
-        };
-        if taken == 0 {
-            return Ok(Moved::Bytes(sent));
-        }
-        output.advance(taken);
-        sent += taken;
-    }
-    Ok(if sent == 0 { Moved::Blocked } else { Moved::Bytes(sent) })
 }
 
 impl AsFd for Transport {

@@ -1,7 +1,8 @@
 //! Commands that only query: sizes, times, facts, digests, the quota, help, and the session's status.
 
+use super::facts::{Facts, put_facts};
 use super::transfer::List;
-use super::{Activity, Ftp, FtpContext, Hashed, NotBegun, REPLY_DIRECTORY_STATUS, help, listing, reply, time};
+use super::{Activity, Ftp, FtpContext, Hashed, NotBegun, REPLY_DIRECTORY_STATUS, help, reply, time};
 use crate::base::text::Size;
 use crate::base::virtual_path::VirtualPath;
 use crate::session::SessionError;
@@ -43,7 +44,7 @@ impl Ftp {
             Ok(meta) => {
                 let (name, mut line) = (path.as_bytes().to_vec(), Vec::new());
                 let listed = Listed { name, seen: Seen::Examined(meta), target: None };
-                listing::put_facts(&mut line, &listed, self.facts, !self.session.is_read_only());
+                put_facts(&mut line, &listed, self.facts, !self.session.is_read_only());
                 turn.buffers.output.append(|out| reply::put_lines(out, 250, "Facts:", [line], "End."));
             }
             Err(refusal) => turn.refuse(refusal, Some(&path)),
@@ -183,7 +184,7 @@ impl FtpContext<'_> {
         self.buffers.output.append(|out| {
             for entry in entries.iter().filter(|entry| list.has(entry)) {
                 let mut line = Vec::new();
-                list.put(&mut line, entry, now_ns, listing::Facts::NONE, false);
+                list.put(&mut line, entry, now_ns, Facts::NONE, false);
                 reply::put_between(out, line);
             }
         });

@@ -11,11 +11,13 @@ pub mod command;
 mod commands;
 mod control;
 mod data_commands;
+pub mod facts;
 mod file_commands;
 mod foreign;
 pub mod help;
 mod info_commands;
 pub mod line;
+pub mod list_options;
 pub mod listing;
 mod login;
 pub mod parse_error;
@@ -30,7 +32,7 @@ mod transfer;
 
 use std::net::IpAddr;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::base::budget::Budget;
 use crate::base::buffers::{IoBuffers, SpliceSource};
@@ -41,28 +43,14 @@ use crate::protocol::{Protocol, ProtocolEvent, ProtocolStatus, Sockets};
 use crate::session::state::StateName;
 use crate::session::{Phase, Service, Session, SessionError};
 use command::Command;
-use listing::Facts;
+use facts::Facts;
 use queue::CommandQueue;
+pub use reply::too_many_sessions;
+use reply::{REPLY_CLOSING, REPLY_DIRECTORY_STATUS};
 use state::{Activity, ControlState, DataRules, Hashed, Passive, PendingArguments, Reuse};
 use table::Row;
-
-/// After the end of data, the control connection must stay open for 1/N of the upload's duration.
-/// Otherwise the part that a killed client sent would be taken for the whole file.
-pub const FTP_END_GRACE_SHARE: u32 = 64;
-/// The shortest grace period for an upload of `RESUME_BYTES_MIN` or more. When a client is killed, the
-/// kernel often closes its data connection first, and the control connection some time later.
-pub const FTP_END_GRACE_LARGE: Duration = Duration::from_millis(20);
-/// The least time between the first and the last reply to a download, unless the client closes its side
-/// of the data connection earlier. aria2 closes its side first, slowly on a busy machine. If it reads both
-/// replies at once, it waits for the second one for ever.
-pub const FTP_REPLIES_APART: Duration = Duration::from_millis(500);
-/// The lower bound of that time. A client that keeps its side open until it has the last reply would
-/// wait [`FTP_REPLIES_APART`] for each small file, so after two such downloads in a row each further one
-/// halves the time.
-pub const FTP_REPLIES_APART_MIN: Duration = Duration::from_millis(20);
-/// The longest grace period. Users do not notice it, and even a busy machine closes both connections of a
-/// killed client within it.
-pub const FTP_END_GRACE_MAX: Duration = Duration::from_millis(50);
+pub use transfer::{FTP_END_GRACE_LARGE, FTP_END_GRACE_MAX, FTP_END_GRACE_SHARE};
+pub use transfer::{FTP_REPLIES_APART, FTP_REPLIES_APART_MIN};
 
 /// One FTP session.
 pub struct Ftp {
@@ -346,17 +334,3 @@ impl Ftp {
         data.is_available() && self.unused_data_until.is_none()
     }
 }
-
-/// Returns the reply to a client for which there is no session.
-pub fn too_many_sessions(bound: &str) -> Vec<u8> {
-    let mut words = Vec::new();
-    let text =
-        format!("The server is full ({bound}); connection closed before login. Close a session, or try again later.");
-    reply::put(&mut words, REPLY_CLOSING, text);
-    words
-}
-
-/// "Service not available, closing control connection" (RFC 959, section 5.4).
-const REPLY_CLOSING: u16 = 421;
-/// "Directory status".
-const REPLY_DIRECTORY_STATUS: u16 = 212;

@@ -7,7 +7,9 @@ use crate::base::glob::Pattern;
 use crate::base::memory::Charge;
 use crate::base::virtual_path::{NAME_BYTES_MAX, VirtualPath};
 use crate::protocol::ftp::argument::list_options;
-use crate::protocol::ftp::listing::{self, Facts, OPTIONS, Options, split_pattern};
+use crate::protocol::ftp::facts::{Facts, put_facts};
+use crate::protocol::ftp::list_options::{OPTIONS, Options, split_pattern};
+use crate::protocol::ftp::listing;
 use crate::protocol::ftp::parse_error::ParseError;
 use crate::protocol::ftp::reply::subject;
 use crate::session::SessionError;
@@ -75,7 +77,7 @@ impl List {
                 out.extend_from_slice(&self.prefix);
                 out.extend_from_slice(&entry.name);
             }
-            Form::Facts => listing::put_facts(out, entry, facts, may_write),
+            Form::Facts => put_facts(out, entry, facts, may_write),
         }
         if self.options.marks {
             out.extend_from_slice(listing::mark(&entry.seen, self.form == Form::Long));

@@ -17,10 +17,19 @@ use std::time::{Duration, Instant};
 use super::{Activity, Ftp, FtpContext, REPLY_DIRECTORY_STATUS};
 use crate::base::virtual_path::VirtualPath;
 use crate::protocol::data_connection::{DataConnection, Failure, Security};
-use crate::protocol::ftp::{FTP_REPLIES_APART, FTP_REPLIES_APART_MIN};
 use crate::session::{Phase, SessionError};
 use crate::tls::Resumption;
 pub(super) use list::{Form, List};
+pub use receive::{FTP_END_GRACE_LARGE, FTP_END_GRACE_MAX, FTP_END_GRACE_SHARE};
+
+/// The least time between the first and the last reply to a download, unless the client closes its side
+/// of the data connection earlier. aria2 closes its side first, slowly on a busy machine. If it reads both
+/// replies at once, it waits for the second one for ever.
+pub const FTP_REPLIES_APART: Duration = Duration::from_millis(500);
+/// The lower bound of that time. A client that keeps its side open until it has the last reply would
+/// wait [`FTP_REPLIES_APART`] for each small file, so after two such downloads in a row each further one
+/// halves the time.
+pub const FTP_REPLIES_APART_MIN: Duration = Duration::from_millis(20);
 
 /// A running transfer.
 pub(super) struct Transfer {

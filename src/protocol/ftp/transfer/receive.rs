@@ -6,9 +6,17 @@ use super::{Activity, Ftp, FtpContext, TransferStep, check_connection};
 use crate::base::budget::Budget;
 use crate::base::buffers::{STORE_BYTES_MIN, SpliceSource};
 use crate::base::upload_id::RESUME_BYTES_MIN;
-use crate::protocol::ftp::{FTP_END_GRACE_LARGE, FTP_END_GRACE_MAX, FTP_END_GRACE_SHARE};
 use crate::session::{Service, SessionError};
 
+/// After the end of data, the control connection must stay open for 1/N of the upload's duration.
+/// Otherwise the part that a killed client sent would be taken for the whole file.
+pub const FTP_END_GRACE_SHARE: u32 = 64;
+/// The shortest grace period for an upload of `RESUME_BYTES_MIN` or more. When a client is killed, the
+/// kernel often closes its data connection first, and the control connection some time later.
+pub const FTP_END_GRACE_LARGE: Duration = Duration::from_millis(20);
+/// The longest grace period. Users do not notice it, and even a busy machine closes both connections of a
+/// killed client within it.
+pub const FTP_END_GRACE_MAX: Duration = Duration::from_millis(50);
 /// A shorter grace period is skipped; the control connection is only checked once more.
 const FTP_END_GRACE_MIN: Duration = Duration::from_millis(1);
 
