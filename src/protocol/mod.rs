@@ -136,4 +136,8 @@ impl ProtocolStatus {
             ends_with_transfer: false,
         }
     }
+    /// Returns whether nothing is running, so that closing loses nothing but the output.
+    pub fn is_idle(&self) -> bool {
+        matches!(self.phase, Phase::Idle | Phase::Login)
+    }
 }

@@ -87,13 +87,22 @@ fn allowed(kind: Kind, may_write: bool) -> &'static str {
 mod tests {
     use super::*;
     use crate::protocol::ftp::listing::end_line;
-    use crate::protocol::ftp::listing::tests::{NOW, listed};
+    use crate::store::meta::{Identity, Meta};
+
+    fn listed(name: &[u8], kind: Kind) -> Listed {
+        let size = if kind == Kind::File { 1234 } else { 0 };
+        // 2026-11-27 12:34:56 UTC.
+        let mtime_ns = 1_795_782_896_000_000_000;
+        let identity = Identity { dev: 0xfe01, ino: 0x2a, size, mtime_ns, ctime_ns: 0 };
+        let meta = Meta { kind, size, mtime_ns, mode: 0o644, links: 1, identity };
+        Listed { name: name.to_vec(), seen: Seen::Examined(meta), target: None }
+    }
 
     #[test]
     fn facts_are_those_of_rfc_3659() {
         let line = |kind, facts, may_write| {
             let mut out = Vec::new();
-            put_facts(&mut out, &listed(b" x", kind, NOW), facts, may_write);
+            put_facts(&mut out, &listed(b" x", kind), facts, may_write);
             end_line(&mut out, 0);
             String::from_utf8(out).expect("UTF-8")
         };

@@ -73,16 +73,16 @@ fn permissions(mode: u32) -> String {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use super::*;
     use crate::protocol::ftp::facts::{Facts, put_facts};
     use crate::store::meta::{Identity, Meta};
 
     /// 2026-11-27 12:34:56 UTC.
-    pub(in crate::protocol::ftp) const NOW: i64 = 1_795_782_896_000_000_000;
+    const NOW: i64 = 1_795_782_896_000_000_000;
     const DAY: i64 = 86_400_000_000_000;
 
-    pub(in crate::protocol::ftp) fn listed(name: &[u8], kind: Kind, mtime_ns: i64) -> Listed {
+    fn listed(name: &[u8], kind: Kind, mtime_ns: i64) -> Listed {
         let size = if kind == Kind::File { 1234 } else { 0 };
         let identity = Identity { dev: 0xfe01, ino: 0x2a, size, mtime_ns, ctime_ns: 0 };
         let meta = Meta { kind, size, mtime_ns, mode: 0o644, links: 1, identity };

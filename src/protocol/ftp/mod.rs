@@ -9,6 +9,7 @@ pub mod address;
 pub mod argument;
 pub mod command;
 mod commands;
+mod context;
 mod control;
 mod data_commands;
 pub mod facts;
@@ -43,6 +44,7 @@ use crate::protocol::{Protocol, ProtocolEvent, ProtocolStatus, Sockets};
 use crate::session::state::StateName;
 use crate::session::{Phase, Service, Session, SessionError};
 use command::Command;
+use context::FtpContext;
 use facts::Facts;
 use queue::CommandQueue;
 pub use reply::too_many_sessions;
@@ -99,31 +101,6 @@ enum NotBegun {
     NotCounted,
     /// The session refuses it.
     Refused(SessionError),
-}
-
-/// The context of a step.
-struct FtpContext<'a> {
-    buffers: &'a mut IoBuffers,
-    data: &'a mut dyn DataConnection,
-    service: &'a mut Service,
-    budget: &'a mut Budget,
-    now: Instant,
-}
-
-impl FtpContext<'_> {
-    fn reply(&mut self, code: u16, text: impl AsRef<[u8]>) {
-        self.buffers.output.append(|out| reply::put(out, code, text));
-    }
-
-    fn refuse(&mut self, refusal: SessionError, path: Option<&VirtualPath>) {
-        let (code, text) = reply::refusal(refusal, path);
-        self.reply(code, text);
-    }
-
-    /// Returns whether budget and space for replies are left.
-    fn can_continue(&self) -> bool {
-        !self.budget.is_spent() && self.buffers.output.has_room()
-    }
 }
 
 impl Protocol for Ftp {

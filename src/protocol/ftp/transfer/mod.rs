@@ -8,6 +8,7 @@
 mod begin;
 mod end;
 mod list;
+mod list_format;
 mod receive;
 mod send;
 mod tree;
@@ -19,7 +20,7 @@ use crate::base::virtual_path::VirtualPath;
 use crate::protocol::data_connection::{DataConnection, Failure, Security};
 use crate::session::{Phase, SessionError};
 use crate::tls::Resumption;
-pub(super) use list::{Form, List};
+pub(super) use list_format::{Form, List};
 pub use receive::{FTP_END_GRACE_LARGE, FTP_END_GRACE_MAX, FTP_END_GRACE_SHARE};
 
 /// The least time between the first and the last reply to a download, unless the client closes its side
