@@ -323,8 +323,8 @@ fn become_user(config: &Config) -> Result<(), AdminError> {
 /// Prints the addresses of the server. A closed stdout does not end the server.
 fn print_addresses(addresses: &[(SocketAddr, ProtocolKind)], fingerprint: Fingerprint) {
     let mut out = io::stdout().lock();
-    for (address, spoken) in addresses {
-        let _ = match spoken {
+    for (address, protocol) in addresses {
+        let _ = match protocol {
             ProtocolKind::Native => writeln!(out, "listening on {address}"),
             ProtocolKind::Ftp => writeln!(out, "listening on {address} (ftp)"),
             ProtocolKind::ImplicitFtps => writeln!(out, "listening on {address} (ftps)"),

@@ -8,7 +8,7 @@ use std::path::Path;
 use super::server_connection::{self, ServerConnection};
 use super::{AdminError, UsageArgs, print_json};
 use crate::account::Accounts;
-use crate::base::buffers::Budget;
+use crate::base::budget::Budget;
 use crate::base::text::{Escaped, Size, shortened};
 use crate::base::virtual_path::PATH_BYTES_MAX;
 use crate::config::Config;

@@ -1,5 +1,4 @@
-//! The buffers between a socket and its protocol, and the remaining budget of a turn. Performs no network
-//! I/O.
+//! The buffers between a socket and its protocol. Performs no network I/O.
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -330,32 +329,6 @@ impl IoBuffers {
         buffers.input.enlarge(Charge::default());
         buffers.output.enlarge(Charge::default());
         buffers
-    }
-}
-
-/// The remaining budget of a turn. A byte moved or hashed costs one unit; `budget` has the other costs.
-#[derive(Debug, Clone, Copy)]
-pub struct Budget(u64);
-
-impl Budget {
-    /// Makes a budget of `units`.
-    pub fn new(units: u64) -> Self {
-        Self(units)
-    }
-
-    /// Subtracts `units`, down to 0.
-    pub fn spend(&mut self, units: u64) {
-        self.0 = self.0.saturating_sub(units);
-    }
-
-    /// Returns the remaining units.
-    pub fn left(&self) -> u64 {
-        self.0
-    }
-
-    /// Returns whether nothing is left.
-    pub fn is_spent(&self) -> bool {
-        self.0 == 0
     }
 }
 

@@ -157,7 +157,7 @@ impl RawConfig {
                 .map_err(|problem| error("partial_expiry", problem))?,
             scram_rounds,
             logs: self.logs.0.into_checked(&root).map_err(|(key, problem)| error(key, problem))?,
-            control_folder: match self.control_folder {
+            control_directory: match self.control_folder {
                 Some(directory) => normalize_path(&root.join(directory)),
                 None => file.parent().unwrap_or(Path::new("/")).to_path_buf(),
             },
@@ -247,13 +247,13 @@ impl RawLimits {
         if login_tries == 0 {
             return Err(("limits.login_tries", "0 would let nobody in".into()));
         }
-        let strangers = share("limits.strangers", self.strangers, UNAUTHENTICATED_DEFAULT)?;
+        let unauthenticated = share("limits.strangers", self.strangers, UNAUTHENTICATED_DEFAULT)?;
         Ok(Limits {
             sessions,
-            strangers,
+            unauthenticated,
             sessions_per_account: share("limits.sessions_per_account", self.sessions_per_account, default_share)?,
             sessions_per_address: share("limits.sessions_per_address", self.sessions_per_address, default_share)?,
-            memory: memory_bytes(self.memory, strangers).map_err(|problem| ("limits.memory", problem))?,
+            memory: memory_bytes(self.memory, unauthenticated).map_err(|problem| ("limits.memory", problem))?,
             login_tries,
         })
     }
@@ -261,13 +261,13 @@ impl RawLimits {
 
 /// Returns the bytes of memory for connections and requests. Unauthenticated connections have their own part,
 /// so that they cannot use up the memory of sessions.
-fn memory_bytes(memory: Option<RawSize>, strangers: usize) -> Result<usize, String> {
-    let for_strangers = strangers.saturating_mul(UNAUTHENTICATED_BYTES);
-    let least = for_strangers.saturating_add(SESSION_MEMORY_MIN);
+fn memory_bytes(memory: Option<RawSize>, unauthenticated: usize) -> Result<usize, String> {
+    let reserved = unauthenticated.saturating_mul(UNAUTHENTICATED_BYTES);
+    let least = reserved.saturating_add(SESSION_MEMORY_MIN);
     match memory.map(|RawSize(bytes)| usize::try_from(bytes).unwrap_or(usize::MAX)) {
-        None => Ok(for_strangers.saturating_add(SESSION_MEMORY_DEFAULT).max(MEMORY_DEFAULT)),
+        None => Ok(reserved.saturating_add(SESSION_MEMORY_DEFAULT).max(MEMORY_DEFAULT)),
         Some(bytes) if bytes < least => Err(format!(
-            "{bytes} bytes are too few; limits.strangers {strangers} reserves {UNAUTHENTICATED_BYTES} bytes for each \
+            "{bytes} bytes are too few; limits.strangers {unauthenticated} reserves {UNAUTHENTICATED_BYTES} bytes for each \
              connection; give at least {least}, or lower limits.strangers"
         )),
         Some(bytes) => Ok(bytes),

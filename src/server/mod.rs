@@ -79,7 +79,7 @@ pub fn run(
     config: Config,
     on_ready: impl FnOnce(&[(SocketAddr, ProtocolKind)], Fingerprint),
 ) -> Result<(), ServerError> {
-    let directory = config.control_folder.clone();
+    let directory = config.control_directory.clone();
     let Started { event_loop, certificate, signals, addresses, service_manager } = start::start(&config)?;
     on_ready(&addresses, certificate.fingerprint());
     service_manager.ready(addresses.iter().map(|(address, _)| *address));
@@ -180,7 +180,7 @@ fn reload(config: &mut Config, event_loop: &mut EventLoop) {
         ("home_roots", new.home_roots != config.home_roots),
         ("root", new.root != config.root),
         ("logs", new.logs != config.logs),
-        ("control_folder", new.control_folder != config.control_folder),
+        ("control_folder", new.control_directory != config.control_directory),
         ("partial_expiry", new.partial_expiry != config.partial_expiry),
     ] {
         if differs {
@@ -229,7 +229,7 @@ fn with_restart_keys_of(present: &Config, new: Config) -> Config {
         home_roots: present.home_roots.clone(),
         root: present.root.clone(),
         logs: present.logs.clone(),
-        control_folder: present.control_folder.clone(),
+        control_directory: present.control_directory.clone(),
         partial_expiry: present.partial_expiry,
         ..new
     }

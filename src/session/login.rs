@@ -15,7 +15,7 @@ use super::verb::Verb;
 use super::{Service, Session, home_check};
 use crate::account::{Account, AccountError, AccountName, Candidate};
 use crate::auth::scram::{ClientFirst, ScramError, ServerExchange};
-use crate::base::buffers::Budget;
+use crate::base::budget::Budget;
 use crate::logging::{self, STDERR};
 
 /// The state of a login.

@@ -8,7 +8,8 @@ use rustix::buffer::spare_capacity;
 use sha2::{Digest as _, Sha256};
 
 use super::error::SessionError;
-use crate::base::buffers::{Budget, PIECE_BYTES};
+use crate::base::budget::Budget;
+use crate::base::buffers::PIECE_BYTES;
 use crate::base::digest::Digest;
 use crate::base::memory::MEMORY_WAIT_STEP;
 use crate::store::listing::{Listed, Listing, ListingStep, PAGE_BYTES_TARGET};

@@ -12,7 +12,8 @@ use super::session_info::TransferInfo;
 use super::state::State;
 use super::upload::{Commit, Stored, Upload, UploadPlan};
 use super::verb::Verb;
-use crate::base::buffers::{Budget, SpliceSource};
+use crate::base::budget::Budget;
+use crate::base::buffers::SpliceSource;
 use crate::base::digest::Digest;
 use crate::store::syncer::Synced;
 

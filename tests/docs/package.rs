@@ -137,7 +137,7 @@ fn the_unit_lets_the_server_write_where_its_configuration_says_and_nowhere_else(
     );
     assert_eq!(
         values("RuntimeDirectory"),
-        [config.control_folder.strip_prefix("/run").expect("in /run").display().to_string()]
+        [config.control_directory.strip_prefix("/run").expect("in /run").display().to_string()]
     );
     assert_eq!(values("LogsDirectory"), [""; 0], "it gives old logs back to the server's user");
     assert_eq!(config.user.map(|user| vec![user]), Some(values("User")));

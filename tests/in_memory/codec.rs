@@ -502,7 +502,7 @@ fn json_that_means_harm_is_an_error_in_every_message_and_never_a_panic() {
     let server = ServerReport {
         seconds: 1,
         sessions: 2,
-        strangers: 3,
+        unauthenticated: 3,
         uploading: 4,
         downloading: 5,
         uploads: 6,
@@ -510,7 +510,7 @@ fn json_that_means_harm_is_an_error_in_every_message_and_never_a_panic() {
         bytes_up: 8,
         bytes_down: 9,
         turns: vec![TurnTimes { below_us: Some(1), count: 2 }],
-        silent_disks: vec![Name::from("/homes")],
+        unresponsive_directories: vec![Name::from("/homes")],
     };
     check_refused(&ControlReply::Server(server));
 }

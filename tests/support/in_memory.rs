@@ -24,15 +24,15 @@ pub use super::random::Random;
 use super::unlinked_files;
 use berth::account::{Account, AccountName, Accounts};
 use berth::auth::scram::{Binding, ClientExchange, ClientKeys, Verifier};
-use berth::base::budget::TURN_BUDGET;
-use berth::base::buffers::{Budget, DATA_BYTES_MAX, INPUT_BYTES, IoBuffers, Piece};
+use berth::base::budget::{Budget, TURN_BUDGET};
+use berth::base::buffers::{DATA_BYTES_MAX, INPUT_BYTES, IoBuffers, Piece};
 use berth::base::digest::Digest;
 use berth::base::token_bucket::Rate;
 use berth::base::upload_id::UploadId;
 use berth::base::virtual_path::VirtualPath;
 use berth::config::{Config, Rates, SyncPolicy};
 use berth::protocol::native::Native;
-use berth::protocol::{Protocol, Sockets};
+use berth::protocol::{Protocol, ProtocolEvent, Sockets};
 use berth::session::{CountedSession, Policy, Service, Session};
 use berth::store::Store;
 use berth::store::clock::WallClock;
@@ -499,7 +499,7 @@ impl Peer {
     /// Hands over an answer of the sync helper. Returns whether there was one.
     pub fn sync(&mut self, server: &mut Server) -> bool {
         let Some(synced) = server.take_synced(self.id) else { return false };
-        self.protocol.synced(Sockets::single(&mut self.buffers), synced, server.now);
+        self.protocol.handle(ProtocolEvent::Synced(synced), Sockets::single(&mut self.buffers), server.now);
         true
     }
 
@@ -507,7 +507,11 @@ impl Peer {
     pub fn fail_sync(&mut self, server: &mut Server) -> bool {
         let Some(synced) = server.take_synced(self.id) else { return false };
         let result = Err(std::io::Error::from_raw_os_error(5).into());
-        self.protocol.synced(Sockets::single(&mut self.buffers), Synced { result, ..synced }, server.now);
+        self.protocol.handle(
+            ProtocolEvent::Synced(Synced { result, ..synced }),
+            Sockets::single(&mut self.buffers),
+            server.now,
+        );
         true
     }
 
@@ -532,7 +536,7 @@ impl Peer {
 
     /// Whether the server is closing the connection.
     pub fn is_closing(&self) -> bool {
-        self.protocol.is_closing()
+        self.protocol.status().is_closing
     }
 
     // ---- Reading --------------------------------------------------------------------------

@@ -140,13 +140,13 @@ fn fitting(mut lines: Vec<String>, columns: usize, rows: usize) -> Vec<String> {
 fn head(server: &ServerReport) -> Vec<String> {
     let (uptime, up, down) = (time(server.seconds), Size(server.bytes_up), Size(server.bytes_down));
     let mut lines = vec![
-        format!("running {uptime}  sessions {}  strangers {}", server.sessions, server.strangers),
+        format!("running {uptime}  sessions {}  strangers {}", server.sessions, server.unauthenticated),
         format!("up   {up:>6}  transfers {}  running {}", server.uploads, server.uploading),
         format!("down {down:>6}  transfers {}  running {}", server.downloads, server.downloading),
         turn_summary(&server.turns),
     ];
-    let silent = server.silent_disks.iter();
-    lines.extend(silent.map(|path| format!("{}: the file system does not answer", Escaped(&path.0))));
+    let unresponsive = server.unresponsive_directories.iter();
+    lines.extend(unresponsive.map(|path| format!("{}: the file system does not answer", Escaped(&path.0))));
     lines
 }
 
@@ -277,7 +277,7 @@ mod tests {
         let server = ServerReport {
             seconds: 93_784,
             sessions: 41,
-            strangers: 0,
+            unauthenticated: 0,
             uploading: 1,
             downloading: 0,
             uploads: u64::MAX,
@@ -285,7 +285,7 @@ mod tests {
             bytes_up: 0,
             bytes_down: 0,
             turns,
-            silent_disks: vec![Name(b"/a \x1b[2J/homes".to_vec())],
+            unresponsive_directories: vec![Name(b"/a \x1b[2J/homes".to_vec())],
         };
         let mut sessions: Vec<_> = (1..=40).map(|number| session(number, None, 0)).collect();
         sessions.push(session(41, Some(b"/\x1b[2J\xff\xe2\x80\xae/file"), 999));

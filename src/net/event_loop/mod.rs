@@ -18,6 +18,7 @@
 mod accept;
 mod admin_query;
 mod ending;
+mod tokens;
 mod turns;
 
 use std::io;
@@ -43,20 +44,12 @@ use crate::config::{FtpConfig, Limits, Timeouts};
 use crate::session::origin::Origin;
 use crate::session::{Service, SessionError};
 use crate::tls::TicketKeys;
+use tokens::{FIRST_CONNECTION, FIRST_LISTENER, slot_of, slot_of_token};
+pub use tokens::{SIGNALS, WAKER};
 use turns::guarded;
 
 /// Readiness events taken from one poll.
 const EVENTS_PER_POLL: usize = 1024;
-
-/// The waker of the sync workers.
-pub const WAKER: Token = Token(0);
-/// Signals.
-pub const SIGNALS: Token = Token(1);
-/// The first listener; the others have the next numbers.
-const FIRST_LISTENER: usize = 2;
-/// The first connection. The numbers below it suffice for any configuration of listeners. From it on
-/// each slot has two tokens: an even one for its connection, the next for its data connection.
-const FIRST_CONNECTION: usize = 1024;
 
 struct Slot {
     connection: Connection,
@@ -301,23 +294,4 @@ impl EventLoop {
             }
         }
     }
-}
-
-/// Returns the tokens of a slot's connection and data connection.
-fn tokens(key: usize) -> (Token, Token) {
-    (Token(FIRST_CONNECTION + 2 * key), Token(FIRST_CONNECTION + 2 * key + 1))
-}
-
-/// Returns the slot of a token, and whether it is the data connection's.
-fn slot_of_token(token: usize) -> (usize, bool) {
-    ((token - FIRST_CONNECTION) / 2, (token - FIRST_CONNECTION) % 2 == 1)
-}
-
-/// Returns slot and session number in one number, which routes a sync result to its session.
-fn sync_owner(key: usize, number: u64) -> u64 {
-    (key as u64) << 32 | (number & u64::from(u32::MAX))
-}
-
-fn slot_of(owner: u64) -> (usize, u64) {
-    ((owner >> 32) as usize, owner & u64::from(u32::MAX))
 }

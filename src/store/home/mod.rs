@@ -27,7 +27,7 @@ use super::ledger::{Advanced, Ledger, Reservation};
 use super::staging::claims::Claims;
 use super::staging::partials::Partials;
 use super::syncer::{Closer, Disk};
-use crate::base::buffers::Budget;
+use crate::base::budget::Budget;
 use crate::base::refusals::Operation;
 use crate::base::text::{Escaped, shortened};
 pub(super) use changes::replace_check;

@@ -146,16 +146,19 @@ fn a_refused_upload_is_a_transfer_until_its_end_but_not_before_login() {
     let mut peer = server.log_in();
     peer.request_as(10, &put("/no/such/folder"));
     peer.pump(&mut server);
-    assert_eq!((codes(&mut peer), peer.protocol.phase()), (vec![(10, Some(ErrorCode::NotFound))], Phase::Transfer));
+    assert_eq!(
+        (codes(&mut peer), peer.protocol.status().phase),
+        (vec![(10, Some(ErrorCode::NotFound))], Phase::Transfer)
+    );
     peer.cancel(10);
     peer.pump(&mut server);
-    assert_eq!(peer.protocol.phase(), Phase::Idle);
+    assert_eq!(peer.protocol.status().phase, Phase::Idle);
 
     let mut stranger = server.connect();
     stranger.request_as(10, &put("/a"));
     stranger.pump(&mut server);
     assert_eq!(
-        (codes(&mut stranger), stranger.protocol.phase()),
+        (codes(&mut stranger), stranger.protocol.status().phase),
         (vec![(10, Some(ErrorCode::LoginRequired))], Phase::Login)
     );
 }
@@ -186,7 +189,7 @@ fn checking_a_long_prefix_is_not_a_stall() {
     while std::io::Read::read(&mut &client, &mut [0; 12]).is_err() {
         connection.mark(true, true);
         connection.turn(&mut server.service, FLUSH_BUDGET_MIN, now);
-        working += u32::from(connection.protocol().phase() == Phase::Transfer);
+        working += u32::from(connection.status().phase == Phase::Transfer);
         now += second;
         assert!(working == 0 || !connection.is_overdue(&timeouts, now), "after {working} turns");
     }

@@ -141,7 +141,7 @@ impl TlsSession {
 
     /// Encrypts bytes, which [`TlsSession::flush`] then sends. Returns the number of bytes taken: 0 while
     /// earlier ones wait to be sent, else at most [`TLS_OUT_BYTES`].
-    pub fn seal(&mut self, bytes: &[u8]) -> io::Result<usize> {
+    pub fn encrypt(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.connection.wants_write() {
             return Ok(0);
         }
@@ -337,17 +337,17 @@ mod tests {
     }
 
     struct End {
-        sealed: TlsSession,
+        tls: TlsSession,
         wire: Wire,
         received: Vec<u8>,
     }
 
     impl End {
         fn run(&mut self, room_bytes: usize) -> io::Result<bool> {
-            self.sealed.flush(&mut self.wire)?;
+            self.tls.flush(&mut self.wire)?;
             loop {
                 let mut room = vec![0; room_bytes];
-                match self.sealed.receive(&mut self.wire, &mut room) {
+                match self.tls.receive(&mut self.wire, &mut room) {
                     Ok(Received::Bytes(count)) => self.received.extend_from_slice(&room[..count]),
                     Ok(Received::Progress(_)) => {}
                     Ok(Received::End) => return Ok(true),
@@ -366,7 +366,7 @@ mod tests {
         server.allow_large_records();
         let pinning = Pinning::new(Some(identity.fingerprint));
         let client = TlsSession::client(pinning.client_config().expect("usable")).expect("usable");
-        let end = |sealed| End { sealed, wire: Wire::new(step), received: Vec::new() };
+        let end = |tls| End { tls, wire: Wire::new(step), received: Vec::new() };
         (end(client), end(server))
     }
 
@@ -384,8 +384,8 @@ mod tests {
             server.run(100).expect("a handshake");
             exchange(&mut client, &mut server);
         }
-        assert!(!client.sealed.is_handshaking() && !server.sealed.is_handshaking());
-        let bindings = (client.sealed.binding().expect("agreed"), server.sealed.binding().expect("agreed"));
+        assert!(!client.tls.is_handshaking() && !server.tls.is_handshaking());
+        let bindings = (client.tls.binding().expect("agreed"), server.tls.binding().expect("agreed"));
         assert!(bindings.0 == bindings.1, "both sides tie a login to the same");
         (client, server)
     }
@@ -397,16 +397,16 @@ mod tests {
             let (mut client, mut server) = agreed(step);
             let mut left = &content[..];
             while !left.is_empty() {
-                let count = client.sealed.seal(left).expect("open");
+                let count = client.tls.encrypt(left).expect("open");
                 assert!(count > 0, "all was flushed before");
                 left = &left[count..];
-                assert!(client.sealed.flush(&mut client.wire).expect("memory takes all"));
+                assert!(client.tls.flush(&mut client.wire).expect("memory takes all"));
                 exchange(&mut client, &mut server);
                 assert!(!server.run(room).expect("whole"));
-                assert!(!server.sealed.holds_input(), "nothing is left that no event announces");
+                assert!(!server.tls.holds_input(), "nothing is left that no event announces");
             }
             assert!(server.received == content, "{step} {room}");
-            assert!(client.sealed.close(&mut client.wire).expect("memory takes all"));
+            assert!(client.tls.close(&mut client.wire).expect("memory takes all"));
             exchange(&mut client, &mut server);
             assert!(server.run(room).expect("an end in good order"));
         }
@@ -416,8 +416,8 @@ mod tests {
     fn records_are_as_large_as_they_may_be() {
         let (client, server) = agreed(usize::MAX);
         for mut end in [client, server] {
-            assert_eq!(end.sealed.seal(&[0; 3 * RECORD_BYTES]).expect("open"), 3 * RECORD_BYTES);
-            assert!(end.sealed.flush(&mut end.wire).expect("memory takes all"));
+            assert_eq!(end.tls.encrypt(&[0; 3 * RECORD_BYTES]).expect("open"), 3 * RECORD_BYTES);
+            assert!(end.tls.flush(&mut end.wire).expect("memory takes all"));
             let mut left = &end.wire.outgoing[..];
             for _ in 0..3 {
                 let length = usize::from(u16::from_be_bytes([left[3], left[4]]));
@@ -433,9 +433,9 @@ mod tests {
     fn before_login_a_large_record_is_refused_and_a_small_one_is_not() {
         for (bytes, is_taken) in [(4 * 1024, true), (RECORD_BYTES, false)] {
             let (mut client, mut server) = agreed(usize::MAX);
-            server.sealed.buffer_limit = BufferLimit::BeforeLogin;
-            client.sealed.seal(&vec![0; bytes]).expect("open");
-            assert!(client.sealed.flush(&mut client.wire).expect("memory takes all"));
+            server.tls.buffer_limit = BufferLimit::BeforeLogin;
+            client.tls.encrypt(&vec![0; bytes]).expect("open");
+            assert!(client.tls.flush(&mut client.wire).expect("memory takes all"));
             exchange(&mut client, &mut server);
             assert_eq!(server.run(8192).is_ok(), is_taken, "{bytes}");
         }
@@ -444,13 +444,13 @@ mod tests {
     #[test]
     fn an_end_that_comes_with_the_last_bytes_is_not_left_unnoticed() {
         let (mut client, mut server) = agreed(usize::MAX);
-        client.sealed.seal(b"the last").expect("open");
-        client.sealed.close(&mut client.wire).expect("memory takes all");
+        client.tls.encrypt(b"the last").expect("open");
+        client.tls.close(&mut client.wire).expect("memory takes all");
         exchange(&mut client, &mut server);
         let mut room = [0; 100];
-        assert_eq!(server.sealed.receive(&mut server.wire, &mut room).expect("whole"), Received::Bytes(8));
-        assert!(server.sealed.holds_input(), "no event announces it");
-        assert_eq!(server.sealed.receive(&mut server.wire, &mut room).expect("whole"), Received::End);
+        assert_eq!(server.tls.receive(&mut server.wire, &mut room).expect("whole"), Received::Bytes(8));
+        assert!(server.tls.holds_input(), "no event announces it");
+        assert_eq!(server.tls.receive(&mut server.wire, &mut room).expect("whole"), Received::End);
     }
 
     #[test]
@@ -460,8 +460,8 @@ mod tests {
         assert_eq!(server.run(10).map_err(|error| error.kind()), Err(io::ErrorKind::UnexpectedEof));
         drop(client);
         let (mut client, mut server) = agreed(usize::MAX);
-        client.sealed.seal(b"hello").expect("open");
-        client.sealed.flush(&mut client.wire).expect("memory takes all");
+        client.tls.encrypt(b"hello").expect("open");
+        client.tls.flush(&mut client.wire).expect("memory takes all");
         *client.wire.outgoing.last_mut().expect("a record") ^= 1;
         exchange(&mut client, &mut server);
         assert_eq!(server.run(10).map_err(|error| error.kind()), Err(io::ErrorKind::InvalidData));
