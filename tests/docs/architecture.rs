@@ -204,7 +204,7 @@ fn no_deadline_depends_on_the_clock_on_the_wall() {
         "server/certificate.rs",
         "admin/fingerprint.rs",
         "logging/mod.rs",
-        "logging/file.rs",
+        "logging/file/mod.rs",
         "logging/stderr.rs",
     ];
     for source in sources().iter().filter(|source| source.module != "client") {
