@@ -7,7 +7,8 @@ use std::time::SystemTime;
 
 use serde_json::json;
 
-use super::{AdminError, QUICKSTART_DIR, become_user, print_json};
+use super::command_line::QUICKSTART_DIR;
+use super::{AdminError, become_user, print_json};
 use crate::base::calendar::{timestamp_of_seconds, unix_ns};
 use crate::config::Config;
 use crate::tls::ServerIdentity;

@@ -5,8 +5,9 @@ use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use super::command_line::UsageArgs;
 use super::server_connection::{self, ServerConnection};
-use super::{AdminError, UsageArgs, print_json};
+use super::{AdminError, print_json};
 use crate::account::Accounts;
 use crate::base::buffers::Budget;
 use crate::base::text::{Escaped, Size, shortened};

@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 use signal_hook::consts::{SIGINT, SIGWINCH};
 
 use super::server_connection::{self, ServerConnection};
-use super::{AdminError, StatusArgs, print_json};
+use super::command_line::StatusArgs;
+use super::{AdminError, print_json};
 use crate::config::Config;
 use crate::wire::control::{ControlReply, ControlRequest};
 use report::{StatusReport, TerminalSize};
