@@ -200,7 +200,7 @@ fn no_deadline_depends_on_the_clock_on_the_wall() {
     let may = [
         "base/calendar.rs",
         "store/clock.rs",
-        "account/directory.rs",
+        "account/directory/mod.rs",
         "server/certificate.rs",
         "admin/fingerprint.rs",
         "logging/mod.rs",
