@@ -1,6 +1,6 @@
 """What compare.py measures: one function for each table. All rows of a table are measured in
 turn in each round, so that a ratio compares what the same minute allowed."""
-import hashlib, os, shutil, statistics, subprocess, time
+import functools, hashlib, os, shutil, statistics, subprocess, time
 from measure import Failed, Running, background, client, fresh, kill
 from table import Table
 from peers import (BareReceive, BareReceiveHashed, BareSend, BareSendHashed, Berth, BerthData, BerthFtp, IS_ROOT, OWNER, PASSWORD, PEERS, Nginx,
@@ -14,10 +14,12 @@ TOUCHED = "Before each run, as much memory is written and freed, so that no run 
 
 
 class Bench:
-    """The data, the tools, and how much is done."""
+    """The data, the tools, and how much is done. `builds` has the tools of two builds of berth, by name, if
+    they are compared with each other."""
 
-    def __init__(self, tools, folder, disk, runs, big, mid, files, steps):
+    def __init__(self, tools, folder, disk, runs, big, mid, files, steps, builds=None):
         self.tools, self.folder, self.disk, self.runs, self.steps = tools, folder, disk, runs, steps
+        self.builds = builds
         self.big, self.mid, self.files, self.number = big, mid, files, 0
         # Large files lie on a disk's page cache, as they do in life: sendfile costs twice
         # as much from the small pages of a tmpfs. Small ones would measure the disk there.
@@ -48,6 +50,18 @@ class Bench:
         return self.number
 
     def rounds(self, table, entries, home, turns=1):
+        """Measures all of `entries` beside each other, or, of two builds, each row of berth by itself: then the
+        builds take turns, and each round is a pair of measurements that begins with the other build."""
+        if not self.builds:
+            return self._rounds(table, entries, home, turns)
+        for label, kind, measure, restarts in entries:
+            if kind is not None and issubclass(kind, Berth):
+                of_build = [(f"{label}, {name}", functools.partial(with_tools, kind, tools), measure, restarts)
+                            for name, tools in self.builds.items()]
+                self._rounds(table, of_build, home, 1)
+        return table
+
+    def _rounds(self, table, entries, home, turns):
         """Measures each of `entries` in so many turns a round: (label, server class or None, measure,
         restarts). The first round is one turn that warms up and verifies; `measure` is told so. Each turn
         begins with somebody else: thousands of connections that have just ended slow down whoever comes next."""
@@ -89,6 +103,11 @@ class Bench:
 def mean(each):
     """Of the values of several turns. A rate is that of all work over all time."""
     return {name: (statistics.harmonic_mean if name == "rate" else statistics.mean)([values[name] for values in each]) for name in each[0]}
+
+
+def with_tools(kind, tools, _tools, home, scratch):
+    """A server of `kind` from another build."""
+    return kind(tools, home, scratch)
 
 
 class NoServer:
@@ -269,6 +288,18 @@ def small_up(bench):
     return _small_up(bench, title, bench.small, kinds, turns=TURNS)
 
 
+def small_replace(bench):
+    def measure(running, first):
+        m = bench.client(running, running.server.client("put", "-r", "-f", bench.tree, "up/"))
+        if first and not same_tree(bench.tree, f"{bench.small}/up/tree", bench.tools.names):
+            raise Failed("the tree that arrived differs")
+        return tree_rates(bench, m)
+    table = Table(f"{bench.files:,} files of 4 KiB that replace others, tmpfs, sync `none`", FILES)
+    bench.rounds(table, [("berth", Berth, measure, False)], bench.small)
+    fresh(f"{bench.small}/up", OWNER)
+    return table
+
+
 def small_up_disk(bench):
     kinds = [("rsync", Rsync), ("nginx", Nginx), ("berth (FTP)", BerthFtp), ("berth", Berth), ("berth, sync `data`", BerthData)]
     bare = [("bare loop: create, write, rename", []), ("bare loop with fdatasync", ["--fdatasync"])]
@@ -425,6 +456,5 @@ def slow_disk(bench):
             subprocess.run(["losetup", "-d", device])
 
 
-WORKLOADS = dict(download=download, file=download_to_file, upload=upload, small_down=small_down, small_up=small_up, small_up_disk=small_up_disk,
-                 idle=idle, login=logins, latency=latency, many=many, strangers=strangers,
-                 slow_disk=slow_disk)
+WORKLOADS = dict(download=download, file=download_to_file, upload=upload, small_down=small_down, small_up=small_up, small_replace=small_replace,
+                 small_up_disk=small_up_disk, idle=idle, login=logins, latency=latency, many=many, strangers=strangers, slow_disk=slow_disk)
