@@ -96,9 +96,13 @@ impl UsageTable {
                 "NAME", "USED", "RESERVED", "LIMIT", "FILES", "MAX"
             )?;
         }
-        if let Some(error) = &usage.error {
-            return Ok(writeln!(out, "{:<20} {error}", usage.user)?);
+        match &usage.error {
+            Some(error) => Ok(writeln!(out, "{:<20} {error}", usage.user)?),
+            None => Ok(self.write_row(&mut out, usage, differs)?),
         }
+    }
+
+    fn write_row(&self, out: &mut impl Write, usage: &AccountUsage, differs: bool) -> io::Result<()> {
         let limit = |limit: Option<String>| limit.unwrap_or_else(|| "none".into());
         let disk = match (usage.disk_bytes, usage.disk_files) {
             (Some(bytes), Some(files)) if differs && self.repairs => {
@@ -123,7 +127,7 @@ impl UsageTable {
         }
         match usage.unexamined.saturating_sub(usage.unexamined_entries.len() as u64) {
             0 => Ok(()),
-            more => Ok(writeln!(out, "  {more} more entries cannot be examined")?),
+            more => writeln!(out, "  {more} more entries cannot be examined"),
         }
     }
 }
