@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Measures berth, by its own protocol and by FTP, beside whichever of nginx, rsync, sshd, vsftpd, Pure-FTPd,
-ProFTPD and pyftpdlib are installed, and beside bare loops without any protocol. Everything runs on loopback,
+"""Measures berth, by its own protocol and by FTP, beside those of nginx, rsync, sshd, vsftpd, Pure-FTPd,
+ProFTPD and pyftpdlib that are installed, and beside bare loops without any protocol. Everything runs on loopback,
 the server with all its processes on one core and the client on another.
 
     benches/compare.py                          # all of it, five rounds; some peers need root
@@ -26,8 +26,8 @@ FIGURES = ROOT / "benches/figures.json"
 WORKLOADS = PLAIN_WORKLOADS | TLS_WORKLOADS
 # Some pace what they send, at several times the cost on loopback.
 CONGESTION = pathlib.Path("/proc/sys/net/ipv4/tcp_congestion_control")
-# Connections remembered after their end: clients and servers share the ports of one machine here, and
-# whoever comes after ten thousand connections of another's would look long for a free one.
+# Connections remembered after their end: clients and servers share the ports of one machine here, and after ten
+# thousand connections of one server, a connection to the next server would look long for a free port.
 TIME_WAITS = pathlib.Path("/proc/sys/net/ipv4/tcp_max_tw_buckets")
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
 
@@ -47,13 +47,13 @@ def programs_in(directory, load):
     return *programs, load
 
 
-def scratch_folder(wanted, needed):
-    """A folder in memory if there is room, so that no disk is measured by accident."""
+def scratch_directory(wanted, needed):
+    """A directory in memory if there is room, so that no disk is measured by accident."""
     memory = "/dev/shm"
     fits = os.path.isdir(memory) and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > needed
-    folder = tempfile.mkdtemp(prefix="berth-bench-", dir=wanted or (memory if fits else None))
-    os.chmod(folder, 0o755)          # servers that give up root must get in
-    return folder
+    directory = tempfile.mkdtemp(prefix="berth-bench-", dir=wanted or (memory if fits else None))
+    os.chmod(directory, 0o755)          # servers that give up root must get in
+    return directory
 
 
 def machine():
@@ -87,7 +87,7 @@ def main():
     parser.add_argument("--load", metavar="FILE", help="the load generator, if it is built already: target/release/deps/load-…")
     parser.add_argument("--peers", action="append", default=[], metavar="DIR", help="where else programs may be; DIR/bin, DIR/usr/sbin … are searched too")
     parser.add_argument("--tmp", help="where small files and downloads go (default: /dev/shm, about 2 GiB)")
-    parser.add_argument("--disk", help="where large files lie and a disk is measured (default: the folder for temporary files)")
+    parser.add_argument("--disk", help="where large files lie and a disk is measured (default: the directory for temporary files)")
     parser.add_argument("--congestion", default="cubic", help="TCP congestion control while measuring (root; put back afterwards)")
     parser.add_argument("--json", metavar="FILE", help="write every value there")
     parser.add_argument("--write", action="store_true", help="put the tables into docs/benchmarks.md, the values into benches/figures.json and a chart of them beside it")
@@ -110,7 +110,7 @@ def main():
         programs = built["berthd"], built["berth"], options.load or built["load"]
     names = [f"d{i // 100:03d}/f{i % 100:03d}" for i in range(files)]
     where = machine()
-    folder = scratch_folder(options.tmp, (3 << 30) // scale)
+    directory = scratch_directory(options.tmp, (3 << 30) // scale)
     disk = tempfile.mkdtemp(prefix="berth-bench-", dir=options.disk)
     os.chmod(disk, 0o755)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
@@ -118,10 +118,10 @@ def main():
     congestion, time_waits = swap(CONGESTION, options.congestion), swap(TIME_WAITS, "0")
     used = CONGESTION.read_text().strip()
     try:
-        tools = Tools(programs, options.peers, names, folder)
-        tools_of = {name: Tools(of_build, options.peers, names, folder) for name, of_build in builds.items()}
+        tools = Tools(programs, options.peers, names, directory)
+        tools_of = {name: Tools(of_build, options.peers, names, directory) for name, of_build in builds.items()}
         steps = [step // scale for step in (1000, 5000, 10000)]
-        bench = Bench(tools, folder, disk, runs, (1 << 30) // scale, (16 << 20) // scale, files, steps, tools_of)
+        bench = Bench(tools, directory, disk, runs, (1 << 30) // scale, (16 << 20) // scale, files, steps, tools_of)
         for name in chosen:
             tables.append(WORKLOADS[name](bench))
             print(pairs.markdown(name, tables[-1]) if is_paired else tables[-1].markdown(), flush=True)
@@ -129,7 +129,7 @@ def main():
     finally:
         swap(CONGESTION, congestion)
         swap(TIME_WAITS, time_waits)
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(directory, ignore_errors=True)
         shutil.rmtree(disk, ignore_errors=True)
     how = f"Median (least–most) of {runs} rounds by `benches/compare.py`{' --quick' if options.quick else ''} on {where}, TCP {used}. *Of berth's*: the ratio of the first column to berth's in the same round."
     values = {table.title: dict(rows=table.measured(), notes=table.notes) for table in tables}

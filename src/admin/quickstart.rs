@@ -229,7 +229,7 @@ mod tests {
 
     #[test]
     fn a_written_configuration_is_the_shipped_one_but_for_the_addresses() {
-        let directory = tempfile::tempdir().expect("a temporary folder");
+        let directory = tempfile::tempdir().expect("a temporary directory");
         let file = directory.path().join("conf/berthd.json");
         std::fs::create_dir(directory.path().join("conf")).expect("writable");
         for (listen, ftp, plaintext) in [

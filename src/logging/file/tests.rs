@@ -14,7 +14,7 @@ fn text(path: &Path) -> String {
 
 #[test]
 fn a_rotated_log_goes_on_under_its_name() {
-    let directory = tempfile::tempdir().expect("a temporary folder");
+    let directory = tempfile::tempdir().expect("a temporary directory");
     let (path, old) = (directory.path().join("logs/access.log"), directory.path().join("logs/access.log.1"));
     let mut log = open_log(&path, LARGE);
     assert_eq!(log.put(b"one\n", 0), None);
@@ -30,7 +30,7 @@ fn a_rotated_log_goes_on_under_its_name() {
 
 #[test]
 fn a_full_log_begins_again_and_one_old_one_is_kept() {
-    let directory = tempfile::tempdir().expect("a temporary folder");
+    let directory = tempfile::tempdir().expect("a temporary directory");
     let (path, old) = (directory.path().join("access.log"), directory.path().join("access.log.old"));
     let mut log = open_log(&path, 10);
     for number in 0..9 {
@@ -44,7 +44,7 @@ fn a_full_log_begins_again_and_one_old_one_is_kept() {
 
 #[test]
 fn a_full_log_that_was_moved_already_moves_nothing() {
-    let directory = tempfile::tempdir().expect("a temporary folder");
+    let directory = tempfile::tempdir().expect("a temporary directory");
     let (path, moved) = (directory.path().join("access.log"), directory.path().join("access.log.1"));
     let mut log = open_log(&path, 10);
     log.put(b"12345678\n", 0);
@@ -57,7 +57,7 @@ fn a_full_log_that_was_moved_already_moves_nothing() {
 
 #[test]
 fn a_full_log_that_cannot_be_renamed_grows_no_further() {
-    let directory = tempfile::tempdir().expect("a temporary folder");
+    let directory = tempfile::tempdir().expect("a temporary directory");
     let path = directory.path().join("access.log");
     fs::create_dir(directory.path().join("access.log.old")).expect("writable");
     let mut log = open_log(&path, 10);
@@ -72,7 +72,7 @@ fn a_full_log_that_cannot_be_renamed_grows_no_further() {
 
 #[test]
 fn a_link_to_a_log_stays_a_link() {
-    let directory = tempfile::tempdir().expect("a temporary folder");
+    let directory = tempfile::tempdir().expect("a temporary directory");
     let (path, link) = (directory.path().join("real.log"), directory.path().join("access.log"));
     std::os::unix::fs::symlink(&path, &link).expect("writable");
     let mut log = open_log(&link, 10);
@@ -95,7 +95,7 @@ fn a_full_disk_costs_lines_and_says_so_once_a_minute() {
 
 #[test]
 fn once_there_is_room_again_the_log_and_stderr_tell_what_is_missing_and_where() {
-    let directory = tempfile::tempdir().expect("a temporary folder");
+    let directory = tempfile::tempdir().expect("a temporary directory");
     let path = directory.path().join("access.log");
     let mut log = open_log(&path, LARGE);
     assert_eq!(log.put(b"one\n", 0), None);

@@ -67,7 +67,7 @@ impl End {
 }
 
 fn pair(step: usize) -> (End, End) {
-    let directory = tempfile::tempdir().expect("a temporary folder");
+    let directory = tempfile::tempdir().expect("a temporary directory");
     let config = crate::config::Config::default_for(&directory.path().join("berthd.json")).expect("valid");
     let identity = ServerIdentity::establish(&config, 1_800_000_000).expect("made");
     let mut server = TlsSession::server(server_config(&identity).expect("usable")).expect("usable");
