@@ -5,8 +5,10 @@
 pub mod defaults;
 mod error;
 mod ftp;
+mod limits;
 mod raw;
 pub mod schema;
+mod values;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};

@@ -269,7 +269,7 @@ mod tests {
     }
 
     fn session(clock: &Arc<Clock>) -> SessionConfig {
-        let directory = tempfile::tempdir().expect("a temporary folder");
+        let directory = tempfile::tempdir().expect("a temporary directory");
         let config = crate::config::Config::default_for(&directory.path().join("berthd.json")).expect("valid");
         let identity = ServerIdentity::establish(&config, 1_800_000_000).expect("made");
         let mut shared = Arc::unwrap_or_clone(ftp_server_config(&identity).expect("usable"));

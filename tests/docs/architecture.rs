@@ -167,7 +167,7 @@ fn the_session_knows_no_protocol_and_only_the_store_touches_users_files() {
         if source.module == "session" {
             assert!(!used.contains("wire"), "{}", source.path.display());
         }
-        let is_pure = ["base/buffers.rs", "base/virtual_path.rs"].iter().any(|path| source.path.ends_with(path));
+        let is_pure = ["base/buffers", "base/virtual_path.rs"].iter().any(|path| source.path.starts_with(path));
         if is_pure || ["protocol", "net", "wire"].contains(&source.module.as_str()) {
             for forbidden in ["cap_std", "std::fs::remove", "std::fs::rename", "OpenOptions", "unlinkat", "renameat"] {
                 assert!(!source.code.contains(forbidden), "{}: {forbidden}", source.path.display());
@@ -200,11 +200,11 @@ fn no_deadline_depends_on_the_clock_on_the_wall() {
     let may = [
         "base/calendar.rs",
         "store/clock.rs",
-        "account/directory.rs",
+        "account/directory/mod.rs",
         "server/certificate.rs",
         "admin/fingerprint.rs",
         "logging/mod.rs",
-        "logging/file.rs",
+        "logging/file/mod.rs",
         "logging/stderr.rs",
     ];
     for source in sources().iter().filter(|source| source.module != "client") {

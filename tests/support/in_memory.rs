@@ -21,6 +21,7 @@ use tempfile::TempDir;
 
 pub use super::data::{PASSWORD, disk_usage, pattern as content};
 pub use super::random::Random;
+use super::requests::Put;
 use super::unlinked_files;
 use berth::account::{Account, AccountName, Accounts};
 use berth::auth::scram::{Binding, ClientExchange, ClientKeys, Verifier};
@@ -715,32 +716,20 @@ pub fn put(path: &str, size: Option<u64>) -> Request {
 /// An upload in this mode.
 pub fn put_mode(path: &str, size: Option<u64>, mode: PutMode) -> Request {
     let path: Name = path.into();
-    Request::Put {
-        path,
-        size,
-        mtime_ns: None,
-        mode,
-        if_etag: None,
-        upload_id: None,
-        resume: false,
-        permissions: None,
-        set_permissions: false,
-    }
+    Put { path, size, mode, ..Put::default() }.request()
 }
 
 /// An upload that can be resumed, or that is.
 pub fn put_as(path: &str, size: u64, upload_id: UploadId, resume: bool) -> Request {
-    Request::Put {
+    Put {
         path: path.into(),
         size: Some(size),
-        mtime_ns: None,
         mode: PutMode::Replace,
-        if_etag: None,
         upload_id: Some(upload_id),
         resume,
-        permissions: None,
-        set_permissions: false,
+        ..Put::default()
     }
+    .request()
 }
 
 /// A request for the attributes of a file.

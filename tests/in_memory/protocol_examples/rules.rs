@@ -4,6 +4,7 @@ use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use crate::support::in_memory::{Peer, Server};
+use crate::support::requests::Put;
 use berth::base::budget::FLUSH_BUDGET_MIN;
 use berth::base::digest::Digest;
 use berth::base::upload_id::{RESUME_BYTES_MIN, UploadId};
@@ -20,17 +21,7 @@ use berth::wire::{Reply, Request};
 const QUOTA: u64 = 1 << 30;
 
 fn put(path: &str) -> Request {
-    Request::Put {
-        path: path.into(),
-        size: None,
-        mtime_ns: None,
-        mode: PutMode::Create,
-        if_etag: None,
-        upload_id: None,
-        resume: false,
-        permissions: None,
-        set_permissions: false,
-    }
+    Put { path: path.into(), ..Put::default() }.request()
 }
 
 fn codes(peer: &mut Peer) -> Vec<(u32, Option<ErrorCode>)> {

@@ -291,6 +291,7 @@ impl TlsSession {
 }
 
 #[cfg(test)]
+<<<<<<<< HEAD:src/tls/session.rs
 mod tests {
     use std::collections::VecDeque;
 
@@ -469,3 +470,6 @@ mod tests {
         assert_eq!(server.received, b"");
     }
 }
+========
+mod tests;
+>>>>>>>> files:src/tls/session/mod.rs
