@@ -5,7 +5,7 @@ use super::{assert_is_one_plain_line, halves};
 use berth::base::glob::Pattern;
 use berth::client::shell::command;
 use berth::client::shell::completion::{Named, complete};
-use berth::client::shell::lexer::{Typed, Word, escape, split};
+use berth::client::syntax::lexer::{Typed, Word, escape, split};
 
 /// A pattern without classes matches as the plain definition says; quoted text is no pattern; a
 /// star more takes a letter more.

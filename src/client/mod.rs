@@ -2,11 +2,11 @@
 //!
 //! - `connection` connects to a server: address, TLS, trust in its key, login, requests and replies, and reconnecting
 //!   after a lost connection.
-//! - `files` finds local and remote files; `transfer` transfers, resumes and verifies them; `mirror` makes trees equal;
-//!   `unfinished_tree` records interrupted transfers of trees.
-//! - `commands` implements the commands; `shell` reads, completes and runs them; `cli` is the command line and the
-//!   named hosts.
-//! - `ui` is the user interface; `error` maps failures to exit codes.
+//! - `files` finds local files and `remote` those of the server; `transfer` transfers, resumes and verifies them; `mirror`
+//!   makes trees equal.
+//! - `syntax` splits command lines into words; `commands` implements the commands; `shell` reads, completes and runs
+//!   them; `cli` is the command line and the named hosts.
+//! - `ui` is the user interface; `interrupt` is Ctrl-C; `error` maps failures to exit codes.
 //!
 //! The client does not know how a server works; tests connect to it through a [`connection::stream::Stream`] in memory.
 
@@ -15,11 +15,13 @@ pub mod commands;
 pub mod connection;
 pub mod error;
 pub mod files;
+pub mod interrupt;
 pub mod mirror;
+pub mod remote;
 pub mod shell;
+pub mod syntax;
 pub mod transfer;
 pub mod ui;
-pub mod unfinished_tree;
 
 use std::io::IsTerminal;
 use std::os::unix::ffi::OsStrExt;
@@ -38,9 +40,9 @@ use connection::session::Session;
 use connection::state::StateDirectory;
 use connection::trust::Trust;
 use error::{EXIT_DONE, Failure};
-use shell::interrupt::Interrupt;
-use shell::lexer::Word;
+use interrupt::Interrupt;
 use shell::script::Script;
+use syntax::lexer::Word;
 use ui::confirm::terminal_can_answer;
 use ui::output::Output;
 use ui::progress::Style;
@@ -112,7 +114,7 @@ impl Work {
     /// Reads the commands. Refuses invalid ones before the client connects.
     fn new(args: &Args) -> Result<Self, Failure> {
         let commands = if let Some(text) = &args.commands {
-            shell::lexer::split(text.as_bytes()).map_err(|error| Failure::Usage(format!("-c: {error}")))?
+            syntax::lexer::split(text.as_bytes()).map_err(|error| Failure::Usage(format!("-c: {error}")))?
         } else if !args.command.is_empty() {
             if let Some(option) = args.command[0].to_str().filter(|word| word.starts_with('-')) {
                 let option = Escaped(option.as_bytes());
@@ -206,7 +208,7 @@ impl Work {
 fn directory_remedy(path: &VirtualPath, failure: &Failure, server: &str) -> String {
     let change = format!("change {}", cli::hosts::setting(server, "directory"));
     match failure.is_refusal(ErrorCode::NotFound) {
-        true => format!("create it with 'berth {server} {}', or {change}", shell::advice::remote("mkdir -p", path)),
+        true => format!("create it with 'berth {server} {}', or {change}", syntax::advice::remote("mkdir -p", path)),
         false => change,
     }
 }

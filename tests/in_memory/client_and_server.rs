@@ -18,8 +18,9 @@ use berth::client::connection::session::Session;
 use berth::client::connection::state::StateDirectory;
 use berth::client::connection::stream::Stream;
 use berth::client::error::Failure;
-use berth::client::shell::interrupt::Interrupt;
-use berth::client::shell::{command, lexer};
+use berth::client::interrupt::Interrupt;
+use berth::client::shell::command;
+use berth::client::syntax::lexer;
 use berth::client::ui::output::Output;
 use berth::client::ui::progress::Style;
 

@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 use crate::client::shell::command::{COMMANDS, Command, find, options, usage};
-use crate::client::shell::lexer::Word;
+use crate::client::syntax::lexer::Word;
 use crate::client::ui::output::Output;
 
 /// `help [COMMAND]`

@@ -11,7 +11,7 @@ use crate::base::virtual_path::VirtualPath;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 use crate::client::shell::command::options;
-use crate::client::shell::lexer::Word;
+use crate::client::syntax::lexer::Word;
 use crate::client::ui::listing::{column_lines, entry_json, long_lines, shown_name};
 use crate::client::ui::output::Output;
 use crate::client::ui::summary::Summary;

@@ -16,7 +16,7 @@ use crate::client::error::Failure;
 use crate::client::files::local::{name_of, shown};
 use crate::client::shell::command::{options, usage};
 use crate::client::shell::completion::Named;
-use crate::client::shell::lexer::Word;
+use crate::client::syntax::lexer::Word;
 use crate::client::ui::summary::Summary;
 use crate::wire::message::{Entry, EntryKind, Name};
 
@@ -179,7 +179,7 @@ const COMPLETIONS_MAX: usize = 10_000;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::shell::lexer::split;
+    use crate::client::syntax::lexer::split;
 
     #[test]
     fn local_patterns_expand_sorted_and_stay_as_spelled_when_nothing_fits() {

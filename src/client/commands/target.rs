@@ -1,8 +1,8 @@
 //! The last operand of `get` and `put`: the target, or another source.
 
 use crate::client::error::Failure;
-use crate::client::shell::advice::quoted;
-use crate::client::shell::lexer::{Word, is_plain};
+use crate::client::syntax::advice::quoted;
+use crate::client::syntax::lexer::{Word, is_plain};
 
 /// Returns whether `--` stands before the last of `words`, which makes that word the target and not another
 /// source.

@@ -9,9 +9,9 @@ use crate::base::text::Size;
 use crate::base::virtual_path::VirtualPath;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
-use crate::client::files::remote::not_examined;
+use crate::client::remote::listing::not_examined;
 use crate::client::shell::command::options;
-use crate::client::shell::lexer::Word;
+use crate::client::syntax::lexer::Word;
 use crate::client::ui::summary::{Summary, report};
 use crate::wire::message::{EntryKind, Name, QuotaReport};
 

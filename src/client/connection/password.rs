@@ -17,8 +17,8 @@ use crate::client::cli::args::Args;
 use crate::client::cli::destination::Destination;
 use crate::client::error::{Failure, plain};
 use crate::client::files::local::shown;
-use crate::client::shell::advice;
-use crate::client::shell::interrupt::Interrupt;
+use crate::client::interrupt::Interrupt;
+use crate::client::syntax::advice;
 
 /// The maximum output of a password command. Password managers print notes after the password.
 const PASSWORD_OUTPUT_BYTES_MAX: usize = 64 * 1024;

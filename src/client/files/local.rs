@@ -16,8 +16,8 @@ use crate::base::text::Escaped;
 use crate::client::connection::state::FileStamp;
 use crate::client::error::Failure;
 use crate::client::files::spellings::Names;
-use crate::client::shell::advice;
-use crate::client::shell::interrupt::Watch;
+use crate::client::interrupt::Watch;
+use crate::client::syntax::advice;
 use crate::wire::message::Name;
 
 /// A local file that is being uploaded, and the digest of the bytes read so far.

@@ -1,9 +1,7 @@
-//! Local and remote files: names, listings and permission bits.
+//! Local files: names, times, permission bits, and the entries that a mirror leaves alone.
 
-pub mod directory_cache;
 pub mod exclusions;
-mod expand;
 pub mod local;
 pub mod modes;
-pub mod remote;
 pub mod spellings;
+pub mod times;

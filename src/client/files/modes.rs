@@ -18,7 +18,7 @@ use crate::base::attributes::{
     has_access_list, mode_for_change, mode_of_new,
 };
 use crate::base::refusals::{self, Operation};
-use crate::client::shell::lexer::Word;
+use crate::client::syntax::lexer::Word;
 
 /// Which files get the permission bits of their source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -8,7 +8,6 @@ mod permissions;
 pub mod plan;
 mod report;
 mod scan;
-pub mod times;
 mod transfers;
 
 use std::io::IsTerminal;
@@ -25,7 +24,7 @@ use crate::client::files::local::shown;
 use crate::client::files::modes::{ModePolicy, NO_PERMS, umask};
 use crate::client::mirror::plan::{Plan, Rules, Tree};
 use crate::client::shell::command::{no_option, usage};
-use crate::client::shell::lexer::Word;
+use crate::client::syntax::lexer::Word;
 use crate::client::transfer::compare::same_contents;
 use crate::client::transfer::report::note_interruption;
 use crate::client::ui::summary::Summary;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use crate::base::attributes::{DIRECTORY_BITS_MIN, FILE_BITS_MIN, PERMISSIONS, mode_for_change, mode_of_new};
 use crate::base::virtual_path::VirtualPath;
-use crate::client::mirror::times::{TimeMatch, compare_times};
+use crate::client::files::times::{TimeMatch, compare_times};
 use crate::wire::message::{Entry, EntryKind};
 
 /// The entries of one side, by their path below the root.

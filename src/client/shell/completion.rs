@@ -5,7 +5,7 @@ use rustyline::completion::Pair;
 
 use crate::base::text::{Escaped, is_unprintable};
 use crate::client::shell::command::{COMMANDS, Command, Operands, find};
-use crate::client::shell::lexer::{Typed, Word, escape};
+use crate::client::syntax::lexer::{Typed, Word, escape};
 
 /// A name in a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]

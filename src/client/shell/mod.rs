@@ -1,10 +1,11 @@
-//! The shell: reading, completing, parsing and interrupting commands.
+//! The shell: reading, completing and running commands.
 
-pub mod advice;
 pub mod command;
 pub mod completion;
+pub mod directory_cache;
 pub mod history;
-pub mod interrupt;
-pub mod lexer;
 pub mod prompt;
 pub mod script;
+
+pub use crate::client::interrupt;
+pub use crate::client::syntax::advice;

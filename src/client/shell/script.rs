@@ -9,7 +9,7 @@ use crate::client::connection::session::Session;
 use crate::client::error::{Failure, plain};
 use crate::client::files::local::shown;
 use crate::client::shell::command::{self, Flow};
-use crate::client::shell::lexer::{Word, split};
+use crate::client::syntax::lexer::{Word, split};
 use crate::client::ui::summary::report;
 
 /// Runs commands and remembers the first failure.

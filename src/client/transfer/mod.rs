@@ -12,4 +12,5 @@ pub mod part;
 mod pipeline;
 pub mod pipes;
 pub mod report;
+pub mod unfinished_tree;
 mod upload;

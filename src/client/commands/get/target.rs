@@ -11,9 +11,9 @@ use crate::client::commands::target::{ambiguous_target, has_explicit_target};
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 use crate::client::files::local::shown;
-use crate::client::shell::advice;
-use crate::client::shell::lexer::Word;
-use crate::client::unfinished_tree::UnfinishedTree;
+use crate::client::syntax::advice;
+use crate::client::syntax::lexer::Word;
+use crate::client::transfer::unfinished_tree::UnfinishedTree;
 
 /// The local destination of the files.
 pub(super) enum LocalTarget {

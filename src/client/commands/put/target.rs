@@ -13,8 +13,8 @@ use crate::client::commands::target::{ambiguous_target, has_explicit_target};
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 use crate::client::files::local::shown;
-use crate::client::shell::lexer::Word;
-use crate::client::unfinished_tree::UnfinishedTree;
+use crate::client::syntax::lexer::Word;
+use crate::client::transfer::unfinished_tree::UnfinishedTree;
 use crate::wire::message::EntryKind;
 
 /// The remote destination of the files.

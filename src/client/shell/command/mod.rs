@@ -11,7 +11,7 @@ use crate::base::text::Escaped;
 use crate::client::commands::shell_escape;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
-use crate::client::shell::lexer::Word;
+use crate::client::syntax::lexer::Word;
 use crate::client::ui::progress::take_has_moved;
 pub use table::COMMANDS;
 
@@ -197,7 +197,7 @@ fn nearest(name: &str) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::shell::lexer::split;
+    use crate::client::syntax::lexer::split;
 
     #[test]
     fn unknown_commands_suggest_the_nearest() {

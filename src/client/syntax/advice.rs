@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::base::text::is_unprintable;
 use crate::base::virtual_path::VirtualPath;
-use crate::client::shell::lexer::is_plain;
+use crate::client::syntax::lexer::is_plain;
 use crate::client::ui::output::Output;
 
 /// Returns `command` with the remote `path`, or `command` alone if the path cannot be typed.
@@ -51,7 +51,7 @@ mod tests {
     use std::process::Command;
 
     use super::*;
-    use crate::client::shell::lexer::split;
+    use crate::client::syntax::lexer::split;
 
     #[test]
     fn a_quoted_name_is_the_same_at_the_prompt_and_in_sh() {
