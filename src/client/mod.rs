@@ -36,6 +36,7 @@ use cli::destination::Destination;
 use commands::directories;
 use connection::endpoint::{Endpoint, FirstConnection};
 use connection::link::Link;
+use connection::password::{self, PasswordSource};
 use connection::session::Session;
 use connection::state::StateDirectory;
 use connection::trust::Trust;
@@ -46,7 +47,7 @@ use syntax::lexer::Word;
 use ui::confirm::terminal_can_answer;
 use ui::output::Output;
 use ui::progress::Style;
-use ui::summary::failure_object;
+use ui::summary::{failure_object, give_up};
 
 /// Runs the command line and returns the exit code.
 pub fn run(args: &Args) -> u8 {
@@ -144,7 +145,7 @@ impl Work {
     /// `server` is the user's name for the server.
     fn begin(&self, session: &mut Session, destination: &Destination, server: &str) -> Result<(), Failure> {
         if let Some(directory) = destination.local_directory.as_ref().filter(|_| matches!(self, Self::Shell)) {
-            let directory = commands::local::at_home(directory);
+            let directory = files::patterns::at_home(directory);
             if let Err(error) = std::env::set_current_dir(&directory) {
                 let failure = Failure::missing_local_directory(&directory, &error);
                 let file = cli::hosts::setting(server, "local_directory");
@@ -240,9 +241,13 @@ fn connect(args: &Args, destination: &Destination, output: &mut Output) -> Resul
         false => Some(Trust::of(&StateDirectory::open(), &host, port, destination.fingerprint)?),
     };
     let remark = if destination.plaintext { "this connection is not encrypted\n" } else { "" };
-    let source = connection::password::PasswordSource::choose(args, destination);
+    let source = PasswordSource::choose(
+        args.password_file.as_deref(),
+        args.password_command.as_deref(),
+        destination.password_command.as_deref(),
+    );
     let contact = FirstConnection { host, port, user: user.clone(), trust, tries: source.tries(), retries };
-    let ask = |interrupt: &Interrupt| connection::password::ask(source.clone(), &user, remark, interrupt);
+    let ask = |interrupt: &Interrupt| password::ask(source.clone(), &user, remark, interrupt);
     contact.connect(interrupt, args.accept_new, output, ask)
 }
 
@@ -251,14 +256,4 @@ pub fn usage_object(error: &clap::Error) -> serde_json::Value {
     let text = error.to_string();
     let problem = text.lines().next().unwrap_or_default();
     failure_object("berth", &Failure::Usage(problem.trim_start_matches("error: ").into()))
-}
-
-fn give_up(output: &mut Output, failure: &Failure) -> u8 {
-    let _ = output.flush();
-    if *failure != Failure::OutputClosed {
-        output.complain(format_args!("berth: {failure}"));
-        // The exit code reports the failure too, so errors are ignored.
-        let _ = output.json(&failure_object("berth", failure)).and_then(|()| output.flush());
-    }
-    failure.exit_code()
 }

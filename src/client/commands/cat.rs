@@ -28,7 +28,7 @@ pub fn cat(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     for path in &paths {
         let result = if session.output.is_json { show_object(session, path) } else { show(session, path) };
         let result = result.map_err(|failure| refusal::explain_file(session, path, failure, "ls lists it"));
-        summary.count(session, result)?;
+        summary.count(&mut session.output, result)?;
     }
     summary.finish()
 }

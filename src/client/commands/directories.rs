@@ -93,7 +93,7 @@ fn send_each(
             session.output.json(&json!({"command": command, "ok": true, "path": Name::from(&paths[at])}))?;
         }
         let result = result.map(|_| ()).map_err(|failure| explain(session, &paths[at], failure));
-        summary.count(session, result)?;
+        summary.count(&mut session.output, result)?;
     }
     summary.finish()
 }

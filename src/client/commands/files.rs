@@ -27,7 +27,7 @@ pub fn rm(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
         if result.is_ok() {
             session.output.json(&json!({"command": "rm", "ok": true, "path": Name::from(path)}))?;
         }
-        summary.count(session, result)?;
+        summary.count(&mut session.output, result)?;
     }
     summary.finish()
 }
@@ -54,7 +54,7 @@ fn remove_tree(session: &mut Session, root: &VirtualPath) -> Result<(), Failure>
     let mut unlisted = 0;
     let tree = session.walk(root, |session, failure| {
         unlisted += 1;
-        let _ = report(session, "rm", &failure);
+        let _ = report(&mut session.output, "rm", &failure);
     })?;
     let of_kind = |is_dir: bool| tree.iter().filter(move |found| (found.entry.kind == EntryKind::Dir) == is_dir);
     let removal = |found: &TreeEntry| match found.entry.kind {
@@ -70,7 +70,7 @@ fn remove_tree(session: &mut Session, root: &VirtualPath) -> Result<(), Failure>
             && !(failed > 0 && failure.is_refusal(ErrorCode::NotEmpty))
         {
             failed += 1;
-            let _ = report(session, "rm", &failure);
+            let _ = report(&mut session.output, "rm", &failure);
         }
     })?;
     match failed {
@@ -94,7 +94,7 @@ pub fn mv(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     let mut summary = Summary::new("mv", sources.len() == 1);
     for source in sources {
         let result = move_one(session, &source, &target, into_directory, given.contains('f'));
-        summary.count(session, result)?;
+        summary.count(&mut session.output, result)?;
     }
     summary.finish()
 }

@@ -109,7 +109,7 @@ fn each(
     let mut summary = Summary::new(command, paths.len() == 1);
     for path in &paths {
         let result = act(session, path);
-        summary.count(session, result)?;
+        summary.count(&mut session.output, result)?;
     }
     summary.finish()
 }

@@ -109,7 +109,7 @@ fn list(session: &mut Session, command: &'static str, operands: &[&Word], view: 
             EntryKind::Dir => directories.push(path),
             _ => files.push(Entry { name: Name::from(path), ..entry }),
         });
-        summary.count(session, result)?;
+        summary.count(&mut session.output, result)?;
     }
     let mut has_shown = !files.is_empty();
     if has_shown {
@@ -127,7 +127,7 @@ fn list(session: &mut Session, command: &'static str, operands: &[&Word], view: 
             show(&mut session.output, command, json!(Name::from(path)), &view.visible(entries), view)
         });
         if result.is_err() {
-            summary.count(session, result)?;
+            summary.count(&mut session.output, result)?;
         }
     }
     summary.finish()

@@ -119,7 +119,7 @@ fn drop_each(session: &mut Session, partials: &[Partial]) -> Result<(), Failure>
                 "command": "partials", "ok": true, "dropped": partial.upload_id, "path": partial.path,
             }))?;
         }
-        summary.count(session, result.map(|_| ()))?;
+        summary.count(&mut session.output, result.map(|_| ()))?;
     }
     summary.finish()
 }

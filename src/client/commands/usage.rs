@@ -33,7 +33,7 @@ pub fn du(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     let mut summary = Summary::new("du", paths.len() == 1);
     for path in &paths {
         let result = measure(session, path, depth);
-        summary.count(session, result)?;
+        summary.count(&mut session.output, result)?;
     }
     summary.finish()
 }
@@ -68,7 +68,7 @@ fn measure(session: &mut Session, root: &VirtualPath, depth: Depth) -> Result<()
     let mut unlisted = 0;
     let tree = session.walk(root, |session, failure| {
         unlisted += 1;
-        let _ = report(session, "du", &failure);
+        let _ = report(&mut session.output, "du", &failure);
     })?;
     let (mut directories, mut files) = (HashMap::from([(root.clone(), Usage::default())]), Vec::new());
     for found in tree {
@@ -78,7 +78,7 @@ fn measure(session: &mut Session, root: &VirtualPath, depth: Depth) -> Result<()
         }
         if found.entry.unexamined {
             unlisted += 1;
-            let _ = report(session, "du", &not_examined(&found.path));
+            let _ = report(&mut session.output, "du", &not_examined(&found.path));
             continue;
         }
         let above = std::iter::successors(found.path.parent(), VirtualPath::parent);

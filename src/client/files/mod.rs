@@ -1,7 +1,9 @@
-//! Local files: names, times, permission bits, and the entries that a mirror leaves alone.
+//! Local files: directories, patterns, times, permission bits, and the entries that a mirror leaves alone.
 
+pub mod directory;
 pub mod exclusions;
 pub mod local;
 pub mod modes;
+pub mod patterns;
 pub mod spellings;
 pub mod times;

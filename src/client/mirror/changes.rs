@@ -131,7 +131,7 @@ impl Mirror {
             Err(failure) if self.direction().is_denied_at_destination(&failure) && is_top(path) => {
                 return Err(summary.stop(failure));
             }
-            Err(failure) => return summary.count(session, Err(failure)),
+            Err(failure) => return summary.count(&mut session.output, Err(failure)),
             Ok(()) if action == "rm" => summary.count_removed(),
             Ok(()) => {}
         }

@@ -84,7 +84,7 @@ impl Mirror {
                     relative(path),
                     relative(&other)
                 );
-                summary.count(session, Err(Failure::Local(text)))?;
+                summary.count(&mut session.output, Err(Failure::Local(text)))?;
                 collisions.doubled.insert(path.clone());
             } else {
                 collisions.kept.insert(path.clone());

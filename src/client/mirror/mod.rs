@@ -16,12 +16,12 @@ use std::path::{Path, PathBuf};
 use crate::base::attributes::UMASK;
 use crate::base::text::Escaped;
 use crate::base::virtual_path::VirtualPath;
-use crate::client::commands::local::path as local_path;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 use crate::client::files::exclusions::Exclusions;
 use crate::client::files::local::shown;
 use crate::client::files::modes::{ModePolicy, NO_PERMS, umask};
+use crate::client::files::patterns::path as local_path;
 use crate::client::mirror::plan::{Plan, Rules, Tree};
 use crate::client::shell::command::{no_option, usage};
 use crate::client::syntax::lexer::Word;
@@ -105,7 +105,7 @@ impl Mirror {
         summary.count_unlisted_identical(plan.identical);
         summary.set_plan(plan.files.len(), plan.bytes());
         let result = self.execute(session, &mut summary, &scan, plan);
-        summary.conclude(session, result)
+        summary.conclude(&mut session.output, result)
     }
 
     /// Carries out the plan. Entries in the way are removed first. Then directories are created, files transferred and
@@ -212,7 +212,7 @@ impl Mirror {
             match result {
                 Ok(Some(_)) => plan.identical += 1,
                 Ok(None) => plan.files.push(file),
-                Err(failure) => summary.count(session, Err(failure))?,
+                Err(failure) => summary.count(&mut session.output, Err(failure))?,
             }
         }
         Ok(())

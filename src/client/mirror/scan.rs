@@ -91,7 +91,7 @@ impl Mirror {
             let entries = match fs::read_dir(&local) {
                 Ok(entries) => entries,
                 Err(error) => {
-                    summary.count(session, Err(Failure::local(&local, &error)))?;
+                    summary.count(&mut session.output, Err(Failure::local(&local, &error)))?;
                     continue;
                 }
             };
@@ -111,7 +111,7 @@ impl Mirror {
                         }
                         tree.add(path, node);
                     }
-                    Err(failure) => summary.count(session, Err(failure))?,
+                    Err(failure) => summary.count(&mut session.output, Err(failure))?,
                 }
             }
         }
@@ -134,7 +134,7 @@ impl Mirror {
     fn walk_remote(&self, session: &mut Session, summary: &mut Summary) -> Result<Tree, Failure> {
         let mut failures = Vec::new();
         let found = session.walk(&self.remote, |_, failure| failures.push(failure))?;
-        failures.into_iter().try_for_each(|failure| summary.count(session, Err(failure)))?;
+        failures.into_iter().try_for_each(|failure| summary.count(&mut session.output, Err(failure)))?;
         let (mut tree, mut excluded) = (Tree::default(), HashSet::new());
         for found in found {
             let path = self.below(&found.path)?;
@@ -146,7 +146,7 @@ impl Mirror {
                 continue;
             }
             if found.entry.unexamined && !is_directory {
-                summary.count(session, Err(not_examined(&found.path)))?;
+                summary.count(&mut session.output, Err(not_examined(&found.path)))?;
                 tree.keep(&path);
                 continue;
             }

@@ -62,7 +62,7 @@ impl Mirror {
         summary.count_unlisted_identical(plan.identical);
         for path in self.transfer_files(session, summary, &plan)? {
             let text = format!("another program is changing {} at the target; run the command again", relative(&path));
-            summary.count(session, Err(Failure::Local(text)))?;
+            summary.count(&mut session.output, Err(Failure::Local(text)))?;
         }
         Ok(())
     }
@@ -106,6 +106,6 @@ impl Mirror {
                 Some((size, Some((sha256, resumed_from)))),
             )
         });
-        summary.count(session, result)
+        summary.count(&mut session.output, result)
     }
 }

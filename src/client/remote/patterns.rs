@@ -94,7 +94,7 @@ impl Session {
             matches_found.push(path);
         }
         if let Some(failure) = too_long {
-            report(self, "glob", &failure)?;
+            report(&mut self.output, "glob", &failure)?;
         }
         Ok(())
     }

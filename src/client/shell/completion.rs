@@ -4,17 +4,9 @@
 use rustyline::completion::Pair;
 
 use crate::base::text::{Escaped, is_unprintable};
+use crate::client::files::directory::NamedEntry;
 use crate::client::shell::command::{COMMANDS, Command, Operands, find};
 use crate::client::syntax::lexer::{Typed, Word, escape};
-
-/// A name in a directory.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Named {
-    /// The bytes of the name.
-    pub name: Vec<u8>,
-    /// Whether the name is a directory, so a slash and another name may follow.
-    pub is_directory: bool,
-}
 
 /// The machine that a path belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,7 +19,7 @@ pub enum Side {
 
 /// Returns the completions and the position in `line` where they belong. `line` ends at the cursor. `names_in`
 /// lists the directory that a word names; an empty word is the current directory.
-pub fn complete(line: &str, mut names_in: impl FnMut(Side, &Word) -> Vec<Named>) -> (usize, Vec<Pair>) {
+pub fn complete(line: &str, mut names_in: impl FnMut(Side, &Word) -> Vec<NamedEntry>) -> (usize, Vec<Pair>) {
     let Some(typed) = Typed::read(line.as_bytes()) else { return (line.len(), Vec::new()) };
     let Some((command, words)) = typed.words.split_first() else {
         return (typed.name_start, commands(&typed));
@@ -66,20 +58,20 @@ fn long_options(command: &Command, typed: &Typed) -> Vec<Pair> {
     fitting.map(|name| Pair { display: name.into(), replacement: format!("{name} ") }).collect()
 }
 
-fn paths(typed: &Typed, only_directories: bool, names_in: impl FnOnce(&Word) -> Vec<Named>) -> Vec<Pair> {
+fn paths(typed: &Typed, only_directories: bool, names_in: impl FnOnce(&Word) -> Vec<NamedEntry>) -> Vec<Pair> {
     let (directory, beginning) = typed.word.split_name();
     if beginning == b".." {
         return vec![Pair { display: "../".into(), replacement: "../".into() }];
     }
     let is_hidden = |name: &[u8]| name.starts_with(b".") && !beginning.starts_with(b".");
-    let fits = |named: &Named| {
+    let fits = |named: &NamedEntry| {
         named.name.starts_with(beginning) && !is_hidden(&named.name) && (named.is_directory || !only_directories)
     };
     names_in(&directory).iter().filter(|named| fits(named)).filter_map(|named| pair(typed, named)).collect()
 }
 
 /// Formats a name for insertion: followed by a slash for a directory, otherwise by a space.
-fn pair(typed: &Typed, named: &Named) -> Option<Pair> {
+fn pair(typed: &Typed, named: &NamedEntry) -> Option<Pair> {
     let name = std::str::from_utf8(&named.name).ok().filter(|name| !name.contains(is_unprintable))?;
     let opened = typed.name_quote.map(char::from).map(String::from).unwrap_or_default();
     let quote = typed.quote.or(typed.name_quote);
@@ -97,14 +89,14 @@ mod tests {
     use super::*;
 
     fn replacements(line: &str) -> (usize, Vec<String>) {
-        let names = |side: Side, directory: &Word| -> Vec<Named> {
+        let names = |side: Side, directory: &Word| -> Vec<NamedEntry> {
             let names: &[&str] = match (side, directory.as_str()) {
                 (Side::Remote, "") => &["my photos/", "my.txt", ".hidden", "it's", "new\nline", "n\u{202e}gpj.exe"],
                 (Side::Remote, "my photos/") => &["a b.jpg", "c/"],
                 (Side::Local, "") => &["here.txt", "my.txt"],
                 _ => &[],
             };
-            let named = |name: &&str| Named {
+            let named = |name: &&str| NamedEntry {
                 name: name.trim_end_matches('/').as_bytes().to_vec(),
                 is_directory: name.ends_with('/'),
             };

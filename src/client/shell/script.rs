@@ -90,7 +90,7 @@ impl Script {
 
     /// Reports a failure. Returns whether the script continues.
     fn note(&mut self, command: &str, session: &mut Session, failure: Failure) -> Flow {
-        let reported = report(session, command, &failure).and_then(|()| session.output.flush());
+        let reported = report(&mut session.output, command, &failure).and_then(|()| session.output.flush());
         let is_reported = matches!(reported, Ok(()) | Err(Failure::OutputClosed));
         let must_end = failure.ends_session() || failure == Failure::Interrupted || !is_reported;
         let flow = self.remember(failure);

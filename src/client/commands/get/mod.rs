@@ -124,7 +124,7 @@ fn get_single(
 fn check_directory(session: &Session, directory: &Path, destination: &Path) -> Result<(), Failure> {
     match fs::metadata(directory) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            let creation = advice::local(&session.output, "mkdir -p", directory);
+            let creation = advice::local(session.output.is_one_shot, "mkdir -p", directory);
             Err(Failure::Local(format!("local directory {} does not exist; {creation} creates it", shown(directory))))
         }
         Err(error) if error.kind() == ErrorKind::NotADirectory => Err(Failure::file_above_local(destination)),
@@ -184,7 +184,7 @@ fn get_many(
     let wanted = plan(session, &mut summary, remotes, target, with_directories, modes)?;
     summary.set_plan(wanted.len(), total_of(&wanted));
     let result = get_wanted(session, &mut summary, wanted, &mut overwrite);
-    summary.conclude(session, result)
+    summary.conclude(&mut session.output, result)
 }
 
 fn get_wanted(
@@ -202,7 +202,7 @@ fn get_wanted(
             job.size = entry.size;
             get_one(session, summary, job, entry.size, overwrite, true)
         });
-        summary.count(session, result)?;
+        summary.count(&mut session.output, result)?;
     }
     overwrite.result()
 }
@@ -224,18 +224,22 @@ fn resolve_existing(
     let mut new_names: HashMap<PathBuf, VirtualPath> = HashMap::new();
     for job in wanted {
         match existing_file(&job.local) {
-            Err(failure) => summary.count(session, Err(failure))?,
+            Err(failure) => summary.count(&mut session.output, Err(failure))?,
             Ok(None) => match new_names.insert(job.local.clone(), job.remote.clone()) {
-                Some(other) => summary.count(session, Err(shared_destination(&other, &job.remote, &job.local)))?,
+                Some(other) => {
+                    summary.count(&mut session.output, Err(shared_destination(&other, &job.remote, &job.local)))?
+                }
                 None => remaining.push(job),
             },
             Ok(Some(metadata)) => match names
                 .insert(FileId::from_metadata(&metadata), job.remote.clone())
                 .filter(|_| metadata.nlink() == 1)
             {
-                Some(other) => summary.count(session, Err(shared_destination(&other, &job.remote, &job.local)))?,
+                Some(other) => {
+                    summary.count(&mut session.output, Err(shared_destination(&other, &job.remote, &job.local)))?
+                }
                 None => match other_spelling(&spellings, &job.local) {
-                    Some(other) => summary.count(session, Err(local_collision(&job.local, &other)))?,
+                    Some(other) => summary.count(&mut session.output, Err(local_collision(&job.local, &other)))?,
                     None => existing.push((job, metadata.len())),
                 },
             },

@@ -6,11 +6,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::base::virtual_path::VirtualPath;
-use crate::client::commands::local::path as local_path;
 use crate::client::commands::target::{ambiguous_target, has_explicit_target};
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 use crate::client::files::local::shown;
+use crate::client::files::patterns::path as local_path;
 use crate::client::syntax::advice;
 use crate::client::syntax::lexer::Word;
 use crate::client::transfer::unfinished_tree::UnfinishedTree;
@@ -103,7 +103,7 @@ fn refuse_ambiguous(
 fn not_a_directory(session: &Session, path: &Path) -> Failure {
     // The trailing slash is dropped, because the system resolves it only for a directory.
     let exists = fs::metadata(path.components().as_path()).is_ok();
-    let creation = advice::local(&session.output, "mkdir", path);
+    let creation = advice::local(session.output.is_one_shot, "mkdir", path);
     let path = shown(path);
     Failure::Usage(match exists {
         true => format!("local {path} is a file, not a directory; choose another place"),

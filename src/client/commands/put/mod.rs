@@ -11,12 +11,12 @@ use std::iter::successors;
 use std::path::{Path, PathBuf};
 
 use crate::base::virtual_path::VirtualPath;
-use crate::client::commands::local::expand;
 use crate::client::commands::refusal;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 use crate::client::files::local::shown;
 use crate::client::files::modes::{ModePolicy, mode_policy};
+use crate::client::files::patterns::expand;
 use crate::client::files::spellings::Spellings;
 use crate::client::shell::command::{options, usage};
 use crate::client::syntax::lexer::Word;
@@ -196,7 +196,7 @@ fn put_many(
     // Within one tree, every name is unique.
     let can_collide = overwrite.is_forced() && locals.len() > 1;
     let result = put_plan(session, &mut summary, plan, can_collide, &mut overwrite);
-    summary.conclude(session, result)
+    summary.conclude(&mut session.output, result)
 }
 
 fn put_plan(
@@ -228,7 +228,7 @@ fn put_plan(
     sent?;
     let mut refused = Vec::new();
     transfer_many(session, summary, UPLOAD, again, bytes, &mut refused)?;
-    refused.into_iter().try_for_each(|(_, failure)| summary.count(session, Err(failure)))?;
+    refused.into_iter().try_for_each(|(_, failure)| summary.count(&mut session.output, Err(failure)))?;
     overwrite.result()
 }
 
@@ -255,9 +255,9 @@ fn resolve_existing(
             }
             (Ok(_), Ok(_)) => {
                 let failure = refusal::explain_upload(session, &job.remote, refused);
-                summary.count(session, Err(failure))?;
+                summary.count(&mut session.output, Err(failure))?;
             }
-            (Err(failure), _) | (_, Err(failure)) => summary.count(session, Err(failure))?,
+            (Err(failure), _) | (_, Err(failure)) => summary.count(&mut session.output, Err(failure))?,
         }
     }
     let mut remaining = without_identical(session, summary, existing, overwrite, |(job, size, old_size)| {
@@ -289,7 +289,7 @@ fn make_directories(
         missing.insert(path.clone());
         if !is_below_missing {
             let failure = refusal::explain_tree(session, path, failure);
-            summary.count(session, Err(failure))?;
+            summary.count(&mut session.output, Err(failure))?;
         }
     }
     Ok(missing)

@@ -45,7 +45,7 @@ pub(super) fn plan(
             Ok(metadata) => target.of(local).map(|remote| (remote, metadata)),
         };
         match planned {
-            Err(failure) => summary.count(session, Err(failure))?,
+            Err(failure) => summary.count(&mut session.output, Err(failure))?,
             Ok((remote, metadata)) if metadata.is_dir() => {
                 plan_tree(session, summary, &mut plan, local.clone(), remote)?;
             }
@@ -81,7 +81,7 @@ fn plan_tree(
         let bits = fs::metadata(&directory).ok().and_then(|metadata| plan.modes.of_directory(metadata.mode()));
         let (names, problem) = read_directory(&directory);
         if let Some(failure) = problem {
-            summary.count(session, Err(failure))?;
+            summary.count(&mut session.output, Err(failure))?;
         }
         for name in names {
             let local = directory.join(&name);
@@ -92,7 +92,7 @@ fn plan_tree(
                 Ok(LocalEntry::Other(local)) => {
                     session.output.note(format_args!("{} is no regular file: left out", shown(&local)));
                 }
-                Err(failure) => summary.count(session, Err(failure))?,
+                Err(failure) => summary.count(&mut session.output, Err(failure))?,
             }
         }
         plan.directories.push((remote, bits));

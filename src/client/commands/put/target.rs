@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 
 use super::is_dangling_symlink;
 use crate::base::virtual_path::VirtualPath;
-use crate::client::commands::local::path as local_path;
 use crate::client::commands::refusal;
 use crate::client::commands::target::{ambiguous_target, has_explicit_target};
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 use crate::client::files::local::shown;
+use crate::client::files::patterns::path as local_path;
 use crate::client::syntax::lexer::Word;
 use crate::client::transfer::unfinished_tree::UnfinishedTree;
 use crate::wire::message::EntryKind;
