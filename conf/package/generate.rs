@@ -13,7 +13,7 @@ use clap_mangen::Man;
 use berth::admin::CommandLine;
 use berth::client;
 use berth::client::cli::args::{Args, HOST, HostArgs};
-use berth::client::shell::command::{COMMANDS, Operands};
+use berth::client::syntax::command::{COMMANDS, Operands};
 
 fn main() -> io::Result<()> {
     let Some(directory) = std::env::args_os().nth(1).map(PathBuf::from) else {
@@ -100,7 +100,7 @@ fn with_value(program: &Command, shell: Shell) -> String {
 }
 
 /// Returns the branch of a command: the kind of its operands, and its options.
-fn case(command: &client::shell::command::Command, shell: Shell) -> String {
+fn case(command: &client::syntax::command::Command, shell: Shell) -> String {
     let kind = match command.operands {
         Operands::None => "none",
         Operands::Remote | Operands::RemoteDirectories => "remote",

@@ -4,8 +4,8 @@
 use super::{assert_is_one_plain_line, halves};
 use berth::base::glob::Pattern;
 use berth::client::files::directory::NamedEntry;
-use berth::client::shell::command;
 use berth::client::shell::completion::complete;
+use berth::client::syntax::command;
 use berth::client::syntax::lexer::{Typed, Word, escape, split};
 
 /// A pattern without classes matches as the plain definition says; quoted text is no pattern; a

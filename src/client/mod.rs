@@ -88,7 +88,7 @@ pub fn run_help(args: &HelpArgs) -> u8 {
 /// Fails if a command stands in place of the server, as in `berth ls`. A server that is called `ls` can be written
 /// `ls:2121`, or with a command after it.
 fn check_target(args: &Args) -> Result<(), Failure> {
-    let is_command = |word: &str| shell::command::find(word).is_ok();
+    let is_command = |word: &str| syntax::command::find(word).is_ok();
     let has_command = args.command.first().and_then(|word| word.to_str()).is_some_and(is_command);
     if !is_command(&args.target) || has_command || args.commands.is_some() || args.script.is_some() {
         return Ok(());
@@ -180,7 +180,7 @@ impl Work {
     fn needs_no_directory(&self) -> bool {
         match self {
             Self::Shell => true,
-            Self::Commands(commands) => commands.iter().all(|words| shell::command::names_only_absolute_paths(words)),
+            Self::Commands(commands) => commands.iter().all(|words| syntax::command::names_only_absolute_paths(words)),
             Self::Script(..) | Self::Stdin => false,
         }
     }

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use berth::admin::CommandLine;
 use berth::client::cli::args::{Args, HostArgs};
-use berth::client::shell::command::COMMANDS;
+use berth::client::syntax::command::COMMANDS;
 use berth::config::Config;
 
 fn package(name: &str) -> PathBuf {

@@ -19,7 +19,7 @@ use berth::client::connection::state::StateDirectory;
 use berth::client::connection::stream::Stream;
 use berth::client::error::Failure;
 use berth::client::interrupt::Interrupt;
-use berth::client::shell::command;
+use berth::client::shell::dispatch;
 use berth::client::syntax::lexer;
 use berth::client::ui::output::Output;
 use berth::client::ui::progress::Style;
@@ -193,7 +193,7 @@ impl User {
     /// Carries out one command line as the shell does.
     fn run(&mut self, line: &str) -> Result<(), Failure> {
         for words in lexer::split(line.as_bytes()).expect("a good line") {
-            if let Err(failure) = command::run(&mut self.session, &words) {
+            if let Err(failure) = dispatch::run(&mut self.session, &words) {
                 self.session.recover();
                 let _ = self.session.output.flush();
                 return Err(failure);

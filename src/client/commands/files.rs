@@ -7,7 +7,7 @@ use crate::base::virtual_path::VirtualPath;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 use crate::client::remote::listing::TreeEntry;
-use crate::client::shell::command::{options, usage};
+use crate::client::syntax::command::{options, usage};
 use crate::client::syntax::lexer::Word;
 use crate::client::ui::summary::{Summary, report};
 use crate::wire::Request;

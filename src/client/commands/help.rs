@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
-use crate::client::shell::command::{COMMANDS, Command, find, options, usage};
+use crate::client::syntax::command::{COMMANDS, Command, find, options, usage};
 use crate::client::syntax::lexer::Word;
 use crate::client::ui::output::Output;
 

@@ -7,7 +7,7 @@ use crate::base::text::Size;
 use crate::base::virtual_path::VirtualPath;
 use crate::client::connection::session::Session;
 use crate::client::error::{Failure, unexpected};
-use crate::client::shell::command::options;
+use crate::client::syntax::command::options;
 use crate::client::syntax::lexer::Word;
 use crate::client::ui::hashing::Hashing;
 use crate::client::ui::listing::{entry_json, mode_text};

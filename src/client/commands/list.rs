@@ -10,7 +10,7 @@ use crate::base::calendar::unix_ns;
 use crate::base::virtual_path::VirtualPath;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
-use crate::client::shell::command::options;
+use crate::client::syntax::command::options;
 use crate::client::syntax::lexer::Word;
 use crate::client::ui::listing::{column_lines, entry_json, long_lines, shown_name};
 use crate::client::ui::output::Output;

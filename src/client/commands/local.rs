@@ -15,7 +15,7 @@ use crate::client::error::Failure;
 use crate::client::files::directory::{kind_of, sorted_names};
 use crate::client::files::local::{name_of, shown};
 use crate::client::files::patterns::{expand, path};
-use crate::client::shell::command::{options, usage};
+use crate::client::syntax::command::{options, usage};
 use crate::client::syntax::lexer::Word;
 use crate::client::ui::summary::Summary;
 use crate::wire::message::{Entry, EntryKind, Name};

@@ -9,7 +9,7 @@ use crate::base::text::{Escaped, Size};
 use crate::client::connection::incoming::Event;
 use crate::client::connection::session::Session;
 use crate::client::error::{Failure, LinkError, unexpected};
-use crate::client::shell::command::{options, usage};
+use crate::client::syntax::command::{options, usage};
 use crate::client::syntax::lexer::Word;
 use crate::client::ui::summary::Summary;
 use crate::wire::message::Partial;

@@ -10,7 +10,7 @@ use crate::base::virtual_path::VirtualPath;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 use crate::client::remote::listing::not_examined;
-use crate::client::shell::command::options;
+use crate::client::syntax::command::options;
 use crate::client::syntax::lexer::Word;
 use crate::client::ui::summary::{Summary, report};
 use crate::wire::message::{EntryKind, Name, QuotaReport};

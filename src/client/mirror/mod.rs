@@ -23,7 +23,7 @@ use crate::client::files::local::shown;
 use crate::client::files::modes::{ModePolicy, NO_PERMS, umask};
 use crate::client::files::patterns::path as local_path;
 use crate::client::mirror::plan::{Plan, Rules, Tree};
-use crate::client::shell::command::{no_option, usage};
+use crate::client::syntax::command::{no_option, usage};
 use crate::client::syntax::lexer::Word;
 use crate::client::transfer::compare::same_contents;
 use crate::client::transfer::report::note_interruption;

@@ -5,7 +5,7 @@ use rustyline::completion::Pair;
 
 use crate::base::text::{Escaped, is_unprintable};
 use crate::client::files::directory::NamedEntry;
-use crate::client::shell::command::{COMMANDS, Command, Operands, find};
+use crate::client::syntax::command::{COMMANDS, Command, Operands, find};
 use crate::client::syntax::lexer::{Typed, Word, escape};
 
 /// The machine that a path belongs to.

@@ -19,9 +19,9 @@ use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 use crate::client::files::directory::NamedEntry;
 use crate::client::files::patterns;
-use crate::client::shell::command::{self, Flow};
 use crate::client::shell::completion::{Side, complete};
 use crate::client::shell::directory_cache::DirectoryCache;
+use crate::client::shell::dispatch::{self, Flow};
 use crate::client::shell::history;
 use crate::client::syntax::lexer::{Word, split};
 use crate::client::ui::confirm;
@@ -172,7 +172,7 @@ pub fn run_line(session: &mut Session, line: &str) -> Result<Flow, Failure> {
     };
     for words in commands {
         session.link.interrupt().clear();
-        let result = command::run(session, &words).and_then(|flow| session.output.flush().map(|()| flow));
+        let result = dispatch::run(session, &words).and_then(|flow| session.output.flush().map(|()| flow));
         match result {
             Ok(Flow::Next) => {}
             Ok(Flow::Leave) => return Ok(Flow::Leave),

@@ -198,7 +198,7 @@ impl Stage {
     /// Carries out one command line as the shell does.
     pub(crate) fn run(&mut self, line: &str) -> Result<(), berth::client::error::Failure> {
         for words in berth::client::syntax::lexer::split(line.as_bytes()).expect("a good line") {
-            if let Err(failure) = berth::client::shell::command::run(&mut self.session, &words) {
+            if let Err(failure) = berth::client::shell::dispatch::run(&mut self.session, &words) {
                 self.session.recover();
                 return Err(failure);
             }

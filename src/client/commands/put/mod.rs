@@ -18,7 +18,7 @@ use crate::client::files::local::shown;
 use crate::client::files::modes::{ModePolicy, mode_policy};
 use crate::client::files::patterns::expand;
 use crate::client::files::spellings::Spellings;
-use crate::client::shell::command::{options, usage};
+use crate::client::syntax::command::{options, usage};
 use crate::client::syntax::lexer::Word;
 use crate::client::transfer::batch::{report_identical, transfer_many, transfer_one, without_identical};
 use crate::client::transfer::compare::same_content;

@@ -1,22 +1,19 @@
-//! The command table that the shell, scripts, one-shot commands, completion and help share. This module knows
-//! the names of commands, not how they work.
+//! The table of commands: their names, options and operands. The shell, scripts, completion, help, man pages and the
+//! completions of other shells use it. This module does not know how commands work.
 
 mod table;
 
-use serde_json::json;
 use strsim::osa_distance;
 
-use crate::base::refusals;
 use crate::base::text::Escaped;
-use crate::client::commands::shell_escape;
-use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 use crate::client::syntax::lexer::Word;
-use crate::client::ui::progress::take_has_moved;
 pub use table::COMMANDS;
 
 /// One command.
 pub struct Command {
+    /// Identifies the command where it is run.
+    pub id: CommandId,
     /// The name.
     pub name: &'static str,
     /// Other names.
@@ -31,7 +28,38 @@ pub struct Command {
     pub example: &'static str,
     /// The kind of operands, for completion.
     pub operands: Operands,
-    action: Action,
+    /// What running it does.
+    pub effect: Effect,
+}
+
+/// Identifies a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(missing_docs)] // The table has the documentation.
+pub enum CommandId {
+    Ls,
+    Dir,
+    Cd,
+    Pwd,
+    Get,
+    Put,
+    Mirror,
+    Cat,
+    Partials,
+    Mkdir,
+    Rm,
+    Rmdir,
+    Mv,
+    Stat,
+    Sha256,
+    Quota,
+    Df,
+    Du,
+    Lcd,
+    Lpwd,
+    Lls,
+    LocalShell,
+    Help,
+    Quit,
 }
 
 /// The kind of words that a command takes.
@@ -55,22 +83,14 @@ pub enum Operands {
     Commands,
 }
 
-enum Action {
-    /// The command only shows something, so without a reader there is nothing to do.
-    Show(Run),
-    /// The command changes something, locally or remotely, even without a reader of its results.
-    Change(Run),
-    Leave,
-}
-
-type Run = fn(&mut Session, &[Word]) -> Result<(), Failure>;
-
-/// What follows a command.
+/// What running a command does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Flow {
-    /// The next command runs.
-    Next,
-    /// The session ends.
+pub enum Effect {
+    /// It only shows something, so without a reader there is nothing to do.
+    Show,
+    /// It changes something, locally or remotely, even without a reader of its results.
+    Change,
+    /// It ends the session.
     Leave,
 }
 
@@ -85,43 +105,6 @@ pub fn find(name: &str) -> Result<&'static Command, Failure> {
         };
         Failure::UnknownCommand(text)
     })
-}
-
-/// Runs one command line, which has at least one word.
-pub fn run(session: &mut Session, words: &[Word]) -> Result<Flow, Failure> {
-    if let Some((reader, words)) = words.split_last().filter(|(last, _)| last.is_reader) {
-        let flow = shell_escape::run_piped(session, reader, |session| run(session, words))?;
-        return Ok(flow.unwrap_or(Flow::Next));
-    }
-    let Some((name, operands)) = words.split_first() else { return Ok(Flow::Next) };
-    let command = find(name.as_str())?;
-    if command.name != "!" && operands.first().is_some_and(|word| word.is_bare(b"--help")) {
-        return run(session, &[Word::plain(b"help"), name.clone()]);
-    }
-    session.output.results.continues_unread = !matches!(command.action, Action::Show(_));
-    let failures_before = session.output.failures;
-    take_has_moved();
-    let result = act(session, command, operands);
-    refusals::take().into_iter().for_each(|text| session.output.note(text));
-    match session.output.failures - failures_before {
-        // The command has reported entries whose paths are too long.
-        failed @ 1.. if result.is_ok() => Err(Failure::Some { failed, total: failed }),
-        _ => result,
-    }
-}
-
-fn act(session: &mut Session, command: &Command, operands: &[Word]) -> Result<Flow, Failure> {
-    if command.operands == Operands::None && !options(command.name, "", operands)?.1.is_empty() {
-        return Err(usage(command.name, "it takes no arguments"));
-    }
-    match command.action {
-        Action::Show(_) if session.output.results.is_closed() => Err(Failure::OutputClosed),
-        Action::Show(run) | Action::Change(run) => run(session, operands).map(|()| Flow::Next),
-        Action::Leave => {
-            session.output.json(&json!({"command": command.name, "ok": true}))?;
-            Ok(Flow::Leave)
-        }
-    }
 }
 
 /// Splits `words` into option letters and operands. `letters` are the options of the command `name`. `--` ends

@@ -1,14 +1,11 @@
 //! The table of commands.
 
-use super::{Action, Command, Operands};
-use crate::client::commands::{
-    cat, directories, files, get, help, inspect, list, local, partials, put, shell_escape, usage,
-};
-use crate::client::mirror;
+use super::{Command, CommandId, Effect, Operands};
 
 /// All commands, in the order of `help`.
 pub const COMMANDS: &[Command] = &[
     Command {
+        id: CommandId::Ls,
         name: "ls",
         aliases: &[],
         usage: "[-l] [-a] [-1] [-S] [-t] [-r] [PATH...]",
@@ -23,9 +20,10 @@ pub const COMMANDS: &[Command] = &[
         ],
         example: "ls -lt photos",
         operands: Operands::Remote,
-        action: Action::Show(list::ls),
+        effect: Effect::Show,
     },
     Command {
+        id: CommandId::Dir,
         name: "dir",
         aliases: &["ll"],
         usage: "[-a] [-S] [-t] [-r] [PATH...]",
@@ -38,9 +36,10 @@ pub const COMMANDS: &[Command] = &[
         ],
         example: "dir *.txt",
         operands: Operands::Remote,
-        action: Action::Show(list::dir),
+        effect: Effect::Show,
     },
     Command {
+        id: CommandId::Cd,
         name: "cd",
         aliases: &[],
         usage: "[PATH|-]",
@@ -48,9 +47,10 @@ pub const COMMANDS: &[Command] = &[
         options: &[],
         example: "cd photos/2026",
         operands: Operands::RemoteDirectories,
-        action: Action::Change(directories::cd),
+        effect: Effect::Change,
     },
     Command {
+        id: CommandId::Pwd,
         name: "pwd",
         aliases: &[],
         usage: "",
@@ -58,9 +58,10 @@ pub const COMMANDS: &[Command] = &[
         options: &[],
         example: "pwd",
         operands: Operands::None,
-        action: Action::Show(directories::pwd),
+        effect: Effect::Show,
     },
     Command {
+        id: CommandId::Get,
         name: "get",
         aliases: &[],
         usage: "[-f] [-r] [-v] [--no-perms] REMOTE... [LOCAL]",
@@ -74,9 +75,10 @@ pub const COMMANDS: &[Command] = &[
         ],
         example: "get -r photos backup",
         operands: Operands::RemoteThenLocal,
-        action: Action::Change(get::get),
+        effect: Effect::Change,
     },
     Command {
+        id: CommandId::Put,
         name: "put",
         aliases: &[],
         usage: "[-f] [-r] [-v] [--no-perms] LOCAL... [REMOTE]",
@@ -90,9 +92,10 @@ pub const COMMANDS: &[Command] = &[
         ],
         example: "put report.pdf /letters/",
         operands: Operands::LocalThenRemote,
-        action: Action::Change(put::put),
+        effect: Effect::Change,
     },
     Command {
+        id: CommandId::Mirror,
         name: "mirror",
         aliases: &[],
         usage: "[OPTION...] LOCAL REMOTE | --from REMOTE LOCAL",
@@ -108,9 +111,10 @@ pub const COMMANDS: &[Command] = &[
         ],
         example: "mirror --delete --exclude *.tmp photos backup/photos",
         operands: Operands::LocalThenRemote,
-        action: Action::Change(mirror::mirror),
+        effect: Effect::Change,
     },
     Command {
+        id: CommandId::Cat,
         name: "cat",
         aliases: &[],
         usage: "PATH...",
@@ -118,9 +122,10 @@ pub const COMMANDS: &[Command] = &[
         options: &[],
         example: "cat notes.txt",
         operands: Operands::Remote,
-        action: Action::Show(cat::cat),
+        effect: Effect::Show,
     },
     Command {
+        id: CommandId::Partials,
         name: "partials",
         aliases: &["parts"],
         usage: "[drop ID|PATH... | drop --all]",
@@ -128,9 +133,10 @@ pub const COMMANDS: &[Command] = &[
         options: &[("--all", "drop all")],
         example: "partials drop /big.iso",
         operands: Operands::Remote,
-        action: Action::Change(partials::partials),
+        effect: Effect::Change,
     },
     Command {
+        id: CommandId::Mkdir,
         name: "mkdir",
         aliases: &[],
         usage: "[-p] PATH...",
@@ -138,9 +144,10 @@ pub const COMMANDS: &[Command] = &[
         options: &[("-p", "create parents too; accept existing directories")],
         example: "mkdir -p photos/2026",
         operands: Operands::RemoteDirectories,
-        action: Action::Change(directories::mkdir),
+        effect: Effect::Change,
     },
     Command {
+        id: CommandId::Rm,
         name: "rm",
         aliases: &[],
         usage: "[-f] [-r] PATH...",
@@ -148,9 +155,10 @@ pub const COMMANDS: &[Command] = &[
         options: &[("-f", "ignore missing files"), ("-r", "directories and their contents")],
         example: "rm *.tmp",
         operands: Operands::Remote,
-        action: Action::Change(files::rm),
+        effect: Effect::Change,
     },
     Command {
+        id: CommandId::Rmdir,
         name: "rmdir",
         aliases: &[],
         usage: "PATH...",
@@ -158,9 +166,10 @@ pub const COMMANDS: &[Command] = &[
         options: &[],
         example: "rmdir old",
         operands: Operands::RemoteDirectories,
-        action: Action::Change(directories::rmdir),
+        effect: Effect::Change,
     },
     Command {
+        id: CommandId::Mv,
         name: "mv",
         aliases: &[],
         usage: "[-f] FROM... TO",
@@ -168,9 +177,10 @@ pub const COMMANDS: &[Command] = &[
         options: &[("-f", "replace an existing file")],
         example: "mv draft.txt final.txt",
         operands: Operands::Remote,
-        action: Action::Change(files::mv),
+        effect: Effect::Change,
     },
     Command {
+        id: CommandId::Stat,
         name: "stat",
         aliases: &[],
         usage: "PATH...",
@@ -178,9 +188,10 @@ pub const COMMANDS: &[Command] = &[
         options: &[],
         example: "stat report.pdf",
         operands: Operands::Remote,
-        action: Action::Show(inspect::stat),
+        effect: Effect::Show,
     },
     Command {
+        id: CommandId::Sha256,
         name: "sha256",
         aliases: &[],
         usage: "PATH...",
@@ -188,9 +199,10 @@ pub const COMMANDS: &[Command] = &[
         options: &[],
         example: "sha256 big.iso",
         operands: Operands::Remote,
-        action: Action::Show(inspect::sha256),
+        effect: Effect::Show,
     },
     Command {
+        id: CommandId::Quota,
         name: "quota",
         aliases: &[],
         usage: "",
@@ -198,9 +210,10 @@ pub const COMMANDS: &[Command] = &[
         options: &[],
         example: "quota",
         operands: Operands::None,
-        action: Action::Show(inspect::quota),
+        effect: Effect::Show,
     },
     Command {
+        id: CommandId::Df,
         name: "df",
         aliases: &[],
         usage: "",
@@ -208,9 +221,10 @@ pub const COMMANDS: &[Command] = &[
         options: &[],
         example: "df",
         operands: Operands::None,
-        action: Action::Show(usage::df),
+        effect: Effect::Show,
     },
     Command {
+        id: CommandId::Du,
         name: "du",
         aliases: &[],
         usage: "[-a] [-s] [PATH...]",
@@ -218,9 +232,10 @@ pub const COMMANDS: &[Command] = &[
         options: &[("-a", "files too"), ("-s", "only the total")],
         example: "du -s photos",
         operands: Operands::Remote,
-        action: Action::Show(usage::du),
+        effect: Effect::Show,
     },
     Command {
+        id: CommandId::Lcd,
         name: "lcd",
         aliases: &[],
         usage: "[PATH]",
@@ -228,9 +243,10 @@ pub const COMMANDS: &[Command] = &[
         options: &[],
         example: "lcd ~/Downloads",
         operands: Operands::LocalDirectories,
-        action: Action::Change(local::lcd),
+        effect: Effect::Change,
     },
     Command {
+        id: CommandId::Lpwd,
         name: "lpwd",
         aliases: &[],
         usage: "",
@@ -238,9 +254,10 @@ pub const COMMANDS: &[Command] = &[
         options: &[],
         example: "lpwd",
         operands: Operands::None,
-        action: Action::Show(local::lpwd),
+        effect: Effect::Show,
     },
     Command {
+        id: CommandId::Lls,
         name: "lls",
         aliases: &[],
         usage: "[-l] [-a] [-1] [-S] [-t] [-r] [PATH...]",
@@ -255,9 +272,10 @@ pub const COMMANDS: &[Command] = &[
         ],
         example: "lls -l",
         operands: Operands::Local,
-        action: Action::Show(local::lls),
+        effect: Effect::Show,
     },
     Command {
+        id: CommandId::LocalShell,
         name: "!",
         aliases: &[],
         usage: "[COMMAND]",
@@ -265,9 +283,10 @@ pub const COMMANDS: &[Command] = &[
         options: &[],
         example: "!df -h .",
         operands: Operands::Local,
-        action: Action::Change(shell_escape::run_local_command),
+        effect: Effect::Change,
     },
     Command {
+        id: CommandId::Help,
         name: "help",
         aliases: &["?"],
         usage: "[COMMAND]",
@@ -275,9 +294,10 @@ pub const COMMANDS: &[Command] = &[
         options: &[],
         example: "help get",
         operands: Operands::Commands,
-        action: Action::Show(help::help),
+        effect: Effect::Show,
     },
     Command {
+        id: CommandId::Quit,
         name: "quit",
         aliases: &["exit", "bye"],
         usage: "",
@@ -285,6 +305,6 @@ pub const COMMANDS: &[Command] = &[
         options: &[],
         example: "quit",
         operands: Operands::None,
-        action: Action::Leave,
+        effect: Effect::Leave,
     },
 ];
