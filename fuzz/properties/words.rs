@@ -5,6 +5,7 @@ use super::{assert_is_one_plain_line, halves};
 use berth::base::glob::Pattern;
 use berth::client::files::directory::NamedEntry;
 use berth::client::shell::completion::complete;
+use berth::client::syntax::arguments::Arguments;
 use berth::client::syntax::command;
 use berth::client::syntax::lexer::{Typed, Word, escape, split};
 
@@ -89,7 +90,7 @@ pub(super) fn words(input: &[u8]) {
         if let Err(failure) = command::find(words[0].as_str()) {
             assert_is_one_plain_line(&failure.to_string());
         }
-        if let Err(failure) = command::options("get", "fr", &words[1..]) {
+        if let Err(failure) = Arguments::parse("mirror", &words[1..]) {
             assert_is_one_plain_line(&failure.to_string());
         }
     }

@@ -43,6 +43,8 @@ use connection::trust::Trust;
 use error::{EXIT_DONE, Failure};
 use interrupt::Interrupt;
 use shell::script::Script;
+use syntax::arguments::Arguments;
+use syntax::command::find;
 use syntax::lexer::Word;
 use ui::confirm::terminal_can_answer;
 use ui::output::Output;
@@ -88,7 +90,7 @@ pub fn run_help(args: &HelpArgs) -> u8 {
 /// Fails if a command stands in place of the server, as in `berth ls`. A server that is called `ls` can be written
 /// `ls:2121`, or with a command after it.
 fn check_target(args: &Args) -> Result<(), Failure> {
-    let is_command = |word: &str| syntax::command::find(word).is_ok();
+    let is_command = |word: &str| find(word).is_ok();
     let has_command = args.command.first().and_then(|word| word.to_str()).is_some_and(is_command);
     if !is_command(&args.target) || has_command || args.commands.is_some() || args.script.is_some() {
         return Ok(());
@@ -180,7 +182,7 @@ impl Work {
     fn needs_no_directory(&self) -> bool {
         match self {
             Self::Shell => true,
-            Self::Commands(commands) => commands.iter().all(|words| syntax::command::names_only_absolute_paths(words)),
+            Self::Commands(commands) => commands.iter().all(|words| names_only_absolute_paths(words)),
             Self::Script(..) | Self::Stdin => false,
         }
     }
@@ -203,6 +205,12 @@ impl Work {
             }
         }
     }
+}
+
+/// Returns whether the command means the same in every remote directory.
+fn names_only_absolute_paths(words: &[Word]) -> bool {
+    let Some((name, words)) = words.split_first() else { return true };
+    find(name.as_str()).is_ok_and(|command| Arguments::read(command, words).names_only_absolute_paths())
 }
 
 /// Returns the advice for a `directory` of the host `server` that cannot be opened.

@@ -9,7 +9,7 @@ use crate::client::connection::link::Link;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 use crate::client::syntax::advice;
-use crate::client::syntax::command::options;
+use crate::client::syntax::arguments::Arguments;
 use crate::client::syntax::lexer::Word;
 use crate::client::transfer::pipes::download_to;
 use crate::client::ui::output::Output;
@@ -22,7 +22,7 @@ const JSON_CONTENT_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 /// `cat PATH...`
 pub fn cat(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
-    let operands = options("cat", "", words)?.1;
+    let operands = Arguments::parse("cat", words)?.operands;
     let paths = paths(session, "cat", &operands)?;
     let mut summary = Summary::new("cat", paths.len() == 1);
     for path in &paths {

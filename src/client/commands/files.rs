@@ -7,7 +7,8 @@ use crate::base::virtual_path::VirtualPath;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 use crate::client::remote::listing::TreeEntry;
-use crate::client::syntax::command::{options, usage};
+use crate::client::syntax::arguments::Arguments;
+use crate::client::syntax::command::usage;
 use crate::client::syntax::lexer::Word;
 use crate::client::ui::summary::{Summary, report};
 use crate::wire::Request;
@@ -15,13 +16,13 @@ use crate::wire::message::{EntryKind, ErrorCode, Name};
 
 /// `rm [-f] [-r] PATH...`
 pub fn rm(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
-    let (given, operands) = options("rm", "fr", words)?;
-    let paths = paths(session, "rm", &operands)?;
+    let arguments = Arguments::parse("rm", words)?;
+    let paths = paths(session, "rm", &arguments.operands)?;
     let mut summary = Summary::new("rm", paths.len() == 1);
     for path in &paths {
-        let result = remove(session, path, given.contains('r'));
+        let result = remove(session, path, arguments.has("-r"));
         let result = match result {
-            Err(failure) if given.contains('f') && failure.is_refusal(ErrorCode::NotFound) => Ok(()),
+            Err(failure) if arguments.has("-f") && failure.is_refusal(ErrorCode::NotFound) => Ok(()),
             result => result,
         };
         if result.is_ok() {
@@ -81,8 +82,8 @@ fn remove_tree(session: &mut Session, root: &VirtualPath) -> Result<(), Failure>
 
 /// `mv [-f] FROM... TO`
 pub fn mv(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
-    let (given, operands) = options("mv", "f", words)?;
-    let Some((to, from)) = operands.split_last().filter(|(_, from)| !from.is_empty()) else {
+    let arguments = Arguments::parse("mv", words)?;
+    let Some((to, from)) = arguments.operands.split_last().filter(|(_, from)| !from.is_empty()) else {
         return Err(usage("mv", "a source and a destination are needed"));
     };
     let target = session.path(to)?;
@@ -93,7 +94,7 @@ pub fn mv(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     }
     let mut summary = Summary::new("mv", sources.len() == 1);
     for source in sources {
-        let result = move_one(session, &source, &target, into_directory, given.contains('f'));
+        let result = move_one(session, &source, &target, into_directory, arguments.has("-f"));
         summary.count(&mut session.output, result)?;
     }
     summary.finish()

@@ -8,21 +8,22 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::list::{LETTERS, View, show, title};
+use super::list::{View, show, title};
 use crate::base::calendar::unix_ns;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 use crate::client::files::directory::{kind_of, sorted_names};
 use crate::client::files::local::{name_of, shown};
 use crate::client::files::patterns::{expand, path};
-use crate::client::syntax::command::{options, usage};
+use crate::client::syntax::arguments::Arguments;
+use crate::client::syntax::command::usage;
 use crate::client::syntax::lexer::Word;
 use crate::client::ui::summary::Summary;
 use crate::wire::message::{Entry, EntryKind, Name};
 
 /// `lcd [PATH]`
 pub fn lcd(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
-    let directory = match options("lcd", "", words)?.1[..] {
+    let directory = match Arguments::parse("lcd", words)?.operands[..] {
         [] => path(&Word::plain(b"~")),
         [word] => path(word),
         _ => return Err(usage("lcd", "give one directory")),
@@ -40,9 +41,9 @@ pub fn lpwd(session: &mut Session, _: &[Word]) -> Result<(), Failure> {
 
 /// `lls [-l] [-a] [-1] [-S] [-t] [-r] [PATH...]`
 pub fn lls(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
-    let (given, operands) = options("lls", LETTERS, words)?;
-    let view = View::parse(&given);
-    let mut paths: Vec<PathBuf> = operands.iter().flat_map(|word| expand(word)).collect();
+    let arguments = Arguments::parse("lls", words)?;
+    let view = View::new(&arguments);
+    let mut paths: Vec<PathBuf> = arguments.operands.iter().flat_map(|word| expand(word)).collect();
     if paths.is_empty() {
         paths.push(PathBuf::from("."));
     }

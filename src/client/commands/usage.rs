@@ -10,22 +10,22 @@ use crate::base::virtual_path::VirtualPath;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 use crate::client::remote::listing::not_examined;
-use crate::client::syntax::command::options;
+use crate::client::syntax::arguments::Arguments;
 use crate::client::syntax::lexer::Word;
 use crate::client::ui::summary::{Summary, report};
 use crate::wire::message::{EntryKind, Name, QuotaReport};
 
 /// `du [-a] [-s] [PATH...]`
 pub fn du(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
-    let (given, operands) = options("du", "ash", words)?;
+    let arguments = Arguments::parse("du", words)?;
     let mut paths = Vec::new();
-    for word in &operands {
+    for word in &arguments.operands {
         paths.extend(session.expand(word)?);
     }
-    if operands.is_empty() {
+    if arguments.operands.is_empty() {
         paths.push(session.directory.clone());
     }
-    let depth = match (given.contains('s'), given.contains('a')) {
+    let depth = match (arguments.has("-s"), arguments.has("-a")) {
         (true, _) => Depth::Total,
         (false, true) => Depth::Files,
         (false, false) => Depth::Directories,

@@ -20,10 +20,11 @@ use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 use crate::client::files::exclusions::Exclusions;
 use crate::client::files::local::shown;
-use crate::client::files::modes::{ModePolicy, NO_PERMS, umask};
+use crate::client::files::modes::{ModePolicy, umask};
 use crate::client::files::patterns::path as local_path;
 use crate::client::mirror::plan::{Plan, Rules, Tree};
-use crate::client::syntax::command::{no_option, usage};
+use crate::client::syntax::arguments::Arguments;
+use crate::client::syntax::command::usage;
 use crate::client::syntax::lexer::Word;
 use crate::client::transfer::compare::same_contents;
 use crate::client::transfer::report::note_interruption;
@@ -55,32 +56,21 @@ struct Mirror {
 
 impl Mirror {
     fn read(session: &Session, words: &[Word]) -> Result<Self, Failure> {
-        let (mut is_from, mut is_dry_run, mut may_empty) = (false, false, false);
-        let (mut rules, mut exclusions, mut modes) = (Rules::default(), Exclusions::default(), ModePolicy::AllFiles);
-        let (mut operands, mut words) = (Vec::new(), words.iter());
-        while let Some(word) = words.next() {
-            match word.as_str() {
-                _ if !word.is_option() => operands.push(word),
-                "--from" => is_from = true,
-                "--allow-empty" => may_empty = true,
-                "--checksum" => rules.by_content = true,
-                "--delete" => rules.with_delete = true,
-                "--dry-run" => is_dry_run = true,
-                NO_PERMS => modes = ModePolicy::Ignore,
-                "--exclude" => match words.next() {
-                    Some(pattern) => exclusions.add(pattern),
-                    None => return Err(usage("mirror", "--exclude needs a pattern")),
-                },
-                "--" => operands.extend(words.by_ref()),
-                text if text.starts_with(EXCLUDE_IS) => exclusions.add(&word.without_prefix(EXCLUDE_IS.len())),
-                _ => return Err(no_option("mirror", word)),
-            }
-        }
-        let [from, to] = operands[..] else { return Err(usage("mirror", "two directories are needed")) };
+        let arguments = Arguments::parse("mirror", words)?;
+        let [from, to] = arguments.operands[..] else { return Err(usage("mirror", "two directories are needed")) };
+        let (is_from, is_dry_run, may_empty) =
+            (arguments.has("--from"), arguments.has("--dry-run"), arguments.has("--allow-empty"));
+        let modes = if arguments.has("--no-perms") { ModePolicy::Ignore } else { ModePolicy::AllFiles };
+        let mut exclusions = Exclusions::default();
+        arguments.values("--exclude").for_each(|pattern| exclusions.add(pattern));
         let (local, remote) = if is_from { (to, from) } else { (from, to) };
         let (local, remote) = (local_path(local), session.path(remote)?);
         let mask = if is_from { umask() } else { UMASK };
-        rules.target_umask = (modes != ModePolicy::Ignore).then_some(mask);
+        let rules = Rules {
+            by_content: arguments.has("--checksum"),
+            with_delete: arguments.has("--delete"),
+            target_umask: (modes != ModePolicy::Ignore).then_some(mask),
+        };
         Ok(Self { local, remote, is_from, is_dry_run, may_empty, rules, exclusions, modes })
     }
 
@@ -228,5 +218,3 @@ fn is_top(path: &VirtualPath) -> bool {
 fn relative(path: &VirtualPath) -> Escaped<'_> {
     Escaped(&path.as_bytes()[1..])
 }
-
-const EXCLUDE_IS: &str = "--exclude=";

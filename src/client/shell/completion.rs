@@ -5,6 +5,7 @@ use rustyline::completion::Pair;
 
 use crate::base::text::{Escaped, is_unprintable};
 use crate::client::files::directory::NamedEntry;
+use crate::client::syntax::arguments::Arguments;
 use crate::client::syntax::command::{COMMANDS, Command, Operands, find};
 use crate::client::syntax::lexer::{Typed, Word, escape};
 
@@ -25,15 +26,11 @@ pub fn complete(line: &str, mut names_in: impl FnMut(Side, &Word) -> Vec<NamedEn
         return (typed.name_start, commands(&typed));
     };
     let Ok(command) = find(command.as_str()) else { return (typed.name_start, Vec::new()) };
-    let end_of_options = words.iter().position(|word| word.is_bare(b"--")).unwrap_or(words.len());
-    if typed.word.text.starts_with(b"--") && typed.word.is_option() && end_of_options == words.len() {
+    let arguments = Arguments::read(command, words);
+    if typed.word.text.starts_with(b"--") && typed.word.is_option() && !arguments.is_after_options {
         return (typed.name_start, long_options(command, &typed));
     }
-    let (options, operands) = words.split_at(end_of_options);
-    let position = options.iter().filter(|word| !word.is_option()).count() + operands.len().saturating_sub(1);
-    let is_from = options.iter().any(|word| word.is_bare(b"--from"));
-    let operands = if is_from { Operands::RemoteThenLocal } else { command.operands };
-    let sides: &[Side] = match (operands, position) {
+    let sides: &[Side] = match (arguments.operand_kind(), arguments.operands.len()) {
         (Operands::Commands, _) => return (typed.name_start, commands(&typed)),
         (Operands::None, _) => &[],
         (Operands::Remote | Operands::RemoteDirectories, _) | (Operands::RemoteThenLocal, 0) => &[Side::Remote],
@@ -53,7 +50,7 @@ fn commands(typed: &Typed) -> Vec<Pair> {
 
 /// Returns the matching long options. Option values are not completed.
 fn long_options(command: &Command, typed: &Typed) -> Vec<Pair> {
-    let names = command.options.iter().filter_map(|(option, _)| option.split(' ').next());
+    let names = command.options.iter().filter(|option| option.is_offered()).map(|option| option.name);
     let fitting = names.filter(|name| name.as_bytes().starts_with(&typed.word.text));
     fitting.map(|name| Pair { display: name.into(), replacement: format!("{name} ") }).collect()
 }
@@ -147,6 +144,8 @@ mod tests {
         assert_eq!(replacements("mirror h").1, ["here.txt "]);
         assert_eq!(replacements("mirror --from my").1, ["my\\ photos/", "my.txt "]);
         assert_eq!(replacements("mirror --from x h").1, ["here.txt "]);
+        assert_eq!(replacements("mirror --exclude x h").1, ["here.txt "], "the value of an option is no operand");
+        assert_eq!(replacements("mirror --exclude x here.txt my").1, ["my\\ photos/", "my.txt "]);
         assert_eq!(replacements("put here.txt my").1, ["my\\ photos/", "my.txt "]);
     }
 }

@@ -9,7 +9,8 @@ use crate::client::commands::{
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 use crate::client::mirror;
-use crate::client::syntax::command::{self, Command, CommandId, Effect, Operands, find, options};
+use crate::client::syntax::arguments::Arguments;
+use crate::client::syntax::command::{self, Command, CommandId, Effect, Operands, find};
 use crate::client::syntax::lexer::Word;
 use crate::client::ui::progress::take_has_moved;
 
@@ -46,7 +47,7 @@ pub fn run(session: &mut Session, words: &[Word]) -> Result<Flow, Failure> {
 }
 
 fn act(session: &mut Session, command: &Command, words: &[Word]) -> Result<Flow, Failure> {
-    if command.operands == Operands::None && !options(command.name, "", words)?.1.is_empty() {
+    if command.operands == Operands::None && !Arguments::parse(command.name, words)?.operands.is_empty() {
         return Err(command::usage(command.name, "it takes no arguments"));
     }
     if command.effect == Effect::Show && session.output.results.is_closed() {

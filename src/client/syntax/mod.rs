@@ -2,5 +2,6 @@
 //! command that a message advises. It knows neither a server nor a disk.
 
 pub mod advice;
+pub mod arguments;
 pub mod command;
 pub mod lexer;

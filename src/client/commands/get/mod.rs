@@ -16,10 +16,11 @@ use crate::client::commands::cat::Shown;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 use crate::client::files::local::{destination, shown};
-use crate::client::files::modes::{ModePolicy, mode_policy};
+use crate::client::files::modes::ModePolicy;
 use crate::client::files::spellings::Spellings;
 use crate::client::syntax::advice;
-use crate::client::syntax::command::{options, usage};
+use crate::client::syntax::arguments::Arguments;
+use crate::client::syntax::command::usage;
 use crate::client::syntax::lexer::Word;
 use crate::client::transfer::batch::{report_identical, transfer_many, transfer_one, without_identical};
 use crate::client::transfer::compare::same_content;
@@ -40,11 +41,11 @@ const DOWNLOAD: Direction = Direction::Download;
 
 /// `get [-f] [-r] [--no-perms] REMOTE... [LOCAL]`
 pub fn get(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
-    let (modes, words) = mode_policy(words);
-    let words = &words[..];
-    let (given, operands) = options("get", "frv", words)?;
-    session.output.shows_digests = session.output.is_verbose || given.contains('v');
-    let (sources, target) = match &operands[..] {
+    let arguments = Arguments::parse("get", words)?;
+    let (force, with_directories) = (arguments.has("-f"), arguments.has("-r"));
+    let modes = if arguments.has("--no-perms") { ModePolicy::Ignore } else { ModePolicy::NewFiles };
+    session.output.shows_digests = session.output.is_verbose || arguments.has("-v");
+    let (sources, target) = match &arguments.operands[..] {
         [] => return Err(usage("get", "a remote path is missing")),
         [source] => (vec![*source], None),
         [sources @ .., target] => (sources.to_vec(), Some(*target)),
@@ -55,18 +56,17 @@ pub fn get(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     }
     if target.is_some_and(|word| word.is_bare(b"-")) {
         return match &remotes[..] {
-            [remote] if !given.contains('r') => get_content(session, remote),
+            [remote] if !with_directories => get_content(session, remote),
             _ => Err(usage("get", "'get FILE -' writes one file to standard output; 'cat' writes several")),
         };
     }
     let target = match target {
-        Some(word) => LocalTarget::named(session, words, word, &remotes, given.contains('r'))?,
+        Some(word) => LocalTarget::named(session, &arguments, word, &remotes, with_directories)?,
         None => LocalTarget::Directory(PathBuf::new()),
     };
-    let force = given.contains('f');
     let result = match &remotes[..] {
-        [remote] if !given.contains('r') => get_single(session, remote, &target, Overwrite::new(force, false), modes),
-        _ => get_many(session, &remotes, &target, Overwrite::new(force, true), given.contains('r'), modes),
+        [remote] if !with_directories => get_single(session, remote, &target, Overwrite::new(force, false), modes),
+        _ => get_many(session, &remotes, &target, Overwrite::new(force, true), with_directories, modes),
     };
     if let (Ok(()), LocalTarget::Tree(_, tree)) = (&result, &target) {
         tree.finish(session);

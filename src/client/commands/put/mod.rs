@@ -15,10 +15,11 @@ use crate::client::commands::refusal;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 use crate::client::files::local::shown;
-use crate::client::files::modes::{ModePolicy, mode_policy};
+use crate::client::files::modes::ModePolicy;
 use crate::client::files::patterns::expand;
 use crate::client::files::spellings::Spellings;
-use crate::client::syntax::command::{options, usage};
+use crate::client::syntax::arguments::Arguments;
+use crate::client::syntax::command::usage;
 use crate::client::syntax::lexer::Word;
 use crate::client::transfer::batch::{report_identical, transfer_many, transfer_one, without_identical};
 use crate::client::transfer::compare::same_content;
@@ -39,32 +40,29 @@ const UPLOAD: Direction = Direction::Upload;
 
 /// `put [-f] [-r] [--no-perms] LOCAL... [REMOTE]`
 pub fn put(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
-    let (modes, words) = mode_policy(words);
-    let words = &words[..];
-    let (given, operands) = options("put", "frv", words)?;
-    session.output.shows_digests = session.output.is_verbose || given.contains('v');
-    let (sources, target) = match &operands[..] {
+    let arguments = Arguments::parse("put", words)?;
+    let (force, with_directories) = (arguments.has("-f"), arguments.has("-r"));
+    let modes = if arguments.has("--no-perms") { ModePolicy::Ignore } else { ModePolicy::NewFiles };
+    session.output.shows_digests = session.output.is_verbose || arguments.has("-v");
+    let (sources, target) = match &arguments.operands[..] {
         [] => return Err(usage("put", "a local path is missing")),
         [source] => (vec![*source], None),
         [sources @ .., target] => (sources.to_vec(), Some(*target)),
     };
     if sources.iter().any(|word| word.is_bare(b"-")) {
         return match (&sources[..], target) {
-            ([_], Some(target)) if !given.contains('r') => put_content(session, target, given.contains('f')),
+            ([_], Some(target)) if !with_directories => put_content(session, target, force),
             _ => Err(usage("put", "standard input needs a remote name: put - NAME")),
         };
     }
     let locals: Vec<PathBuf> = sources.into_iter().flat_map(expand).collect();
     let target = match target {
-        Some(word) => RemoteTarget::named(session, words, word, &locals, given.contains('r'))?,
+        Some(word) => RemoteTarget::named(session, &arguments, word, &locals, with_directories)?,
         None => RemoteTarget::Directory(session.directory.clone()),
     };
-    let force = given.contains('f');
     let result = match &locals[..] {
-        [local] if !given.contains('r') => {
-            put_single(session, local, &target, &mut Overwrite::new(force, false), modes)
-        }
-        _ => put_many(session, &locals, &target, Overwrite::new(force, true), given.contains('r'), modes),
+        [local] if !with_directories => put_single(session, local, &target, &mut Overwrite::new(force, false), modes),
+        _ => put_many(session, &locals, &target, Overwrite::new(force, true), with_directories, modes),
     };
     if let (Ok(()), RemoteTarget::Tree(_, tree)) = (&result, &target) {
         tree.finish(session);

@@ -1,6 +1,7 @@
 //! The table of commands: their names, options and operands. The shell, scripts, completion, help, man pages and the
 //! completions of other shells use it. This module does not know how commands work.
 
+pub mod options;
 mod table;
 
 use strsim::osa_distance;
@@ -8,6 +9,7 @@ use strsim::osa_distance;
 use crate::base::text::Escaped;
 use crate::client::error::Failure;
 use crate::client::syntax::lexer::Word;
+use options::{CommandOption, OptionRole};
 pub use table::COMMANDS;
 
 /// One command.
@@ -18,18 +20,27 @@ pub struct Command {
     pub name: &'static str,
     /// Other names.
     pub aliases: &'static [&'static str],
-    /// The operands, as `help` shows them.
-    pub usage: &'static str,
+    /// What follows the name, as `help` shows it.
+    pub synopsis: Synopsis,
     /// A summary in one line.
     pub help: &'static str,
-    /// The options, each with its description.
-    pub options: &'static [(&'static str, &'static str)],
+    /// The options.
+    pub options: &'static [CommandOption],
     /// An example.
     pub example: &'static str,
     /// The kind of operands, for completion.
     pub operands: Operands,
     /// What running it does.
     pub effect: Effect,
+}
+
+/// What follows the name of a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Synopsis {
+    /// The options, then these operands.
+    Options(&'static str),
+    /// Options and operands in one text, because the options are many or stand between operands.
+    Whole(&'static str),
 }
 
 /// Identifies a command.
@@ -94,6 +105,30 @@ pub enum Effect {
     Leave,
 }
 
+impl Command {
+    /// Returns what follows the name, as `help` shows it.
+    pub fn usage(&self) -> String {
+        match self.synopsis {
+            Synopsis::Whole(text) => text.into(),
+            Synopsis::Options(operands) => {
+                let options = self.options.iter().filter(|option| option.is_offered());
+                let options: String = options.map(|option| format!("[{}] ", option.shown())).collect();
+                format!("{options}{operands}").trim_end().into()
+            }
+        }
+    }
+
+    /// Returns the options that `help` explains.
+    pub fn explained_options(&self) -> impl Iterator<Item = &'static CommandOption> {
+        self.options.iter().filter(|option| option.role != OptionRole::Accepted)
+    }
+
+    /// Returns the option called `name`.
+    pub(super) fn option(&self, name: &str) -> Option<&'static CommandOption> {
+        self.options.iter().find(|option| option.name == name && option.role != OptionRole::Operand)
+    }
+}
+
 /// Returns the command called `name`, or a failure that suggests the nearest name.
 pub fn find(name: &str) -> Result<&'static Command, Failure> {
     let called = |command: &&Command| command.name == name || command.aliases.contains(&name);
@@ -107,43 +142,6 @@ pub fn find(name: &str) -> Result<&'static Command, Failure> {
     })
 }
 
-/// Splits `words` into option letters and operands. `letters` are the options of the command `name`. `--` ends
-/// the options, and a quoted dash begins none.
-pub fn options<'a>(name: &str, letters: &str, words: &'a [Word]) -> Result<(String, Vec<&'a Word>), Failure> {
-    let (mut given, mut operands, mut may_be_option) = (String::new(), Vec::new(), true);
-    for word in words {
-        if may_be_option && word.is_bare(b"--") {
-            may_be_option = false;
-        } else if may_be_option && word.is_option() {
-            if !word.text[1..].iter().all(|letter| letters.as_bytes().contains(letter)) {
-                return Err(no_option(name, word));
-            }
-            given.push_str(&word.as_str()[1..]);
-        } else {
-            operands.push(word);
-        }
-    }
-    Ok((given, operands))
-}
-
-/// Returns whether the command means the same in every remote directory.
-pub fn names_only_absolute_paths(words: &[Word]) -> bool {
-    let Some((name, words)) = words.split_first() else { return true };
-    let Ok(command) = find(name.as_str()) else { return false };
-    let operands: Vec<&Word> = words.iter().filter(|word| !word.is_option()).collect();
-    let are_absolute = |words: &[&Word]| !words.is_empty() && words.iter().all(|word| word.text.starts_with(b"/"));
-    let is_from = words.iter().any(|word| word.is_bare(b"--from"));
-    match command.operands {
-        Operands::None => command.name != "pwd",
-        Operands::Local | Operands::LocalDirectories | Operands::Commands => true,
-        Operands::Remote | Operands::RemoteDirectories => are_absolute(&operands),
-        Operands::LocalThenRemote if !is_from => operands.len() > 1 && are_absolute(&operands[operands.len() - 1..]),
-        Operands::RemoteThenLocal | Operands::LocalThenRemote => {
-            are_absolute(&operands[..operands.len().saturating_sub(1).max(1).min(operands.len())])
-        }
-    }
-}
-
 /// Returns the failure for a word that begins with a dash but is not an option of the command `name`. The user
 /// may have meant a file name, so the message says how to write one.
 pub fn no_option(name: &str, word: &Word) -> Failure {
@@ -151,7 +149,7 @@ pub fn no_option(name: &str, word: &Word) -> Failure {
     match find(name) {
         Ok(command) => Failure::Usage(format!(
             "unknown option {shown}; usage: {name} {}; for a name that begins with a dash, write ./{shown}",
-            command.usage
+            command.usage()
         )),
         Err(failure) => failure,
     }
@@ -161,7 +159,9 @@ pub fn no_option(name: &str, word: &Word) -> Failure {
 pub fn usage(name: &str, problem: &str) -> Failure {
     let problem = Escaped(problem.as_bytes());
     match find(name) {
-        Ok(command) => Failure::Usage(format!("{problem}; usage: {}", format!("{name} {}", command.usage).trim_end())),
+        Ok(command) => {
+            Failure::Usage(format!("{problem}; usage: {}", format!("{name} {}", command.usage()).trim_end()))
+        }
         Err(_) => Failure::Usage(problem.to_string()),
     }
 }
@@ -179,8 +179,9 @@ fn nearest(name: &str) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
-    use crate::client::syntax::lexer::split;
 
     #[test]
     fn unknown_commands_suggest_the_nearest() {
@@ -200,20 +201,12 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), count);
+        let ids: HashSet<CommandId> = COMMANDS.iter().map(|command| command.id).collect();
+        assert_eq!(ids.len(), COMMANDS.len());
         for command in COMMANDS {
             assert!(command.example.starts_with(command.name), "{}", command.name);
+            let options: HashSet<&str> = command.options.iter().map(|option| option.name).collect();
+            assert_eq!(options.len(), command.options.len(), "{}", command.name);
         }
-    }
-
-    #[test]
-    fn options_may_be_joined_and_end_at_two_dashes() {
-        let words = split(b"-la x '-r' -r -- -y -").expect("a good line").remove(0);
-        let (given, operands) = options("ls", "lar", &words).expect("valid");
-        let texts: Vec<&str> = operands.iter().map(|word| word.as_str()).collect();
-        assert_eq!((given.as_str(), texts), ("lar", vec!["x", "-r", "-y", "-"]));
-        let failure = options("ls", "l", &words).expect_err("unknown");
-        assert!(failure.exit_code() == 2 && failure.to_string().contains("write ./-la"), "{failure}");
-        let words = [Word::plain(b"-\xff")];
-        assert!(options("rm", "fr", &words).is_err(), "no other meaning for what is no text");
     }
 }
