@@ -11,7 +11,8 @@ use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 use crate::client::files::local::names_in;
 use crate::client::files::spellings::Spellings;
-use crate::client::mirror::plan::{Move, Plan, Tree};
+use crate::client::mirror::plan::{Move, Plan};
+use crate::client::mirror::tree::Tree;
 use crate::client::ui::summary::Summary;
 
 impl Mirror {

@@ -1,4 +1,4 @@
-//! `mirror`: makes a remote tree the image of a local one, or the other way round. `scan` lists both trees, `plan`
+//! `mirror`: makes a remote tree the image of a local one, or the other way round. `scan` lists both as a `tree`, `plan`
 //! decides what to do, and `changes`, `transfers` and `permissions` do it. `collisions` are names that the target treats
 //! as the same.
 
@@ -9,6 +9,7 @@ pub mod plan;
 mod report;
 mod scan;
 mod transfers;
+pub mod tree;
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -22,7 +23,8 @@ use crate::client::files::exclusions::Exclusions;
 use crate::client::files::local::shown;
 use crate::client::files::modes::{ModePolicy, umask};
 use crate::client::files::patterns::path as local_path;
-use crate::client::mirror::plan::{Plan, Rules, Tree};
+use crate::client::mirror::plan::{Plan, Rules};
+use crate::client::mirror::tree::Tree;
 use crate::client::syntax::arguments::Arguments;
 use crate::client::syntax::command::usage;
 use crate::client::syntax::lexer::Word;

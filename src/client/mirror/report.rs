@@ -10,7 +10,8 @@ use crate::base::text::Size;
 use crate::base::virtual_path::VirtualPath;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
-use crate::client::mirror::plan::{Plan, Tree};
+use crate::client::mirror::plan::Plan;
+use crate::client::mirror::tree::Tree;
 use crate::client::ui::summary::Summary;
 use crate::wire::message::{EntryKind, Name};
 

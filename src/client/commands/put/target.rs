@@ -100,6 +100,6 @@ fn refuse_ambiguous(arguments: &Arguments, word: &Word, locals: &[PathBuf], is_o
     Err(ambiguous_target("put", arguments, &problem, is_one_shot))
 }
 
-pub(super) fn child(directory: &VirtualPath, name: &OsStr, local: &Path) -> Result<VirtualPath, Failure> {
+fn child(directory: &VirtualPath, name: &OsStr, local: &Path) -> Result<VirtualPath, Failure> {
     directory.child(name.as_bytes()).map_err(|error| Failure::Local(format!("{}: {error}", shown(local))))
 }
