@@ -10,7 +10,7 @@ use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 use crate::client::mirror;
 use crate::client::syntax::arguments::Arguments;
-use crate::client::syntax::command::{self, Command, CommandId, Effect, Operands, find};
+use crate::client::syntax::command::{self, Command, CommandEffect, CommandId, Operands, find};
 use crate::client::syntax::lexer::Word;
 use crate::client::ui::progress::take_has_moved;
 
@@ -34,7 +34,7 @@ pub fn run(session: &mut Session, words: &[Word]) -> Result<Flow, Failure> {
     if command.name != "!" && operands.first().is_some_and(|word| word.is_bare(b"--help")) {
         return run(session, &[Word::plain(b"help"), name.clone()]);
     }
-    session.output.results.continues_unread = command.effect != Effect::Show;
+    session.output.results.continues_unread = command.effect != CommandEffect::Show;
     let failures_before = session.output.failures;
     take_has_moved();
     let result = act(session, command, operands);
@@ -50,7 +50,7 @@ fn act(session: &mut Session, command: &Command, words: &[Word]) -> Result<Flow,
     if command.operands == Operands::None && !Arguments::parse(command.name, words)?.operands.is_empty() {
         return Err(command::usage(command.name, "it takes no arguments"));
     }
-    if command.effect == Effect::Show && session.output.results.is_closed() {
+    if command.effect == CommandEffect::Show && session.output.results.is_closed() {
         return Err(Failure::OutputClosed);
     }
     let run = match command.id {

@@ -31,7 +31,7 @@ pub struct Command {
     /// The kind of operands, for completion.
     pub operands: Operands,
     /// What running it does.
-    pub effect: Effect,
+    pub effect: CommandEffect,
 }
 
 /// What follows the name of a command.
@@ -96,7 +96,7 @@ pub enum Operands {
 
 /// What running a command does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Effect {
+pub enum CommandEffect {
     /// It only shows something, so without a reader there is nothing to do.
     Show,
     /// It changes something, locally or remotely, even without a reader of its results.

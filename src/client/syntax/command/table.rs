@@ -1,7 +1,7 @@
 //! The table of commands.
 
 use super::options::{accepted, flag, operand, swap, with_pattern};
-use super::{Command, CommandId, Effect, Operands, Synopsis};
+use super::{Command, CommandEffect, CommandId, Operands, Synopsis};
 
 /// All commands, in the order of `help`.
 pub const COMMANDS: &[Command] = &[
@@ -22,7 +22,7 @@ pub const COMMANDS: &[Command] = &[
         ],
         example: "ls -lt photos",
         operands: Operands::Remote,
-        effect: Effect::Show,
+        effect: CommandEffect::Show,
     },
     Command {
         id: CommandId::Dir,
@@ -41,7 +41,7 @@ pub const COMMANDS: &[Command] = &[
         ],
         example: "dir *.txt",
         operands: Operands::Remote,
-        effect: Effect::Show,
+        effect: CommandEffect::Show,
     },
     Command {
         id: CommandId::Cd,
@@ -52,7 +52,7 @@ pub const COMMANDS: &[Command] = &[
         options: &[],
         example: "cd photos/2026",
         operands: Operands::RemoteDirectories,
-        effect: Effect::Change,
+        effect: CommandEffect::Change,
     },
     Command {
         id: CommandId::Pwd,
@@ -63,7 +63,7 @@ pub const COMMANDS: &[Command] = &[
         options: &[],
         example: "pwd",
         operands: Operands::None,
-        effect: Effect::Show,
+        effect: CommandEffect::Show,
     },
     Command {
         id: CommandId::Get,
@@ -80,7 +80,7 @@ pub const COMMANDS: &[Command] = &[
         ],
         example: "get -r photos backup",
         operands: Operands::RemoteThenLocal,
-        effect: Effect::Change,
+        effect: CommandEffect::Change,
     },
     Command {
         id: CommandId::Put,
@@ -97,7 +97,7 @@ pub const COMMANDS: &[Command] = &[
         ],
         example: "put report.pdf /letters/",
         operands: Operands::LocalThenRemote,
-        effect: Effect::Change,
+        effect: CommandEffect::Change,
     },
     Command {
         id: CommandId::Mirror,
@@ -116,7 +116,7 @@ pub const COMMANDS: &[Command] = &[
         ],
         example: "mirror --delete --exclude *.tmp photos backup/photos",
         operands: Operands::LocalThenRemote,
-        effect: Effect::Change,
+        effect: CommandEffect::Change,
     },
     Command {
         id: CommandId::Cat,
@@ -127,7 +127,7 @@ pub const COMMANDS: &[Command] = &[
         options: &[],
         example: "cat notes.txt",
         operands: Operands::Remote,
-        effect: Effect::Show,
+        effect: CommandEffect::Show,
     },
     Command {
         id: CommandId::Partials,
@@ -138,7 +138,7 @@ pub const COMMANDS: &[Command] = &[
         options: &[flag("--all", "drop all")],
         example: "partials drop /big.iso",
         operands: Operands::Remote,
-        effect: Effect::Change,
+        effect: CommandEffect::Change,
     },
     Command {
         id: CommandId::Mkdir,
@@ -149,7 +149,7 @@ pub const COMMANDS: &[Command] = &[
         options: &[flag("-p", "create parents too; accept existing directories")],
         example: "mkdir -p photos/2026",
         operands: Operands::RemoteDirectories,
-        effect: Effect::Change,
+        effect: CommandEffect::Change,
     },
     Command {
         id: CommandId::Rm,
@@ -160,7 +160,7 @@ pub const COMMANDS: &[Command] = &[
         options: &[flag("-f", "ignore missing files"), flag("-r", "directories and their contents")],
         example: "rm *.tmp",
         operands: Operands::Remote,
-        effect: Effect::Change,
+        effect: CommandEffect::Change,
     },
     Command {
         id: CommandId::Rmdir,
@@ -171,7 +171,7 @@ pub const COMMANDS: &[Command] = &[
         options: &[],
         example: "rmdir old",
         operands: Operands::RemoteDirectories,
-        effect: Effect::Change,
+        effect: CommandEffect::Change,
     },
     Command {
         id: CommandId::Mv,
@@ -182,7 +182,7 @@ pub const COMMANDS: &[Command] = &[
         options: &[flag("-f", "replace an existing file")],
         example: "mv draft.txt final.txt",
         operands: Operands::Remote,
-        effect: Effect::Change,
+        effect: CommandEffect::Change,
     },
     Command {
         id: CommandId::Stat,
@@ -193,7 +193,7 @@ pub const COMMANDS: &[Command] = &[
         options: &[],
         example: "stat report.pdf",
         operands: Operands::Remote,
-        effect: Effect::Show,
+        effect: CommandEffect::Show,
     },
     Command {
         id: CommandId::Sha256,
@@ -204,7 +204,7 @@ pub const COMMANDS: &[Command] = &[
         options: &[],
         example: "sha256 big.iso",
         operands: Operands::Remote,
-        effect: Effect::Show,
+        effect: CommandEffect::Show,
     },
     Command {
         id: CommandId::Quota,
@@ -215,7 +215,7 @@ pub const COMMANDS: &[Command] = &[
         options: &[],
         example: "quota",
         operands: Operands::None,
-        effect: Effect::Show,
+        effect: CommandEffect::Show,
     },
     Command {
         id: CommandId::Df,
@@ -226,7 +226,7 @@ pub const COMMANDS: &[Command] = &[
         options: &[],
         example: "df",
         operands: Operands::None,
-        effect: Effect::Show,
+        effect: CommandEffect::Show,
     },
     Command {
         id: CommandId::Du,
@@ -237,7 +237,7 @@ pub const COMMANDS: &[Command] = &[
         options: &[flag("-a", "files too"), flag("-s", "only the total"), accepted("-h")],
         example: "du -s photos",
         operands: Operands::Remote,
-        effect: Effect::Show,
+        effect: CommandEffect::Show,
     },
     Command {
         id: CommandId::Lcd,
@@ -248,7 +248,7 @@ pub const COMMANDS: &[Command] = &[
         options: &[],
         example: "lcd ~/Downloads",
         operands: Operands::LocalDirectories,
-        effect: Effect::Change,
+        effect: CommandEffect::Change,
     },
     Command {
         id: CommandId::Lpwd,
@@ -259,7 +259,7 @@ pub const COMMANDS: &[Command] = &[
         options: &[],
         example: "lpwd",
         operands: Operands::None,
-        effect: Effect::Show,
+        effect: CommandEffect::Show,
     },
     Command {
         id: CommandId::Lls,
@@ -278,7 +278,7 @@ pub const COMMANDS: &[Command] = &[
         ],
         example: "lls -l",
         operands: Operands::Local,
-        effect: Effect::Show,
+        effect: CommandEffect::Show,
     },
     Command {
         id: CommandId::LocalShell,
@@ -289,7 +289,7 @@ pub const COMMANDS: &[Command] = &[
         options: &[],
         example: "!df -h .",
         operands: Operands::Local,
-        effect: Effect::Change,
+        effect: CommandEffect::Change,
     },
     Command {
         id: CommandId::Help,
@@ -300,7 +300,7 @@ pub const COMMANDS: &[Command] = &[
         options: &[],
         example: "help get",
         operands: Operands::Commands,
-        effect: Effect::Show,
+        effect: CommandEffect::Show,
     },
     Command {
         id: CommandId::Quit,
@@ -311,6 +311,6 @@ pub const COMMANDS: &[Command] = &[
         options: &[],
         example: "quit",
         operands: Operands::None,
-        effect: Effect::Leave,
+        effect: CommandEffect::Leave,
     },
 ];
