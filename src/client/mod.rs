@@ -1,12 +1,17 @@
-//! The client, `berth`:
+//! The client, `berth`. This file starts it. A folder uses only folders of lower layers or of its own layer, and no two
+//! folders use each other.
 //!
-//! - `connection` connects to a server: address, TLS, trust in its key, login, requests and replies, and reconnecting
-//!   after a lost connection.
-//! - `files` finds local files and `remote` those of the server; `transfer` transfers, resumes and verifies them; `mirror`
-//!   makes trees equal.
-//! - `syntax` splits command lines into words; `commands` implements the commands; `shell` reads, completes and runs
-//!   them; `cli` is the command line and the named hosts.
-//! - `ui` is the user interface; `interrupt` is Ctrl-C; `error` maps failures to exit codes.
+//! | layer | folders |
+//! |---|---|
+//! | 0 | [`error`] [`interrupt`]: failures with their exit codes and advice; Ctrl-C |
+//! | 1 | [`syntax`]: the table of commands, and how a command line is split into words, options and operands |
+//! | 2 | [`files`]: local files, their names, times and permission bits |
+//! | 3 | [`ui`]: results, progress, questions, listings and colours |
+//! | 4 | [`connection`]: address, TLS, trust, login, requests and replies, and reconnecting after a lost connection |
+//! | 5 | [`remote`] [`transfer`]: listings and patterns of the server's files; transfers, resumed and verified |
+//! | 6 | [`commands`] [`mirror`]: what each command does |
+//! | 7 | [`shell`]: reads, completes and runs commands |
+//! | 8 | [`cli`]: the command line of `berth`, and the named hosts |
 //!
 //! The client does not know how a server works; tests connect to it through a [`connection::stream::Stream`] in memory.
 

@@ -6,6 +6,3 @@ pub mod dispatch;
 pub mod history;
 pub mod prompt;
 pub mod script;
-
-pub use crate::client::interrupt;
-pub use crate::client::syntax::advice;
