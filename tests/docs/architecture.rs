@@ -346,10 +346,11 @@ fn uses_of_folders() -> BTreeMap<Vec<String>, BTreeMap<String, BTreeSet<String>>
 }
 
 #[test]
-fn no_folders_use_each_other_in_a_circle() {
+fn no_folders_of_the_client_use_each_other_in_a_circle() {
     let folders = uses_of_folders();
     assert!(folders[&vec!["client".to_string()]].len() >= 9, "imports are no longer found: {folders:#?}");
-    for (within, mut uses) in folders {
+    for (within, mut uses) in folders.into_iter().filter(|(within, _)| within.first().is_some_and(|it| it == "client"))
+    {
         while !uses.is_empty() {
             let free = |used: &BTreeSet<String>| !used.iter().any(|used| uses.contains_key(used));
             let free: Vec<_> = uses.iter().filter(|(_, used)| free(used)).map(|(folder, _)| folder.clone()).collect();
@@ -388,7 +389,9 @@ fn no_folder_of_the_client_uses_what_starts_it() {
     let modules: BTreeSet<Vec<String>> = sources().iter().map(|source| names_of(&source.path)).collect();
     for source in sources().iter().filter(|source| source.module == "client") {
         let own = names_of(&source.path);
-        let mut used = paths_in(&source.code).into_iter().filter_map(|path| resolve(&path, &own, &modules));
+        // `pub(in crate::client)` uses nothing.
+        let paths = paths_in(&source.code).into_iter().filter(|path| path != "crate::client");
+        let mut used = paths.filter_map(|path| resolve(&path, &own, &modules));
         assert!(own.len() == 1 || !used.any(|used| used == ["client"]), "{}", source.path.display());
     }
 }

@@ -350,6 +350,7 @@ fn a_cancelled_upload_is_listed_and_goes_on_or_is_dropped() {
     user.interrupt_after(4 * MIB);
     assert_eq!(user.run(&put.replace("put", "put -f")), Err(Failure::Interrupted));
     assert!(user.run("partials drop /other").is_err());
+    assert!(user.run("partials drop --all f").is_err(), "all, or only this one?");
     user.run("partials drop f; partials drop --all").expect("dropped");
     assert!(user.results.text().contains("dropped /f  "), "{}", user.results.text());
     assert!(world.server.borrow().is_staging_empty());

@@ -20,7 +20,7 @@ pub(super) fn ambiguous_target(command: &str, arguments: &Arguments, problem: &s
     let sources: Option<Vec<String>> = sources.map(|word| written(word, is_one_shot)).collect();
     let target = last.and_then(|target| written(target, is_one_shot));
     let text = match sources.zip(target) {
-        Some((sources, target)) if arguments.operands.len() <= NAMES_SHOWN_MAX => {
+        Some((sources, target)) if arguments.words.len() <= NAMES_SHOWN_MAX => {
             let sources = sources.join(" ");
             format!(
                 "write '{command} {sources} {target} .' for all of them, '{command} {sources} -- {target}' for that name"
@@ -41,5 +41,5 @@ fn written(word: &Word, is_one_shot: bool) -> Option<String> {
     })
 }
 
-/// A message repeats the names only up to this number.
+/// A message repeats the words only up to this number.
 const NAMES_SHOWN_MAX: usize = 4;
