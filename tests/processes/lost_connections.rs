@@ -22,7 +22,7 @@ use crate::support::{pattern, target, unlinked_files, wait_until};
 use berth::client::connection::link::Link;
 use berth::client::connection::stream::PlainStream;
 use berth::client::error::LinkError;
-use berth::client::shell::interrupt::Interrupt;
+use berth::client::interrupt::Interrupt;
 use berth::wire::frame::{self, FrameType};
 use berth::wire::message::PutMode;
 use berth::wire::{ErrorCode, Reply, Request};

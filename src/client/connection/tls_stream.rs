@@ -7,7 +7,7 @@ use crate::auth::scram::Binding;
 use crate::base::text::Escaped;
 use crate::client::connection::stream::Stream;
 use crate::client::error::LinkError;
-use crate::client::shell::interrupt::{Interrupt, POLL_MAX};
+use crate::client::interrupt::{Interrupt, POLL_MAX};
 use crate::tls::{Pinning, Received, TlsSession};
 use crate::wire::Reply;
 use crate::wire::frame::{self, CONTROL_BYTES_MAX_BEFORE_LOGIN, Frame};
