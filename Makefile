@@ -5,7 +5,7 @@ SECONDS ?= 3
 .PHONY: help test lint deny fuzz package release bench
 
 help:
-	@echo "make test      all tests"
+	@echo "make test      all tests, or some: make test TESTS='--test docs'"
 	@echo "make lint      rustfmt and clippy"
 	@echo "make deny      licences, sources and advisories of dependencies"
 	@echo "make fuzz      every fuzz target for SECONDS=$(SECONDS) seconds"
@@ -14,7 +14,7 @@ help:
 	@echo "make bench     berth beside other servers"
 
 test:
-	cargo test --no-fail-fast
+	cargo test --no-fail-fast $(TESTS)
 
 lint:
 	cargo fmt --check

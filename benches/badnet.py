@@ -24,7 +24,7 @@ def run(*words, **options):
 
 class Link:
     """One thread carries packets both ways. `cut_bytes` is the mean between two resets: after so many
-    bytes of either direction, whoever's the next packet is loses its connection."""
+    bytes of either direction, the connection that the next packet belongs to is cut."""
 
     def __init__(self, seconds_one_way, bytes_per_second, loss, cut_bytes):
         self.delay, self.rate, self.loss, self.cut_bytes = seconds_one_way, bytes_per_second, loss, cut_bytes
@@ -136,8 +136,8 @@ class Bench:
         self.scratch, self.berthd, self.berth = scratch, berthd, berth
         self.home, self.here = f"{scratch}/homes/bench", f"{scratch}/here"
         self.pub = f"{scratch}/ftp/pub"          # vsftpd wants a root that nobody can write to
-        for folder in (self.home, self.here, f"{scratch}/conf", f"{scratch}/empty", self.pub):
-            os.makedirs(folder)
+        for directory in (self.home, self.here, f"{scratch}/conf", f"{scratch}/empty", self.pub):
+            os.makedirs(directory)
 
     def start_servers(self, link):
         config = f"{self.scratch}/conf/berthd.json"
@@ -184,12 +184,12 @@ seccomp_sandbox=NO
 
 
 def plant(root, files, large, large_bytes):
-    """`files` of 4 KiB on average in folders of 50, or `large` files of the same size each."""
+    """`files` of 4 KiB on average in directories of 50, or `large` files of the same size each."""
     numbers = random.Random(7)
     for i in range(files):
-        folder = f"{root}/d{i // 50 % 10}/e{i // 50}"
-        os.makedirs(folder, exist_ok=True)
-        with open(f"{folder}/f{i}", "wb") as f:
+        directory = f"{root}/d{i // 50 % 10}/e{i // 50}"
+        os.makedirs(directory, exist_ok=True)
+        with open(f"{directory}/f{i}", "wb") as f:
             f.write(numbers.randbytes(numbers.randrange(1, 8192)))
     for i in range(large):
         os.makedirs(root, exist_ok=True)
@@ -256,11 +256,11 @@ def main():
     bench = Bench(scratch, f"{programs}/berthd", f"{programs}/berth")
     try:
         kinds = args.kinds.split(",")
-        for folder in (bench.here, bench.home, bench.pub):
+        for directory in (bench.here, bench.home, bench.pub):
             if "small" in kinds:
-                plant(f"{folder}/small", args.files, 0, 0)
+                plant(f"{directory}/small", args.files, 0, 0)
             if "large" in kinds:
-                plant(f"{folder}/large", 0, args.large, args.large_mib << 20)
+                plant(f"{directory}/large", 0, args.large, args.large_mib << 20)
         run("chown", "-R", OWNER, bench.pub)
         print(f"{args.rtt:.0f} ms round trip, {args.rate} MB/s each way; {args.files} files of 4 KiB, {args.large} of {args.large_mib} MiB; load {os.getloadavg()[0]:.1f}")
         for name in args.only.split(","):

@@ -5,7 +5,7 @@
     benches/example.py --programs target/debug   # programs that are there
     benches/example.py --check                   # fails if the README shows something else, numbers aside
 
-The commands are those of the README. They meet a server of their own in a temporary folder, which is removed."""
+The commands are those of the README. They meet a server of their own in a temporary directory, which is removed."""
 import argparse, itertools, os, pathlib, re, subprocess, sys, tempfile
 import record
 
@@ -14,25 +14,25 @@ BLOCK = re.compile(r"(## Five minutes\n.*?```console\n)(.*?)(```\n)", re.S)
 BIG_BYTES = 52_428_800
 
 
-def write_files(folder):
-    pathlib.Path(folder, "holiday.mp4").write_bytes(os.urandom(BIG_BYTES))
+def write_files(directory):
+    pathlib.Path(directory, "holiday.mp4").write_bytes(os.urandom(BIG_BYTES))
     for name, size in (("beach.jpg", 140_000), ("harbour.jpg", 212_000), ("storm.jpg", 262_400)):
-        path = pathlib.Path(folder, "photos", name)
+        path = pathlib.Path(directory, "photos", name)
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(os.urandom(size))
 
 
-def carried_out(commands, programs, folder):
+def carried_out(commands, programs, directory):
     """Each command with what it printed."""
-    environment = {"PATH": f"{programs}:/usr/bin:/bin", "HOME": folder, "LANG": "C.UTF-8", "TZ": "UTC"}
-    server, said = record.start_server(programs, folder, environment)
+    environment = {"PATH": f"{programs}:/usr/bin:/bin", "HOME": directory, "LANG": "C.UTF-8", "TZ": "UTC"}
+    server, said = record.start_server(programs, directory, environment)
     try:
         environment["BERTH_PASSWORD"] = re.search(r"^password: (\S+)", said, re.M)[1]
         address = re.search(r"demo@(127\.0\.0\.1:\d+)", said)[1]
         subprocess.run(["berth", "--accept-new", f"demo@{address}", "pwd"], env=environment, check=True, capture_output=True)
         for command in commands:
             script = f'b() {{ berth demo@{address} "$@"; }}\n{command}'
-            done = subprocess.run(["bash", "-c", script], cwd=folder, env=environment, text=True,
+            done = subprocess.run(["bash", "-c", script], cwd=directory, env=environment, text=True,
                                   stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
             yield f"$ {command}\n{done.stdout}"
     finally:
@@ -54,11 +54,11 @@ def main():
     programs = pathlib.Path(options.programs).resolve() if options.programs else record.build()
     text = README.read_text()
     commands = re.findall(r"^\$ (.*)$", BLOCK.search(text)[2], re.M)
-    with tempfile.TemporaryDirectory(prefix="berth-example-") as folder:
-        write_files(folder)
-        shown = "".join(carried_out(commands, programs, folder))
-    if folder in shown:
-        sys.exit(f"{folder} would be in the README:\n{shown}")
+    with tempfile.TemporaryDirectory(prefix="berth-example-") as directory:
+        write_files(directory)
+        shown = "".join(carried_out(commands, programs, directory))
+    if directory in shown:
+        sys.exit(f"{directory} would be in the README:\n{shown}")
     if options.check:
         there = BLOCK.search(text)[2]
         differing = [pair for pair in itertools.zip_longest(masked(there), masked(shown)) if pair[0] != pair[1]]

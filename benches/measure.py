@@ -164,25 +164,25 @@ class Running:
 
 
 class Tools:
-    """Programs: ours as built, others from the path and the folders of --peers."""
+    """Programs: ours as built, others from the path and the directories of --peers."""
 
-    def __init__(self, programs, folders, names, scratch):
+    def __init__(self, programs, directories, names, scratch):
         self.scratch = scratch
         self.berthd, self.berth, self.load = programs
-        self.folders = [f for folder in folders for f in (folder, f"{folder}/bin", f"{folder}/sbin", f"{folder}/usr/bin", f"{folder}/usr/sbin")]
+        self.directories = [f for directory in directories for f in (directory, f"{directory}/bin", f"{directory}/sbin", f"{directory}/usr/bin", f"{directory}/usr/sbin")]
         self.names = names              # of the files of a tree
 
     def find_all(self, program):
-        path = os.pathsep.join(self.folders + [os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])
-        return [f"{folder}/{program}" for folder in path.split(os.pathsep) if os.access(f"{folder}/{program}", os.X_OK)]
+        path = os.pathsep.join(self.directories + [os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])
+        return [f"{directory}/{program}" for directory in path.split(os.pathsep) if os.access(f"{directory}/{program}", os.X_OK)]
 
     def find(self, program):
         return next(iter(self.find_all(program)), None)
 
     def certificate(self):
         """The files of one certificate for all servers, as berthd makes it."""
-        folder = f"{self.scratch}/tls"
-        paths = dict(certificate=f"{folder}/cert.pem", key=f"{folder}/key.pem", both=f"{folder}/both.pem")
+        directory = f"{self.scratch}/tls"
+        paths = dict(certificate=f"{directory}/cert.pem", key=f"{directory}/key.pem", both=f"{directory}/both.pem")
         if not os.path.exists(paths["both"]):
             config = f"{self.scratch}/berthd.json"
             with open(config, "w") as f:
@@ -233,9 +233,9 @@ def background(argv, password, **pipes):
                             **{"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, **pipes})
 
 
-def fresh(folder, owner=None):
-    shutil.rmtree(folder, ignore_errors=True)
-    os.makedirs(folder)
+def fresh(directory, owner=None):
+    shutil.rmtree(directory, ignore_errors=True)
+    os.makedirs(directory)
     if owner and os.geteuid() == 0:
-        shutil.chown(folder, owner)
-    return folder
+        shutil.chown(directory, owner)
+    return directory

@@ -1,12 +1,12 @@
 """The servers that compare.py knows: how each is found, started, and spoken to. To add one,
-subclass Server. Everything listens on loopback only and serves one folder."""
+subclass Server. Everything listens on loopback only and serves one directory."""
 import grp, json, os, pwd, shutil, socket, subprocess, sys, random
 
 PASSWORD = "only-for-the-bench"
 # crypt(PASSWORD), sha256 with few rounds, so that a login measures the server and not the hash.
 CRYPT = "$5$rounds=1000$benchsalt$29TiBk5E2V5cifXSoDwhIecQu9w54a5cDDgb.l6wfx5"
 IS_ROOT = os.geteuid() == 0
-# Whom the files belong to and servers become; vsftpd wants a home that exists.
+# The user that owns the files, and that servers become; vsftpd wants a home that exists.
 _humble = (user.pw_name for user in pwd.getpwall() if user.pw_name in ("nobody", "daemon", "bin") and os.path.isdir(user.pw_dir))
 OWNER = next(_humble, "nobody") if IS_ROOT else pwd.getpwuid(os.geteuid()).pw_name
 
@@ -60,7 +60,7 @@ class Server:
         return [self.tools.load, mode, "--protocol", self.protocol, "--target", f"127.0.0.1:{self.port}", "--user", self.user,
                 *(["--tls"] if self.tls else []), *map(str, rest)]
 
-    # What follows are command lines, or None for what cannot be done. Trees go into a folder.
+    # What follows are command lines, or None for what cannot be done. Trees go into a directory.
 
     def get(self, name, local):
         return None
@@ -68,10 +68,10 @@ class Server:
     def put(self, local, name):
         return self.load("put", "--path", name, "--local", local)
 
-    def get_tree(self, name, folder):
+    def get_tree(self, name, directory):
         return None
 
-    def put_tree(self, local, folder):
+    def put_tree(self, local, directory):
         return None
 
     def curl(self, *words):
@@ -113,11 +113,11 @@ class Berth(Server):
     def put(self, local, name):
         return self.client("put", "-f", local, name)
 
-    def get_tree(self, name, folder):
-        return self.client("get", "-r", name, folder + "/")
+    def get_tree(self, name, directory):
+        return self.client("get", "-r", name, directory + "/")
 
-    def put_tree(self, local, folder):
-        return self.client("put", "-r", local, folder + "/")
+    def put_tree(self, local, directory):
+        return self.client("put", "-r", local, directory + "/")
 
 
 class BerthData(Berth):
@@ -145,11 +145,11 @@ class Rsync(Server):
     def put(self, local, name):
         return self.client(local, f"bench@127.0.0.1::home/{name}")
 
-    def get_tree(self, name, folder):
-        return self.client("-r", f"bench@127.0.0.1::home/{name}", f"{folder}/")
+    def get_tree(self, name, directory):
+        return self.client("-r", f"bench@127.0.0.1::home/{name}", f"{directory}/")
 
-    def put_tree(self, local, folder):
-        return self.client("-r", local, f"bench@127.0.0.1::home/{folder}/")
+    def put_tree(self, local, directory):
+        return self.client("-r", local, f"bench@127.0.0.1::home/{directory}/")
 
 
 class Nginx(Server):
@@ -183,12 +183,12 @@ http {{ access_log off; sendfile on; tcp_nopush on; sendfile_max_chunk 2m; keepa
     def _curl_all(self, lines, name):
         return self.curl("-Z", "--parallel-max", "8", "-K", self.write(name, "\n".join(lines), 0o644))
 
-    def get_tree(self, name, folder):
+    def get_tree(self, name, directory):
         url = f"{self.url}/{name}"
-        return self._curl_all([f'create-dirs\nurl="{url}/{n}"\noutput="{folder}/{name}/{n}"' for n in self.tools.names], "curl-get")
+        return self._curl_all([f'create-dirs\nurl="{url}/{n}"\noutput="{directory}/{name}/{n}"' for n in self.tools.names], "curl-get")
 
-    def put_tree(self, local, folder):
-        url = f"{self.url}/{folder}/{os.path.basename(local)}"
+    def put_tree(self, local, directory):
+        url = f"{self.url}/{directory}/{os.path.basename(local)}"
         return self._curl_all([f'url="{url}/{n}"\nupload-file="{local}/{n}"\noutput="/dev/null"' for n in self.tools.names], "curl-put")
 
 
@@ -204,11 +204,11 @@ class Ftp(Server):
                "set ftp:use-feat no;")
         return [self.tools.find("lftp"), "-u", f"{self.user},{PASSWORD}", "-e", f"{pre} {script}; bye", f"ftp://127.0.0.1:{self.port}"]
 
-    def get_tree(self, name, folder):
-        return self._lftp(f"mirror --no-perms --parallel=8 {name} {folder}/{name}")
+    def get_tree(self, name, directory):
+        return self._lftp(f"mirror --no-perms --parallel=8 {name} {directory}/{name}")
 
-    def put_tree(self, local, folder):
-        return self._lftp(f"mirror -R --no-perms --parallel=8 {local} {folder}/{os.path.basename(local)}")
+    def put_tree(self, local, directory):
+        return self._lftp(f"mirror -R --no-perms --parallel=8 {local} {directory}/{os.path.basename(local)}")
 
 
 class BerthFtp(Ftp, Berth):
@@ -364,7 +364,7 @@ server.serve_forever()
 
 
 class Sshd(Server):
-    """As whoever runs this: no other user need be able to log in."""
+    """Runs as the user of this program, so that no other user must be able to log in."""
     title, protocol, program = "sshd (sftp)", "ssh", "sshd"
     user = pwd.getpwuid(os.geteuid()).pw_name
     CIPHER = "aes128-gcm@openssh.com"        # the fastest, and what the others use

@@ -5,7 +5,7 @@
     benches/record.py --programs target/debug   # programs that are there
 
 What is shown is what they printed, when they printed it; only pauses are shortened. A server of its own on
-a free port is set up in a temporary folder, and removed."""
+a free port is set up in a temporary directory, and removed."""
 import argparse, codecs, fcntl, html, os, pathlib, pty, re, select, shutil, signal, struct, subprocess, sys, tempfile, termios, time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -128,12 +128,12 @@ def runs(cells):
 class Terminal:
     """A program in a pseudo-terminal, and all it showed: (seconds, snapshot)."""
 
-    def __init__(self, argv, folder, environment):
+    def __init__(self, argv, directory, environment):
         self.screen, self.frames = Screen(), []
         self.decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self.pid, self.master = pty.fork()
         if self.pid == 0:
-            os.chdir(folder)
+            os.chdir(directory)
             os.execvpe(argv[0], argv, environment)
         fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
 
@@ -263,13 +263,13 @@ def build():
     return ROOT / "target/release"
 
 
-def write_files(folder):
+def write_files(directory):
     """A large file, and a tree."""
-    with open(f"{folder}/holiday.mp4", "wb") as f:
+    with open(f"{directory}/holiday.mp4", "wb") as f:
         for _ in range(BIG_MIB):
             f.write(os.urandom(1 << 20))
     for name, size in (("beach.jpg", 340_000), ("harbour.jpg", 512_000), ("2025/lighthouse.jpg", 801_000), ("2025/storm.jpg", 460_000)):
-        path = pathlib.Path(folder, "photos", name)
+        path = pathlib.Path(directory, "photos", name)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(os.urandom(size))
 
@@ -297,9 +297,9 @@ def tell(terminal, address, password):
     terminal.run("quota", prompt)
 
 
-def start_server(programs, folder, environment):
-    """A quickstart in `folder`, and what it said until it served."""
-    server = subprocess.Popen([f"{programs}/berthd", "quickstart", "--listen", "127.0.0.1:0"], cwd=folder, env=environment,
+def start_server(programs, directory, environment):
+    """A quickstart in `directory`, and what it said until it served."""
+    server = subprocess.Popen([f"{programs}/berthd", "quickstart", "--listen", "127.0.0.1:0"], cwd=directory, env=environment,
                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     said = ""
     while not re.search(r"demo@127\.0\.0\.1:\d+", said):
@@ -311,21 +311,21 @@ def start_server(programs, folder, environment):
 
 
 def record(programs):
-    with tempfile.TemporaryDirectory(prefix="berth-record-") as folder:
-        write_files(folder)
-        environment = {"PATH": f"{programs}:/usr/bin:/bin", "HOME": folder, "TERM": "xterm-256color", "LANG": "C.UTF-8", "PS1": "$ ",
+    with tempfile.TemporaryDirectory(prefix="berth-record-") as directory:
+        write_files(directory)
+        environment = {"PATH": f"{programs}:/usr/bin:/bin", "HOME": directory, "TERM": "xterm-256color", "LANG": "C.UTF-8", "PS1": "$ ",
                        "LS_COLORS": "di=1;34:*.jpg=35:*.mp4=35", "TZ": "UTC"}
-        server, said = start_server(programs, folder, environment)
+        server, said = start_server(programs, directory, environment)
         try:
             found = re.search(r"demo@(127\.0\.0\.1:\d+)", said)
             password = re.search(r"^password: (\S+)", said, re.MULTILINE)[1]
-            terminal = Terminal(["bash", "--norc", "--noprofile", "-i"], folder, environment)
+            terminal = Terminal(["bash", "--norc", "--noprofile", "-i"], directory, environment)
             try:
                 tell(terminal, found[1], password)
             finally:
                 terminal.close()
             shown = terminal.screen.text()
-            for secret in (password, folder, os.uname().nodename):
+            for secret in (password, directory, os.uname().nodename):
                 if secret in shown:
                     sys.exit(f"{secret!r} would be in the picture")
             return terminal

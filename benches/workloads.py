@@ -1,6 +1,6 @@
 """What compare.py measures: one function for each table. All rows of a table are measured in
 turn in each round, so that a ratio compares what the same minute allowed."""
-import hashlib, os, shutil, statistics, subprocess, time
+import functools, hashlib, os, shutil, statistics, subprocess, time
 from measure import Failed, Running, background, client, fresh, kill
 from table import Table
 from peers import (BareReceive, BareReceiveHashed, BareSend, BareSendHashed, Berth, BerthData, BerthFtp, IS_ROOT, OWNER, PASSWORD, PEERS, Nginx,
@@ -14,15 +14,17 @@ TOUCHED = "Before each run, as much memory is written and freed, so that no run 
 
 
 class Bench:
-    """The data, the tools, and how much is done."""
+    """The data, the tools, and how much is done. `builds` has the tools of two builds of berth, by name, if
+    they are compared with each other."""
 
-    def __init__(self, tools, folder, disk, runs, big, mid, files, steps):
-        self.tools, self.folder, self.disk, self.runs, self.steps = tools, folder, disk, runs, steps
+    def __init__(self, tools, directory, disk, runs, big, mid, files, steps, builds=None):
+        self.tools, self.directory, self.disk, self.runs, self.steps = tools, directory, disk, runs, steps
+        self.builds = builds
         self.big, self.mid, self.files, self.number = big, mid, files, 0
         # Large files lie on a disk's page cache, as they do in life: sendfile costs twice
         # as much from the small pages of a tmpfs. Small ones would measure the disk there.
-        self.small, self.large = make_home(folder), make_home(disk)
-        self.sink = f"{folder}/sink"
+        self.small, self.large = make_home(directory), make_home(disk)
+        self.sink = f"{directory}/sink"
         for name, size in (("big.bin", big), ("mid.bin", mid)):
             write_random(f"{self.large}/{name}", size)
         for name in tools.names:
@@ -33,7 +35,7 @@ class Bench:
     def client(self, running, argv, **options):
         if argv is None:
             raise Failed("its usual client is not installed")
-        return client(running, argv, PASSWORD, f"{self.folder}/state", **options)
+        return client(running, argv, PASSWORD, f"{self.directory}/state", **options)
 
     def _start(self, kind, home, scratch):
         if kind is None:
@@ -48,9 +50,21 @@ class Bench:
         return self.number
 
     def rounds(self, table, entries, home, turns=1):
+        """Measures all of `entries` beside each other, or, of two builds, each row of berth by itself: then the
+        builds take turns, and each round is a pair of measurements that begins with the other build."""
+        if not self.builds:
+            return self._rounds(table, entries, home, turns)
+        for label, kind, measure, restarts in entries:
+            if kind is not None and issubclass(kind, Berth):
+                of_build = [(f"{label}, {name}", functools.partial(with_tools, kind, tools), measure, restarts)
+                            for name, tools in self.builds.items()]
+                self._rounds(table, of_build, home, 1)
+        return table
+
+    def _rounds(self, table, entries, home, turns):
         """Measures each of `entries` in so many turns a round: (label, server class or None, measure,
         restarts). The first round is one turn that warms up and verifies; `measure` is told so. Each turn
-        begins with somebody else: thousands of connections that have just ended slow down whoever comes next."""
+        begins with another server: thousands of connections that have just ended slow down the next server."""
         live, scratch, left = {}, {}, list(entries)
         table.expect(label for label, *_ in entries)
         if turns > 1:
@@ -60,7 +74,7 @@ class Bench:
             if restarts and label in live:
                 live.pop(label).stop()
             if label not in scratch:
-                scratch[label] = fresh(f"{self.folder}/scratch-{len(scratch)}")
+                scratch[label] = fresh(f"{self.directory}/scratch-{len(scratch)}")
             if label not in live:
                 live[label] = self._start(kind, home, scratch[label])
             return measure(live[label], is_first)
@@ -91,15 +105,20 @@ def mean(each):
     return {name: (statistics.harmonic_mean if name == "rate" else statistics.mean)([values[name] for values in each]) for name in each[0]}
 
 
+def with_tools(kind, tools, _tools, home, scratch):
+    """A server of `kind` from another build."""
+    return kind(tools, home, scratch)
+
+
 class NoServer:
     """Stands where a loop needs none."""
     cpu = staticmethod(lambda: 0)
     stop = staticmethod(lambda: None)
 
 
-def make_home(folder):
+def make_home(directory):
     """The account's home; vsftpd refuses one that its user may write to."""
-    home = f"{folder}/homes/bench"
+    home = f"{directory}/homes/bench"
     fresh(f"{home}/up", OWNER)
     return home
 
@@ -111,11 +130,11 @@ def write_random(path, size):
             f.write(os.urandom(min(1 << 20, size - at)))
 
 
-def touch_memory(folder, size):
-    """Writes a file of `size` bytes and removes it, so that whoever writes next gets its pages. A virtual
+def touch_memory(directory, size):
+    """Writes a file of `size` bytes and removes it, so that the next writer gets its pages. A virtual
     machine gives free memory back to its host, and pages that it has to ask for again cost several times
     what is measured here."""
-    path = f"{folder}/touched"
+    path = f"{directory}/touched"
     with open(path, "wb", buffering=0) as f:
         for _ in range(0, size, len(ZEROS)):
             f.write(ZEROS)
@@ -237,24 +256,24 @@ def small_down(bench):
 
 
 def _small_up(bench, title, home, kinds, bare=(), turns=1):
-    """Each measurement has a folder of its own. On a disk all are removed at the end: ext4 looks long
+    """Each measurement has a directory of its own. On a disk all are removed at the end: ext4 looks long
     for an inode after thousands were freed."""
     def measure(running, first):
-        folder = f"up/{bench.next_number()}"
-        fresh(f"{home}/{folder}", OWNER)
+        directory = f"up/{bench.next_number()}"
+        fresh(f"{home}/{directory}", OWNER)
         os.sync()
-        m = bench.client(running, running.server.put_tree(bench.tree, folder))
-        if first and not same_tree(bench.tree, f"{home}/{folder}/tree", bench.tools.names):
+        m = bench.client(running, running.server.put_tree(bench.tree, directory))
+        if first and not same_tree(bench.tree, f"{home}/{directory}/tree", bench.tools.names):
             raise Failed("the tree that arrived differs")
         if home == bench.small:
-            shutil.rmtree(f"{home}/{folder}")
+            shutil.rmtree(f"{home}/{directory}")
         return tree_rates(bench, m)
 
     def loop(words):
         def measure(running, _first):
-            folder = fresh(f"{home}/up/{bench.next_number()}")
+            directory = fresh(f"{home}/up/{bench.next_number()}")
             os.sync()
-            m = bench.client(running, [bench.tools.load, "bare-files", folder, "-n", str(bench.files), *words])
+            m = bench.client(running, [bench.tools.load, "bare-files", directory, "-n", str(bench.files), *words])
             return dict(rate=bench.files / m["elapsed_s"])
         return measure
     entries = [(label, kind, measure, False) for label, kind in kinds] + [(label, None, loop(words), False) for label, words in bare]
@@ -267,6 +286,18 @@ def small_up(bench):
     kinds = [(kind.title, kind) for kind in PEERS] + [("berth", Berth)]
     title = f"{bench.files:,} files of 4 KiB up, tmpfs, sync `none`; nginx and FTP: 8 at once by curl and lftp"
     return _small_up(bench, title, bench.small, kinds, turns=TURNS)
+
+
+def small_replace(bench):
+    def measure(running, first):
+        m = bench.client(running, running.server.client("put", "-r", "-f", bench.tree, "up/"))
+        if first and not same_tree(bench.tree, f"{bench.small}/up/tree", bench.tools.names):
+            raise Failed("the tree that arrived differs")
+        return tree_rates(bench, m)
+    table = Table(f"{bench.files:,} files of 4 KiB that replace others, tmpfs, sync `none`", FILES)
+    bench.rounds(table, [("berth", Berth, measure, False)], bench.small)
+    fresh(f"{bench.small}/up", OWNER)
+    return table
 
 
 def small_up_disk(bench):
@@ -395,7 +426,7 @@ def slow_disk(bench):
     if not (IS_ROOT and all(needed) and os.path.exists(THROTTLE)):
         table.note("Not measured: this needs root, losetup, mkfs.ext4 and the blkio control group, version 1.")
         return table
-    image, point, device = f"{bench.folder}/slow.img", f"{bench.folder}/slow", None
+    image, point, device = f"{bench.directory}/slow.img", f"{bench.directory}/slow", None
     try:
         with open(image, "wb") as f:
             f.truncate(512 << 20)
@@ -408,7 +439,7 @@ def slow_disk(bench):
             f.write(f"{os.major(number)}:{os.minor(number)} {SLOW_BYTES_PER_S}\n")
         home = fresh(f"{point}/homes/bench", OWNER)
         shutil.copyfile(f"{bench.large}/mid.bin", f"{home}/mid.bin")
-        local = f"{bench.folder}/upload.bin"
+        local = f"{bench.directory}/upload.bin"
         write_random(local, 128 << 20)
 
         def measure(running, _first):
@@ -425,6 +456,5 @@ def slow_disk(bench):
             subprocess.run(["losetup", "-d", device])
 
 
-WORKLOADS = dict(download=download, file=download_to_file, upload=upload, small_down=small_down, small_up=small_up, small_up_disk=small_up_disk,
-                 idle=idle, login=logins, latency=latency, many=many, strangers=strangers,
-                 slow_disk=slow_disk)
+WORKLOADS = dict(download=download, file=download_to_file, upload=upload, small_down=small_down, small_up=small_up, small_replace=small_replace,
+                 small_up_disk=small_up_disk, idle=idle, login=logins, latency=latency, many=many, strangers=strangers, slow_disk=slow_disk)

@@ -20,6 +20,7 @@ pub(crate) mod protocol_document;
 pub(crate) mod proxy;
 pub(crate) mod random;
 pub(crate) mod random_changes;
+pub(crate) mod requests;
 pub(crate) mod unlinked_files;
 pub(crate) mod visit;
 

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use crate::dialect::Outcome;
 
-/// Serves `file` to whoever connects, with sendfile, or read, hashed and written.
+/// Serves `file` to each connection: by sendfile, or read, hashed and written.
 pub(crate) fn send(file: &Path, hashes: bool) -> Outcome<()> {
     let (listener, mut buffer) = (listen()?, vec![0; PIECE_BYTES]);
     loop {

@@ -12,7 +12,7 @@ pub(crate) type Outcome<T> = Result<T, Box<dyn Error>>;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Event {
     /// The connection is to be encrypted from here on.
-    Seal,
+    StartTls,
     /// Requests may follow.
     LoggedIn,
     /// The file comes or goes on a second connection, to this port.
@@ -42,8 +42,8 @@ pub(crate) trait Dialect {
     /// The connection is open.
     fn begin_login(&mut self, out: &mut Vec<u8>) -> Outcome<Option<Event>>;
 
-    /// The connection is encrypted now, as [`Event::Seal`] asked for.
-    fn begin_sealed(&mut self, sealed: &TlsSession, out: &mut Vec<u8>) -> Outcome<Option<Event>>;
+    /// The connection is encrypted now, as [`Event::StartTls`] asked for.
+    fn begin_encrypted(&mut self, tls: &TlsSession, out: &mut Vec<u8>) -> Outcome<Option<Event>>;
 
     /// Downloads `path`.
     fn begin_get(&mut self, path: &str, out: &mut Vec<u8>);

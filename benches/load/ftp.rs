@@ -7,14 +7,14 @@ use berth::tls::TlsSession;
 pub(crate) struct Ftp {
     user: String,
     password: String,
-    is_sealed: bool,
+    is_encrypted: bool,
     step: Step,
 }
 
 /// What the next reply answers.
 enum Step {
     Greeting,
-    Seal,
+    StartTls,
     User,
     Password,
     /// One of the commands that every session begins with; these follow.
@@ -35,8 +35,8 @@ struct Transfer {
 
 impl Ftp {
     /// A session that is not logged in.
-    pub(crate) fn new(user: &str, password: &str, is_sealed: bool) -> Self {
-        Self { user: user.into(), password: password.into(), is_sealed, step: Step::Greeting }
+    pub(crate) fn new(user: &str, password: &str, is_encrypted: bool) -> Self {
+        Self { user: user.into(), password: password.into(), is_encrypted, step: Step::Greeting }
     }
 
     fn say_user(&mut self, out: &mut Vec<u8>) -> Step {
@@ -56,18 +56,18 @@ impl Ftp {
             return Err(line.into());
         }
         let (next, event) = match std::mem::replace(&mut self.step, Step::Question) {
-            Step::Greeting if self.is_sealed => {
+            Step::Greeting if self.is_encrypted => {
                 out.extend(b"AUTH TLS\r\n");
-                (Step::Seal, None)
+                (Step::StartTls, None)
             }
             Step::Greeting => (self.say_user(out), None),
-            Step::Seal => (Step::Seal, Some(Event::Seal)),
+            Step::StartTls => (Step::StartTls, Some(Event::StartTls)),
             Step::User if line.starts_with('3') => {
                 out.extend(format!("PASS {}\r\n", self.password).bytes());
                 (Step::Password, None)
             }
             Step::User | Step::Password => {
-                let commands = if self.is_sealed { PREPARE_SEALED } else { PREPARE };
+                let commands = if self.is_encrypted { PREPARE_TLS } else { PREPARE };
                 prepare(commands, out)
             }
             Step::Prepare(commands) => prepare(commands, out),
@@ -100,7 +100,7 @@ impl Dialect for Ftp {
         Ok(None)
     }
 
-    fn begin_sealed(&mut self, _sealed: &TlsSession, out: &mut Vec<u8>) -> Outcome<Option<Event>> {
+    fn begin_encrypted(&mut self, _tls: &TlsSession, out: &mut Vec<u8>) -> Outcome<Option<Event>> {
         self.step = self.say_user(out);
         Ok(None)
     }
@@ -148,4 +148,4 @@ impl Dialect for Ftp {
 }
 
 const PREPARE: &[&str] = &["TYPE I\r\n"];
-const PREPARE_SEALED: &[&str] = &["PBSZ 0\r\n", "PROT P\r\n", "TYPE I\r\n"];
+const PREPARE_TLS: &[&str] = &["PBSZ 0\r\n", "PROT P\r\n", "TYPE I\r\n"];

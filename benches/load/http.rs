@@ -6,15 +6,15 @@ use berth::tls::TlsSession;
 /// One connection to a web server.
 #[derive(Default)]
 pub(crate) struct Http {
-    is_sealed: bool,
+    is_encrypted: bool,
     has_body: bool,
     content_left: usize,
 }
 
 impl Http {
     /// A connection that is not open yet.
-    pub(crate) fn new(is_sealed: bool) -> Self {
-        Self { is_sealed, ..Self::default() }
+    pub(crate) fn new(is_encrypted: bool) -> Self {
+        Self { is_encrypted, ..Self::default() }
     }
 
     fn request(&mut self, method: &str, path: &str, more: &str, out: &mut Vec<u8>) {
@@ -40,10 +40,10 @@ impl Http {
 
 impl Dialect for Http {
     fn begin_login(&mut self, _out: &mut Vec<u8>) -> Outcome<Option<Event>> {
-        Ok(Some(if self.is_sealed { Event::Seal } else { Event::LoggedIn }))
+        Ok(Some(if self.is_encrypted { Event::StartTls } else { Event::LoggedIn }))
     }
 
-    fn begin_sealed(&mut self, _sealed: &TlsSession, _out: &mut Vec<u8>) -> Outcome<Option<Event>> {
+    fn begin_encrypted(&mut self, _tls: &TlsSession, _out: &mut Vec<u8>) -> Outcome<Option<Event>> {
         Ok(Some(Event::LoggedIn))
     }
 
@@ -90,7 +90,7 @@ impl Dialect for Raw {
         Ok(Some(Event::LoggedIn))
     }
 
-    fn begin_sealed(&mut self, _sealed: &TlsSession, _out: &mut Vec<u8>) -> Outcome<Option<Event>> {
+    fn begin_encrypted(&mut self, _tls: &TlsSession, _out: &mut Vec<u8>) -> Outcome<Option<Event>> {
         Err("there is no TLS without a protocol".into())
     }
 

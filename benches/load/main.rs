@@ -192,14 +192,14 @@ fn run(mode: Mode) -> Outcome<Value> {
 impl Target {
     fn swarm(&self) -> Outcome<Swarm> {
         let (user, password) = (self.user.clone(), std::env::var("BERTH_PASSWORD").unwrap_or_default());
-        let is_sealed = self.tls;
+        let is_encrypted = self.tls;
         let dialect: Box<dyn Fn() -> Box<dyn Dialect>> = match self.protocol {
             Protocol::Native => {
                 let account: &'static _ = Box::leak(Box::new(native::Account::new(user, password)));
-                Box::new(move || Box::new(native::Native::new(account, is_sealed)))
+                Box::new(move || Box::new(native::Native::new(account, is_encrypted)))
             }
-            Protocol::Ftp => Box::new(move || Box::new(ftp::Ftp::new(&user, &password, is_sealed))),
-            Protocol::Http => Box::new(move || Box::new(http::Http::new(is_sealed))),
+            Protocol::Ftp => Box::new(move || Box::new(ftp::Ftp::new(&user, &password, is_encrypted))),
+            Protocol::Http => Box::new(move || Box::new(http::Http::new(is_encrypted))),
             Protocol::Raw => Box::new(|| Box::new(http::Raw)),
         };
         Swarm::new(self.target, dialect, self.tls_config()?)

@@ -28,7 +28,7 @@ impl Account {
 /// One session.
 pub(crate) struct Native {
     account: &'static Account,
-    is_sealed: bool,
+    is_encrypted: bool,
     binding: Binding,
     step: Step,
     id: u32,
@@ -45,8 +45,8 @@ enum Step {
 
 impl Native {
     /// A session that is not logged in.
-    pub(crate) fn new(account: &'static Account, is_sealed: bool) -> Self {
-        Self { account, is_sealed, binding: Binding::None, step: Step::Hello, id: 0, content_left: 0 }
+    pub(crate) fn new(account: &'static Account, is_encrypted: bool) -> Self {
+        Self { account, is_encrypted, binding: Binding::None, step: Step::Hello, id: 0, content_left: 0 }
     }
 
     fn greet(&mut self, out: &mut Vec<u8>) {
@@ -89,15 +89,15 @@ impl Native {
 
 impl Dialect for Native {
     fn begin_login(&mut self, out: &mut Vec<u8>) -> Outcome<Option<Event>> {
-        if self.is_sealed {
-            return Ok(Some(Event::Seal));
+        if self.is_encrypted {
+            return Ok(Some(Event::StartTls));
         }
         self.greet(out);
         Ok(None)
     }
 
-    fn begin_sealed(&mut self, sealed: &TlsSession, out: &mut Vec<u8>) -> Outcome<Option<Event>> {
-        self.binding = sealed.binding()?;
+    fn begin_encrypted(&mut self, tls: &TlsSession, out: &mut Vec<u8>) -> Outcome<Option<Event>> {
+        self.binding = tls.binding()?;
         self.greet(out);
         Ok(None)
     }

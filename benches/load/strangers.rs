@@ -26,17 +26,17 @@ pub(crate) fn molest(target: SocketAddr, user: &str, silent: usize, per_second: 
 /// One connection, over a blocking socket.
 struct Attempt {
     stream: TcpStream,
-    sealed: TlsSession,
+    tls: TlsSession,
     received: Vec<u8>,
 }
 
 impl Attempt {
     fn connect(target: SocketAddr) -> Outcome<Self> {
-        let (stream, sealed) = (TcpStream::connect(target)?, TlsSession::client(Pinning::new(None).client_config()?)?);
+        let (stream, tls) = (TcpStream::connect(target)?, TlsSession::client(Pinning::new(None).client_config()?)?);
         stream.set_nodelay(true)?;
-        let mut attempt = Self { stream, sealed, received: Vec::new() };
-        while attempt.sealed.is_handshaking() {
-            attempt.sealed.flush(&mut attempt.stream)?;
+        let mut attempt = Self { stream, tls, received: Vec::new() };
+        while attempt.tls.is_handshaking() {
+            attempt.tls.flush(&mut attempt.stream)?;
             attempt.receive()?;
         }
         Ok(attempt)
@@ -44,7 +44,7 @@ impl Attempt {
 
     /// Gives a proof that is none, and does not wait for what it comes to.
     fn fail(mut self, user: &str) -> Outcome<()> {
-        let binding = self.sealed.binding()?;
+        let binding = self.tls.binding()?;
         // The exchange knows the first message; the rounds of PBKDF2 for a proof are spared.
         let (_, message) = ClientExchange::new(user, "guess", binding)?;
         self.send(1, &Request::Hello { versions: vec![VERSION], client: "load".into() })?;
@@ -69,17 +69,17 @@ impl Attempt {
         let mut bytes = Vec::new();
         frame::put_json(&mut bytes, FrameType::Control, id, request);
         while !bytes.is_empty() {
-            self.sealed.flush(&mut self.stream)?;
-            let count = self.sealed.seal(&bytes)?;
+            self.tls.flush(&mut self.stream)?;
+            let count = self.tls.encrypt(&bytes)?;
             bytes.drain(..count);
         }
-        self.sealed.flush(&mut self.stream)?;
+        self.tls.flush(&mut self.stream)?;
         Ok(())
     }
 
     fn receive(&mut self) -> Outcome<()> {
         let mut room = [0; 4096];
-        match self.sealed.receive(&mut self.stream, &mut room)? {
+        match self.tls.receive(&mut self.stream, &mut room)? {
             Received::Bytes(count) => self.received.extend_from_slice(&room[..count]),
             Received::Progress(_) => {}
             Received::End => return Err("the server closed the connection".into()),

@@ -14,7 +14,7 @@ use berth::tls::{Received, TlsSession};
 /// See the module.
 pub(crate) struct Stream {
     socket: TcpStream,
-    sealed: Option<Box<TlsSession>>,
+    tls: Option<Box<TlsSession>>,
     has_ended: bool,
 }
 
@@ -35,25 +35,25 @@ impl Stream {
     pub(crate) fn connect(target: SocketAddr) -> Outcome<Self> {
         let socket = TcpStream::connect(target).map_err(|error| format!("cannot connect to {target}: {error}"))?;
         socket.set_nodelay(true)?;
-        Ok(Self { socket, sealed: None, has_ended: false })
+        Ok(Self { socket, tls: None, has_ended: false })
     }
 
     /// Begins to encrypt; [`Arrival::Keys`] tells when it does.
-    pub(crate) fn seal(&mut self, config: &Arc<ClientConfig>) -> Outcome<()> {
-        let mut sealed = Box::new(TlsSession::client(Arc::clone(config))?);
-        sealed.flush(&mut self.socket)?;
-        self.sealed = Some(sealed);
+    pub(crate) fn start_tls(&mut self, config: &Arc<ClientConfig>) -> Outcome<()> {
+        let mut tls = Box::new(TlsSession::client(Arc::clone(config))?);
+        tls.flush(&mut self.socket)?;
+        self.tls = Some(tls);
         Ok(())
     }
 
     /// The encryption, if there is any.
-    pub(crate) fn sealed(&self) -> Option<&TlsSession> {
-        self.sealed.as_deref()
+    pub(crate) fn tls(&self) -> Option<&TlsSession> {
+        self.tls.as_deref()
     }
 
     /// Whether there is something to receive that no event announces.
     pub(crate) fn holds_input(&self) -> bool {
-        !self.has_ended && self.sealed.as_ref().is_some_and(|sealed| sealed.holds_input())
+        !self.has_ended && self.tls.as_ref().is_some_and(|tls| tls.holds_input())
     }
 
     /// Reads once.
@@ -64,16 +64,16 @@ impl Stream {
     }
 
     fn read(&mut self, room: &mut [u8]) -> Outcome<Arrival> {
-        let Some(sealed) = &mut self.sealed else {
+        let Some(tls) = &mut self.tls else {
             let count = self.socket.read(room)?;
             return Ok(if count == 0 { Arrival::End } else { Arrival::Bytes(count) });
         };
-        let was_handshaking = sealed.is_handshaking();
-        let received = sealed.receive(&mut self.socket, room);
-        sealed.flush(&mut self.socket)?;
+        let was_handshaking = tls.is_handshaking();
+        let received = tls.receive(&mut self.socket, room);
+        tls.flush(&mut self.socket)?;
         match received {
             Ok(Received::Bytes(count)) => Ok(Arrival::Bytes(count)),
-            Ok(Received::Progress(_)) if was_handshaking && !sealed.is_handshaking() => Ok(Arrival::Keys),
+            Ok(Received::Progress(_)) if was_handshaking && !tls.is_handshaking() => Ok(Arrival::Keys),
             Ok(Received::Progress(_)) => Ok(Arrival::Nothing),
             Ok(Received::End) => Ok(Arrival::End),
             // Not every server says goodbye. Whether all came, what is measured shows.
@@ -84,10 +84,10 @@ impl Stream {
 
     /// Sends all of `bytes`.
     pub(crate) fn send(&mut self, mut bytes: &[u8]) -> Outcome<()> {
-        let Some(sealed) = &mut self.sealed else { return Ok(self.socket.write_all(bytes)?) };
+        let Some(tls) = &mut self.tls else { return Ok(self.socket.write_all(bytes)?) };
         while !bytes.is_empty() {
-            let count = sealed.seal(bytes)?;
-            sealed.flush(&mut self.socket)?;
+            let count = tls.encrypt(bytes)?;
+            tls.flush(&mut self.socket)?;
             bytes = &bytes[count..];
         }
         Ok(())
@@ -95,7 +95,7 @@ impl Stream {
 
     /// Sends all of `file`.
     pub(crate) fn send_file(&mut self, mut file: File) -> Outcome<()> {
-        if self.sealed.is_none() {
+        if self.tls.is_none() {
             while rustix::fs::sendfile(&self.socket, &file, None, SEND_BYTES)? > 0 {}
             return Ok(());
         }
@@ -110,8 +110,8 @@ impl Stream {
 
     /// Tells the peer that no more comes.
     pub(crate) fn finish(&mut self) -> Outcome<()> {
-        if let Some(sealed) = &mut self.sealed {
-            sealed.close(&mut self.socket)?;
+        if let Some(tls) = &mut self.tls {
+            tls.close(&mut self.socket)?;
         }
         Ok(self.socket.shutdown(Shutdown::Write)?)
     }

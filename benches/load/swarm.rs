@@ -177,7 +177,7 @@ impl Swarm {
                 session.held.clear();
                 self.take(key, held + count)
             }
-            Arrival::Keys => self.begin_sealed(key),
+            Arrival::Keys => self.begin_encrypted(key),
             Arrival::Nothing => Ok(()),
             Arrival::End => self.ended(key),
         }
@@ -204,11 +204,11 @@ impl Swarm {
         Ok(())
     }
 
-    fn begin_sealed(&mut self, key: usize) -> Outcome<()> {
+    fn begin_encrypted(&mut self, key: usize) -> Outcome<()> {
         let session = &mut self.sessions[key];
         let mut out = Vec::new();
-        let sealed = session.control.sealed().ok_or("keys without encryption")?;
-        let event = session.dialect.begin_sealed(sealed, &mut out)?;
+        let tls = session.control.tls().ok_or("keys without encryption")?;
+        let event = session.dialect.begin_encrypted(tls, &mut out)?;
         session.control.send(&out)?;
         self.settle(key, event)
     }
@@ -235,7 +235,7 @@ impl Swarm {
     fn settle(&mut self, key: usize, event: Option<Event>) -> Outcome<()> {
         match event {
             None => {}
-            Some(Event::Seal) => self.sessions[key].control.seal(&self.tls)?,
+            Some(Event::StartTls) => self.sessions[key].control.start_tls(&self.tls)?,
             Some(Event::Connect(port)) => self.connect_second(key, port)?,
             Some(Event::SendFile { keeps_open }) => self.sessions[key].send_file(keeps_open)?,
             Some(event @ (Event::LoggedIn | Event::Done)) => self.happened.push_back((key, event)),
@@ -248,8 +248,8 @@ impl Swarm {
         let mut second = Stream::connect(SocketAddr::new(self.target.ip(), port))?;
         epoll::add(&self.epoll, &second, EventData::new_u64(2 * key as u64 + 1), EventFlags::IN)?;
         let session = &mut self.sessions[key];
-        if session.control.sealed().is_some() {
-            second.seal(&self.tls)?;
+        if session.control.tls().is_some() {
+            second.start_tls(&self.tls)?;
             session.second = Some(second);
             return Ok(());
         }

@@ -13,7 +13,8 @@ use clap_mangen::Man;
 use berth::admin::CommandLine;
 use berth::client;
 use berth::client::cli::args::{Args, HOST, HostArgs};
-use berth::client::shell::command::{COMMANDS, Operands};
+use berth::client::syntax::command::options::{CommandOption, OptionRole};
+use berth::client::syntax::command::{COMMANDS, Operands};
 
 fn main() -> io::Result<()> {
     let Some(directory) = std::env::args_os().nth(1).map(PathBuf::from) else {
@@ -52,6 +53,8 @@ fn complete_berth(directory: &Path, shell: Shell) -> io::Result<()> {
     let more = more
         .replace("@NAMES@", &names.join(separator))
         .replace("@COMMANDS@", commands.trim_end())
+        .replace("@SWAP@", &options_of_commands(|option| option.role == OptionRole::SwapOperands, shell))
+        .replace("@WITH_VALUE@", &options_of_commands(|option| option.value.is_some(), shell))
         .replace("@VALUES@", &with_value(&Args::command(), shell));
     add(directory, shell, &mut program, "berth", &more)
 }
@@ -83,6 +86,19 @@ fn add(directory: &Path, shell: Shell, program: &mut Command, name: &str, more: 
     fs::write(&file, text)
 }
 
+/// Returns the chosen options of all commands, as a pattern of the shell.
+fn options_of_commands(is_chosen: fn(&CommandOption) -> bool, shell: Shell) -> String {
+    let mut names: Vec<_> =
+        COMMANDS.iter().flat_map(|it| it.options).filter(|it| is_chosen(it)).map(|it| it.name).collect();
+    names.sort_unstable();
+    names.dedup();
+    names.join(pattern_separator(shell))
+}
+
+fn pattern_separator(shell: Shell) -> &'static str {
+    if matches!(shell, Shell::Fish) { " " } else { " | " }
+}
+
 /// Returns the options that take a value, as a pattern of the shell.
 fn with_value(program: &Command, shell: Shell) -> String {
     let mut options: Vec<String> = Vec::new();
@@ -96,23 +112,23 @@ fn with_value(program: &Command, shell: Shell) -> String {
     }
     options.sort();
     options.dedup();
-    options.join(if matches!(shell, Shell::Fish) { " " } else { " | " })
+    options.join(pattern_separator(shell))
 }
 
 /// Returns the branch of a command: the kind of its operands, and its options.
-fn case(command: &client::shell::command::Command, shell: Shell) -> String {
+fn case(command: &client::syntax::command::Command, shell: Shell) -> String {
     let kind = match command.operands {
         Operands::None => "none",
         Operands::Remote | Operands::RemoteDirectories => "remote",
         Operands::RemoteThenLocal => "remote-local",
         Operands::Local => "local",
-        Operands::LocalDirectories => "local-folders",
+        Operands::LocalDirectories => "local-directories",
         Operands::LocalThenRemote => "local-remote",
         Operands::Commands => "commands",
     };
     let names: Vec<&str> = [command.name].iter().chain(command.aliases).filter(|name| **name != "?").copied().collect();
-    let options: Vec<&str> = command.options.iter().filter_map(|(option, _)| option.split(' ').next()).collect();
-    let options = options.into_iter().filter(|option| *option != "-").chain(["--help"]).collect::<Vec<_>>().join(" ");
+    let options = command.options.iter().filter(|option| option.is_offered()).map(|option| option.name);
+    let options = options.chain(["--help"]).collect::<Vec<_>>().join(" ");
     match shell {
         Shell::Fish => format!(
             "        case {}\n            set kind {kind}\n            set options {options}\n",
@@ -132,13 +148,13 @@ fn berth_1() -> io::Result<String> {
         "These commands are used in the shell, in scripts and after HOST. Names may be patterns, and quotes work as in sh.",
     );
     for command in COMMANDS {
-        page.term(&format!("{} {}", command.name, command.usage));
+        page.term(&format!("{} {}", command.name, command.usage()));
         page.text(&sentence(command.help));
         if !command.aliases.is_empty() {
             page.text(&format!("Also: {}.", command.aliases.join(", ")));
         }
-        for (option, help) in command.options {
-            page.line(&format!("{option}: {help}."));
+        for option in command.explained_options() {
+            page.line(&format!("{}: {}.", option.shown(), option.help));
         }
         page.line(&format!("Example: {}", command.example));
     }

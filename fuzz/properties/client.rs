@@ -22,9 +22,9 @@ use berth::client::connection::login;
 use berth::client::connection::session::Session;
 use berth::client::connection::state::StateDirectory;
 use berth::client::connection::stream::Stream;
-use berth::client::shell::command;
-use berth::client::shell::interrupt::Interrupt;
-use berth::client::shell::lexer::split;
+use berth::client::interrupt::Interrupt;
+use berth::client::shell::dispatch;
+use berth::client::syntax::lexer::split;
 use berth::client::ui::output::Output;
 use berth::client::ui::progress::Style;
 use berth::wire::Reply;
@@ -128,7 +128,7 @@ impl Place {
         let at = |path: &str| self.directory.path().join(path).display().to_string();
         let line = line.replace('@', &at("here")).replace('%', &at("source"));
         for words in split(line.as_bytes()).expect("a good line") {
-            if let Err(failure) = command::run(session, &words) {
+            if let Err(failure) = dispatch::run(session, &words) {
                 assert_is_one_plain_line(&failure.to_string());
                 assert!([1, 2, 3, 4, 5, 6, 130].contains(&failure.exit_code()));
                 session.recover();

@@ -190,7 +190,7 @@ pub(super) fn upload_record(input: &[u8]) {
     let state = StateDirectory::at(Some(directory.path().to_path_buf()));
     let record = berth::client::connection::state::UploadRecord {
         upload_id: UploadId([1; 16]),
-        source: berth::client::connection::state::FileStamp { device: 1, inode: 2, size: 3, mtime_ns: 4 },
+        source: berth::client::files::local::FileStamp { device: 1, inode: 2, size: 3, mtime_ns: 4 },
     };
     assert!(state.keep_upload("key", &record) && state.find_upload("key") == Some(record));
     let path = fs::read_dir(directory.path()).expect("readable").next().expect("a record").expect("an entry").path();

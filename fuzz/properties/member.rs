@@ -36,7 +36,7 @@ const LINES_MAX: usize = 200;
 struct Meeting {
     server: Server,
     ledger: Rc<Ledger>,
-    seats: [FuzzSession; 2],
+    sessions: [FuzzSession; 2],
     current: usize,
     /// The disk was made to fail.
     disk_failed: bool,
@@ -62,32 +62,32 @@ impl Meeting {
     fn new() -> Self {
         let mut server = new_server();
         let ledger = Rc::clone(server.capability().ledger());
-        let seats = [FuzzSession::new(&mut server), FuzzSession::new(&mut server)];
-        Self { server, ledger, seats, current: 0, disk_failed: false }
+        let sessions = [FuzzSession::new(&mut server), FuzzSession::new(&mut server)];
+        Self { server, ledger, sessions, current: 0, disk_failed: false }
     }
 
     fn act(&mut self, line: Line<'_>) {
-        let Self { server, seats, current, .. } = self;
-        let seat = &mut seats[*current];
+        let Self { server, sessions, current, .. } = self;
+        let session = &mut sessions[*current];
         match line {
-            Line::Act(b'.', _) => seat.peer.pump(server),
-            Line::Act(b'd', most) => drop(seat.peer.deliver(most as usize)),
-            Line::Act(b's', _) => drop(seat.peer.step(server)),
-            Line::Act(b'r', most) => drop(seat.peer.drain(most as usize)),
-            Line::Act(b'y', _) => drop(seat.peer.sync(server)),
-            Line::Act(b'f', _) => self.disk_failed |= seat.peer.fail_sync(server),
+            Line::Act(b'.', _) => session.peer.pump(server),
+            Line::Act(b'd', most) => drop(session.peer.deliver(most as usize)),
+            Line::Act(b's', _) => drop(session.peer.step(server)),
+            Line::Act(b'r', most) => drop(session.peer.drain(most as usize)),
+            Line::Act(b'y', _) => drop(session.peer.sync(server)),
+            Line::Act(b'f', _) => self.disk_failed |= session.peer.fail_sync(server),
             Line::Act(b't', seconds) => server.advance(Duration::from_secs(u64::from(seconds % 1_000_000))),
-            Line::Act(b'h', _) => seat.peer.half_close(),
+            Line::Act(b'h', _) => session.peer.half_close(),
             Line::Act(b'o', _) => *current = 1 - *current,
             Line::Act(b'v', _) => self.ledger.begin_check(),
             Line::Act(b'c', _) => self.ledger.begin_recount(),
             Line::Act(b'x', _) => {
                 let fresh = FuzzSession::new(server);
-                std::mem::replace(seat, fresh).peer.reset(server);
+                std::mem::replace(session, fresh).peer.reset(server);
             }
-            line => seat.send(line),
+            line => session.send(line),
         }
-        self.seats[self.current].read(self.disk_failed);
+        self.sessions[self.current].read(self.disk_failed);
     }
 
     /// What must hold at any moment.
@@ -98,22 +98,22 @@ impl Meeting {
             assert!(state.used.bytes + state.reserved.bytes <= QUOTA_BYTES, "over the quota: {state:?}");
             assert!(state.used.files + state.reserved.files <= QUOTA_FILES, "over the quota: {state:?}");
         }
-        for FuzzSession { peer, .. } in &self.seats {
+        for FuzzSession { peer, .. } in &self.sessions {
             assert!(peer.buffers.input.filled().len() <= INPUT_BYTES);
             assert!(peer.buffers.output.held_bytes() <= OUTPUT_BYTES_HIGH + PIECE_BYTES + CONTROL_BYTES_MAX);
         }
-        assert!(self.server.staged_names().len() <= 3 * (PARTIALS_PER_HOME_MAX + self.seats.len()));
+        assert!(self.server.staged_names().len() <= 3 * (PARTIALS_PER_HOME_MAX + self.sessions.len()));
     }
 
     /// Everybody reads all there is and leaves.
     fn finish(mut self) {
-        for seat in &mut self.seats {
-            seat.peer.pump(&mut self.server);
-            seat.read(self.disk_failed);
+        for session in &mut self.sessions {
+            session.peer.pump(&mut self.server);
+            session.read(self.disk_failed);
         }
         self.check();
-        for seat in self.seats {
-            seat.peer.reset(&self.server);
+        for session in self.sessions {
+            session.peer.reset(&self.server);
         }
         assert_eq!(self.server.usage_in_ledger(), self.server.usage_on_disk());
         let reserved = self.ledger.state().reserved;

@@ -22,6 +22,7 @@ mod support {
     mod data;
     pub(crate) mod in_memory;
     mod random;
+    mod requests;
     mod unlinked_files;
 }
 

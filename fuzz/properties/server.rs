@@ -5,12 +5,12 @@ use std::fs;
 use super::conversation::Sum;
 use super::script::content;
 use super::support::in_memory::{Got, Peer, Rights, Server, write};
-use berth::base::budget::TURN_BUDGET;
-use berth::base::buffers::{Budget, INPUT_BYTES, IoBuffers, Piece};
+use berth::base::budget::{Budget, TURN_BUDGET};
+use berth::base::buffers::{INPUT_BYTES, IoBuffers, Piece};
 use berth::config::SyncPolicy;
 use berth::protocol::admin::Control;
 use berth::protocol::admin::query::QueryResult;
-use berth::protocol::{Protocol, Sockets};
+use berth::protocol::{Protocol, ProtocolEvent, Sockets};
 use berth::wire::Reply;
 use berth::wire::control::{ControlReply, ControlRequest};
 use berth::wire::frame::{self, CONTROL_BYTES_MAX, CONTROL_BYTES_MAX_BEFORE_LOGIN, Frame, FrameType};
@@ -35,7 +35,10 @@ pub(super) fn stranger(input: &[u8]) {
         input,
         |server| server.connect(),
         |server, peer| {
-            assert!(peer.protocol.account().is_none(), "somebody without a password is in");
+            assert!(
+                peer.protocol.session().and_then(|session| session.account()).is_none(),
+                "somebody without a password is in"
+            );
             assert!(
                 peer.buffers.input.filled().len() <= CONTROL_BYTES_MAX_BEFORE_LOGIN + frame::HEADER_BYTES
                     || peer.is_closing()
@@ -141,7 +144,8 @@ pub(super) fn control(input: &[u8]) {
             let Some(question) = control.take_query() else { break };
             let next = (question.from < 2).then_some(question.from + 1);
             let (turns, uptime) = Default::default();
-            control.answer(QueryResult { rows: Vec::new(), kicked: 1, next, turns, uptime });
+            let answer = QueryResult { rows: Vec::new(), kicked: 1, next, turns, uptime };
+            control.handle(ProtocolEvent::QueryAnswered(answer), Sockets::single(&mut buffers), server.now);
         }
     }
     check_control_replies(&mut buffers, is_known);

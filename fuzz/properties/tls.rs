@@ -38,20 +38,20 @@ impl Write for Wire {
 }
 
 struct End {
-    sealed: TlsSession,
+    tls: TlsSession,
     wire: Wire,
     received: Vec<u8>,
 }
 
 impl End {
-    fn new(sealed: TlsSession, step: usize) -> Self {
-        Self { sealed, wire: Wire { step: step.max(1), ..Wire::default() }, received: Vec::new() }
+    fn new(tls: TlsSession, step: usize) -> Self {
+        Self { tls, wire: Wire { step: step.max(1), ..Wire::default() }, received: Vec::new() }
     }
 
     fn server(step: usize) -> Self {
-        let mut sealed = TlsSession::server(Arc::clone(&configs().0)).expect("usable");
-        sealed.allow_large_records();
-        Self::new(sealed, step)
+        let mut tls = TlsSession::server(Arc::clone(&configs().0)).expect("usable");
+        tls.allow_large_records();
+        Self::new(tls, step)
     }
 
     fn client(step: usize) -> Self {
@@ -62,15 +62,15 @@ impl End {
     fn run(&mut self) -> bool {
         let mut room = [0; 9000];
         loop {
-            if self.sealed.flush(&mut self.wire).is_err() {
+            if self.tls.flush(&mut self.wire).is_err() {
                 return false;
             }
-            match self.sealed.receive(&mut self.wire, &mut room) {
+            match self.tls.receive(&mut self.wire, &mut room) {
                 Ok(Received::Bytes(count)) => self.received.extend_from_slice(&room[..count]),
                 Ok(Received::Progress(count)) => assert!(count > 0),
                 Ok(Received::End) => return false,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    assert!(!self.sealed.holds_input(), "nothing would announce it");
+                    assert!(!self.tls.holds_input(), "nothing would announce it");
                     return true;
                 }
                 Err(_) => return false,
@@ -99,11 +99,11 @@ pub(super) fn server(input: &[u8]) {
         end.run();
         assert!(end.received.is_empty(), "plaintext from nowhere");
         assert!(end.wire.outgoing.len() < 4096 + bytes.len());
-        assert!(end.sealed.binding().is_err(), "nothing was agreed");
+        assert!(end.tls.binding().is_err(), "nothing was agreed");
     }
 }
 
-/// After a handshake each pair of bytes seals, delivers, changes or cuts off something. What
+/// After a handshake each pair of bytes encrypts, delivers, changes or cuts off something. What
 /// arrives is what was sent, from its beginning, and all of it where nothing was changed.
 pub(super) fn damage(input: &[u8]) {
     let (mut client, mut server) = agreed();
@@ -114,9 +114,9 @@ pub(super) fn damage(input: &[u8]) {
         match pair[0] % 4 {
             0 => {
                 let bytes = content(sent.len(), amount * 100);
-                let count = client.sealed.seal(&bytes).expect("open");
+                let count = client.tls.encrypt(&bytes).expect("open");
                 sent.extend_from_slice(&bytes[..count]);
-                assert!(client.sealed.flush(&mut client.wire).expect("memory takes all"));
+                assert!(client.tls.flush(&mut client.wire).expect("memory takes all"));
             }
             1 => {
                 let count = pending.len().min(amount * 50);
@@ -145,7 +145,7 @@ pub(super) fn damage(input: &[u8]) {
 
 fn agreed() -> (End, End) {
     let (mut client, mut server) = (End::client(usize::MAX), End::server(usize::MAX));
-    while client.sealed.is_handshaking() || server.sealed.is_handshaking() {
+    while client.tls.is_handshaking() || server.tls.is_handshaking() {
         assert!(client.run() && server.run(), "both keep to TLS");
         server.wire.incoming.extend(std::mem::take(&mut client.wire.outgoing));
         client.wire.incoming.extend(std::mem::take(&mut server.wire.outgoing));

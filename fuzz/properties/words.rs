@@ -3,9 +3,11 @@
 
 use super::{assert_is_one_plain_line, halves};
 use berth::base::glob::Pattern;
-use berth::client::shell::command;
-use berth::client::shell::completion::{Named, complete};
-use berth::client::shell::lexer::{Typed, Word, escape, split};
+use berth::client::files::directory::NamedEntry;
+use berth::client::shell::completion::complete;
+use berth::client::syntax::arguments::Arguments;
+use berth::client::syntax::command;
+use berth::client::syntax::lexer::{Typed, Word, escape, split};
 
 /// A pattern without classes matches as the plain definition says; quoted text is no pattern; a
 /// star more takes a letter more.
@@ -88,7 +90,7 @@ pub(super) fn words(input: &[u8]) {
         if let Err(failure) = command::find(words[0].as_str()) {
             assert_is_one_plain_line(&failure.to_string());
         }
-        if let Err(failure) = command::options("get", "fr", &words[1..]) {
+        if let Err(failure) = Arguments::parse("mirror", &words[1..]) {
             assert_is_one_plain_line(&failure.to_string());
         }
     }
@@ -128,17 +130,18 @@ fn check_quoting(commands: &[Vec<Word>]) {
 pub(super) fn completion(input: &[u8]) {
     let (line, names) = halves(input);
     let (Ok(line), Some(typed)) = (std::str::from_utf8(line), Typed::read(line)) else { return };
-    let names: Vec<Named> = names
+    let names: Vec<NamedEntry> = names
         .split(|&byte| byte == b'\n')
         .map(|name| match name.strip_suffix(b"/") {
-            Some(name) => Named { name: name.to_vec(), is_directory: true },
-            None => Named { name: name.to_vec(), is_directory: false },
+            Some(name) => NamedEntry { name: name.to_vec(), is_directory: true },
+            None => NamedEntry { name: name.to_vec(), is_directory: false },
         })
         .filter(|named| !named.name.is_empty() && !named.name.contains(&b'/'))
         .collect();
     let (start, pairs) = complete(line, |_, _| names.clone());
     let directory = typed.word.split_name().0.text;
-    let of_name = |named: &Named| [&directory[..], &named.name, if named.is_directory { b"/" } else { b"" }].concat();
+    let of_name =
+        |named: &NamedEntry| [&directory[..], &named.name, if named.is_directory { b"/" } else { b"" }].concat();
     let mut expected: Vec<Vec<u8>> = names.iter().map(of_name).collect();
     expected.extend(command::COMMANDS.iter().map(|command| command.name.as_bytes().to_vec()));
     expected.push([&directory[..], b"../"].concat());

@@ -198,7 +198,7 @@ fn until_there_is_a_decoy_on_disk_one_in_memory_answers_and_then_that_on_disk_at
     let decoy = place.directory.path().join("conf/users/.decoy");
     let mut later = Accounts::open(&place.accounts.config).expect("readable");
     let salt = |accounts: &mut Accounts| {
-        accounts.candidate("eve", Instant::now()).expect("no error for strangers").verifier.salt.clone()
+        accounts.candidate("eve", Instant::now()).expect("no error for unknown names").verifier.salt.clone()
     };
     let on_disk = salt(&mut later);
     assert_eq!(on_disk, salt(&mut place.accounts));
@@ -212,21 +212,21 @@ fn until_there_is_a_decoy_on_disk_one_in_memory_answers_and_then_that_on_disk_at
 }
 
 #[test]
-fn strangers_and_locked_accounts_get_a_decoy_that_looks_real() {
+fn unknown_names_and_locked_accounts_get_a_decoy_that_looks_real() {
     let mut place = place();
     let bob = place.add("bob");
     let candidate = place.accounts.candidate("bob", Instant::now()).expect("readable");
     assert_eq!((candidate.verifier, candidate.account), (bob.verifier.clone(), Some(bob.clone())));
 
-    for stranger in ["eve", "../bob", "bob/../bob", ".decoy", "", &"x".repeat(300)] {
-        let decoy = place.accounts.candidate(stranger, Instant::now()).expect("no error for strangers");
-        let again = place.accounts.candidate(stranger, Instant::now()).expect("no error for strangers");
+    for unknown in ["eve", "../bob", "bob/../bob", ".decoy", "", &"x".repeat(300)] {
+        let decoy = place.accounts.candidate(unknown, Instant::now()).expect("no error for unknown names");
+        let again = place.accounts.candidate(unknown, Instant::now()).expect("no error for unknown names");
         assert!(decoy.account.is_none());
         assert_eq!(decoy.verifier, again.verifier, "stable");
         assert_eq!(decoy.verifier.salt.len(), bob.verifier.salt.len());
         assert_eq!(decoy.verifier.rounds, bob.verifier.rounds);
     }
-    let other = place.accounts.candidate("eva", Instant::now()).expect("no error for strangers");
+    let other = place.accounts.candidate("eva", Instant::now()).expect("no error for unknown names");
     assert_ne!(other.verifier.salt, place.accounts.candidate("eve", Instant::now()).expect("no error").verifier.salt);
 
     place.accounts.update(&bob.name, |account| account.locked = true).expect("there");

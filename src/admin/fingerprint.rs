@@ -7,8 +7,9 @@ use std::time::SystemTime;
 
 use serde_json::json;
 
-use super::{AdminError, QUICKSTART_DIR, become_user, print_json};
-use crate::base::calendar::{timestamp_of_seconds, unix_ns};
+use super::command_line::QUICKSTART_DIR;
+use super::{AdminError, become_user, print_json};
+use crate::base::calendar::{timestamp_of_seconds, unix_s};
 use crate::config::Config;
 use crate::tls::ServerIdentity;
 
@@ -35,7 +36,7 @@ pub(super) fn run(config: &Config, json: bool) -> Result<(), AdminError> {
     if config.tls.is_own {
         become_user(config)?;
     }
-    let now_s = unix_ns(SystemTime::now()) / 1_000_000_000;
+    let now_s = unix_s(SystemTime::now());
     let identity = match ServerIdentity::read(config)? {
         Some(identity) => identity,
         None => ServerIdentity::establish(config, now_s)?,

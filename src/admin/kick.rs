@@ -4,8 +4,9 @@ use std::io::{self, Write};
 
 use serde_json::json;
 
+use super::command_line::KickArgs;
 use super::server_connection::{self, ServerConnection};
-use super::{AdminError, KickArgs, print_json};
+use super::{AdminError, print_json};
 use crate::account::AccountName;
 use crate::base::text::Escaped;
 use crate::config::Config;

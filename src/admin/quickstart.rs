@@ -9,7 +9,8 @@ use std::path::Path;
 
 use zeroize::Zeroizing;
 
-use super::{AdminError, QuickstartArgs, ftp_beside, password, print_addresses, serve, write_configuration};
+use super::command_line::QuickstartArgs;
+use super::{AdminError, password, print_addresses, serve};
 use crate::account::{Account, AccountName, Accounts};
 use crate::auth::scram::Verifier;
 use crate::base::atomic_file;
@@ -117,6 +118,27 @@ fn fill(dir: &Path, file: &Path, listen: SocketAddr) -> Result<Zeroizing<String>
     Ok(password)
 }
 
+/// Writes the shipped configuration with `listen` set and FTP enabled: without TLS only on a loopback
+/// address.
+fn write_configuration(file: &Path, listen: SocketAddr) -> io::Result<()> {
+    let ftp = ftp_beside(listen);
+    let mut text = include_str!("../../conf/berthd.json").to_string();
+    for (shipped, written) in [
+        ("[\"[::]:2121\"]", format!("[\"{listen}\"]")),
+        ("\"listen\": null", format!("\"listen\": [\"{ftp}\"]")),
+        ("\"plaintext\": null", format!("\"plaintext\": {}", ftp.ip().is_loopback())),
+    ] {
+        text = text.replacen(shipped, &written, 1);
+    }
+    atomic_file::replace(file, text.as_bytes(), 0o644)
+}
+
+/// Returns the FTP address of a quickstart that listens at `native`: the same address, the port below;
+/// port 0 if the native port is 0.
+fn ftp_beside(native: SocketAddr) -> SocketAddr {
+    SocketAddr::new(native.ip(), native.port().saturating_sub(1))
+}
+
 fn print_password(dir: &Path, password: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "{} is set up. Its account, with a quota of 1G; the password is not shown again:", dir.display())?;
@@ -203,5 +225,29 @@ mod tests {
     fn paths_are_quoted_for_the_shell() {
         assert_eq!(shell_word(Path::new("demo/conf/berthd.json")), "demo/conf/berthd.json");
         assert_eq!(shell_word(Path::new("it's here")), r"'it'\''s here'");
+    }
+
+    #[test]
+    fn a_written_configuration_is_the_shipped_one_but_for_the_addresses() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let file = directory.path().join("conf/berthd.json");
+        std::fs::create_dir(directory.path().join("conf")).expect("writable");
+        for (listen, ftp, plaintext) in [
+            ("127.0.0.1:4321", "127.0.0.1:4320", true),
+            ("127.0.0.1:0", "127.0.0.1:0", true),
+            ("127.0.0.1:2120", "127.0.0.1:2119", true),
+            ("[::1]:2121", "[::1]:2120", true),
+            ("192.0.2.1:2121", "192.0.2.1:2120", false),
+        ] {
+            let listen = listen.parse().expect("an address");
+            write_configuration(&file, listen).expect("writable");
+            let written = Config::load(&file).expect("valid");
+            let served = written.ftp.clone().expect("FTP is served");
+            assert_eq!(served.listen, [ftp.parse().expect("an address")]);
+            assert_eq!((served.plaintext, served.listen_tls.len()), (plaintext, 0));
+            let expected =
+                Config { listen: vec![listen], ftp: Some(served), ..Config::default_for(&file).expect("valid") };
+            assert_eq!(written, expected);
+        }
     }
 }

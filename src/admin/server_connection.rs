@@ -21,7 +21,7 @@ pub(super) struct ServerConnection {
 impl ServerConnection {
     /// Connects to the server that uses `config`. Returns `None` if there is none.
     pub(super) fn connect(config: &Config) -> Result<Option<Self>, AdminError> {
-        let socket = control_socket::connect(&config.control_folder).map_err(|error| {
+        let socket = control_socket::connect(&config.control_directory).map_err(|error| {
             AdminError::Failed(format!("cannot ask the running server: {error}; are you its user or root?"))
         })?;
         Ok(socket.map(|socket| Self { socket, input: ReceiveBuffer::default() }))

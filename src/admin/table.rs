@@ -12,6 +12,16 @@ pub(super) struct Column {
     pub(super) drop_order: u8,
 }
 
+impl Column {
+    pub(super) const fn left(title: &'static str, drop_order: u8) -> Self {
+        Self { title, is_right: false, drop_order }
+    }
+
+    pub(super) const fn right(title: &'static str, drop_order: u8) -> Self {
+        Self { title, is_right: true, drop_order }
+    }
+}
+
 /// A table with a title row. The last column may have any width.
 pub(super) struct Table {
     columns: &'static [Column],
@@ -126,12 +136,8 @@ const LAST_WIDTH_MIN: usize = 10;
 mod tests {
     use super::*;
 
-    const COLUMNS: &[Column] = &[
-        Column { title: "NR", is_right: true, drop_order: 0 },
-        Column { title: "WHO", is_right: false, drop_order: 1 },
-        Column { title: "WHERE", is_right: false, drop_order: 2 },
-        Column { title: "PATH", is_right: false, drop_order: 0 },
-    ];
+    const COLUMNS: &[Column] =
+        &[Column::right("NR", 0), Column::left("WHO", 1), Column::left("WHERE", 2), Column::left("PATH", 0)];
 
     fn table() -> Table {
         let mut table = Table::new(COLUMNS);

@@ -5,10 +5,11 @@ use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use super::command_line::UsageArgs;
 use super::server_connection::{self, ServerConnection};
-use super::{AdminError, UsageArgs, print_json};
+use super::{AdminError, print_json};
 use crate::account::Accounts;
-use crate::base::buffers::Budget;
+use crate::base::budget::Budget;
 use crate::base::text::{Escaped, Size, shortened};
 use crate::base::virtual_path::PATH_BYTES_MAX;
 use crate::config::Config;
@@ -95,9 +96,13 @@ impl UsageTable {
                 "NAME", "USED", "RESERVED", "LIMIT", "FILES", "MAX"
             )?;
         }
-        if let Some(error) = &usage.error {
-            return Ok(writeln!(out, "{:<20} {error}", usage.user)?);
+        match &usage.error {
+            Some(error) => Ok(writeln!(out, "{:<20} {error}", usage.user)?),
+            None => Ok(self.write_row(&mut out, usage, differs)?),
         }
+    }
+
+    fn write_row(&self, out: &mut impl Write, usage: &AccountUsage, differs: bool) -> io::Result<()> {
         let limit = |limit: Option<String>| limit.unwrap_or_else(|| "none".into());
         let disk = match (usage.disk_bytes, usage.disk_files) {
             (Some(bytes), Some(files)) if differs && self.repairs => {
@@ -122,7 +127,7 @@ impl UsageTable {
         }
         match usage.unexamined.saturating_sub(usage.unexamined_entries.len() as u64) {
             0 => Ok(()),
-            more => Ok(writeln!(out, "  {more} more entries cannot be examined")?),
+            more => writeln!(out, "  {more} more entries cannot be examined"),
         }
     }
 }

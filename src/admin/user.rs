@@ -6,7 +6,8 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::{AddArgs, AdminError, Change, Named, UserCommand, password, print_json};
+use super::command_line::{AddArgs, Change, Named, UserCommand};
+use super::{AdminError, password, print_json};
 use crate::account::{Account, AccountError, AccountName, Accounts};
 use crate::auth::scram::Verifier;
 use crate::base::text::{Escaped, Size};

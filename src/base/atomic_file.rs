@@ -190,7 +190,7 @@ mod tests {
 
     #[test]
     fn a_file_is_replaced_whole_and_with_its_mode() {
-        let directory = tempfile::tempdir().expect("a temporary folder");
+        let directory = tempfile::tempdir().expect("a temporary directory");
         let path = directory.path().join("a.json");
         fs::write(directory.path().join(".a.json.tmp"), "left by a crash").expect("writable");
         replace(&path, b"one", 0o600).expect("writable");
@@ -202,7 +202,7 @@ mod tests {
 
     #[test]
     fn devices_directories_and_large_files_are_refused() {
-        let directory = tempfile::tempdir().expect("a temporary folder");
+        let directory = tempfile::tempdir().expect("a temporary directory");
         assert!(read(directory.path()).is_err());
         assert!(read(Path::new("/dev/zero")).is_err());
         let fifo = directory.path().join("fifo");
@@ -215,7 +215,7 @@ mod tests {
 
     #[test]
     fn a_failed_write_leaves_no_temporary_file() {
-        let directory = tempfile::tempdir().expect("a temporary folder");
+        let directory = tempfile::tempdir().expect("a temporary directory");
         let occupied = directory.path().join("folder");
         fs::create_dir_all(occupied.join("full")).expect("writable");
         assert!(replace(&occupied, b"x", 0o600).is_err());

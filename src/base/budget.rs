@@ -22,3 +22,29 @@ pub const PATH_COMPONENT_COST: u64 = 128;
 pub const DIRECTORY_COST: u64 = 32 * 1024;
 /// Cost of reading, stating and sorting one directory entry.
 pub const ENTRY_COST: u64 = 2048;
+
+/// The remaining budget of a turn. A byte that is moved or hashed costs one unit.
+#[derive(Debug, Clone, Copy)]
+pub struct Budget(u64);
+
+impl Budget {
+    /// Makes a budget of `units`.
+    pub fn new(units: u64) -> Self {
+        Self(units)
+    }
+
+    /// Subtracts `units`, down to 0.
+    pub fn spend(&mut self, units: u64) {
+        self.0 = self.0.saturating_sub(units);
+    }
+
+    /// Returns the remaining units.
+    pub fn left(&self) -> u64 {
+        self.0
+    }
+
+    /// Returns whether nothing is left.
+    pub fn is_spent(&self) -> bool {
+        self.0 == 0
+    }
+}

@@ -11,6 +11,11 @@ pub fn utc(unix_ns: i64) -> DateTime {
     Offset::UTC.to_datetime(timestamp(unix_ns))
 }
 
+/// Like [`utc`], in seconds. Saturates in the years 1677 and 2262.
+pub fn utc_of_seconds(unix_s: i64) -> DateTime {
+    Offset::UTC.to_datetime(timestamp_of_seconds(unix_s))
+}
+
 /// Returns the instant `unix_ns` nanoseconds after 1970. With `{:.3}` it is written as
 /// `2026-11-22T18:54:57.123Z`.
 pub fn timestamp(unix_ns: i64) -> Timestamp {
@@ -45,6 +50,11 @@ pub fn unix_ns(time: SystemTime) -> i64 {
         Ok(after) => i64::try_from(after.as_nanos()).unwrap_or(i64::MAX),
         Err(before) => i64::try_from(before.duration().as_nanos()).map_or(i64::MIN, |ns| -ns),
     }
+}
+
+/// Like [`unix_ns`], in whole seconds.
+pub fn unix_s(time: SystemTime) -> i64 {
+    unix_ns(time) / 1_000_000_000
 }
 
 /// The names by month number. There is no month 0.

@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn an_ordinary_file_and_directory_are_flushed() {
-        let directory = tempfile::tempdir().expect("folder");
+        let directory = tempfile::tempdir().expect("a temporary directory");
         let file = File::create(directory.path().join("file")).expect("created");
         assert!(flush(&file, Flush::Data).is_ok() && flush(&file, Flush::File).is_ok());
         assert!(flush(&File::open(directory.path()).expect("opened"), Flush::Directory).is_ok());

@@ -1,12 +1,17 @@
-//! The client, `berth`:
+//! The client, `berth`. This file starts it. A folder uses only folders of lower layers or of its own layer, and no two
+//! folders use each other.
 //!
-//! - `connection` connects to a server: address, TLS, trust in its key, login, requests and replies, and reconnecting
-//!   after a lost connection.
-//! - `files` finds local and remote files; `transfer` transfers, resumes and verifies them; `mirror` makes trees equal;
-//!   `unfinished_tree` records interrupted transfers of trees.
-//! - `commands` implements the commands; `shell` reads, completes and runs them; `cli` is the command line and the
-//!   named hosts.
-//! - `ui` is the user interface; `error` maps failures to exit codes.
+//! | layer | folders |
+//! |---|---|
+//! | 0 | [`error`] [`interrupt`]: failures with their exit codes and advice; Ctrl-C |
+//! | 1 | [`syntax`]: the table of commands, and how a command line is split into words, options and operands |
+//! | 2 | [`files`]: local files, their names, times and permission bits |
+//! | 3 | [`ui`]: results, progress, questions, listings and colours |
+//! | 4 | [`connection`]: address, TLS, trust, login, requests and replies, and reconnecting after a lost connection |
+//! | 5 | [`remote`] [`transfer`]: listings and patterns of the server's files; transfers, resumed and verified |
+//! | 6 | [`commands`] [`mirror`]: what each command does |
+//! | 7 | [`shell`]: reads, completes and runs commands |
+//! | 8 | [`cli`]: the command line of `berth`, and the named hosts |
 //!
 //! The client does not know how a server works; tests connect to it through a [`connection::stream::Stream`] in memory.
 
@@ -15,11 +20,13 @@ pub mod commands;
 pub mod connection;
 pub mod error;
 pub mod files;
+pub mod interrupt;
 pub mod mirror;
+pub mod remote;
 pub mod shell;
+pub mod syntax;
 pub mod transfer;
 pub mod ui;
-pub mod unfinished_tree;
 
 use std::io::IsTerminal;
 use std::os::unix::ffi::OsStrExt;
@@ -34,17 +41,20 @@ use cli::destination::Destination;
 use commands::directories;
 use connection::endpoint::{Endpoint, FirstConnection};
 use connection::link::Link;
+use connection::password::{self, PasswordSource};
 use connection::session::Session;
 use connection::state::StateDirectory;
 use connection::trust::Trust;
 use error::{EXIT_DONE, Failure};
-use shell::interrupt::Interrupt;
-use shell::lexer::Word;
+use interrupt::Interrupt;
 use shell::script::Script;
+use syntax::arguments::Arguments;
+use syntax::command::find;
+use syntax::lexer::Word;
 use ui::confirm::terminal_can_answer;
 use ui::output::Output;
 use ui::progress::Style;
-use ui::summary::failure_object;
+use ui::summary::{failure_object, give_up};
 
 /// Runs the command line and returns the exit code.
 pub fn run(args: &Args) -> u8 {
@@ -85,7 +95,7 @@ pub fn run_help(args: &HelpArgs) -> u8 {
 /// Fails if a command stands in place of the server, as in `berth ls`. A server that is called `ls` can be written
 /// `ls:2121`, or with a command after it.
 fn check_target(args: &Args) -> Result<(), Failure> {
-    let is_command = |word: &str| shell::command::find(word).is_ok();
+    let is_command = |word: &str| find(word).is_ok();
     let has_command = args.command.first().and_then(|word| word.to_str()).is_some_and(is_command);
     if !is_command(&args.target) || has_command || args.commands.is_some() || args.script.is_some() {
         return Ok(());
@@ -112,7 +122,7 @@ impl Work {
     /// Reads the commands. Refuses invalid ones before the client connects.
     fn new(args: &Args) -> Result<Self, Failure> {
         let commands = if let Some(text) = &args.commands {
-            shell::lexer::split(text.as_bytes()).map_err(|error| Failure::Usage(format!("-c: {error}")))?
+            syntax::lexer::split(text.as_bytes()).map_err(|error| Failure::Usage(format!("-c: {error}")))?
         } else if !args.command.is_empty() {
             if let Some(option) = args.command[0].to_str().filter(|word| word.starts_with('-')) {
                 let option = Escaped(option.as_bytes());
@@ -142,7 +152,7 @@ impl Work {
     /// `server` is the user's name for the server.
     fn begin(&self, session: &mut Session, destination: &Destination, server: &str) -> Result<(), Failure> {
         if let Some(directory) = destination.local_directory.as_ref().filter(|_| matches!(self, Self::Shell)) {
-            let directory = commands::local::at_home(directory);
+            let directory = files::patterns::at_home(directory);
             if let Err(error) = std::env::set_current_dir(&directory) {
                 let failure = Failure::missing_local_directory(&directory, &error);
                 let file = cli::hosts::setting(server, "local_directory");
@@ -177,7 +187,7 @@ impl Work {
     fn needs_no_directory(&self) -> bool {
         match self {
             Self::Shell => true,
-            Self::Commands(commands) => commands.iter().all(|words| shell::command::names_only_absolute_paths(words)),
+            Self::Commands(commands) => commands.iter().all(|words| names_only_absolute_paths(words)),
             Self::Script(..) | Self::Stdin => false,
         }
     }
@@ -202,11 +212,17 @@ impl Work {
     }
 }
 
+/// Returns whether the command means the same in every remote directory.
+fn names_only_absolute_paths(words: &[Word]) -> bool {
+    let Some((name, words)) = words.split_first() else { return true };
+    find(name.as_str()).is_ok_and(|command| Arguments::read(command, words).names_only_absolute_paths())
+}
+
 /// Returns the advice for a `directory` of the host `server` that cannot be opened.
 fn directory_remedy(path: &VirtualPath, failure: &Failure, server: &str) -> String {
     let change = format!("change {}", cli::hosts::setting(server, "directory"));
     match failure.is_refusal(ErrorCode::NotFound) {
-        true => format!("create it with 'berth {server} {}', or {change}", shell::advice::remote("mkdir -p", path)),
+        true => format!("create it with 'berth {server} {}', or {change}", syntax::advice::remote("mkdir -p", path)),
         false => change,
     }
 }
@@ -238,9 +254,13 @@ fn connect(args: &Args, destination: &Destination, output: &mut Output) -> Resul
         false => Some(Trust::of(&StateDirectory::open(), &host, port, destination.fingerprint)?),
     };
     let remark = if destination.plaintext { "this connection is not encrypted\n" } else { "" };
-    let source = connection::password::PasswordSource::choose(args, destination);
+    let source = PasswordSource::choose(
+        args.password_file.as_deref(),
+        args.password_command.as_deref(),
+        destination.password_command.as_deref(),
+    );
     let contact = FirstConnection { host, port, user: user.clone(), trust, tries: source.tries(), retries };
-    let ask = |interrupt: &Interrupt| connection::password::ask(source.clone(), &user, remark, interrupt);
+    let ask = |interrupt: &Interrupt| password::ask(source.clone(), &user, remark, interrupt);
     contact.connect(interrupt, args.accept_new, output, ask)
 }
 
@@ -249,14 +269,4 @@ pub fn usage_object(error: &clap::Error) -> serde_json::Value {
     let text = error.to_string();
     let problem = text.lines().next().unwrap_or_default();
     failure_object("berth", &Failure::Usage(problem.trim_start_matches("error: ").into()))
-}
-
-fn give_up(output: &mut Output, failure: &Failure) -> u8 {
-    let _ = output.flush();
-    if *failure != Failure::OutputClosed {
-        output.complain(format_args!("berth: {failure}"));
-        // The exit code reports the failure too, so errors are ignored.
-        let _ = output.json(&failure_object("berth", failure)).and_then(|()| output.flush());
-    }
-    failure.exit_code()
 }

@@ -59,3 +59,6 @@ impl fmt::Display for ConfigError {
 }
 
 impl std::error::Error for ConfigError {}
+
+/// A configuration key, and what is wrong with its value.
+pub(super) type Problem = (&'static str, String);

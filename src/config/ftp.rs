@@ -4,7 +4,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::raw::{CloseNotify, OneOrMore, Period, Problem, RawFtp, SessionReuse, listen_addresses, positive};
+use super::error::Problem;
+use super::raw::{CloseNotify, RawFtp, SessionReuse, listen_addresses};
+use super::values::{OneOrMore, Period, positive};
 use crate::config::defaults::{
     DATA_CONNECTION_TIMEOUT_DEFAULT, DATA_CONNECTION_TIMEOUT_MAX, DATA_PORTS, FTP_DATA_PORT_MIN,
 };

@@ -5,8 +5,10 @@
 pub mod defaults;
 mod error;
 mod ftp;
+mod limits;
 mod raw;
 pub mod schema;
+mod values;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
@@ -60,7 +62,7 @@ pub struct Config {
     /// The log files.
     pub logs: Logs,
     /// The directory of the control socket.
-    pub control_folder: PathBuf,
+    pub control_directory: PathBuf,
 }
 
 /// The files of the certificate and its key, both in PEM.
@@ -80,7 +82,7 @@ pub struct Limits {
     /// Sessions of all accounts together.
     pub sessions: usize,
     /// Unauthenticated connections.
-    pub strangers: usize,
+    pub unauthenticated: usize,
     /// Sessions of one account.
     pub sessions_per_account: usize,
     /// Sessions from one address.
@@ -94,7 +96,7 @@ pub struct Limits {
 impl Limits {
     /// Returns the memory that is left for logged-in sessions.
     pub fn session_memory_bytes(&self) -> usize {
-        self.memory.saturating_sub(self.strangers * UNAUTHENTICATED_BYTES)
+        self.memory.saturating_sub(self.unauthenticated * UNAUTHENTICATED_BYTES)
     }
 }
 

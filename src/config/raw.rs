@@ -1,28 +1,18 @@
 //! The configuration file as serde reads it, and its conversion into a [`Config`]: `into_checked` sets defaults
 //! and refuses values that are out of range or contradict each other.
 
-use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use serde::{Deserialize, Deserializer, de};
+use serde::Deserialize;
 
-use super::{
-    Config, ConfigError, Limits, Logs, PORT_DEFAULT, Rates, SyncPolicy, Timeouts, TlsFiles, normalize_path,
-    usable_wildcard,
-};
+use super::error::Problem;
+use super::limits::{RawLimits, RawRates, RawTimeouts};
+use super::values::{OneOrMore, Period, RawSize, positive};
+use super::{Config, ConfigError, Logs, PORT_DEFAULT, SyncPolicy, TlsFiles, normalize_path, usable_wildcard};
 use crate::auth::scram::{SCRAM_ROUNDS_DEFAULT, SCRAM_ROUNDS_MAX, SCRAM_ROUNDS_MIN};
 use crate::base::json::Object;
-use crate::base::memory::SESSION_MEMORY_DEFAULT;
-use crate::base::text::Size;
-use crate::base::token_bucket::{Directions, Rate};
-use crate::config::defaults::{
-    DRAIN_TIMEOUT_DEFAULT, IDLE_TIMEOUT_DEFAULT, LOGIN_TIMEOUT_DEFAULT, LOGIN_TRIES_DEFAULT, MEMORY_DEFAULT,
-    PARTIAL_EXPIRY_DEFAULT, RATE_BYTES_MIN, SESSION_MEMORY_MIN, SESSIONS_DEFAULT, SESSIONS_SHARE, SESSIONS_SHARE_MIN,
-    STALL_TIMEOUT_DEFAULT, STORAGE_TIMEOUT_DEFAULT, UNAUTHENTICATED_BYTES, UNAUTHENTICATED_DEFAULT,
-};
+use crate::config::defaults::PARTIAL_EXPIRY_DEFAULT;
 
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -84,38 +74,6 @@ pub(super) enum CloseNotify {
 
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct RawLimits {
-    sessions: Option<usize>,
-    strangers: Option<usize>,
-    sessions_per_account: Option<usize>,
-    sessions_per_address: Option<usize>,
-    memory: Option<RawSize>,
-    login_tries: Option<u32>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct RawRates {
-    requests: Option<u64>,
-    requests_burst: Option<u64>,
-    session_up: Option<RawSize>,
-    session_down: Option<RawSize>,
-    account_up: Option<RawSize>,
-    account_down: Option<RawSize>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct RawTimeouts {
-    login: Option<Period>,
-    idle: Option<Period>,
-    stall: Option<Period>,
-    drain: Option<Period>,
-    storage: Option<Period>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
 struct RawLogs {
     access: Option<PathBuf>,
     transactions: Option<PathBuf>,
@@ -157,7 +115,7 @@ impl RawConfig {
                 .map_err(|problem| error("partial_expiry", problem))?,
             scram_rounds,
             logs: self.logs.0.into_checked(&root).map_err(|(key, problem)| error(key, problem))?,
-            control_folder: match self.control_folder {
+            control_directory: match self.control_folder {
                 Some(directory) => normalize_path(&root.join(directory)),
                 None => file.parent().unwrap_or(Path::new("/")).to_path_buf(),
             },
@@ -209,9 +167,6 @@ fn home_roots(roots: Option<Vec<PathBuf>>, root: &Path) -> Result<Vec<PathBuf>, 
     Ok(absolute)
 }
 
-/// A configuration key, and what is wrong with its value.
-pub(super) type Problem = (&'static str, String);
-
 impl RawTls {
     fn into_checked(self, file: &Path, root: &Path) -> Result<TlsFiles, Problem> {
         let missing = |key, other| Err((key, format!("is missing, though {other} is given; a server needs both")));
@@ -228,100 +183,6 @@ impl RawTls {
             (Some(_), None) => missing("tls.key", "tls.certificate"),
             (None, Some(_)) => missing("tls.certificate", "tls.key"),
         }
-    }
-}
-
-impl RawLimits {
-    fn into_checked(self) -> Result<Limits, Problem> {
-        let sessions = self.sessions.unwrap_or(SESSIONS_DEFAULT);
-        let share = |key, own: Option<usize>, default: usize| match own {
-            Some(0) => Err((key, "0 would let nobody in".to_string())),
-            Some(own) if own > sessions => Err((key, format!("{own} is more than limits.sessions, {sessions}"))),
-            own => Ok(own.unwrap_or(default.min(sessions))),
-        };
-        let default_share = (sessions / SESSIONS_SHARE).max(SESSIONS_SHARE_MIN);
-        let login_tries = self.login_tries.unwrap_or(LOGIN_TRIES_DEFAULT);
-        if sessions == 0 {
-            return Err(("limits.sessions", "0 would let nobody in".into()));
-        }
-        if login_tries == 0 {
-            return Err(("limits.login_tries", "0 would let nobody in".into()));
-        }
-        let strangers = share("limits.strangers", self.strangers, UNAUTHENTICATED_DEFAULT)?;
-        Ok(Limits {
-            sessions,
-            strangers,
-            sessions_per_account: share("limits.sessions_per_account", self.sessions_per_account, default_share)?,
-            sessions_per_address: share("limits.sessions_per_address", self.sessions_per_address, default_share)?,
-            memory: memory_bytes(self.memory, strangers).map_err(|problem| ("limits.memory", problem))?,
-            login_tries,
-        })
-    }
-}
-
-/// Returns the bytes of memory for connections and requests. Unauthenticated connections have their own part,
-/// so that they cannot use up the memory of sessions.
-fn memory_bytes(memory: Option<RawSize>, strangers: usize) -> Result<usize, String> {
-    let for_strangers = strangers.saturating_mul(UNAUTHENTICATED_BYTES);
-    let least = for_strangers.saturating_add(SESSION_MEMORY_MIN);
-    match memory.map(|RawSize(bytes)| usize::try_from(bytes).unwrap_or(usize::MAX)) {
-        None => Ok(for_strangers.saturating_add(SESSION_MEMORY_DEFAULT).max(MEMORY_DEFAULT)),
-        Some(bytes) if bytes < least => Err(format!(
-            "{bytes} bytes are too few; limits.strangers {strangers} reserves {UNAUTHENTICATED_BYTES} bytes for each \
-             connection; give at least {least}, or lower limits.strangers"
-        )),
-        Some(bytes) => Ok(bytes),
-    }
-}
-
-impl RawRates {
-    fn into_checked(self) -> Result<Rates, Problem> {
-        let bytes = |key, rate: Option<RawSize>| match rate.and_then(|RawSize(bytes)| NonZeroU64::new(bytes)) {
-            Some(bytes) if bytes.get() < RATE_BYTES_MIN => {
-                Err((key, format!("{bytes} bytes a second are too few for a login; give at least {RATE_BYTES_MIN}")))
-            }
-            bytes => Ok(bytes.map(Rate::per_second)),
-        };
-        let requests = self.requests.and_then(NonZeroU64::new);
-        let burst = match self.requests_burst {
-            Some(0) => return Err(("rates.requests_burst", "0 would let nobody in".into())),
-            Some(_) if requests.is_none() => {
-                return Err(("rates.requests_burst", "means nothing without rates.requests".into()));
-            }
-            burst => burst.and_then(NonZeroU64::new),
-        };
-        Ok(Rates {
-            requests: requests.map(|requests| Rate { per_second: requests, burst: burst.unwrap_or(requests) }),
-            session: Directions {
-                up: bytes("rates.session_up", self.session_up)?,
-                down: bytes("rates.session_down", self.session_down)?,
-            },
-            account: Directions {
-                up: bytes("rates.account_up", self.account_up)?,
-                down: bytes("rates.account_down", self.account_down)?,
-            },
-        })
-    }
-}
-
-impl RawTimeouts {
-    fn into_checked(self) -> Result<Timeouts, Problem> {
-        let named = |key, period, default| positive(period, default).map_err(|problem| (key, problem));
-        Ok(Timeouts {
-            login: named("timeouts.login", self.login, LOGIN_TIMEOUT_DEFAULT)?,
-            idle: named("timeouts.idle", self.idle, IDLE_TIMEOUT_DEFAULT)?,
-            stall: named("timeouts.stall", self.stall, STALL_TIMEOUT_DEFAULT)?,
-            storage: named("timeouts.storage", self.storage, STORAGE_TIMEOUT_DEFAULT)?,
-            // Zero is allowed here: stop at once.
-            drain: self.drain.map_or(DRAIN_TIMEOUT_DEFAULT, |period| period.0),
-        })
-    }
-}
-
-pub(super) fn positive(period: Option<Period>, default: Duration) -> Result<Duration, String> {
-    match period {
-        Some(Period(Duration::ZERO)) => Err("must be longer than 0 seconds".into()),
-        period => Ok(period.map_or(default, |period| period.0)),
     }
 }
 
@@ -346,97 +207,3 @@ impl RawLogs {
 const LOG_BYTES_MAX_DEFAULT: u64 = 16 << 20;
 /// As much as the log writer collects before it writes.
 const LOG_BYTES_MAX_MIN: u64 = 64 << 10;
-
-/// A list of strings, or one string for a list of one.
-pub(super) struct OneOrMore(Vec<String>);
-
-impl<'de> Deserialize<'de> for OneOrMore {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct OneOrMoreVisitor;
-        impl<'de> de::Visitor<'de> for OneOrMoreVisitor {
-            type Value = OneOrMore;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an address or a list of addresses")
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<OneOrMore, E> {
-                Ok(OneOrMore(vec![text.into()]))
-            }
-
-            fn visit_seq<A: de::SeqAccess<'de>>(self, mut list: A) -> Result<OneOrMore, A::Error> {
-                let mut texts = Vec::new();
-                while let Some(text) = list.next_element()? {
-                    texts.push(text);
-                }
-                Ok(OneOrMore(texts))
-            }
-        }
-        deserializer.deserialize_any(OneOrMoreVisitor)
-    }
-}
-
-/// A number of bytes, or text such as `10G`.
-struct RawSize(u64);
-
-impl<'de> Deserialize<'de> for RawSize {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let read = |text: &str| text.parse::<Size>().map(|size| size.0).map_err(|error| error.to_string());
-        number_or_text(deserializer, "a number of bytes or a size such as \"10G\"", read).map(Self)
-    }
-}
-
-/// A number of seconds, or text such as `7d`.
-#[derive(Clone, Copy)]
-pub(super) struct Period(Duration);
-
-impl<'de> Deserialize<'de> for Period {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let seconds =
-            number_or_text(deserializer, "a number of seconds or a period such as \"15m\" or \"7d\"", read_period)?;
-        // Deadlines are computed by adding to the clock, which must not overflow.
-        if seconds > PERIOD_SECONDS_MAX {
-            return Err(de::Error::custom("longer than ten years"));
-        }
-        Ok(Self(Duration::from_secs(seconds)))
-    }
-}
-
-const PERIOD_SECONDS_MAX: u64 = 10 * 366 * 86_400;
-
-fn read_period(text: &str) -> Result<u64, String> {
-    let error = || format!("'{text}' is not a period; write seconds, or a number with s, m, h or d, such as 7d");
-    let units = [("s", 1), ("m", 60), ("h", 3600), ("d", 86_400)];
-    let (number, unit) = units
-        .iter()
-        .find_map(|(suffix, unit)| text.strip_suffix(suffix).map(|number| (number, *unit)))
-        .unwrap_or((text, 1));
-    if !number.bytes().all(|b| b.is_ascii_digit()) {
-        return Err(error());
-    }
-    number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit)).ok_or_else(error)
-}
-
-fn number_or_text<'de, D: Deserializer<'de>>(
-    deserializer: D,
-    expected: &'static str,
-    read: fn(&str) -> Result<u64, String>,
-) -> Result<u64, D::Error> {
-    struct Visitor(&'static str, fn(&str) -> Result<u64, String>);
-    impl de::Visitor<'_> for Visitor {
-        type Value = u64;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str(self.0)
-        }
-
-        fn visit_u64<E: de::Error>(self, number: u64) -> Result<u64, E> {
-            Ok(number)
-        }
-
-        fn visit_str<E: de::Error>(self, text: &str) -> Result<u64, E> {
-            (self.1)(text).map_err(E::custom)
-        }
-    }
-    deserializer.deserialize_any(Visitor(expected, read))
-}

@@ -93,7 +93,7 @@ fn keys_are_read_in_every_form_they_have() {
     )
     .expect("valid");
     assert_eq!(config.root, Path::new("/srv/berth"));
-    assert_eq!(config.control_folder, Path::new("/srv/berth/run"));
+    assert_eq!(config.control_directory, Path::new("/srv/berth/run"));
     assert_eq!((config.user.as_deref(), config.group.as_deref()), (Some("berth"), Some("files")));
     assert_eq!(config.listen, ["127.0.0.1:0".parse().expect("an address")]);
     assert_eq!(config.home_roots, [Path::new("/srv/berth/a"), Path::new("/b")]);
@@ -106,7 +106,7 @@ fn keys_are_read_in_every_form_they_have() {
     assert_eq!(config.partial_expiry, Duration::from_secs(2 * 86_400));
     assert_eq!(config.sync, SyncPolicy::Full);
     assert_eq!(config.limits.sessions_per_account, 10, "a default follows the limit it must not exceed");
-    assert_eq!(config.limits.strangers, 10);
+    assert_eq!(config.limits.unauthenticated, 10);
     let rate = |per_second, burst| {
         let positive = |number| NonZeroU64::new(number).expect("positive");
         Some(Rate { per_second: positive(per_second), burst: positive(burst) })

@@ -39,7 +39,7 @@ impl Admission {
             "`limits.sessions`"
         } else if is_origin_full {
             "`limits.sessions_per_address`"
-        } else if self.unauthenticated >= limits.strangers {
+        } else if self.unauthenticated >= limits.unauthenticated {
             "`limits.strangers`"
         } else if !has_descriptors {
             "the system's limit of open files (ulimit -n, LimitNOFILE=)"
@@ -117,8 +117,15 @@ mod tests {
         Origin::of([10, 0, 0, last].into())
     }
 
-    fn limits(sessions: usize, strangers: usize, sessions_per_address: usize) -> Limits {
-        Limits { sessions, strangers, sessions_per_address, sessions_per_account: sessions, memory: 0, login_tries: 1 }
+    fn limits(sessions: usize, unauthenticated: usize, sessions_per_address: usize) -> Limits {
+        Limits {
+            sessions,
+            unauthenticated,
+            sessions_per_address,
+            sessions_per_account: sessions,
+            memory: 0,
+            login_tries: 1,
+        }
     }
 
     #[test]
@@ -134,7 +141,9 @@ mod tests {
                     assert!(slot > 1, "somebody else's slot");
                     admission.leave(origin(3), slot);
                 }
-                AdmissionDecision::Refuse(limit) => panic!("a stranger can always go: {limit}"),
+                AdmissionDecision::Refuse(limit) => {
+                    panic!("an unauthenticated connection can always be evicted: {limit}")
+                }
             }
             admission.enter(origin(3), next);
             next += 1;

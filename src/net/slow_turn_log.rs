@@ -13,10 +13,11 @@ impl SlowTurnLog {
     /// Counts a slow turn.
     pub(super) fn record(&mut self, connection: &Connection, took: Duration, now: Instant) {
         let Some(suppressed) = self.0.record(now) else { return };
-        let account = connection.protocol().account().map_or("-", |account| account.as_str());
-        let (activity, took) = (connection.protocol().activity(), took.as_millis());
+        let account = connection.account().map_or("-", |account| account.as_str());
+        let state = connection.session().map_or("admin", |session| session.state_name().word());
+        let took = took.as_millis();
         log::warn!(
-            "a turn of {account}, now in state {activity}, took {took} ms; {suppressed} more since the last such line"
+            "a turn of {account}, now in state {state}, took {took} ms; {suppressed} more since the last such line"
         );
     }
 }

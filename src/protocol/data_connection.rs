@@ -1,10 +1,5 @@
-//! The data connection of a session, as its protocol uses it. The event loop owns the socket.
-//!
-//! ```text
-//! Closed ─listen─► Listening ─► Connected ─open─► Open ─finish, discard─► Sent ─► Left
-//!        ─connect─► Connecting ──►                  any ─close, reset─► Closed
-//!        any ─► Failed
-//! ```
+//! The data connection of a session, as its protocol uses it. The event loop owns the socket and its state; the
+//! protocol asks for the next step, and learns how far it is.
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -20,14 +15,24 @@ pub trait DataConnection {
     /// one that does not resume a TLS session may be another peer's.
     fn listen(&mut self, ports: RangeInclusive<u16>, expects_resumption: bool) -> Result<SocketAddr, Failure>;
 
-    /// Connects to the peer.
-    fn connect(&mut self, address: SocketAddr);
+    /// Closes the present connection. [`DataConnection::connect`] connects to this address of the peer.
+    fn set_address(&mut self, address: SocketAddr);
 
-    /// Begins to read and write.
-    fn open(&mut self, security: Security);
+    /// Returns whether a transfer can use it: the peer can connect or has connected, or its address is set. Once a
+    /// transfer has begun to connect or to move bytes, no other can.
+    fn is_available(&self) -> bool;
 
-    /// Shuts down the write side once all output is sent.
-    fn finish(&mut self);
+    /// Connects to the peer if its address is set. Returns false if the peer connects.
+    fn connect(&mut self) -> bool;
+
+    /// Begins to read and write once the peer is connected. Returns whether it is.
+    fn open(&mut self, security: Security) -> Result<bool, Failure>;
+
+    /// Returns an error if it has failed.
+    fn check(&self) -> Result<(), Failure>;
+
+    /// Shuts down the write side once all output is sent. Returns how far that is.
+    fn finish(&mut self) -> DataEnd;
 
     /// Closes the socket. Sent bytes may still arrive.
     fn close(&mut self);
@@ -36,11 +41,11 @@ pub trait DataConnection {
     fn reset(&mut self);
 
     /// Drops what the peer still sends, up to a bound; then resets the connection. Some peers read replies only
-    /// after they have sent their last byte.
-    fn discard(&mut self);
+    /// after they have sent their last byte. Returns whether the peer may still send.
+    fn discard(&mut self) -> bool;
 
-    /// Returns its state.
-    fn stage(&self) -> ConnectionStage;
+    /// Returns whether it is closed, by this side or after the last byte by the peer.
+    fn is_closed(&self) -> bool;
 
     /// Returns its buffers, once it is open.
     fn buffers(&self) -> &IoBuffers;
@@ -58,26 +63,15 @@ pub trait DataConnection {
     fn shows_reuse(&self) -> bool;
 }
 
-/// The state of a data connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum ConnectionStage {
-    /// There is no socket.
-    #[default]
-    Closed,
-    /// The peer may connect.
-    Listening,
-    /// The peer has not answered yet.
-    Connecting,
-    /// The peer is connected. Nothing was read or written yet.
-    Connected,
-    /// Bytes are transferred.
-    Open,
+/// How far the end of the sent data is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DataEnd {
+    /// The kernel has yet to take the last byte.
+    Sending,
     /// The kernel has taken the last byte and the end of the stream.
     Sent,
-    /// As `Sent`, and the peer has closed its side as well.
-    Left,
-    /// It has failed.
-    Failed(Failure),
+    /// The peer has closed its side as well.
+    PeerClosed,
 }
 
 /// Why a data connection has failed.

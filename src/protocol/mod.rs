@@ -10,15 +10,11 @@ pub mod data_connection;
 pub mod ftp;
 pub mod native;
 
-use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Instant;
 
-use crate::account::AccountName;
 use crate::auth::scram::Binding;
-use crate::base::buffers::{Budget, IoBuffers, SpliceSource};
-use crate::base::memory::Share;
-use crate::session::active_accounts::Traffic;
+use crate::base::budget::Budget;
+use crate::base::buffers::{IoBuffers, SpliceSource};
 use crate::session::{Phase, Service, Session, SessionError};
 use crate::store::syncer::Synced;
 use admin::query::{Query, QueryResult};
@@ -44,47 +40,26 @@ pub trait Protocol {
     /// Processes input and produces output within `budget`. Returns whether anything moved.
     fn step(&mut self, sockets: Sockets<'_>, service: &mut Service, budget: &mut Budget, now: Instant) -> bool;
 
+    /// Handles an event that is not input.
+    fn handle(&mut self, event: ProtocolEvent, sockets: Sockets<'_>, now: Instant);
+
     /// Ends the session with a reply to the peer.
     fn fail(&mut self, buffers: &mut IoBuffers, why: SessionError, now: Instant);
 
     /// Ends the session of a peer that is gone.
     fn hang_up(&mut self, now: Instant);
 
-    /// Returns whether the connection can be closed once the output is empty.
-    fn is_closing(&self) -> bool;
-
-    /// Returns what the session is waiting for.
-    fn phase(&self) -> Phase;
-
-    /// Returns the number of requests taken so far. A session that takes none is idle.
-    fn requests(&self) -> u64;
-
-    /// Returns a number that changes when a request or its data advances. Messages that a peer may send during
-    /// a transfer, such as pings and `NOOP`, do not change it. A peer makes progress if this number changes,
-    /// if it takes bytes of the data connection, or as [`Protocol::sends_results`] says.
-    fn progress(&self) -> u64 {
-        self.requests()
-    }
+    /// Returns what it is doing, and what it needs from its connection.
+    fn status(&self) -> ProtocolStatus;
 
     /// Returns the session of a network peer.
     fn session(&self) -> Option<&Session> {
         None
     }
 
-    /// Records that the connection uses TLS, and the channel binding for a login. Called before the first
-    /// step with input.
-    fn set_binding(&mut self, _binding: Binding) {}
-
-    /// Returns whether the peer must begin TLS now. Until it has, nothing is read.
-    fn wants_tls(&self) -> bool {
-        false
-    }
-
-    /// Records that all further input is encrypted.
-    fn set_sealed(&mut self) {}
-
     /// Splices bytes of the data connection into an upload. Returns the number of bytes. If it is 0, the
-    /// bytes must be read into the buffers instead. After an error [`Protocol::fail_transfer`] must be called.
+    /// bytes must be read into the buffers instead. An error must be passed on as
+    /// [`ProtocolEvent::TransferFailed`].
     fn store_from(
         &mut self,
         _incoming: SpliceSource<'_>,
@@ -94,70 +69,75 @@ pub trait Protocol {
         Ok(0)
     }
 
-    /// Answers the running transfer with a refusal and ends it.
-    fn fail_transfer(&mut self, _sockets: Sockets<'_>, _refusal: SessionError, _now: Instant) {}
-
-    /// Passes the result of a sync on.
-    fn synced(&mut self, _sockets: Sockets<'_>, _synced: Synced, _now: Instant) {}
-
     /// Takes the query about all connections that the last step left.
     fn take_query(&mut self) -> Option<Query> {
         None
     }
+}
 
-    /// Passes the result of a query on.
-    fn answer(&mut self, _answer: QueryResult) {}
+/// An event that a connection passes on to its protocol. A protocol ignores those that cannot concern it.
+pub enum ProtocolEvent {
+    /// The peer has begun with TLS, and a login is bound to it. Comes before the first step with input.
+    TlsEstablished(Binding),
+    /// All further input is encrypted, because [`ProtocolStatus::wants_tls`] was set.
+    TlsStarted,
+    /// A sync has ended.
+    Synced(Synced),
+    /// The query of [`Protocol::take_query`] has a result.
+    QueryAnswered(QueryResult),
+    /// [`Protocol::store_from`] has failed: the running transfer is answered with this refusal and ends.
+    TransferFailed(SessionError),
+    /// The peer is gone and reads no more replies. Only a transfer can still finish, see
+    /// [`ProtocolStatus::ends_with_transfer`]; other waiting requests are dropped.
+    PeerReset,
+}
 
-    /// Records that the peer is gone and reads no more replies. Returns whether the running transfer must
-    /// still finish, because the peer sent QUIT after it. Other waiting requests are dropped.
-    fn ends_with_transfer(&mut self, _buffers: &mut IoBuffers) -> bool {
-        false
+/// What a protocol is doing between two steps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProtocolStatus {
+    /// What the session is waiting for.
+    pub phase: Phase,
+    /// The connection can be closed once the output is empty.
+    pub is_closing: bool,
+    /// The number of requests taken so far. A session that takes none is idle.
+    pub requests: u64,
+    /// A number that changes when a request or its data advances. Messages that a peer may send during a
+    /// transfer, such as pings and `NOOP`, do not change it. A peer makes progress if this number changes, if it
+    /// takes bytes of the data connection, or as `sends_results` says.
+    pub progress: u64,
+    /// The peer makes progress when it takes bytes from this connection. During an upload and every FTP transfer
+    /// these bytes are only replies, so they do not count.
+    pub sends_results: bool,
+    /// When the session needs a turn without an event.
+    pub wakes_at: Option<Instant>,
+    /// The memory of requests that were decoded ahead.
+    pub request_bytes: usize,
+    /// A transfer waits for its data connection, so that none of its bytes has moved yet.
+    pub awaits_data_connection: bool,
+    /// The peer must begin TLS now. Until it has, nothing is read.
+    pub wants_tls: bool,
+    /// The session ends after the running transfer, because the peer sent QUIT after it and is gone.
+    pub ends_with_transfer: bool,
+}
+
+impl ProtocolStatus {
+    /// Returns the status of a session in this phase that has nothing to report.
+    pub fn new(phase: Phase) -> Self {
+        Self {
+            phase,
+            is_closing: false,
+            requests: 0,
+            progress: 0,
+            sends_results: true,
+            wakes_at: None,
+            request_bytes: 0,
+            awaits_data_connection: false,
+            wants_tls: false,
+            ends_with_transfer: false,
+        }
     }
-
-    /// Returns whether a transfer waits for its data connection, so that none of its bytes has moved yet.
-    fn awaits_connection(&self) -> bool {
-        false
-    }
-
-    /// Returns when the session needs a turn without an event.
-    fn wakes_at(&self) -> Option<Instant> {
-        None
-    }
-
-    /// Returns whether the peer makes progress when it takes bytes from this connection, see
-    /// [`Protocol::progress`]. During an upload and every FTP transfer these bytes are only replies, so they
-    /// do not count.
-    fn sends_results(&self) -> bool {
-        true
-    }
-
-    /// Returns the memory of requests that were decoded ahead.
-    fn request_bytes(&self) -> usize {
-        0
-    }
-
-    /// Returns whether the peer came over the network and is not logged in (any more).
-    fn is_unauthenticated(&self) -> bool {
-        self.session().is_some_and(|session| session.account().is_none())
-    }
-
-    /// Returns the account's traffic.
-    fn traffic(&self) -> Option<&Rc<Traffic>> {
-        self.session().and_then(Session::traffic)
-    }
-
-    /// Returns the account's share of memory.
-    fn memory(&self) -> Option<&Arc<Share>> {
-        self.session().and_then(Session::memory)
-    }
-
-    /// Returns the account that is logged in.
-    fn account(&self) -> Option<&AccountName> {
-        self.session().and_then(Session::account)
-    }
-
-    /// Returns the session's activity as a word for the log.
-    fn activity(&self) -> String {
-        self.session().map_or_else(|| "Control".into(), |session| format!("{:?}", session.state_name()))
+    /// Returns whether nothing is running, so that closing loses nothing but the output.
+    pub fn is_idle(&self) -> bool {
+        matches!(self.phase, Phase::Idle | Phase::Login)
     }
 }

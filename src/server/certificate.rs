@@ -3,7 +3,7 @@
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::base::calendar::{timestamp_of_seconds, unix_ns};
+use crate::base::calendar::{timestamp_of_seconds, unix_s};
 use crate::config::{Config, ConfigError};
 use crate::net::transport::TlsPolicy;
 use crate::tls::{Fingerprint, ServerIdentity, ftp_server_config, server_config};
@@ -76,7 +76,7 @@ impl Certificate {
 const LOCK_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 fn now_s() -> i64 {
-    unix_ns(SystemTime::now()) / 1_000_000_000
+    unix_s(SystemTime::now())
 }
 
 fn warn_of_end(identity: &ServerIdentity, now_s: i64) {

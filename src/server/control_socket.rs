@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn the_socket_belongs_to_its_owner_from_the_beginning_and_another_file_at_its_path_is_not_given_away() {
-        let place = tempfile::tempdir().expect("temporary folder");
+        let place = tempfile::tempdir().expect("temporary directory");
         let path = place.path().join(NAME);
         let _listener = listen(place.path(), |made| {
             let mode = made.metadata()?.mode() & 0o7777;
@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn one_server_at_a_time_and_what_a_killed_one_left_is_no_obstacle() {
-        let place = tempfile::tempdir().expect("temporary folder");
+        let place = tempfile::tempdir().expect("temporary directory");
         let directory = place.path().join("x".repeat(200));
         std::fs::create_dir(&directory).expect("mkdir");
         assert!(connect(&directory).expect("no server is no error").is_none());

@@ -3,6 +3,7 @@
 mod certificate;
 pub mod control_socket;
 pub mod privileges;
+mod reload;
 pub mod service_manager;
 mod start;
 
@@ -14,12 +15,11 @@ use std::time::{Duration, Instant};
 use signal_hook::consts::SIGHUP;
 use signal_hook_mio::v1_0::Signals;
 
-use crate::account::{AccountError, Accounts};
-use crate::config::{Config, ConfigError, FtpConfig};
+use crate::account::AccountError;
+use crate::config::{Config, ConfigError};
 use crate::logging;
 use crate::net::event_loop::EventLoop;
 use crate::net::listeners::ProtocolKind;
-use crate::session::Policy;
 use crate::tls::Fingerprint;
 use certificate::Certificate;
 use service_manager::ServiceManager;
@@ -79,7 +79,7 @@ pub fn run(
     config: Config,
     on_ready: impl FnOnce(&[(SocketAddr, ProtocolKind)], Fingerprint),
 ) -> Result<(), ServerError> {
-    let directory = config.control_folder.clone();
+    let directory = config.control_directory.clone();
     let Started { event_loop, certificate, signals, addresses, service_manager } = start::start(&config)?;
     on_ready(&addresses, certificate.fingerprint());
     service_manager.ready(addresses.iter().map(|(address, _)| *address));
@@ -105,12 +105,12 @@ fn serve(
         event_loop.wake_at(wakes_at.map_or(certificate.check_at(), |at| at.min(certificate.check_at())));
         let round = event_loop.run_once(&mut events).map_err(system("wait for events"))?;
         if Instant::now() >= certificate.check_at() {
-            reload_certificate(&config, &mut certificate, &mut event_loop);
+            reload::certificate(&config, &mut certificate, &mut event_loop);
         }
         if reload_by.is_some_and(|by| logging::is_reopened() || Instant::now() >= by) {
             reload_by = None;
-            reload(&mut config, &mut event_loop);
-            reload_certificate(&config, &mut certificate, &mut event_loop);
+            reload::configuration(&mut config, &mut event_loop);
+            reload::certificate(&config, &mut certificate, &mut event_loop);
             service_manager.reloaded();
         }
         if !round.has_signals {
@@ -142,103 +142,6 @@ fn serve(
     Ok(())
 }
 
-/// Reloads the certificate for new connections. If it cannot be used, nothing changes.
-fn reload_certificate(config: &Config, certificate: &mut Certificate, event_loop: &mut EventLoop) {
-    let now = Instant::now();
-    match Certificate::try_load(config, now) {
-        Ok(None) => {
-            if certificate.wait_for_lock(now) {
-                let key = config.tls.key.display();
-                log::warn!("the certificate stays as it was until another program unlocks the directory of {key}");
-            }
-        }
-        Ok(Some(new)) => {
-            if new.fingerprint() != certificate.fingerprint() {
-                log::warn!("the server has a new key, {}; clients refuse it until they trust it", new.fingerprint());
-            }
-            event_loop.set_tls_policy(new.tls_policy());
-            *certificate = new;
-        }
-        Err(error) => {
-            log::error!("the certificate stays as it was: {error}");
-            certificate.postpone_check(now);
-        }
-    }
-}
-
-/// Reads the configuration again after SIGHUP, once the logs are open again. If it cannot be read, nothing
-/// changes.
-fn reload(config: &mut Config, event_loop: &mut EventLoop) {
-    let new = match Config::load(&config.file) {
-        Ok(new) => new,
-        Err(error) => return log::error!("the configuration stays as it was: {error}"),
-    };
-    for (key, differs) in [
-        ("listen", new.listen != config.listen),
-        ("ftp.listen", ftp_listen(&new) != ftp_listen(config)),
-        ("user", (&new.user, &new.group) != (&config.user, &config.group)),
-        ("home_roots", new.home_roots != config.home_roots),
-        ("root", new.root != config.root),
-        ("logs", new.logs != config.logs),
-        ("control_folder", new.control_folder != config.control_folder),
-        ("partial_expiry", new.partial_expiry != config.partial_expiry),
-    ] {
-        if differs {
-            log::warn!("a new value of `{key}` takes effect after a restart");
-        }
-    }
-    if new.tls.key.parent() != config.tls.key.parent()
-        || new.tls.certificate.parent() != config.tls.certificate.parent()
-    {
-        log::warn!("`tls` names files in another directory; a confined server can read them only after a restart");
-    }
-    let new = with_restart_keys_of(config, new);
-    let accounts = match Accounts::open_at_once(&new) {
-        Ok(accounts) => accounts,
-        Err(error) => return log::error!("the configuration stays as it was: {error}"),
-    };
-    let known = config.warnings();
-    *config = new;
-    let service = event_loop.service();
-    service.accounts = accounts;
-    service.set_policy(Policy::from(&*config));
-    event_loop.set_limits(config.limits, config.timeouts);
-    event_loop.set_ftp(config.ftp.clone());
-    for warning in config.warnings().into_iter().filter(|warning| !known.contains(warning)) {
-        log::warn!("{warning}");
-    }
-    log::info!("configuration read again from {}", config.file.display());
-}
-
-/// Returns `new` with the present values of the keys that take effect after a restart.
-fn with_restart_keys_of(present: &Config, new: Config) -> Config {
-    let ftp = match (&present.ftp, new.ftp) {
-        (Some(present), Some(new)) => {
-            Some(FtpConfig { listen: present.listen.clone(), listen_tls: present.listen_tls.clone(), ..new })
-        }
-        (present, _) => present.clone(),
-    };
-    // Relative paths of the new file were resolved from its root.
-    let tls = if new.root == present.root { new.tls } else { present.tls.clone() };
-    Config {
-        listen: present.listen.clone(),
-        ftp,
-        tls,
-        user: present.user.clone(),
-        group: present.group.clone(),
-        home_roots: present.home_roots.clone(),
-        root: present.root.clone(),
-        logs: present.logs.clone(),
-        control_folder: present.control_folder.clone(),
-        partial_expiry: present.partial_expiry,
-        ..new
-    }
-}
-
 /// How long a reload waits until the logs are open again.
 const REOPEN_PATIENCE: Duration = Duration::from_secs(1);
 const REOPEN_CHECK_INTERVAL: Duration = Duration::from_millis(5);
-
-fn ftp_listen(config: &Config) -> Option<[&Vec<SocketAddr>; 2]> {
-    config.ftp.as_ref().map(|ftp| [&ftp.listen, &ftp.listen_tls])
-}

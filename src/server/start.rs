@@ -73,7 +73,7 @@ pub(super) fn start(config: &Config) -> Result<Started, ServerError> {
     match privileged.control {
         Ok(socket) => event_loop.listen_locally(socket).map_err(system("listen on the control socket"))?,
         // Without the socket only the admin commands fail; `berthd usage` then counts the disk.
-        Err(error) => log::warn!("no control socket in {}: {error}", config.control_folder.display()),
+        Err(error) => log::warn!("no control socket in {}: {error}", config.control_directory.display()),
     }
     let service_manager = privileged.service_manager.unwrap_or_else(|error| {
         log::warn!("the supervisor at $NOTIFY_SOCKET cannot be reached: {error}");
@@ -109,7 +109,7 @@ impl PrivilegedResources {
         };
         let sockets = listening(config).map(bind).collect::<Result<_, _>>()?;
         let identity = if config.tls.is_own { None } else { ServerIdentity::read(config)? };
-        let directory = &config.control_folder;
+        let directory = &config.control_directory;
         if directory != config.directory() {
             // A directory in /run, for example, is lost at a reboot. A failure is reported with the socket.
             let _ = atomic_file::make_directory(directory, PUBLIC_DIRECTORY);

@@ -184,10 +184,6 @@ fn user(account: Option<&AccountName>) -> &str {
 }
 
 /// Returns one word for the log, to search for.
-fn outcome(refusal: Option<&SessionError>) -> String {
-    let Some(refusal) = refusal else { return "ok".into() };
-    let mut word = format!("{refusal:?}");
-    // The word is the variant's name (see docs/logs.md). Its numbers are only in the reply.
-    word.truncate(word.find('(').unwrap_or(word.len()));
-    word
+fn outcome(refusal: Option<&SessionError>) -> &'static str {
+    refusal.map_or("ok", |refusal| refusal.log_word())
 }

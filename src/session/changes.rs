@@ -8,7 +8,7 @@ use super::error::SessionError;
 use super::state::Member;
 use super::task::Task;
 use super::verb::Verb;
-use crate::base::buffers::Budget;
+use crate::base::budget::Budget;
 use crate::base::upload_id::UploadId;
 use crate::base::virtual_path::VirtualPath;
 use crate::logging::Value;
@@ -27,7 +27,7 @@ use crate::store::new_directories::NewDirectories;
 ///
 /// ```
 /// # fn remove(session: &mut berth::session::Session, path: &berth::base::virtual_path::VirtualPath) {
-/// # let mut budget = berth::base::buffers::Budget::new(1);
+/// # let mut budget = berth::base::budget::Budget::new(1);
 /// if let Ok(Some(session)) = session.counted(&mut budget) {
 ///     session.remove_file(path);
 /// }

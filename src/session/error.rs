@@ -148,6 +148,58 @@ pub enum SessionError {
     ShuttingDown,
 }
 
+impl SessionError {
+    /// Returns the word for it in the logs, without its numbers. `docs/logs.md` lists the words, and scripts search
+    /// for them.
+    pub fn log_word(self) -> &'static str {
+        match self {
+            Self::LoginRequired => "LoginRequired",
+            Self::WrongState => "WrongState",
+            Self::LoginMalformed => "LoginMalformed",
+            Self::LoginFailed => "LoginFailed",
+            Self::TooManyTries => "TooManyTries",
+            Self::TooManySessions => "TooManySessions",
+            Self::Displaced => "Displaced",
+            Self::AccountClosed => "AccountClosed",
+            Self::Kicked => "Kicked",
+            Self::NotFound => "NotFound",
+            Self::Exists => "Exists",
+            Self::NotAFile => "NotAFile",
+            Self::NotADirectory => "NotADirectory",
+            Self::NotEmpty => "NotEmpty",
+            Self::BadName => "BadName",
+            Self::OutsideHome => "OutsideHome",
+            Self::LinkLoop => "LinkLoop",
+            Self::OtherFileSystem => "OtherFileSystem",
+            Self::IntoItself => "IntoItself",
+            Self::Denied => "Denied",
+            Self::InUse => "InUse",
+            Self::ReadOnly => "ReadOnly",
+            Self::QuotaBytes(_) => "QuotaBytes",
+            Self::QuotaFiles(_) => "QuotaFiles",
+            Self::DiskFull => "DiskFull",
+            Self::Changed => "Changed",
+            Self::Mismatch => "Mismatch",
+            Self::SizeMismatch => "SizeMismatch",
+            Self::UploadHeld(_) => "UploadHeld",
+            Self::BadOffset => "BadOffset",
+            Self::Cut => "Cut",
+            Self::Cancelled => "Cancelled",
+            Self::Superseded => "Superseded",
+            Self::Busy => "Busy",
+            Self::TooLarge => "TooLarge",
+            Self::Io => "Io",
+            Self::Unwritten => "Unwritten",
+            Self::NoAnswer => "NoAnswer",
+            Self::NotYet => "NotYet",
+            Self::Timeout => "Timeout",
+            Self::TlsRequired => "TlsRequired",
+            Self::Defect => "Defect",
+            Self::ShuttingDown => "ShuttingDown",
+        }
+    }
+}
+
 impl From<&StoreError> for SessionError {
     fn from(error: &StoreError) -> Self {
         match error {

@@ -7,8 +7,7 @@ use std::rc::Rc;
 
 use super::Service;
 use crate::account::{Account, AccountError, AccountName};
-use crate::base::budget::REQUEST_COST;
-use crate::base::buffers::Budget;
+use crate::base::budget::{Budget, REQUEST_COST};
 use crate::base::text::Escaped;
 use crate::store::StoreError;
 use crate::store::count::UnreadableEntries;

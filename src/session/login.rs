@@ -16,7 +16,7 @@ use super::verb::Verb;
 use super::{Service, Session};
 use crate::account::{Account, AccountError, AccountName, Candidate};
 use crate::auth::scram::{ClientFirst, ScramError, ServerExchange};
-use crate::base::buffers::Budget;
+use crate::base::budget::Budget;
 use crate::logging::{self, STDERR};
 use crate::store::StoreError;
 use crate::store::ledger::QuotaLimits;

@@ -13,7 +13,7 @@ use super::login_guard::LoginGuard;
 use super::origin::Origin;
 use crate::account::{Account, AccountName, Candidate};
 use crate::auth::scram::{Derivation, Verifier, fill_random, hmac_sha256};
-use crate::base::buffers::Budget;
+use crate::base::budget::Budget;
 
 /// Cost of a PBKDF2 round: two blocks of SHA-256 and the code around them take as long as hashing this
 /// many bytes.

@@ -8,7 +8,8 @@ use sha2::{Digest as _, Sha256};
 
 use super::error::SessionError;
 use super::sliced::{Site, Sliced};
-use crate::base::buffers::{Budget, PIECE_BYTES};
+use crate::base::budget::Budget;
+use crate::base::buffers::PIECE_BYTES;
 use crate::store::meta::{Meta, meta_of};
 use crate::store::{OpenFile, StoreError};
 

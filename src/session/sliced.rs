@@ -5,7 +5,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use super::error::SessionError;
-use crate::base::buffers::Budget;
+use crate::base::budget::Budget;
 use crate::store::home::Home;
 use crate::store::workers::operations::Operation;
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::error::SessionError;
 use super::range_hash::RangeHash;
 use super::sliced::{Site, Sliced};
-use crate::base::buffers::Budget;
+use crate::base::budget::Budget;
 use crate::base::digest::Digest;
 use crate::base::memory::MEMORY_WAIT_STEP;
 use crate::store::listing::{Listed, Listing, ListingStep, PAGE_BYTES_TARGET};

@@ -11,7 +11,7 @@ use super::sliced::Site;
 use super::state::State;
 use super::task::{DirectoryList, FileHash, PartialUploadList, Task, TaskStep};
 use super::verb::Verb;
-use crate::base::buffers::Budget;
+use crate::base::budget::Budget;
 use crate::base::memory::Charge;
 use crate::base::virtual_path::VirtualPath;
 use crate::store::OpenFile;

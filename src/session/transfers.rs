@@ -13,7 +13,8 @@ use super::sliced::Site;
 use super::state::State;
 use super::upload::{Commit, Stored, Upload, UploadPlan};
 use super::verb::Verb;
-use crate::base::buffers::{Budget, SpliceSource};
+use crate::base::budget::Budget;
+use crate::base::buffers::SpliceSource;
 use crate::base::digest::Digest;
 use crate::store::syncer::Synced;
 

@@ -13,8 +13,7 @@ use rustix::io::Errno;
 use super::StoreError;
 use super::names::{PART_SUFFIX, STAGING};
 use super::usage::Usage;
-use crate::base::budget::{ENTRY_COST, PATH_COMPONENT_COST};
-use crate::base::buffers::Budget;
+use crate::base::budget::{Budget, ENTRY_COST, PATH_COMPONENT_COST};
 use crate::base::virtual_path::PATH_BYTES_MAX;
 
 /// Levels of directories that a count descends. The kernel accepts about 2,000 in one path.

@@ -10,8 +10,7 @@ use rustix::io::Errno;
 use super::StoreError;
 use super::home::Home;
 use crate::base::attributes::{DIRECTORY_BITS_MIN, NEW_DIRECTORY, PERMISSIONS};
-use crate::base::budget::{DIRECTORY_COST, PATH_COMPONENT_COST};
-use crate::base::buffers::Budget;
+use crate::base::budget::{Budget, DIRECTORY_COST, PATH_COMPONENT_COST};
 use crate::base::virtual_path::VirtualPath;
 
 /// Directories that are being made. Those already made stay, even after a failure.

@@ -27,7 +27,7 @@ fn certificate_of(key: &KeyPair, from_s: i64, until_s: i64) -> Result<String, rc
     let mut certificate = CertificateParams::new([NAME.to_string()])?;
     certificate.distinguished_name.push(DnType::CommonName, NAME);
     let midnight = |at_s: i64| {
-        let day = calendar::utc(at_s.saturating_mul(1_000_000_000));
+        let day = calendar::utc_of_seconds(at_s);
         date_time_ymd(day.year().into(), day.month().unsigned_abs(), day.day().unsigned_abs())
     };
     // Readers of certificates refuse times before 1970, where the clock of a machine may begin.

@@ -6,7 +6,7 @@
 mod certificate;
 mod identity;
 mod pinning;
-mod sealed;
+mod session;
 mod ticket_keys;
 mod tickets;
 
@@ -30,7 +30,7 @@ use sha2::{Digest, Sha256};
 
 pub use identity::ServerIdentity;
 pub use pinning::Pinning;
-pub use sealed::{Received, TlsSession};
+pub use session::{Received, TlsSession};
 pub use ticket_keys::{Resumption, TicketKeys};
 
 /// Encrypted bytes received at once by a session with much to receive: four records of the maximum

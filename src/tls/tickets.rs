@@ -102,24 +102,24 @@ impl ProducesTickets for Tickets {
     fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
         let mut nonce = [0; NONCE_LEN];
         getrandom::fill(&mut nonce).ok()?;
-        let mut sealed = plain.to_vec();
+        let mut ciphertext = plain.to_vec();
         let header = TicketHeader { session: self.session.number, resumed_session: self.resumed_session() }.to_bytes();
         let tag = self.session.key.seal_in_place_separate_tag(
             Nonce::assume_unique_for_key(nonce),
             Aad::from(header),
-            &mut sealed,
+            &mut ciphertext,
         );
-        Some([&header[..], &nonce, &sealed, tag.ok()?.as_ref()].concat())
+        Some([&header[..], &nonce, &ciphertext, tag.ok()?.as_ref()].concat())
     }
 
     fn decrypt(&self, ticket: &[u8]) -> Option<Vec<u8>> {
         let (header, rest) = ticket.split_first_chunk::<HEADER_BYTES>()?;
-        let (nonce, sealed) = rest.split_first_chunk::<NONCE_LEN>()?;
+        let (nonce, ciphertext) = rest.split_first_chunk::<NONCE_LEN>()?;
         let fields = TicketHeader::of(header);
         let plain = match fields.session == self.session.number {
-            true => open(&self.session.key, header, nonce, sealed),
+            true => open(&self.session.key, header, nonce, ciphertext),
             false if self.opened.is_none() => None,
-            false => open(&*self.session.key_of(fields.session)?, header, nonce, sealed),
+            false => open(&*self.session.key_of(fields.session)?, header, nonce, ciphertext),
         }?;
         if let Some(mut opened) = self.opened() {
             opened.current = Some(OpenedTicket { nonce: *nonce, header: fields });
@@ -142,9 +142,9 @@ impl TicketHeader {
     }
 }
 
-fn open(key: &LessSafeKey, header: &[u8; HEADER_BYTES], nonce: &NonceBytes, sealed: &[u8]) -> Option<Vec<u8>> {
-    let mut sealed = sealed.to_vec();
-    let plain = key.open_in_place(Nonce::assume_unique_for_key(*nonce), Aad::from(*header), &mut sealed).ok()?;
+fn open(key: &LessSafeKey, header: &[u8; HEADER_BYTES], nonce: &NonceBytes, ciphertext: &[u8]) -> Option<Vec<u8>> {
+    let mut ciphertext = ciphertext.to_vec();
+    let plain = key.open_in_place(Nonce::assume_unique_for_key(*nonce), Aad::from(*header), &mut ciphertext).ok()?;
     Some(plain.to_vec())
 }
 
@@ -209,7 +209,7 @@ mod tests {
     fn a_ticket_is_opened_by_the_session_that_made_it_and_by_no_other() {
         let keys = Arc::<TicketKeys>::default();
         let [own, other] = [(), ()].map(|()| Tickets::of_data(&Arc::new(keys.begin().expect("random"))));
-        let ticket = own.encrypt(b"session").expect("sealed");
+        let ticket = own.encrypt(b"session").expect("random numbers");
         assert_eq!(own.decrypt(&ticket).as_deref(), Some(&b"session"[..]));
         assert_ne!(own.encrypt(b"session"), Some(ticket.clone()));
         assert_eq!(other.decrypt(&ticket), None);
@@ -269,7 +269,7 @@ mod tests {
     }
 
     fn session(clock: &Arc<Clock>) -> SessionConfig {
-        let directory = tempfile::tempdir().expect("a temporary folder");
+        let directory = tempfile::tempdir().expect("a temporary directory");
         let config = crate::config::Config::default_for(&directory.path().join("berthd.json")).expect("valid");
         let identity = ServerIdentity::establish(&config, 1_800_000_000).expect("made");
         let mut shared = Arc::unwrap_or_clone(ftp_server_config(&identity).expect("usable"));

@@ -176,7 +176,8 @@ pub struct ServerReport {
     /// Logged-in sessions.
     pub sessions: u64,
     /// Unauthenticated connections.
-    pub strangers: u64,
+    #[serde(rename = "strangers")]
+    pub unauthenticated: u64,
     /// The number of running uploads.
     pub uploading: u64,
     /// The number of running downloads.
@@ -192,7 +193,8 @@ pub struct ServerReport {
     /// A histogram of turn durations.
     pub turns: Vec<TurnTimes>,
     /// Directories on file systems that do not respond.
-    pub silent_disks: Vec<Name>,
+    #[serde(rename = "silent_disks")]
+    pub unresponsive_directories: Vec<Name>,
 }
 
 /// One bucket of the histogram.

@@ -87,6 +87,9 @@ fn bash_completes_the_arguments_of_a_command() {
     assert!(complete("berth nas get -").contains(&"-r".to_string()));
     assert_eq!(complete("berth nas help mkd"), ["mkdir"]);
     assert_eq!(complete("berth nas pwd "), [""; 0]);
+    fs::create_dir(place.here("letters")).expect("writable");
+    assert_eq!(complete("berth nas lcd l"), ["letters"]);
+    assert_eq!(complete("berth nas mirror --exclude x pa"), ["paper.txt"]);
 }
 
 fn bash_completes_names_of_accounts() {

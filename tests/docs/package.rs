@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use berth::admin::CommandLine;
 use berth::client::cli::args::{Args, HostArgs};
-use berth::client::shell::command::COMMANDS;
+use berth::client::syntax::command::COMMANDS;
 use berth::config::Config;
 
 fn package(name: &str) -> PathBuf {
@@ -46,12 +46,12 @@ fn the_pages_tell_of_every_command_and_option() {
     let server = generated("berthd.8");
     for command in COMMANDS {
         assert!(
-            client.contains(&format!("\n{} {}", command.name, command.usage).trim_end().to_string()),
+            client.contains(&format!("\n{} {}", command.name, command.usage()).trim_end().to_string()),
             "{}",
             command.name
         );
         assert!(
-            command.options.iter().all(|(option, _)| client.contains(&format!("\n{option}: "))),
+            command.explained_options().all(|option| client.contains(&format!("\n{}: ", option.shown()))),
             "{}",
             command.name
         );
@@ -69,6 +69,51 @@ fn the_pages_tell_of_every_command_and_option() {
         }
     }
     assert!(client.contains("130\ninterrupted") && client.contains("BERTH_PASSWORD"));
+}
+
+#[test]
+fn the_guide_of_the_client_has_every_command_and_option() {
+    let guide = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/client.md")).expect("there");
+    let rows_of = |name: &str| -> String {
+        let is_named = |row: &&str| row.contains(&format!("`{name}`")) || row.contains(&format!("`{name} "));
+        let rows: Vec<&str> = guide.lines().filter(|row| row.starts_with("| `")).filter(is_named).collect();
+        rows.concat()
+    };
+    let mirrors = guide.split("\n## ").find(|section| section.starts_with("Mirrors")).expect("a section");
+    for command in COMMANDS.iter().filter(|command| command.name != "!") {
+        let mut text = rows_of(command.name);
+        assert!(!text.is_empty(), "{}", command.name);
+        if command.name == "lls" {
+            assert!(text.contains("has the options of `ls`"));
+            text += &rows_of("ls");
+        } else if command.name == "mirror" {
+            text += mirrors;
+        }
+        for option in command.options.iter().filter(|option| option.is_offered()) {
+            assert!(text.contains(&*option.shown()), "{} {}", command.name, option.shown());
+        }
+    }
+}
+
+#[test]
+fn completions_read_options_as_the_commands_do() {
+    for file in ["berth.bash", "_berth", "berth.fish"] {
+        let text = generated(file);
+        assert!(!text.contains("@SWAP@") && !text.contains("@WITH_VALUE@"), "{file}");
+        assert!(
+            ["--from", "--exclude"]
+                .iter()
+                .all(|option| text.contains(&format!("{option}) ")) || text.contains(&format!("case {option}\n"))),
+            "{file}"
+        );
+        let kinds = text.lines().filter_map(|line| {
+            let (_, kind) = line.split_once(" kind=").or_else(|| line.split_once("set kind "))?;
+            kind.split([' ', ';']).next().filter(|kind| !kind.is_empty() && *kind != "none")
+        });
+        for kind in kinds {
+            assert!(text.contains(&format!("{kind}:")), "{file} completes nothing for {kind}");
+        }
+    }
 }
 
 #[test]
@@ -137,7 +182,7 @@ fn the_unit_lets_the_server_write_where_its_configuration_says_and_nowhere_else(
     );
     assert_eq!(
         values("RuntimeDirectory"),
-        [config.control_folder.strip_prefix("/run").expect("in /run").display().to_string()]
+        [config.control_directory.strip_prefix("/run").expect("in /run").display().to_string()]
     );
     assert_eq!(values("LogsDirectory"), [""; 0], "it gives old logs back to the server's user");
     assert_eq!(config.user.map(|user| vec![user]), Some(values("User")));

@@ -60,3 +60,25 @@ fn every_test_that_the_table_of_threats_names_is_there() {
         }
     }
 }
+
+#[test]
+fn every_test_that_the_table_of_limits_names_is_there() {
+    let text = fs::read_to_string(root().join("docs/threats.md")).expect("there");
+    let (_, table) = text.split_once("## Tests of limits\n").expect("the table of limits");
+    let tests: Vec<Vec<&str>> = table
+        .lines()
+        .filter_map(|line| line.rsplit('|').nth(1))
+        .map(|cell| cell.split('`').skip(1).step_by(2).collect())
+        .filter(|words: &Vec<&str>| !words.is_empty())
+        .collect();
+    assert!(tests.len() > 10, "{tests:?}");
+    for words in tests {
+        let [file, name] = words[..] else { panic!("not a file and a test: {words:?}") };
+        let known = tests_in(file);
+        let is_known = match name.strip_suffix('…') {
+            Some(beginning) => known.iter().any(|test| test.starts_with(beginning)),
+            None => known.iter().any(|test| test == name),
+        };
+        assert!(is_known, "there is no test {name} in {file}");
+    }
+}

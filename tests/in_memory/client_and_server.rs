@@ -18,8 +18,9 @@ use berth::client::connection::session::Session;
 use berth::client::connection::state::StateDirectory;
 use berth::client::connection::stream::Stream;
 use berth::client::error::Failure;
-use berth::client::shell::interrupt::Interrupt;
-use berth::client::shell::{command, lexer};
+use berth::client::interrupt::Interrupt;
+use berth::client::shell::dispatch;
+use berth::client::syntax::lexer;
 use berth::client::ui::output::Output;
 use berth::client::ui::progress::Style;
 
@@ -192,7 +193,7 @@ impl User {
     /// Carries out one command line as the shell does.
     fn run(&mut self, line: &str) -> Result<(), Failure> {
         for words in lexer::split(line.as_bytes()).expect("a good line") {
-            if let Err(failure) = command::run(&mut self.session, &words) {
+            if let Err(failure) = dispatch::run(&mut self.session, &words) {
                 self.session.recover();
                 let _ = self.session.output.flush();
                 return Err(failure);
@@ -349,6 +350,7 @@ fn a_cancelled_upload_is_listed_and_goes_on_or_is_dropped() {
     user.interrupt_after(4 * MIB);
     assert_eq!(user.run(&put.replace("put", "put -f")), Err(Failure::Interrupted));
     assert!(user.run("partials drop /other").is_err());
+    assert!(user.run("partials drop --all f").is_err(), "all, or only this one?");
     user.run("partials drop f; partials drop --all").expect("dropped");
     assert!(user.results.text().contains("dropped /f  "), "{}", user.results.text());
     assert!(world.server.borrow().is_staging_empty());

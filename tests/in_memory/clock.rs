@@ -350,12 +350,12 @@ fn the_login_delay_does_not_depend_on_the_wall_clock() {
         assert_eq!(guess(&mut server)[0].code(), Some(ErrorCode::LoginFailed), "{jump_s}");
         assert_eq!(guess(&mut server), [], "{jump_s}");
         server.set_clock(jump_s);
-        assert_eq!(peer.protocol.wakes_at(), Some(server.now + LOGIN_DELAY_FIRST));
+        assert_eq!(peer.protocol.status().wakes_at, Some(server.now + LOGIN_DELAY_FIRST));
         server.advance(LOGIN_DELAY_FIRST - Duration::from_millis(1));
         assert_eq!(peer.exchange(&mut server), [], "{jump_s}");
         server.advance(Duration::from_millis(1));
         assert_eq!(peer.exchange(&mut server)[0].code(), Some(ErrorCode::LoginFailed), "{jump_s}");
-        assert_eq!(peer.protocol.phase(), Phase::Login);
+        assert_eq!(peer.protocol.status().phase, Phase::Login);
     }
 }
 
@@ -450,7 +450,7 @@ fn the_data_timeout_does_not_depend_on_the_wall_clock() {
             let mut peer = FtpPeer::log_in(&mut server);
             assert!(peer.begin(&mut server, command).starts_with("150 "), "{command}");
             server.set_clock(jump_s);
-            assert_eq!(peer.protocol.wakes_at(), Some(server.now + DATA_CONNECTION_TIMEOUT_DEFAULT));
+            assert_eq!(peer.protocol.status().wakes_at, Some(server.now + DATA_CONNECTION_TIMEOUT_DEFAULT));
             server.advance(DATA_CONNECTION_TIMEOUT_DEFAULT - Duration::from_millis(1));
             assert_eq!(peer.replies(&mut server), "", "{command}");
             server.advance(Duration::from_millis(1));

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::mem::discriminant;
 
+use crate::support::requests::Put;
 use berth::base::buffers::DATA_BYTES_MAX;
 use berth::base::digest::Digest;
 use berth::base::upload_id::UploadId;
@@ -162,17 +163,7 @@ fn requests() -> Vec<Request> {
         Request::Quota {},
         Request::Get { path: name(), offset: 0, etag: None, prefix_sha256: None },
         Request::Get { path: name(), offset: u64::MAX, etag: Some("e".into()), prefix_sha256: digest },
-        Request::Put {
-            path: name(),
-            size: None,
-            mtime_ns: None,
-            mode: PutMode::Create,
-            if_etag: None,
-            upload_id: None,
-            resume: false,
-            permissions: None,
-            set_permissions: false,
-        },
+        Put { path: name(), ..Put::default() }.request(),
         Request::Put {
             path: Name(b"/\xff".to_vec()),
             size: Some(u64::MAX),
@@ -293,20 +284,7 @@ fn optional_fields_may_be_missing() {
         (r#"{"op":"mkdir","path":"a"}"#, Request::Mkdir { path: "a".into(), parents: false, permissions: None }),
         (r#"{"op":"mv","from":"a","to":"b"}"#, Request::Mv { from: "a".into(), to: "b".into(), replace: false }),
         (r#"{"op":"get","path":"a"}"#, Request::Get { path: "a".into(), offset: 0, etag: None, prefix_sha256: None }),
-        (
-            r#"{"op":"put","path":"a"}"#,
-            Request::Put {
-                path: "a".into(),
-                size: None,
-                mtime_ns: None,
-                mode: PutMode::Create,
-                if_etag: None,
-                upload_id: None,
-                resume: false,
-                permissions: None,
-                set_permissions: false,
-            },
-        ),
+        (r#"{"op":"put","path":"a"}"#, Put { path: "a".into(), ..Put::default() }.request()),
     ] {
         assert_eq!(Request::decode(body.as_bytes()), Ok(request), "{body}");
     }
@@ -502,7 +480,7 @@ fn json_that_means_harm_is_an_error_in_every_message_and_never_a_panic() {
     let server = ServerReport {
         seconds: 1,
         sessions: 2,
-        strangers: 3,
+        unauthenticated: 3,
         uploading: 4,
         downloading: 5,
         uploads: 6,
@@ -510,7 +488,7 @@ fn json_that_means_harm_is_an_error_in_every_message_and_never_a_panic() {
         bytes_up: 8,
         bytes_down: 9,
         turns: vec![TurnTimes { below_us: Some(1), count: 2 }],
-        silent_disks: vec![Name::from("/homes")],
+        unresponsive_directories: vec![Name::from("/homes")],
     };
     check_refused(&ControlReply::Server(server));
 }

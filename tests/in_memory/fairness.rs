@@ -93,7 +93,7 @@ impl Scene {
     fn new(pairs: Vec<Pair>) -> Self {
         let (mut turns, nowhere) = (Scheduler::default(), "127.0.0.1".parse().expect("an address"));
         for (slot, pair) in pairs.iter().enumerate() {
-            let number = pair.connection.protocol().session().and_then(|session| session.active_account_number());
+            let number = pair.connection.session().and_then(|session| session.active_account_number());
             turns.assign(slot, number.map_or(Owner::Origin(Origin::of(nowhere)), Owner::Account));
         }
         Self { turns, queued: vec![false; pairs.len()], pairs }
@@ -528,7 +528,7 @@ fn a_thousand_sessions_that_ask_again_where_there_is_no_memory_delay_another_use
         _ => Request::Partials {},
     };
     let mut pairs: Vec<Pair> = (0..POLLING).map(|_| Pair::logged_in(&mut server)).collect();
-    let filled = fill(pairs[0].connection.protocol().memory().expect("logged in"));
+    let filled = fill(pairs[0].connection.session().and_then(|session| session.memory()).expect("logged in"));
     for (number, pair) in pairs.iter_mut().enumerate() {
         pair.request(&wanted(number));
     }

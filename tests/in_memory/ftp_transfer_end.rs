@@ -4,12 +4,11 @@
 
 use std::time::Duration;
 
-use crate::support::in_memory::ftp_peer::FtpPeer;
+use crate::support::in_memory::ftp_peer::{DataStage, FtpPeer};
 use crate::support::in_memory::*;
 use berth::base::upload_id::RESUME_BYTES_MIN;
 use berth::config::SyncPolicy;
 use berth::protocol::Protocol;
-use berth::protocol::data_connection::ConnectionStage;
 use berth::protocol::ftp::{
     FTP_END_GRACE_LARGE, FTP_END_GRACE_MAX, FTP_END_GRACE_SHARE, FTP_REPLIES_APART, FTP_REPLIES_APART_MIN,
 };
@@ -62,7 +61,7 @@ fn a_large_upload_is_stored_20_ms_after_its_end_if_the_client_stays() {
         let mut server = Server::new();
         let mut peer = end_after(&mut server, count, Duration::from_millis(took_ms));
         assert_eq!(peer.end_data(&mut server), "");
-        assert_eq!(peer.protocol.wakes_at(), Some(server.now + grace), "{count} bytes in {took_ms} ms");
+        assert_eq!(peer.protocol.status().wakes_at, Some(server.now + grace), "{count} bytes in {took_ms} ms");
         server.advance(grace);
         assert!(peer.replies(&mut server).starts_with("226 "));
         assert_eq!(std::fs::read(server.at("file")).expect("there"), content(1, count));
@@ -80,7 +79,7 @@ fn the_20_ms_start_when_the_end_arrives() {
         let said = peer.end_data(&mut server);
         assert_eq!(said.starts_with("226 "), is_believed, "{said}");
         if !is_believed {
-            assert_eq!(peer.protocol.wakes_at(), Some(came + FTP_END_GRACE_LARGE));
+            assert_eq!(peer.protocol.status().wakes_at, Some(came + FTP_END_GRACE_LARGE));
             assert!(peer.hang_up(&mut server).starts_with("426 "));
         }
     }
@@ -116,7 +115,7 @@ fn quit_behind_an_upload_is_a_sign_that_all_of_it_came() {
         let codes: Vec<&str> = said.lines().map(|line| &line[..3]).collect();
         assert_eq!(codes, if quits_first { &["226", "221"][..] } else { &["226", "200", "221"] });
         assert!(std::fs::read(server.at("file")).expect("there") == content(1, count));
-        assert!(peer.protocol.is_closing());
+        assert!(peer.protocol.status().is_closing);
     }
 }
 
@@ -153,9 +152,9 @@ fn reply_226_follows_the_clients_close_or_a_short_delay() {
             assert!(peer.begin(&mut server, "RETR file").starts_with("150 "));
             assert_eq!(peer.connect(&mut server), "", "{size} bytes");
             assert_eq!(peer.received, content(1, size));
-            assert_eq!(peer.protocol.wakes_at(), Some(server.now + FTP_REPLIES_APART));
+            assert_eq!(peer.protocol.status().wakes_at, Some(server.now + FTP_REPLIES_APART));
             if leaves {
-                peer.data.stage = ConnectionStage::Left;
+                peer.data.stage = DataStage::PeerClosed;
             } else {
                 server.advance(FTP_REPLIES_APART);
             }
@@ -174,11 +173,11 @@ fn a_client_that_keeps_its_data_connections_open_waits_less_for_each_further_fil
         peer.stays = true;
         assert!(peer.begin(&mut server, "RETR file").starts_with("150 "));
         assert_eq!(peer.connect(&mut server), "");
-        let wait = peer.protocol.wakes_at().expect("it waits for its client") - server.now;
+        let wait = peer.protocol.status().wakes_at.expect("it waits for its client") - server.now;
         if is_kept_open {
             server.advance(wait);
         } else {
-            peer.data.stage = ConnectionStage::Left;
+            peer.data.stage = DataStage::PeerClosed;
         }
         assert!(peer.replies(&mut server).starts_with("226 "));
         waits.push(wait);
@@ -200,13 +199,13 @@ fn commands_do_not_reset_the_stall_timeout_of_an_upload() {
     assert_eq!(peer.connect(&mut server), "");
     peer.send(&mut server, b"some");
     for said in ["NOOP", "STAT", "PWD\r\nNOOP", "x"] {
-        let before = peer.protocol.progress();
+        let before = peer.protocol.status().progress;
         peer.ask(&mut server, said);
-        assert_eq!(peer.protocol.progress(), before, "{said}");
+        assert_eq!(peer.protocol.status().progress, before, "{said}");
     }
     for _ in 0..5 {
-        let before = peer.protocol.progress();
+        let before = peer.protocol.status().progress;
         peer.send(&mut server, b"1");
-        assert_ne!(peer.protocol.progress(), before, "a slow upload moves");
+        assert_ne!(peer.protocol.status().progress, before, "a slow upload moves");
     }
 }

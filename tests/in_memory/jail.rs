@@ -9,6 +9,7 @@ use rustix::fs::{CWD, FileType, Mode, OFlags};
 
 use crate::support::exchange_names::while_flipping;
 use crate::support::in_memory::*;
+use crate::support::requests::Put;
 use berth::auth::scram::{Binding, ClientExchange, ScramError};
 use berth::base::upload_id::UploadId;
 use berth::wire::message::{EntryKind, Name, PutMode};
@@ -522,17 +523,7 @@ fn any_byte_but_nul_and_slash_can_be_in_a_name() {
         [b"two\r\nlines", b"\x1b[2J\x07", b"\xff\xfe", b"a\xc3", b"\"quoted\\", b" ", b"-rf", &all_bytes, &[b'n'; 255]];
     for name in names {
         let path = |directory: &[u8]| Name([directory, name].concat());
-        let request = Request::Put {
-            path: path(b"/"),
-            size: Some(1),
-            mtime_ns: None,
-            mode: PutMode::Create,
-            if_etag: None,
-            upload_id: None,
-            resume: false,
-            permissions: None,
-            set_permissions: false,
-        };
+        let request = Put { path: path(b"/"), size: Some(1), ..Put::default() }.request();
         assert!(matches!(peer.put_with(&mut server, &request, b"x"), Reply::Stored { .. }), "{:?}", path(b"/"));
         let Reply::Page { entries, .. } = peer.ask(&mut server, &Request::List { path: "/".into() }) else {
             panic!("a page")

@@ -3,8 +3,8 @@
 
 use crate::support::effort::tries;
 use crate::support::in_memory::*;
-use berth::base::budget::REQUEST_COST;
-use berth::base::buffers::{Budget, INPUT_BYTES, OUTPUT_BYTES_HIGH, PIECE_BYTES};
+use berth::base::budget::{Budget, REQUEST_COST};
+use berth::base::buffers::{INPUT_BYTES, OUTPUT_BYTES_HIGH, PIECE_BYTES};
 use berth::base::digest::Digest;
 use berth::protocol::{Protocol, Sockets};
 use berth::wire::frame::{self, CONTROL_BYTES_MAX, CONTROL_BYTES_MAX_BEFORE_LOGIN, Frame, FrameType, HEADER_BYTES};
@@ -275,7 +275,7 @@ fn a_wrong_proof_holds_the_next_back_and_the_connection_is_closed_after_three() 
         let id = peer.request(&Request::AuthNext { message });
         if attempt > 1 {
             assert_eq!(peer.exchange(&mut server), [], "it is not checked yet");
-            server.now = peer.protocol.wakes_at().expect("its time comes");
+            server.now = peer.protocol.status().wakes_at.expect("its time comes");
         }
         let reply = peer.only_reply(&mut server, id);
         let Reply::Error(error) = reply else { panic!("{reply:?}") };

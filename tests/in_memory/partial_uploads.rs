@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 use crate::support::in_memory::{MIB, PASSWORD, Random, Rights, Server, USER, content, counted, vpath, write};
-use berth::base::budget::TURN_BUDGET;
-use berth::base::buffers::{Budget, PIECE_BYTES};
+use berth::base::budget::{Budget, TURN_BUDGET};
+use berth::base::buffers::PIECE_BYTES;
 use berth::base::digest::Digest;
 use berth::base::upload_id::{RESUME_BYTES_MIN, UploadId};
 use berth::config::SyncPolicy;

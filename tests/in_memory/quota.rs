@@ -2,8 +2,7 @@
 //! compete, and is the same after a restart.
 
 use crate::support::in_memory::*;
-use berth::base::budget::ENTRY_COST;
-use berth::base::buffers::Budget;
+use berth::base::budget::{Budget, ENTRY_COST};
 use berth::base::memory::LISTING_BYTES_MAX;
 use berth::base::upload_id::UploadId;
 use berth::config::SyncPolicy;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::support::in_memory::pair::Pair;
 use crate::support::in_memory::*;
+use crate::support::requests::Put;
 use berth::base::digest::Digest;
 use berth::base::token_bucket::Directions;
 use berth::base::upload_id::UploadId;
@@ -341,16 +342,16 @@ fn pings_do_not_postpone_the_end_of_a_transfer_whose_peer_does_nothing_for_it() 
 fn a_client_that_compares_a_prefix_is_waited_for_while_it_pings_and_not_for_ever() {
     let mut server = Server::new();
     let upload_id = UploadId::random().expect("random");
-    let put = |resume| Request::Put {
-        path: "/up".into(),
-        size: Some(64 * MIB as u64),
-        mtime_ns: None,
-        mode: PutMode::Replace,
-        if_etag: None,
-        upload_id: Some(upload_id),
-        resume,
-        permissions: None,
-        set_permissions: false,
+    let put = |resume| {
+        Put {
+            path: "/up".into(),
+            size: Some(64 * MIB as u64),
+            mode: PutMode::Replace,
+            upload_id: Some(upload_id),
+            resume,
+            ..Put::default()
+        }
+        .request()
     };
     let mut cut = Client::new(Pair::logged_in(&mut server));
     cut.pair.request(&put(false));

@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use crate::support::in_memory::{PASSWORD, Rights, Server, USER, counted, keys, vpath, write};
 use berth::auth::scram::{Binding, ClientExchange};
-use berth::base::buffers::Budget;
+use berth::base::budget::Budget;
 use berth::base::digest::Digest;
 use berth::base::upload_id::UploadId;
 use berth::config::SyncPolicy;

@@ -271,7 +271,7 @@ impl Simulation {
     fn advance(&mut self, milliseconds_max: u64) {
         self.server.advance(Duration::from_millis(self.random.next() % milliseconds_max));
         for client in &mut self.clients {
-            client.is_asleep &= client.peer.protocol.wakes_at().is_none_or(|at| at > self.server.now);
+            client.is_asleep &= client.peer.protocol.status().wakes_at.is_none_or(|at| at > self.server.now);
         }
     }
 
@@ -337,7 +337,7 @@ impl Simulation {
                 self.read(chosen);
             }
             if self.progress() == before {
-                let wakes_at = self.clients.iter().filter_map(|client| client.peer.protocol.wakes_at()).min();
+                let wakes_at = self.clients.iter().filter_map(|client| client.peer.protocol.status().wakes_at).min();
                 self.server.now = wakes_at.expect("somebody waits for ever");
             }
             self.check();

@@ -5,7 +5,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::support::in_memory::*;
 use berth::auth::scram::{Binding, ClientExchange};
-use berth::base::buffers::Budget;
+use berth::base::budget::Budget;
 use berth::protocol::Protocol;
 use berth::session::SessionError;
 use berth::session::login_guard::LOGIN_DELAY_MAX;
@@ -150,7 +150,7 @@ fn challenge(peer: &mut Peer, server: &mut Server) -> String {
 fn answer(peer: &mut Peer, server: &mut Server, message: String) -> Reply {
     let id = peer.request(&Request::AuthNext { message });
     let mut got = peer.exchange(server);
-    if let (true, Some(due)) = (got.is_empty(), peer.protocol.wakes_at()) {
+    if let (true, Some(due)) = (got.is_empty(), peer.protocol.status().wakes_at) {
         server.now = server.now.max(due);
         got = peer.exchange(server);
     }

@@ -79,7 +79,7 @@ const DEADLINES: &str = "10m";
 /// A connection that nobody logs in to.
 struct Stranger {
     stream: TcpStream,
-    sealed: Option<TlsSession>,
+    tls: Option<TlsSession>,
 }
 
 impl Stranger {
@@ -92,30 +92,30 @@ impl Stranger {
         socket.set_tcp_mss(536).expect("a socket");
         socket.bind(&SocketAddr::from(([127, 0, 0, 2 + (number % 7) as u8], 0)).into()).expect("loopback");
         socket.connect(&address.into()).expect("the server listens");
-        Self { stream: socket.into(), sealed: None }
+        Self { stream: socket.into(), tls: None }
     }
 
-    fn seal(self) -> Self {
-        self.seal_as(Pinning::new(None).client_config().expect("a configuration"))
+    fn encrypt(self) -> Self {
+        self.encrypt_as(Pinning::new(None).client_config().expect("a configuration"))
     }
 
     /// The same to a server of FTPS, which refuses the protocol's own name.
-    fn seal_for_ftps(self) -> Self {
+    fn encrypt_for_ftps(self) -> Self {
         let mut config = Pinning::new(None).client_config().expect("a configuration");
         Arc::make_mut(&mut config).alpn_protocols.clear();
-        self.seal_as(config)
+        self.encrypt_as(config)
     }
 
-    fn seal_as(mut self, config: Arc<ClientConfig>) -> Self {
-        let mut sealed = TlsSession::client(config).expect("a configuration");
-        while sealed.is_handshaking() || sealed.wants_flush() {
-            sealed.flush(&mut self.stream).expect("the server reads");
-            if sealed.is_handshaking() {
-                let received = sealed.receive(&mut self.stream, &mut [0; 4096]).expect("a handshake");
+    fn encrypt_as(mut self, config: Arc<ClientConfig>) -> Self {
+        let mut tls = TlsSession::client(config).expect("a configuration");
+        while tls.is_handshaking() || tls.wants_flush() {
+            tls.flush(&mut self.stream).expect("the server reads");
+            if tls.is_handshaking() {
+                let received = tls.receive(&mut self.stream, &mut [0; 4096]).expect("a handshake");
                 assert!(matches!(received, Received::Progress(_) | Received::Bytes(_)));
             }
         }
-        self.sealed = Some(sealed);
+        self.tls = Some(tls);
         self
     }
 
@@ -124,10 +124,10 @@ impl Stranger {
         self.stream.set_nonblocking(true).expect("a socket");
         let mut sent = 0;
         while sent < bytes.len() {
-            let pushed = match &mut self.sealed {
-                Some(sealed) => {
-                    let taken = sealed.seal(&bytes[sent..]).expect("open");
-                    match sealed.flush(&mut self.stream) {
+            let pushed = match &mut self.tls {
+                Some(tls) => {
+                    let taken = tls.encrypt(&bytes[sent..]).expect("open");
+                    match tls.flush(&mut self.stream) {
                         Ok(true) => Ok(taken),
                         Ok(false) => Err(io::ErrorKind::WouldBlock.into()),
                         Err(error) => Err(error),
@@ -236,13 +236,13 @@ fn strangers_who_read_none_of_their_pongs_take_little_memory() {
 }
 
 fn strangers_who_read_none_of_their_pongs_over_tls_take_little_memory() {
-    check_strangers(Door::Native, STRANGERS, Stranger::seal, &pings(128 * 1024));
+    check_strangers(Door::Native, STRANGERS, Stranger::encrypt, &pings(128 * 1024));
 }
 
 fn strangers_who_ask_much_and_read_no_answer_take_little_memory() {
     let long = Request::Auth { mechanism: "m".repeat(3900), message: String::new() };
     let requests: Vec<u8> = (1..200).flat_map(|id| control(id, &long)).collect();
-    check_strangers(Door::Native, STRANGERS, Stranger::seal, &requests);
+    check_strangers(Door::Native, STRANGERS, Stranger::encrypt, &requests);
 }
 
 fn strangers_who_are_told_what_is_wrong_and_do_not_read_it_take_little_memory() {
@@ -252,12 +252,12 @@ fn strangers_who_are_told_what_is_wrong_and_do_not_read_it_take_little_memory() 
         requests.extend_from_slice(&frame::header(FrameType::Control, id, body.len()));
         requests.extend_from_slice(body.as_bytes());
     }
-    check_strangers(Door::Native, STRANGERS, Stranger::seal, &requests);
+    check_strangers(Door::Native, STRANGERS, Stranger::encrypt, &requests);
 }
 
 fn strangers_with_half_of_a_record_take_little_memory() {
     let half = [&control(1, &hello())[..], &[0, 0, 15, 0, 0, 0, 0, 2, 1, 0, 0, 0], &[b' '; 3000]].concat();
-    check_strangers(Door::Native, STRANGERS, Stranger::seal, &half);
+    check_strangers(Door::Native, STRANGERS, Stranger::encrypt, &half);
 }
 
 fn strangers_whose_logins_fail_take_little_memory() {
@@ -279,7 +279,7 @@ fn strangers_with_half_of_a_line_of_ftp_take_little_memory() {
 }
 
 fn strangers_who_read_no_reply_of_ftps_take_little_memory() {
-    check_strangers(Door::Ftps, FEW, Stranger::seal_for_ftps, &b"HELP\r\n".repeat(1000));
+    check_strangers(Door::Ftps, FEW, Stranger::encrypt_for_ftps, &b"HELP\r\n".repeat(1000));
 }
 
 fn strangers_with_half_of_a_client_hello_for_ftps_take_little_memory() {

@@ -9,10 +9,10 @@ use serde_json::Value;
 
 use crate::support::needs::{MOUNT, OWN_MOUNTS, ROOT, UNSHARE, tests};
 use crate::support::peer::Peer;
+use crate::support::requests::Put;
 use crate::support::{Place, Server, pattern, wait_until};
 use berth::base::upload_id::UploadId;
 use berth::wire::frame::{self, FrameType};
-use berth::wire::message::PutMode;
 use berth::wire::{Reply, Request};
 
 tests! {
@@ -36,17 +36,7 @@ fn serve_hidden(place: &Place, boot: Option<&str>) -> Server {
 }
 
 fn put(resume: bool) -> Request {
-    Request::Put {
-        path: "/file".into(),
-        size: Some(3 * MIB as u64),
-        mtime_ns: None,
-        mode: PutMode::Create,
-        if_etag: None,
-        upload_id: Some(ID),
-        resume,
-        permissions: None,
-        set_permissions: false,
-    }
+    Put { path: "/file".into(), size: Some(3 * MIB as u64), upload_id: Some(ID), resume, ..Put::default() }.request()
 }
 
 fn record(place: &Place) -> PathBuf {

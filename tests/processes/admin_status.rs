@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::support::peer::{Incoming, Peer};
 use crate::support::process::{Ended, Program};
 use crate::support::proxy::Proxy;
+use crate::support::requests::Put;
 use crate::support::{Place, Server, pattern, target, wait_until};
 use berth::base::digest::Digest;
 use berth::base::upload_id::UploadId;
@@ -61,17 +62,7 @@ fn kick(place: &Place, arguments: &[&str], code: i32) -> Ended {
 const ID: UploadId = UploadId([7; 16]);
 
 fn put(path: &str, size: u64, resume: bool) -> Request {
-    Request::Put {
-        path: Name::from(path),
-        size: Some(size),
-        mtime_ns: None,
-        mode: PutMode::Create,
-        if_etag: None,
-        upload_id: Some(ID),
-        resume,
-        permissions: None,
-        set_permissions: false,
-    }
+    Put { path: Name::from(path), size: Some(size), upload_id: Some(ID), resume, ..Put::default() }.request()
 }
 
 /// Begins an upload and sends the first part of it; its request.

@@ -11,6 +11,7 @@ use serde_json::json;
 
 use crate::support::effort::tries;
 use crate::support::peer::{Incoming, Peer, put};
+use crate::support::requests::Put;
 use crate::support::{PASSWORD, Place, Server, disk_usage, pattern, wait_until};
 use berth::wire::frame::{self, CONTROL_BYTES_MAX_BEFORE_LOGIN, FrameType};
 use berth::wire::message::{End, Name, PutMode};
@@ -314,17 +315,7 @@ fn an_upload_that_stops_amid_a_frame_is_closed_when_it_stalls() {
 }
 
 fn put_of_unknown_size(path: &str) -> Request {
-    Request::Put {
-        path: path.into(),
-        size: None,
-        mtime_ns: None,
-        mode: PutMode::Create,
-        if_etag: None,
-        upload_id: None,
-        resume: false,
-        permissions: None,
-        set_permissions: false,
-    }
+    Put { path: path.into(), ..Put::default() }.request()
 }
 
 /// The same before a login, of a control frame: its sender has as long as anybody to log in.

@@ -16,12 +16,13 @@ use crate::support::peer::Peer;
 use crate::support::process::Ended;
 use crate::support::proxy::Valve;
 use crate::support::random::Random;
+use crate::support::requests::Put;
 use crate::support::visit::ProxiedVisit;
 use crate::support::{pattern, target, unlinked_files, wait_until};
 use berth::client::connection::link::Link;
 use berth::client::connection::stream::PlainStream;
 use berth::client::error::LinkError;
-use berth::client::shell::interrupt::Interrupt;
+use berth::client::interrupt::Interrupt;
 use berth::wire::frame::{self, FrameType};
 use berth::wire::message::PutMode;
 use berth::wire::{ErrorCode, Reply, Request};
@@ -174,17 +175,17 @@ fn take_over(earlier: &mut Peer, local: &Path) {
     let Reply::Partials { partials, .. } = earlier.ask(&Request::Partials {}) else { panic!("a page") };
     let [upload] = &partials[..] else { return };
     let modified = fs::metadata(local).and_then(|metadata| metadata.modified()).expect("there");
-    let id = earlier.request(&Request::Put {
-        path: upload.path.clone(),
-        size: upload.size,
-        mtime_ns: Some(modified.duration_since(UNIX_EPOCH).expect("now").as_nanos() as i64),
-        mode: PutMode::Create,
-        if_etag: None,
-        upload_id: Some(upload.upload_id),
-        resume: true,
-        permissions: None,
-        set_permissions: false,
-    });
+    let id = earlier.request(
+        &Put {
+            path: upload.path.clone(),
+            size: upload.size,
+            mtime_ns: Some(modified.duration_since(UNIX_EPOCH).expect("now").as_nanos() as i64),
+            upload_id: Some(upload.upload_id),
+            resume: true,
+            ..Put::default()
+        }
+        .request(),
+    );
     let reply = earlier.reply();
     // Its client may take it back before the server has read what there is.
     let is_taken_back = matches!(&reply, Reply::Error(error) if error.code == ErrorCode::Superseded);

@@ -16,6 +16,7 @@ use serde_json::json;
 use crate::support::peer::{Incoming, Peer, put};
 use crate::support::process::{Program, without_rights};
 use crate::support::proxy::Proxy;
+use crate::support::requests::Put;
 use crate::support::{PASSWORD, Place, pattern, sha256, target, unlinked_files, wait_until};
 use berth::wire::message::{End, Name, PutMode};
 use berth::wire::{ErrorCode, Reply, Request};
@@ -477,17 +478,7 @@ fn foreign_bytes_are_escaped_on_one_line_of_the_logs() {
         peer.ask(&Request::Mkdir { path: path.clone(), parents: false, permissions: None }),
         Reply::Done {}
     ));
-    let put = Request::Put {
-        path: Name([&path.0[..], b"/f\n"].concat()),
-        size: Some(0),
-        mtime_ns: None,
-        mode: PutMode::Create,
-        if_etag: None,
-        upload_id: None,
-        resume: false,
-        permissions: None,
-        set_permissions: false,
-    };
+    let put = Put { path: Name([&path.0[..], b"/f\n"].concat()), size: Some(0), ..Put::default() }.request();
     let id = peer.request(&put);
     let mut end = Vec::new();
     let digest = berth::base::digest::Digest::of(b"");

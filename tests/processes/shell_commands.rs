@@ -320,6 +320,7 @@ fn advice_quotes_the_names_that_it_repeats() {
         (&["-c", "get f 'my files/'"], "create it with !mkdir 'my files/'"),
         (&["put", "-", "my files/"], "create it with mkdir '/my files'"),
         (&["put", "f", "b c"], "'put f 'b c' .' for all of them, 'put f -- 'b c'' for that name"),
+        (&["put", "f", "b c", "-r"], "'put f -r 'b c' .' for all of them, 'put f -r -- 'b c'' for that name"),
         (&["-c", "put [f] 'b c'"], r"'put [f] b\ c .' for all of them, 'put [f] -- b\ c' for that name"),
     ] {
         let ended = visit.run(command).expect_code(2);

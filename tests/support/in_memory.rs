@@ -21,18 +21,19 @@ use tempfile::TempDir;
 
 pub use super::data::{PASSWORD, disk_usage, pattern as content};
 pub use super::random::Random;
+use super::requests::Put;
 use super::unlinked_files;
 use berth::account::{Account, AccountName, Accounts};
 use berth::auth::scram::{Binding, ClientExchange, ClientKeys, Verifier};
-use berth::base::budget::TURN_BUDGET;
-use berth::base::buffers::{Budget, DATA_BYTES_MAX, INPUT_BYTES, IoBuffers, Piece};
+use berth::base::budget::{Budget, TURN_BUDGET};
+use berth::base::buffers::{DATA_BYTES_MAX, INPUT_BYTES, IoBuffers, Piece};
 use berth::base::digest::Digest;
 use berth::base::token_bucket::Rate;
 use berth::base::upload_id::UploadId;
 use berth::base::virtual_path::VirtualPath;
 use berth::config::{Config, Rates, SyncPolicy};
 use berth::protocol::native::Native;
-use berth::protocol::{Protocol, Sockets};
+use berth::protocol::{Protocol, ProtocolEvent, Sockets};
 use berth::session::{CountedSession, Policy, Service, Session};
 use berth::store::Store;
 use berth::store::clock::WallClock;
@@ -499,7 +500,7 @@ impl Peer {
     /// Hands over an answer of the sync helper. Returns whether there was one.
     pub fn sync(&mut self, server: &mut Server) -> bool {
         let Some(synced) = server.take_synced(self.id) else { return false };
-        self.protocol.synced(Sockets::single(&mut self.buffers), synced, server.now);
+        self.protocol.handle(ProtocolEvent::Synced(synced), Sockets::single(&mut self.buffers), server.now);
         true
     }
 
@@ -507,7 +508,11 @@ impl Peer {
     pub fn fail_sync(&mut self, server: &mut Server) -> bool {
         let Some(synced) = server.take_synced(self.id) else { return false };
         let result = Err(std::io::Error::from_raw_os_error(5).into());
-        self.protocol.synced(Sockets::single(&mut self.buffers), Synced { result, ..synced }, server.now);
+        self.protocol.handle(
+            ProtocolEvent::Synced(Synced { result, ..synced }),
+            Sockets::single(&mut self.buffers),
+            server.now,
+        );
         true
     }
 
@@ -532,7 +537,7 @@ impl Peer {
 
     /// Whether the server is closing the connection.
     pub fn is_closing(&self) -> bool {
-        self.protocol.is_closing()
+        self.protocol.status().is_closing
     }
 
     // ---- Reading --------------------------------------------------------------------------
@@ -711,32 +716,20 @@ pub fn put(path: &str, size: Option<u64>) -> Request {
 /// An upload in this mode.
 pub fn put_mode(path: &str, size: Option<u64>, mode: PutMode) -> Request {
     let path: Name = path.into();
-    Request::Put {
-        path,
-        size,
-        mtime_ns: None,
-        mode,
-        if_etag: None,
-        upload_id: None,
-        resume: false,
-        permissions: None,
-        set_permissions: false,
-    }
+    Put { path, size, mode, ..Put::default() }.request()
 }
 
 /// An upload that can be resumed, or that is.
 pub fn put_as(path: &str, size: u64, upload_id: UploadId, resume: bool) -> Request {
-    Request::Put {
+    Put {
         path: path.into(),
         size: Some(size),
-        mtime_ns: None,
         mode: PutMode::Replace,
-        if_etag: None,
         upload_id: Some(upload_id),
         resume,
-        permissions: None,
-        set_permissions: false,
+        ..Put::default()
     }
+    .request()
 }
 
 /// A request for the attributes of a file.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use socket2::{Domain, SockRef, Socket, Type};
 
+use super::requests::Put;
 use super::{PASSWORD, PATIENCE};
 use berth::auth::scram::{Binding, ClientExchange};
 use berth::base::digest::Digest;
@@ -238,15 +239,5 @@ impl Peer {
 
 /// A request to put a file.
 pub(crate) fn put(path: &str, size: u64, mode: PutMode) -> Request {
-    Request::Put {
-        path: Name::from(path),
-        size: Some(size),
-        mtime_ns: None,
-        mode,
-        if_etag: None,
-        upload_id: None,
-        resume: false,
-        permissions: None,
-        set_permissions: false,
-    }
+    Put { path: Name::from(path), size: Some(size), mode, ..Put::default() }.request()
 }

@@ -12,6 +12,7 @@ use std::thread::{self, JoinHandle};
 use super::pattern;
 use super::peer::{Incoming, Peer};
 use super::random::Random;
+use super::requests::Put;
 use berth::base::digest::Digest;
 use berth::base::upload_id::UploadId;
 use berth::wire::frame::{self, FrameType};
@@ -248,17 +249,15 @@ fn name(path: &str) -> Name {
 }
 
 fn put_as(path: &str, size: usize, upload_id: UploadId, resume: bool) -> Request {
-    Request::Put {
+    Put {
         path: name(path),
         size: Some(size as u64),
-        mtime_ns: None,
         mode: PutMode::Replace,
-        if_etag: None,
         upload_id: Some(upload_id),
         resume,
-        permissions: None,
-        set_permissions: false,
+        ..Put::default()
     }
+    .request()
 }
 
 /// The data of an upload from `offset` on, and its end.

@@ -104,8 +104,8 @@ _berth_words() {
     at=$((at + 2))
     while [ "$at" -lt "$last" ]; do
         case ${line[at]} in
-            --from) kind=remote-local ;;
-            --exclude) at=$((at + 1)) ;;
+            @SWAP@) kind=remote-local ;;
+            @WITH_VALUE@) at=$((at + 1)) ;;
             -?*) ;;
             *) operands=$((operands + 1)) ;;
         esac

@@ -54,9 +54,9 @@ function __berth_words
     set -l operands 0
     while set -q line[1]
         switch $line[1]
-            case --from
+            case @SWAP@
                 set kind remote-local
-            case --exclude
+            case @WITH_VALUE@
                 set -e line[1]
             case '-?*'
             case '*'

@@ -61,8 +61,8 @@ _berth() {
     (( at += 2 ))
     while (( at < CURRENT )); do
         case ${words[at]} in
-            --from) kind=remote-local ;;
-            --exclude) (( at += 1 )) ;;
+            @SWAP@) kind=remote-local ;;
+            @WITH_VALUE@) (( at += 1 )) ;;
             -?*) ;;
             *) (( operands += 1 )) ;;
         esac

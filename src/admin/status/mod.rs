@@ -1,6 +1,7 @@
 //! `berthd status`: the state of the running server, once or repeatedly.
 
 mod report;
+mod turns;
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
@@ -11,8 +12,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::{Value, json};
 use signal_hook::consts::{SIGINT, SIGWINCH};
 
+use super::command_line::StatusArgs;
 use super::server_connection::{self, ServerConnection};
-use super::{AdminError, StatusArgs, print_json};
+use super::{AdminError, print_json};
 use crate::config::Config;
 use crate::wire::control::{ControlReply, ControlRequest};
 use report::{StatusReport, TerminalSize};

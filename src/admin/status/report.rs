@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use super::turns::{turn_lines, turn_summary};
 use crate::admin::table::{Column, Table, start_of};
 use crate::base::text::{Escaped, Size};
-use crate::wire::control::{ServerReport, SessionReport, TurnTimes, UserReport};
+use crate::wire::control::{ServerReport, SessionReport, UserReport};
 
 /// The server's replies.
 #[derive(Default)]
@@ -140,13 +141,13 @@ fn fitting(mut lines: Vec<String>, columns: usize, rows: usize) -> Vec<String> {
 fn head(server: &ServerReport) -> Vec<String> {
     let (uptime, up, down) = (time(server.seconds), Size(server.bytes_up), Size(server.bytes_down));
     let mut lines = vec![
-        format!("running {uptime}  sessions {}  strangers {}", server.sessions, server.strangers),
+        format!("running {uptime}  sessions {}  strangers {}", server.sessions, server.unauthenticated),
         format!("up   {up:>6}  transfers {}  running {}", server.uploads, server.uploading),
         format!("down {down:>6}  transfers {}  running {}", server.downloads, server.downloading),
         turn_summary(&server.turns),
     ];
-    let silent = server.silent_disks.iter();
-    lines.extend(silent.map(|path| format!("{}: the file system does not answer", Escaped(&path.0))));
+    let unresponsive = server.unresponsive_directories.iter();
+    lines.extend(unresponsive.map(|path| format!("{}: the file system does not answer", Escaped(&path.0))));
     lines
 }
 
@@ -170,83 +171,33 @@ fn done(position: u64, size: Option<u64>) -> String {
     }
 }
 
-fn turn_summary(turns: &[TurnTimes]) -> String {
-    let total: u64 = turns.iter().map(|turns| turns.count).sum();
-    let within = |part: u64| {
-        let mut sum = 0;
-        let found = turns.iter().find(|turns| {
-            sum += turns.count;
-            u128::from(sum) * 100 >= u128::from(total) * u128::from(part)
-        });
-        found.map_or_else(String::new, bound)
-    };
-    match total {
-        0 => "turns 0".into(),
-        _ => format!("turns {total}  all {}  99% {}  half {}", within(100), within(99), within(50)),
-    }
-}
-
-fn turn_lines(turns: &[TurnTimes], columns: Option<usize>) -> Vec<String> {
-    let first = turns.iter().position(|turns| turns.count > 0);
-    let last = turns.iter().rposition(|turns| turns.count > 0);
-    let (Some(first), Some(last)) = (first, last) else { return Vec::new() };
-    let shown = &turns[first..=last];
-    let most = shown.iter().map(|turns| turns.count).max().unwrap_or(1).max(1);
-    let mut table = Table::new(TURN_COLUMNS);
-    for turns in shown {
-        let length = (u128::from(turns.count) * BAR_WIDTH).div_ceil(u128::from(most));
-        let bar = "#".repeat(usize::try_from(length).unwrap_or_default());
-        table.push(vec![bound(turns), turns.count.to_string(), bar]);
-    }
-    table.lines(columns)
-}
-
-fn bound(turns: &TurnTimes) -> String {
-    match turns.below_us {
-        Some(us @ ..1000) => format!("<{us}us"),
-        Some(us) => format!("<{}ms", us / 1000),
-        None => "more".into(),
-    }
-}
-
-const BAR_WIDTH: u128 = 20;
-
-const fn left(title: &'static str, drop_order: u8) -> Column {
-    Column { title, is_right: false, drop_order }
-}
-
-const fn right(title: &'static str, drop_order: u8) -> Column {
-    Column { title, is_right: true, drop_order }
-}
-
 const SESSION_COLUMNS: &[Column] = &[
-    right("SESSION", 0),
-    left("USER", 0),
-    left("ADDRESS", 3),
-    left("STATE", 1),
-    right("RATE", 2),
-    right("DONE", 0),
-    left("PATH", 0),
+    Column::right("SESSION", 0),
+    Column::left("USER", 0),
+    Column::left("ADDRESS", 3),
+    Column::left("STATE", 1),
+    Column::right("RATE", 2),
+    Column::right("DONE", 0),
+    Column::left("PATH", 0),
 ];
 
 const USER_COLUMNS: &[Column] = &[
-    left("USER", 0),
-    right("SESSIONS", 2),
-    right("USED", 0),
-    right("RESERVED", 3),
-    right("LIMIT", 0),
-    right("FILES", 1),
-    right("MAX", 4),
-    left("", 0),
+    Column::left("USER", 0),
+    Column::right("SESSIONS", 2),
+    Column::right("USED", 0),
+    Column::right("RESERVED", 3),
+    Column::right("LIMIT", 0),
+    Column::right("FILES", 1),
+    Column::right("MAX", 4),
+    Column::left("", 0),
 ];
-
-const TURN_COLUMNS: &[Column] = &[right("TURNS", 0), right("COUNT", 0), left("", 0)];
 
 #[cfg(test)]
 mod tests {
     use unicode_width::UnicodeWidthStr;
 
     use super::*;
+    use crate::wire::control::TurnTimes;
     use crate::wire::message::Name;
 
     fn session(session: u64, path: Option<&[u8]>, position: u64) -> SessionReport {
@@ -277,7 +228,7 @@ mod tests {
         let server = ServerReport {
             seconds: 93_784,
             sessions: 41,
-            strangers: 0,
+            unauthenticated: 0,
             uploading: 1,
             downloading: 0,
             uploads: u64::MAX,
@@ -285,7 +236,7 @@ mod tests {
             bytes_up: 0,
             bytes_down: 0,
             turns,
-            silent_disks: vec![Name(b"/a \x1b[2J/homes".to_vec())],
+            unresponsive_directories: vec![Name(b"/a \x1b[2J/homes".to_vec())],
         };
         let mut sessions: Vec<_> = (1..=40).map(|number| session(number, None, 0)).collect();
         sessions.push(session(41, Some(b"/\x1b[2J\xff\xe2\x80\xae/file"), 999));

@@ -9,7 +9,7 @@ use clap::{CommandFactory, FromArgMatches, Parser};
 use crate::client::cli::args::{Args, HOST, HostArgs};
 use crate::client::cli::hosts::is_named;
 use crate::client::commands::help;
-use crate::client::shell::command::find;
+use crate::client::syntax::command::find;
 use crate::client::ui::output::Output;
 
 /// What one run of `berth` does.
@@ -147,7 +147,7 @@ mod tests {
         let words = HostArgs::command();
         for word in words.get_subcommands().map(clap::Command::get_name) {
             assert!(
-                crate::client::shell::command::find(word).is_err(),
+                crate::client::syntax::command::find(word).is_err(),
                 "'{word}' would be a command at a server called host"
             );
         }

@@ -6,8 +6,8 @@ use crate::base::text::Escaped;
 use crate::client::cli::args::{AddHostArgs, HostArgs, HostCommand, LoginTarget};
 use crate::client::cli::hosts::{self, Host, Hosts, address_of};
 use crate::client::error::{EXIT_DONE, Failure};
-use crate::client::give_up;
 use crate::client::ui::output::Output;
+use crate::client::ui::summary::give_up;
 
 /// Runs the subcommand and returns the exit code.
 pub fn run(args: &HostArgs) -> u8 {

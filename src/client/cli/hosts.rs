@@ -19,7 +19,7 @@ use crate::client::cli::args::{HOST, LoginTarget};
 use crate::client::connection::state::{lock_directory, replace, xdg_directory};
 use crate::client::error::{Failure, plain};
 use crate::client::files::local::shown;
-use crate::client::shell::advice;
+use crate::client::syntax::advice;
 use crate::config::{ConfigError, PORT_DEFAULT};
 use crate::tls::Fingerprint;
 

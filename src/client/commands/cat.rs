@@ -8,9 +8,9 @@ use crate::base::virtual_path::VirtualPath;
 use crate::client::connection::link::Link;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
-use crate::client::shell::advice;
-use crate::client::shell::command::options;
-use crate::client::shell::lexer::Word;
+use crate::client::syntax::advice;
+use crate::client::syntax::arguments::Arguments;
+use crate::client::syntax::lexer::Word;
 use crate::client::transfer::pipes::download_to;
 use crate::client::ui::output::Output;
 use crate::client::ui::progress::{Progress, Style};
@@ -22,13 +22,13 @@ const JSON_CONTENT_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 /// `cat PATH...`
 pub fn cat(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
-    let operands = options("cat", "", words)?.1;
+    let operands = Arguments::parse("cat", words)?.operands;
     let paths = paths(session, "cat", &operands)?;
     let mut summary = Summary::new("cat", paths.len() == 1);
     for path in &paths {
         let result = if session.output.is_json { show_object(session, path) } else { show(session, path) };
         let result = result.map_err(|failure| refusal::explain_file(session, path, failure, "ls lists it"));
-        summary.count(session, result)?;
+        summary.count(&mut session.output, result)?;
     }
     summary.finish()
 }

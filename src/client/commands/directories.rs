@@ -6,15 +6,16 @@ use super::{paths, refusal};
 use crate::base::virtual_path::VirtualPath;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
-use crate::client::shell::command::{options, usage};
-use crate::client::shell::lexer::Word;
+use crate::client::syntax::arguments::Arguments;
+use crate::client::syntax::command::usage;
+use crate::client::syntax::lexer::Word;
 use crate::client::ui::summary::Summary;
 use crate::wire::Request;
 use crate::wire::message::{EntryKind, Name};
 
 /// `cd [PATH|-]`
 pub fn cd(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
-    let directory = match options("cd", "", words)?.1[..] {
+    let directory = match Arguments::parse("cd", words)?.operands[..] {
         [] => VirtualPath::root(),
         [word] if word.is_bare(b"-") => return back(session),
         [word] => match &session.expand(word)?[..] {
@@ -56,12 +57,13 @@ pub fn pwd(session: &mut Session, _: &[Word]) -> Result<(), Failure> {
 
 /// `mkdir [-p] PATH...`
 pub fn mkdir(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
-    let (given, operands) = options("mkdir", "p", words)?;
+    let arguments = Arguments::parse("mkdir", words)?;
+    let operands = &arguments.operands;
     if operands.is_empty() {
         return Err(usage("mkdir", "at least one path is needed"));
     }
     let paths = operands.iter().map(|word| session.path(word)).collect::<Result<Vec<VirtualPath>, _>>()?;
-    let parents = given.contains('p');
+    let parents = arguments.has("-p");
     send_each(session, "mkdir", &paths, refusal::explain_mkdir, |path| Request::Mkdir {
         path: path.into(),
         parents,
@@ -71,7 +73,7 @@ pub fn mkdir(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
 
 /// `rmdir PATH...`
 pub fn rmdir(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
-    let operands = options("rmdir", "", words)?.1;
+    let operands = Arguments::parse("rmdir", words)?.operands;
     let paths = paths(session, "rmdir", &operands)?;
     send_each(session, "rmdir", &paths, refusal::explain_rmdir, |path| Request::Rmdir { path: path.into() })
 }
@@ -93,7 +95,7 @@ fn send_each(
             session.output.json(&json!({"command": command, "ok": true, "path": Name::from(&paths[at])}))?;
         }
         let result = result.map(|_| ()).map_err(|failure| explain(session, &paths[at], failure));
-        summary.count(session, result)?;
+        summary.count(&mut session.output, result)?;
     }
     summary.finish()
 }

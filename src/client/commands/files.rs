@@ -6,28 +6,29 @@ use super::{paths, refusal};
 use crate::base::virtual_path::VirtualPath;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
-use crate::client::files::remote::TreeEntry;
-use crate::client::shell::command::{options, usage};
-use crate::client::shell::lexer::Word;
+use crate::client::remote::listing::TreeEntry;
+use crate::client::syntax::arguments::Arguments;
+use crate::client::syntax::command::usage;
+use crate::client::syntax::lexer::Word;
 use crate::client::ui::summary::{Summary, report};
 use crate::wire::Request;
 use crate::wire::message::{EntryKind, ErrorCode, Name};
 
 /// `rm [-f] [-r] PATH...`
 pub fn rm(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
-    let (given, operands) = options("rm", "fr", words)?;
-    let paths = paths(session, "rm", &operands)?;
+    let arguments = Arguments::parse("rm", words)?;
+    let paths = paths(session, "rm", &arguments.operands)?;
     let mut summary = Summary::new("rm", paths.len() == 1);
     for path in &paths {
-        let result = remove(session, path, given.contains('r'));
+        let result = remove(session, path, arguments.has("-r"));
         let result = match result {
-            Err(failure) if given.contains('f') && failure.is_refusal(ErrorCode::NotFound) => Ok(()),
+            Err(failure) if arguments.has("-f") && failure.is_refusal(ErrorCode::NotFound) => Ok(()),
             result => result,
         };
         if result.is_ok() {
             session.output.json(&json!({"command": "rm", "ok": true, "path": Name::from(path)}))?;
         }
-        summary.count(session, result)?;
+        summary.count(&mut session.output, result)?;
     }
     summary.finish()
 }
@@ -54,7 +55,7 @@ fn remove_tree(session: &mut Session, root: &VirtualPath) -> Result<(), Failure>
     let mut unlisted = 0;
     let tree = session.walk(root, |session, failure| {
         unlisted += 1;
-        let _ = report(session, "rm", &failure);
+        let _ = report(&mut session.output, "rm", &failure);
     })?;
     let of_kind = |is_dir: bool| tree.iter().filter(move |found| (found.entry.kind == EntryKind::Dir) == is_dir);
     let removal = |found: &TreeEntry| match found.entry.kind {
@@ -70,7 +71,7 @@ fn remove_tree(session: &mut Session, root: &VirtualPath) -> Result<(), Failure>
             && !(failed > 0 && failure.is_refusal(ErrorCode::NotEmpty))
         {
             failed += 1;
-            let _ = report(session, "rm", &failure);
+            let _ = report(&mut session.output, "rm", &failure);
         }
     })?;
     match failed {
@@ -81,8 +82,8 @@ fn remove_tree(session: &mut Session, root: &VirtualPath) -> Result<(), Failure>
 
 /// `mv [-f] FROM... TO`
 pub fn mv(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
-    let (given, operands) = options("mv", "f", words)?;
-    let Some((to, from)) = operands.split_last().filter(|(_, from)| !from.is_empty()) else {
+    let arguments = Arguments::parse("mv", words)?;
+    let Some((to, from)) = arguments.operands.split_last().filter(|(_, from)| !from.is_empty()) else {
         return Err(usage("mv", "a source and a destination are needed"));
     };
     let target = session.path(to)?;
@@ -93,8 +94,8 @@ pub fn mv(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     }
     let mut summary = Summary::new("mv", sources.len() == 1);
     for source in sources {
-        let result = move_one(session, &source, &target, into_directory, given.contains('f'));
-        summary.count(session, result)?;
+        let result = move_one(session, &source, &target, into_directory, arguments.has("-f"));
+        summary.count(&mut session.output, result)?;
     }
     summary.finish()
 }

@@ -4,8 +4,10 @@ use serde_json::json;
 
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
-use crate::client::shell::command::{COMMANDS, Command, find, options, usage};
-use crate::client::shell::lexer::Word;
+use crate::client::syntax::arguments::Arguments;
+use crate::client::syntax::command::options::CommandOption;
+use crate::client::syntax::command::{COMMANDS, Command, find, usage};
+use crate::client::syntax::lexer::Word;
 use crate::client::ui::output::Output;
 
 /// `help [COMMAND]`
@@ -15,7 +17,7 @@ pub fn help(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
 
 /// Shows help without a session.
 pub fn show(output: &mut Output, words: &[Word]) -> Result<(), Failure> {
-    match options("help", "", words)?.1[..] {
+    match Arguments::parse("help", words)?.operands[..] {
         [] => COMMANDS.iter().try_for_each(|command| {
             output.line(wrap(&overview_line(command), OVERVIEW_INDENT, columns(output)))?;
             output.json(&as_json(command))
@@ -72,9 +74,9 @@ fn detail(output: &mut Output, command: &Command) -> Result<(), Failure> {
 }
 
 fn detail_lines(command: &Command) -> Vec<String> {
-    let mut lines = vec![format!("{} {}", command.name, command.usage), format!("  {}", command.help)];
-    let width = command.options.iter().map(|(option, _)| option.len()).max().unwrap_or(0);
-    lines.extend(command.options.iter().map(|(option, help)| format!("  {option:<width$}  {help}")));
+    let mut lines = vec![format!("{} {}", command.name, command.usage()), format!("  {}", command.help)];
+    let width = command.explained_options().map(|option| option.shown().len()).max().unwrap_or(0);
+    lines.extend(command.explained_options().map(|option| format!("  {:<width$}  {}", option.shown(), option.help)));
     lines.push(format!("  example: {}", command.example));
     if !command.aliases.is_empty() {
         lines.push(format!("  also: {}", command.aliases.join(", ")));
@@ -85,9 +87,13 @@ fn detail_lines(command: &Command) -> Vec<String> {
 fn as_json(command: &Command) -> serde_json::Value {
     json!({
         "command": "help", "ok": true, "name": command.name, "aliases": command.aliases,
-        "usage": command.usage, "help": command.help, "example": command.example,
-        "options": command.options.iter().map(|(option, help)| json!({"option": option, "help": help})).collect::<Vec<_>>(),
+        "usage": command.usage(), "help": command.help, "example": command.example,
+        "options": command.explained_options().map(option_json).collect::<Vec<_>>(),
     })
+}
+
+fn option_json(option: &CommandOption) -> serde_json::Value {
+    json!({"option": option.shown(), "help": option.help})
 }
 
 #[cfg(test)]

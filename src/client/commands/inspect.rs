@@ -7,8 +7,8 @@ use crate::base::text::Size;
 use crate::base::virtual_path::VirtualPath;
 use crate::client::connection::session::Session;
 use crate::client::error::{Failure, unexpected};
-use crate::client::shell::command::options;
-use crate::client::shell::lexer::Word;
+use crate::client::syntax::arguments::Arguments;
+use crate::client::syntax::lexer::Word;
 use crate::client::ui::hashing::Hashing;
 use crate::client::ui::listing::{entry_json, mode_text};
 use crate::client::ui::local_time;
@@ -104,12 +104,12 @@ fn each(
     words: &[Word],
     act: impl Fn(&mut Session, &VirtualPath) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let operands = options(command, "", words)?.1;
+    let operands = Arguments::parse(command, words)?.operands;
     let paths = paths(session, command, &operands)?;
     let mut summary = Summary::new(command, paths.len() == 1);
     for path in &paths {
         let result = act(session, path);
-        summary.count(session, result)?;
+        summary.count(&mut session.output, result)?;
     }
     summary.finish()
 }

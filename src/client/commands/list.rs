@@ -10,8 +10,8 @@ use crate::base::calendar::unix_ns;
 use crate::base::virtual_path::VirtualPath;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
-use crate::client::shell::command::options;
-use crate::client::shell::lexer::Word;
+use crate::client::syntax::arguments::Arguments;
+use crate::client::syntax::lexer::Word;
 use crate::client::ui::listing::{column_lines, entry_json, long_lines, shown_name};
 use crate::client::ui::output::Output;
 use crate::client::ui::summary::Summary;
@@ -19,19 +19,15 @@ use crate::wire::message::{Entry, EntryKind, Name};
 
 /// `ls [-l] [-a] [-1] [-S] [-t] [-r] [PATH...]`
 pub fn ls(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
-    let (given, operands) = options("ls", LETTERS, words)?;
-    list(session, "ls", &operands, View::parse(&given))
+    let arguments = Arguments::parse("ls", words)?;
+    list(session, "ls", &arguments.operands, View::new(&arguments))
 }
 
 /// `dir [-a] [-S] [-t] [-r] [PATH...]`
 pub fn dir(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
-    let (given, operands) = options("dir", LETTERS, words)?;
-    list(session, "dir", &operands, View { is_long: true, ..View::parse(&given) })
+    let arguments = Arguments::parse("dir", words)?;
+    list(session, "dir", &arguments.operands, View { is_long: true, ..View::new(&arguments) })
 }
-
-/// The option letters of `ls`. Sizes are always human-readable, so `-h`, which users type by habit, changes
-/// nothing.
-pub const LETTERS: &str = "la1Strh";
 
 /// The entries that a listing shows, their order and their format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,20 +47,19 @@ enum SortOrder {
 }
 
 impl View {
-    /// Reads the option letters. Of two sort orders, the last one counts.
-    pub fn parse(letters: &str) -> Self {
-        let order = match letters.rfind(['S', 't']).map(|at| &letters[at..=at]) {
-            Some("S") => SortOrder::LargestFirst,
+    /// Reads the options of `ls`, `dir` or `lls`. Of two sort orders, the last one counts.
+    pub fn new(arguments: &Arguments) -> Self {
+        let order = match arguments.last_of(&["-S", "-t"]) {
+            Some("-S") => SortOrder::LargestFirst,
             Some(_) => SortOrder::NewestFirst,
             None => SortOrder::Name,
         };
-        let is_given = |letter: char| letters.contains(letter);
         Self {
-            is_long: is_given('l'),
-            is_single_column: is_given('1'),
-            with_hidden: is_given('a'),
+            is_long: arguments.has("-l"),
+            is_single_column: arguments.has("-1"),
+            with_hidden: arguments.has("-a"),
             order,
-            is_reversed: is_given('r'),
+            is_reversed: arguments.has("-r"),
         }
     }
 
@@ -109,7 +104,7 @@ fn list(session: &mut Session, command: &'static str, operands: &[&Word], view: 
             EntryKind::Dir => directories.push(path),
             _ => files.push(Entry { name: Name::from(path), ..entry }),
         });
-        summary.count(session, result)?;
+        summary.count(&mut session.output, result)?;
     }
     let mut has_shown = !files.is_empty();
     if has_shown {
@@ -127,7 +122,7 @@ fn list(session: &mut Session, command: &'static str, operands: &[&Word], view: 
             show(&mut session.output, command, json!(Name::from(path)), &view.visible(entries), view)
         });
         if result.is_err() {
-            summary.count(session, result)?;
+            summary.count(&mut session.output, result)?;
         }
     }
     summary.finish()
@@ -193,7 +188,9 @@ mod tests {
             ("ltS", "abc"),
             ("aSt", ".dcba"),
         ] {
-            let shown = View::parse(letters).visible(entries.to_vec());
+            let words = [Word::plain(format!("-{letters}").as_bytes())];
+            let arguments = Arguments::parse("ls", &words).expect("valid");
+            let shown = View::new(&arguments).visible(entries.to_vec());
             let names: Vec<u8> = shown.into_iter().flat_map(|entry| entry.name.0).collect();
             assert_eq!(String::from_utf8_lossy(&names), order, "-{letters}");
         }

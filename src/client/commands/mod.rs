@@ -18,8 +18,8 @@ pub mod usage;
 use crate::base::virtual_path::VirtualPath;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
-use crate::client::shell::command::usage;
-use crate::client::shell::lexer::Word;
+use crate::client::syntax::command::usage;
+use crate::client::syntax::lexer::Word;
 
 /// Returns the paths that all operands name, with patterns expanded. At least one operand is required.
 fn paths(session: &mut Session, command: &str, operands: &[&Word]) -> Result<Vec<VirtualPath>, Failure> {

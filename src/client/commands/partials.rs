@@ -9,8 +9,9 @@ use crate::base::text::{Escaped, Size};
 use crate::client::connection::incoming::Event;
 use crate::client::connection::session::Session;
 use crate::client::error::{Failure, LinkError, unexpected};
-use crate::client::shell::command::{options, usage};
-use crate::client::shell::lexer::Word;
+use crate::client::syntax::arguments::Arguments;
+use crate::client::syntax::command::usage;
+use crate::client::syntax::lexer::Word;
 use crate::client::ui::summary::Summary;
 use crate::wire::message::Partial;
 use crate::wire::{Reply, Request};
@@ -20,13 +21,13 @@ pub fn partials(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     match words.split_first() {
         None => list(session),
         Some((word, [])) if word.as_str() == "drop" => Err(usage("partials", "an ID or path to drop is missing")),
-        Some((word, [all])) if word.as_str() == "drop" && all.is_bare(b"--all") => {
-            let kept = fetch_partials(session)?;
-            drop_each(session, &kept)
-        }
         Some((word, which)) if word.as_str() == "drop" => {
-            let which = options("partials", "", which)?.1;
-            let kept = select_partials(session, &which)?;
+            let arguments = Arguments::parse("partials", which)?;
+            let kept = match (arguments.has("--all"), &arguments.operands[..]) {
+                (true, []) => fetch_partials(session)?,
+                (true, _) => return Err(usage("partials", "--all drops all; leave out the others")),
+                (false, which) => select_partials(session, which)?,
+            };
             drop_each(session, &kept)
         }
         Some((word, _)) => Err(usage("partials", &format!("'{}' is unknown", Escaped(&word.text)))),
@@ -119,7 +120,7 @@ fn drop_each(session: &mut Session, partials: &[Partial]) -> Result<(), Failure>
                 "command": "partials", "ok": true, "dropped": partial.upload_id, "path": partial.path,
             }))?;
         }
-        summary.count(session, result.map(|_| ()))?;
+        summary.count(&mut session.output, result.map(|_| ()))?;
     }
     summary.finish()
 }

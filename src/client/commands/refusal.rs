@@ -3,7 +3,7 @@
 use crate::base::virtual_path::VirtualPath;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
-use crate::client::shell::advice;
+use crate::client::syntax::advice;
 use crate::wire::message::{EntryKind, ErrorCode};
 
 /// Explains the refusal of a command for files. `advice` applies if `path` is a directory.

@@ -13,7 +13,7 @@ use signal_hook::consts::SIGINT;
 use crate::base::text::Escaped;
 use crate::client::connection::session::Session;
 use crate::client::error::{Failure, plain};
-use crate::client::shell::lexer::Word;
+use crate::client::syntax::lexer::Word;
 use crate::client::ui::results::Results;
 use crate::wire::message::Name;
 

@@ -1,8 +1,9 @@
 //! The last operand of `get` and `put`: the target, or another source.
 
 use crate::client::error::Failure;
-use crate::client::shell::advice::quoted;
-use crate::client::shell::lexer::{Word, is_plain};
+use crate::client::syntax::advice::quoted;
+use crate::client::syntax::arguments::Arguments;
+use crate::client::syntax::lexer::{Word, is_plain};
 
 /// Returns whether `--` stands before the last of `words`, which makes that word the target and not another
 /// source.
@@ -10,12 +11,16 @@ pub(super) fn has_explicit_target(words: &[Word]) -> bool {
     matches!(words, [_, .., mark, _] if mark.is_bare(b"--"))
 }
 
-/// Returns the failure of a command whose last word is the target but looks like another source. This happens
+/// Returns the failure of a command whose last operand is the target but looks like another source. This happens
 /// when a shell expands a pattern into names.
-pub(super) fn ambiguous_target(command: &str, words: &[Word], problem: &str, is_one_shot: bool) -> Failure {
-    let written: Option<Vec<String>> = words.iter().map(|word| written(word, is_one_shot)).collect();
-    let text = match written.as_deref().and_then(<[String]>::split_last) {
-        Some((target, sources)) if words.len() <= NAMES_SHOWN_MAX => {
+pub(super) fn ambiguous_target(command: &str, arguments: &Arguments, problem: &str, is_one_shot: bool) -> Failure {
+    // Options may follow the target.
+    let last = arguments.operands.last().copied();
+    let sources = arguments.words.iter().filter(|word| !last.is_some_and(|target| std::ptr::eq(*word, target)));
+    let sources: Option<Vec<String>> = sources.map(|word| written(word, is_one_shot)).collect();
+    let target = last.and_then(|target| written(target, is_one_shot));
+    let text = match sources.zip(target) {
+        Some((sources, target)) if arguments.words.len() <= NAMES_SHOWN_MAX => {
             let sources = sources.join(" ");
             format!(
                 "write '{command} {sources} {target} .' for all of them, '{command} {sources} -- {target}' for that name"
@@ -36,5 +41,5 @@ fn written(word: &Word, is_one_shot: bool) -> Option<String> {
     })
 }
 
-/// A message repeats the names only up to this number.
+/// A message repeats the words only up to this number.
 const NAMES_SHOWN_MAX: usize = 4;

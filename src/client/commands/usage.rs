@@ -9,23 +9,23 @@ use crate::base::text::Size;
 use crate::base::virtual_path::VirtualPath;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
-use crate::client::files::remote::not_examined;
-use crate::client::shell::command::options;
-use crate::client::shell::lexer::Word;
+use crate::client::remote::listing::not_examined;
+use crate::client::syntax::arguments::Arguments;
+use crate::client::syntax::lexer::Word;
 use crate::client::ui::summary::{Summary, report};
 use crate::wire::message::{EntryKind, Name, QuotaReport};
 
 /// `du [-a] [-s] [PATH...]`
 pub fn du(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
-    let (given, operands) = options("du", "ash", words)?;
+    let arguments = Arguments::parse("du", words)?;
     let mut paths = Vec::new();
-    for word in &operands {
+    for word in &arguments.operands {
         paths.extend(session.expand(word)?);
     }
-    if operands.is_empty() {
+    if arguments.operands.is_empty() {
         paths.push(session.directory.clone());
     }
-    let depth = match (given.contains('s'), given.contains('a')) {
+    let depth = match (arguments.has("-s"), arguments.has("-a")) {
         (true, _) => Depth::Total,
         (false, true) => Depth::Files,
         (false, false) => Depth::Directories,
@@ -33,7 +33,7 @@ pub fn du(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     let mut summary = Summary::new("du", paths.len() == 1);
     for path in &paths {
         let result = measure(session, path, depth);
-        summary.count(session, result)?;
+        summary.count(&mut session.output, result)?;
     }
     summary.finish()
 }
@@ -68,7 +68,7 @@ fn measure(session: &mut Session, root: &VirtualPath, depth: Depth) -> Result<()
     let mut unlisted = 0;
     let tree = session.walk(root, |session, failure| {
         unlisted += 1;
-        let _ = report(session, "du", &failure);
+        let _ = report(&mut session.output, "du", &failure);
     })?;
     let (mut directories, mut files) = (HashMap::from([(root.clone(), Usage::default())]), Vec::new());
     for found in tree {
@@ -78,7 +78,7 @@ fn measure(session: &mut Session, root: &VirtualPath, depth: Depth) -> Result<()
         }
         if found.entry.unexamined {
             unlisted += 1;
-            let _ = report(session, "du", &not_examined(&found.path));
+            let _ = report(&mut session.output, "du", &not_examined(&found.path));
             continue;
         }
         let above = std::iter::successors(found.path.parent(), VirtualPath::parent);

@@ -14,7 +14,7 @@ use crate::client::connection::stream::{PlainStream, Stream};
 use crate::client::connection::tls_stream::TlsStream;
 use crate::client::connection::trust::Trust;
 use crate::client::error::{Failure, IS_BERTH, plain};
-use crate::client::shell::interrupt::{Interrupt, POLL_MAX};
+use crate::client::interrupt::{Interrupt, POLL_MAX};
 use crate::client::ui::confirm::terminal_can_answer;
 use crate::client::ui::output::Output;
 use crate::config::PORT_DEFAULT;

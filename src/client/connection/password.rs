@@ -13,12 +13,10 @@ use zeroize::Zeroizing;
 use crate::auth::password_prompt::HiddenInput;
 use crate::auth::scram::PASSWORD_BYTES_MAX;
 use crate::base::text::Escaped;
-use crate::client::cli::args::Args;
-use crate::client::cli::destination::Destination;
 use crate::client::error::{Failure, plain};
 use crate::client::files::local::shown;
-use crate::client::shell::advice;
-use crate::client::shell::interrupt::Interrupt;
+use crate::client::interrupt::Interrupt;
+use crate::client::syntax::advice;
 
 /// The maximum output of a password command. Password managers print notes after the password.
 const PASSWORD_OUTPUT_BYTES_MAX: usize = 64 * 1024;
@@ -42,11 +40,10 @@ impl<'a> PasswordSource<'a> {
         if matches!(self, Self::Prompt) { PROMPTS_MAX } else { 1 }
     }
 
-    /// Chooses the source: an option on the command line, else `$BERTH_PASSWORD`, else the settings of the
+    /// Chooses the source: `file` or `command` from the command line, else `$BERTH_PASSWORD`, else the command of the
     /// named host, else a prompt.
-    pub fn choose(args: &'a Args, destination: &'a Destination) -> Self {
-        let Args { password_file, password_command, .. } = args;
-        match (password_file, password_command, std::env::var("BERTH_PASSWORD"), &destination.password_command) {
+    pub fn choose(file: Option<&'a Path>, command: Option<&'a str>, command_of_host: Option<&'a str>) -> Self {
+        match (file, command, std::env::var("BERTH_PASSWORD"), command_of_host) {
             (Some(path), ..) => Self::File(path),
             (_, Some(command), ..) => Self::Command(command),
             (_, _, Ok(password), _) => Self::Environment(Zeroizing::new(password)),

@@ -11,7 +11,7 @@ use crate::client::connection::link::Link;
 use crate::client::connection::repeated_request::{changes_once, interpret_reply};
 use crate::client::connection::state::StateDirectory;
 use crate::client::error::{Failure, unexpected};
-use crate::client::shell::lexer::Word;
+use crate::client::syntax::lexer::Word;
 use crate::client::ui::confirm::{Choice, choose, confirm};
 use crate::client::ui::output::Output;
 use crate::client::ui::progress::Style;

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::atomic_file::{self, SECRET_FILE};
 use crate::base::digest::Digest;
 use crate::base::upload_id::UploadId;
+use crate::client::files::local::FileStamp;
 
 /// The state directory; `None` if none can be used.
 #[derive(Clone, Default)]
@@ -33,19 +34,6 @@ pub struct TreeRecord {
     /// Device and inode of a local directory; `None` for a remote one.
     #[serde(alias = "folder")]
     pub directory: Option<(u64, u64)>,
-}
-
-/// Identifies one state of a local file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FileStamp {
-    /// The device number.
-    pub device: u64,
-    /// The inode number.
-    pub inode: u64,
-    /// The size in bytes.
-    pub size: u64,
-    /// The modification time in nanoseconds since the epoch.
-    pub mtime_ns: i64,
 }
 
 /// Returns the directory that the environment variable names, else `in_home` in the user's home directory.

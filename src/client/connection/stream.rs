@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use rustix::net::sockopt;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::client::shell::interrupt::Stopped;
+use crate::client::interrupt::Stopped;
 
 /// A client that waits for a server and hears nothing for this long, not even a pong, treats the
 /// connection as lost. Half of the server's stall timeout.

@@ -7,7 +7,7 @@ use crate::auth::scram::Binding;
 use crate::base::text::Escaped;
 use crate::client::connection::stream::Stream;
 use crate::client::error::LinkError;
-use crate::client::shell::interrupt::{Interrupt, POLL_MAX};
+use crate::client::interrupt::{Interrupt, POLL_MAX};
 use crate::tls::{Pinning, Received, TlsSession};
 use crate::wire::Reply;
 use crate::wire::frame::{self, CONTROL_BYTES_MAX_BEFORE_LOGIN, Frame};
@@ -18,7 +18,7 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
 /// A TLS client connection over the stream `P`.
 pub struct TlsStream<P: Stream> {
     stream: P,
-    sealed: TlsSession,
+    tls: TlsSession,
     /// The number of bytes of the last `send` that are encrypted but neither flushed nor reported as sent. The next
     /// `send` gets the same bytes again, because `Stream::send` reports only bytes that were flushed.
     unreported: usize,
@@ -33,11 +33,11 @@ impl<P: Stream> TlsStream<P> {
         interrupt: &Interrupt,
     ) -> Result<(Self, Binding), LinkError> {
         let config = pinning.client_config().map_err(|error| LinkError::Lost(error.to_string()))?;
-        let sealed = TlsSession::client(config).map_err(|error| LinkError::Lost(error.to_string()))?;
-        let mut stream = Self { stream, sealed, unreported: 0 };
+        let tls = TlsSession::client(config).map_err(|error| LinkError::Lost(error.to_string()))?;
+        let mut stream = Self { stream, tls, unreported: 0 };
         let mut first_bytes = Vec::new();
         let deadline = Instant::now() + HANDSHAKE_TIMEOUT;
-        while stream.sealed.is_handshaking() || stream.sealed.wants_flush() {
+        while stream.tls.is_handshaking() || stream.tls.wants_flush() {
             if interrupt.is_set() {
                 return Err(LinkError::Interrupted);
             }
@@ -49,18 +49,18 @@ impl<P: Stream> TlsStream<P> {
             }
             stream.handshake_step(&mut first_bytes).map_err(|error| explain(&first_bytes, &error))?;
         }
-        let binding = stream.sealed.binding().map_err(|error| explain(&[], &error))?;
+        let binding = stream.tls.binding().map_err(|error| explain(&[], &error))?;
         Ok((stream, binding))
     }
 
     /// Does one round of the handshake.
     fn handshake_step(&mut self, first_bytes: &mut Vec<u8>) -> io::Result<()> {
         let mut socket = StreamIo { stream: &mut self.stream, first_bytes: Some(first_bytes) };
-        self.sealed.flush(&mut socket)?;
-        if !self.sealed.is_handshaking() {
+        self.tls.flush(&mut socket)?;
+        if !self.tls.is_handshaking() {
             return Ok(());
         }
-        match self.sealed.receive(&mut socket, &mut [0]) {
+        match self.tls.receive(&mut socket, &mut [0]) {
             Ok(Received::Progress(_)) => Ok(()),
             Ok(Received::Bytes(_)) => {
                 Err(io::Error::new(io::ErrorKind::InvalidData, "the server sent data during the handshake"))
@@ -68,7 +68,7 @@ impl<P: Stream> TlsStream<P> {
             Ok(Received::End) => Err(io::ErrorKind::UnexpectedEof.into()),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.stream.wait(self.sealed.wants_flush(), POLL_MAX)
+                self.stream.wait(self.tls.wants_flush(), POLL_MAX)
             }
             Err(error) => Err(error),
         }
@@ -92,17 +92,17 @@ fn explain(first_bytes: &[u8], error: &io::Error) -> LinkError {
 impl<P: Stream> Stream for TlsStream<P> {
     fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut socket = StreamIo { stream: &mut self.stream, first_bytes: None };
-        if !self.sealed.flush(&mut socket)? {
+        if !self.tls.flush(&mut socket)? {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         let mut sent = std::mem::take(&mut self.unreported).min(bytes.len());
         while sent < bytes.len().min(SEND_BYTES_MAX) {
-            let sealed = self.sealed.seal(&bytes[sent..])?;
-            if !self.sealed.flush(&mut socket)? {
-                self.unreported = sealed;
+            let count = self.tls.encrypt(&bytes[sent..])?;
+            if !self.tls.flush(&mut socket)? {
+                self.unreported = count;
                 break;
             }
-            sent += sealed;
+            sent += count;
         }
         if sent == 0 { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(sent) }
     }
@@ -110,8 +110,8 @@ impl<P: Stream> Stream for TlsStream<P> {
     fn recv(&mut self, room: &mut [u8]) -> io::Result<usize> {
         let mut socket = StreamIo { stream: &mut self.stream, first_bytes: None };
         // Send what TLS itself has queued. If this fails, the next `send` reports the error.
-        let _ = self.sealed.flush(&mut socket);
-        match self.sealed.receive(&mut socket, room)? {
+        let _ = self.tls.flush(&mut socket);
+        match self.tls.receive(&mut socket, room)? {
             Received::Bytes(count) => Ok(count),
             Received::Progress(_) => Err(io::ErrorKind::WouldBlock.into()),
             Received::End => Ok(0),
@@ -119,10 +119,10 @@ impl<P: Stream> Stream for TlsStream<P> {
     }
 
     fn wait(&mut self, for_write: bool, timeout: Duration) -> io::Result<()> {
-        if self.sealed.holds_input() {
+        if self.tls.holds_input() {
             return Ok(());
         }
-        self.stream.wait(for_write || self.sealed.wants_flush(), timeout)
+        self.stream.wait(for_write || self.tls.wants_flush(), timeout)
     }
 
     fn end_with_reset(&mut self) {
@@ -134,7 +134,7 @@ impl<P: Stream> Drop for TlsStream<P> {
     fn drop(&mut self) {
         // A close notification lets the server tell a normal end from a cut. If it fails, the server loses
         // nothing.
-        let _ = self.sealed.close(&mut StreamIo { stream: &mut self.stream, first_bytes: None });
+        let _ = self.tls.close(&mut StreamIo { stream: &mut self.stream, first_bytes: None });
     }
 }
 

@@ -14,7 +14,7 @@ use crate::base::{atomic_file, json};
 use crate::client::connection::state::{StateDirectory, lock_directory, state_directory_path, write_whole};
 use crate::client::error::{Failure, LinkError, plain};
 use crate::client::files::local::shown;
-use crate::client::shell::interrupt::Interrupt;
+use crate::client::interrupt::Interrupt;
 use crate::client::ui::confirm::confirm;
 use crate::client::ui::output::Output;
 use crate::tls::{Fingerprint, Pinning};

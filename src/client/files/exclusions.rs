@@ -3,7 +3,7 @@
 
 use crate::base::glob::Pattern;
 use crate::base::virtual_path::VirtualPath;
-use crate::client::shell::lexer::Word;
+use crate::client::syntax::lexer::Word;
 
 /// The patterns of `--exclude`.
 #[derive(Default)]

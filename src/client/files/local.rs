@@ -1,6 +1,6 @@
 //! Local files: the sources of uploads, and existing files at the destination of a download.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
@@ -8,17 +8,31 @@ use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::base::buffers::PIECE_BYTES;
 use crate::base::digest::Digest;
 use crate::base::text::Escaped;
-use crate::client::connection::state::FileStamp;
 use crate::client::error::Failure;
+use crate::client::files::directory::sorted_names;
 use crate::client::files::spellings::Names;
-use crate::client::shell::advice;
-use crate::client::shell::interrupt::Watch;
+use crate::client::interrupt::Watch;
+use crate::client::syntax::advice;
 use crate::wire::message::Name;
+
+/// Identifies one state of a local file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileStamp {
+    /// The device number.
+    pub device: u64,
+    /// The inode number.
+    pub inode: u64,
+    /// The size in bytes.
+    pub size: u64,
+    /// The modification time in nanoseconds since the epoch.
+    pub mtime_ns: i64,
+}
 
 /// A local file that is being uploaded, and the digest of the bytes read so far.
 pub struct UploadSource {
@@ -176,8 +190,8 @@ pub fn destination(path: &Path) -> Result<Option<fs::Metadata>, Failure> {
 /// Returns the names in the local directory at `path`; `None` if it cannot be listed.
 pub fn names_in(path: &[u8]) -> Option<Names> {
     let directory = if path.is_empty() { Path::new(".") } else { Path::new(OsStr::from_bytes(path)) };
-    let entries = fs::read_dir(directory).ok()?;
-    Some(entries.flatten().map(|entry| entry.file_name().into_encoded_bytes()).collect())
+    let (names, problem) = sorted_names(directory, usize::MAX);
+    problem.is_none().then(|| names.into_iter().map(OsString::into_encoded_bytes).collect())
 }
 
 /// Returns the digest of a whole local file.

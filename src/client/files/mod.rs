@@ -1,9 +1,9 @@
-//! Local and remote files: names, listings and permission bits.
+//! Local files: directories, patterns, times, permission bits, and the entries that a mirror leaves alone.
 
-pub mod directory_cache;
+pub mod directory;
 pub mod exclusions;
-mod expand;
 pub mod local;
 pub mod modes;
-pub mod remote;
+pub mod patterns;
 pub mod spellings;
+pub mod times;

@@ -18,7 +18,6 @@ use crate::base::attributes::{
     has_access_list, mode_for_change, mode_of_new,
 };
 use crate::base::refusals::{self, Operation};
-use crate::client::shell::lexer::Word;
 
 /// Which files get the permission bits of their source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -107,15 +106,6 @@ fn path_bytes(path: &Path) -> Vec<u8> {
     OsStr::as_bytes(path.as_os_str()).to_vec()
 }
 
-/// Removes `--no-perms` from `words`. Returns the policy that follows from it and the other words.
-pub fn mode_policy(words: &[Word]) -> (ModePolicy, Vec<Word>) {
-    let end = words.iter().position(|word| word.is_bare(b"--")).unwrap_or(words.len());
-    let is_flag = |at: usize, word: &Word| at < end && word.is_option() && word.as_str() == NO_PERMS;
-    let others: Vec<Word> =
-        words.iter().enumerate().filter(|(at, word)| !is_flag(*at, word)).map(|(_, word)| word.clone()).collect();
-    (if others.len() < words.len() { ModePolicy::Ignore } else { ModePolicy::NewFiles }, others)
-}
-
 /// Returns the process's file mode creation mask. It can be read only by setting it, so it is read once.
 pub fn umask() -> u32 {
     static UMASK: OnceLock<u32> = OnceLock::new();
@@ -126,7 +116,5 @@ pub fn umask() -> u32 {
     })
 }
 
-/// The option that leaves permission bits unchanged.
-pub const NO_PERMS: &str = "--no-perms";
 /// The permission bits of a downloaded file whose source bits are not used, before the umask.
 const FILE_MODE: u32 = 0o644;

@@ -10,7 +10,8 @@ use crate::base::virtual_path::VirtualPath;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 use crate::client::files::modes::create_directory;
-use crate::client::mirror::plan::{Plan, Tree};
+use crate::client::mirror::plan::Plan;
+use crate::client::mirror::tree::Tree;
 use crate::client::transfer::part::names::{destination_of_part, remove_part};
 use crate::client::ui::summary::Summary;
 use crate::wire::Request;
@@ -131,7 +132,7 @@ impl Mirror {
             Err(failure) if self.direction().is_denied_at_destination(&failure) && is_top(path) => {
                 return Err(summary.stop(failure));
             }
-            Err(failure) => return summary.count(session, Err(failure)),
+            Err(failure) => return summary.count(&mut session.output, Err(failure)),
             Ok(()) if action == "rm" => summary.count_removed(),
             Ok(()) => {}
         }

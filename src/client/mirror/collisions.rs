@@ -11,7 +11,8 @@ use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 use crate::client::files::local::names_in;
 use crate::client::files::spellings::Spellings;
-use crate::client::mirror::plan::{Move, Plan, Tree};
+use crate::client::mirror::plan::{Move, Plan};
+use crate::client::mirror::tree::Tree;
 use crate::client::ui::summary::Summary;
 
 impl Mirror {
@@ -84,7 +85,7 @@ impl Mirror {
                     relative(path),
                     relative(&other)
                 );
-                summary.count(session, Err(Failure::Local(text)))?;
+                summary.count(&mut session.output, Err(Failure::Local(text)))?;
                 collisions.doubled.insert(path.clone());
             } else {
                 collisions.kept.insert(path.clone());

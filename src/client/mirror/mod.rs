@@ -1,4 +1,4 @@
-//! `mirror`: makes a remote tree the image of a local one, or the other way round. `scan` lists both trees, `plan`
+//! `mirror`: makes a remote tree the image of a local one, or the other way round. `scan` lists both as a `tree`, `plan`
 //! decides what to do, and `changes`, `transfers` and `permissions` do it. `collisions` are names that the target treats
 //! as the same.
 
@@ -8,8 +8,8 @@ mod permissions;
 pub mod plan;
 mod report;
 mod scan;
-pub mod times;
 mod transfers;
+pub mod tree;
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -17,15 +17,17 @@ use std::path::{Path, PathBuf};
 use crate::base::attributes::UMASK;
 use crate::base::text::Escaped;
 use crate::base::virtual_path::VirtualPath;
-use crate::client::commands::local::path as local_path;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 use crate::client::files::exclusions::Exclusions;
 use crate::client::files::local::shown;
-use crate::client::files::modes::{ModePolicy, NO_PERMS, umask};
-use crate::client::mirror::plan::{Plan, Rules, Tree};
-use crate::client::shell::command::{no_option, usage};
-use crate::client::shell::lexer::Word;
+use crate::client::files::modes::{ModePolicy, umask};
+use crate::client::files::patterns::path as local_path;
+use crate::client::mirror::plan::{Plan, Rules};
+use crate::client::mirror::tree::Tree;
+use crate::client::syntax::arguments::Arguments;
+use crate::client::syntax::command::usage;
+use crate::client::syntax::lexer::Word;
 use crate::client::transfer::compare::same_contents;
 use crate::client::transfer::report::note_interruption;
 use crate::client::ui::summary::Summary;
@@ -56,32 +58,21 @@ struct Mirror {
 
 impl Mirror {
     fn read(session: &Session, words: &[Word]) -> Result<Self, Failure> {
-        let (mut is_from, mut is_dry_run, mut may_empty) = (false, false, false);
-        let (mut rules, mut exclusions, mut modes) = (Rules::default(), Exclusions::default(), ModePolicy::AllFiles);
-        let (mut operands, mut words) = (Vec::new(), words.iter());
-        while let Some(word) = words.next() {
-            match word.as_str() {
-                _ if !word.is_option() => operands.push(word),
-                "--from" => is_from = true,
-                "--allow-empty" => may_empty = true,
-                "--checksum" => rules.by_content = true,
-                "--delete" => rules.with_delete = true,
-                "--dry-run" => is_dry_run = true,
-                NO_PERMS => modes = ModePolicy::Ignore,
-                "--exclude" => match words.next() {
-                    Some(pattern) => exclusions.add(pattern),
-                    None => return Err(usage("mirror", "--exclude needs a pattern")),
-                },
-                "--" => operands.extend(words.by_ref()),
-                text if text.starts_with(EXCLUDE_IS) => exclusions.add(&word.without_prefix(EXCLUDE_IS.len())),
-                _ => return Err(no_option("mirror", word)),
-            }
-        }
-        let [from, to] = operands[..] else { return Err(usage("mirror", "two directories are needed")) };
+        let arguments = Arguments::parse("mirror", words)?;
+        let [from, to] = arguments.operands[..] else { return Err(usage("mirror", "two directories are needed")) };
+        let (is_from, is_dry_run, may_empty) =
+            (arguments.has("--from"), arguments.has("--dry-run"), arguments.has("--allow-empty"));
+        let modes = if arguments.has("--no-perms") { ModePolicy::Ignore } else { ModePolicy::AllFiles };
+        let mut exclusions = Exclusions::default();
+        arguments.values("--exclude").for_each(|pattern| exclusions.add(pattern));
         let (local, remote) = if is_from { (to, from) } else { (from, to) };
         let (local, remote) = (local_path(local), session.path(remote)?);
         let mask = if is_from { umask() } else { UMASK };
-        rules.target_umask = (modes != ModePolicy::Ignore).then_some(mask);
+        let rules = Rules {
+            by_content: arguments.has("--checksum"),
+            with_delete: arguments.has("--delete"),
+            target_umask: (modes != ModePolicy::Ignore).then_some(mask),
+        };
         Ok(Self { local, remote, is_from, is_dry_run, may_empty, rules, exclusions, modes })
     }
 
@@ -106,7 +97,7 @@ impl Mirror {
         summary.count_unlisted_identical(plan.identical);
         summary.set_plan(plan.files.len(), plan.bytes());
         let result = self.execute(session, &mut summary, &scan, plan);
-        summary.conclude(session, result)
+        summary.conclude(&mut session.output, result)
     }
 
     /// Carries out the plan. Entries in the way are removed first. Then directories are created, files transferred and
@@ -213,7 +204,7 @@ impl Mirror {
             match result {
                 Ok(Some(_)) => plan.identical += 1,
                 Ok(None) => plan.files.push(file),
-                Err(failure) => summary.count(session, Err(failure))?,
+                Err(failure) => summary.count(&mut session.output, Err(failure))?,
             }
         }
         Ok(())
@@ -229,5 +220,3 @@ fn is_top(path: &VirtualPath) -> bool {
 fn relative(path: &VirtualPath) -> Escaped<'_> {
     Escaped(&path.as_bytes()[1..])
 }
-
-const EXCLUDE_IS: &str = "--exclude=";

@@ -1,74 +1,12 @@
 //! Plans what makes one tree the image of another. It compares listings and touches neither disk nor server.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 
-use crate::base::attributes::{DIRECTORY_BITS_MIN, FILE_BITS_MIN, PERMISSIONS, mode_for_change, mode_of_new};
+use crate::base::attributes::{mode_for_change, mode_of_new};
 use crate::base::virtual_path::VirtualPath;
-use crate::client::mirror::times::{TimeMatch, compare_times};
-use crate::wire::message::{Entry, EntryKind};
-
-/// The entries of one side, by their path below the root.
-#[derive(Default)]
-pub struct Tree {
-    nodes: BTreeMap<VirtualPath, Node>,
-    /// Directories that contain something that the mirror must not touch.
-    kept: HashSet<VirtualPath>,
-}
-
-/// An entry of a tree.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Node {
-    /// The kind. Symlinks are not followed.
-    pub kind: EntryKind,
-    /// The size of a file in bytes.
-    pub size: u64,
-    /// The modification time in nanoseconds since the epoch.
-    pub mtime_ns: i64,
-    /// The permission bits, if they are known.
-    pub mode: Option<u32>,
-}
-
-impl From<&Entry> for Node {
-    fn from(entry: &Entry) -> Self {
-        let mode = (!entry.unexamined).then_some(entry.mode & PERMISSIONS);
-        Self { kind: entry.kind, size: entry.size, mtime_ns: entry.mtime_ns, mode }
-    }
-}
-
-impl Node {
-    /// Returns the permission bits that a copy of this entry must have.
-    fn wanted_bits(&self) -> Option<u32> {
-        let needed = if self.kind == EntryKind::Dir { DIRECTORY_BITS_MIN } else { FILE_BITS_MIN };
-        self.mode.map(|mode| mode | needed)
-    }
-}
-
-impl Tree {
-    /// Returns whether the tree contains a file.
-    pub fn has_files(&self) -> bool {
-        self.nodes.values().any(|node| node.kind == EntryKind::File)
-    }
-
-    /// Returns the paths of all entries.
-    pub fn paths(&self) -> impl Iterator<Item = &VirtualPath> + Clone {
-        self.nodes.keys()
-    }
-
-    /// Adds an entry at `path`.
-    pub fn add(&mut self, path: VirtualPath, node: Node) {
-        self.nodes.insert(path, node);
-    }
-
-    /// Notes that something at `path` is left alone, so the directories above it stay.
-    pub fn keep(&mut self, path: &VirtualPath) {
-        self.kept.extend(std::iter::successors(path.parent(), VirtualPath::parent));
-    }
-
-    /// Returns the entry at `path`.
-    pub fn get(&self, path: &VirtualPath) -> Option<&Node> {
-        self.nodes.get(path)
-    }
-}
+use crate::client::files::times::{TimeMatch, compare_times};
+use crate::client::mirror::tree::{Node, Tree};
+use crate::wire::message::EntryKind;
 
 /// How trees are compared and what a mirror may change.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -148,15 +86,15 @@ impl Plan {
     pub fn new(source: &Tree, target: &Tree, rules: Rules) -> Self {
         let mut plan = Self::default();
         let (mut skipped, mut in_the_way) = (HashSet::new(), HashSet::new());
-        for (path, node) in &source.nodes {
+        for (path, node) in source.entries() {
             if is_below(path, &skipped) {
                 skipped.insert(path.clone());
                 continue;
             }
-            let mut existing = target.nodes.get(path);
+            let mut existing = target.get(path);
             let is_served = matches!(node.kind, EntryKind::File | EntryKind::Dir);
             if is_served && existing.is_some_and(|existing| existing.kind != node.kind) {
-                let may_go = rules.with_delete && !target.kept.contains(path);
+                let may_go = rules.with_delete && !target.is_kept(path);
                 if !may_go {
                     plan.blocked.push(path.clone());
                     skipped.insert(path.clone());
@@ -215,13 +153,13 @@ impl Plan {
         mut in_the_way: HashSet<VirtualPath>,
         rules: Rules,
     ) {
-        for path in target.nodes.keys() {
+        for path in target.paths() {
             if in_the_way.contains(path) || is_below(path, &in_the_way) {
                 self.in_the_way.push(path.clone());
                 in_the_way.insert(path.clone());
             } else if skipped.contains(path) || is_below(path, &skipped) {
                 skipped.insert(path.clone());
-            } else if rules.with_delete && !source.nodes.contains_key(path) && !target.kept.contains(path) {
+            } else if rules.with_delete && source.get(path).is_none() && !target.is_kept(path) {
                 self.only_in_target.push(path.clone());
             }
         }

@@ -10,7 +10,8 @@ use crate::base::text::Size;
 use crate::base::virtual_path::VirtualPath;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
-use crate::client::mirror::plan::{Plan, Tree};
+use crate::client::mirror::plan::Plan;
+use crate::client::mirror::tree::Tree;
 use crate::client::ui::summary::Summary;
 use crate::wire::message::{EntryKind, Name};
 
@@ -59,7 +60,7 @@ impl Mirror {
                  --delete replaces the {old_side} one",
                 relative(path)
             );
-            summary.count(session, Err(Failure::Local(text)))?;
+            summary.count(&mut session.output, Err(Failure::Local(text)))?;
         }
         Ok(())
     }
@@ -74,7 +75,7 @@ impl Mirror {
         for file in &plan.files {
             summary.count_transferred(file.size, file.size);
             let reported = self.report_action(session, self.verb(), &file.path, Some((file.size, None)));
-            summary.count(session, reported)?;
+            summary.count(&mut session.output, reported)?;
         }
         let moved: HashSet<&VirtualPath> = plan.files.iter().map(|file| &file.path).collect();
         for change in plan.modes.iter().filter(|change| !moved.contains(&change.path)) {
@@ -85,7 +86,7 @@ impl Mirror {
             self.record_result(session, &mut summary, "rm", path, Ok(()))?;
         }
         summary.count_unlisted_identical(plan.identical);
-        summary.summarize_plan(session)?;
+        summary.summarize_plan(&mut session.output)?;
         summary.finish()
     }
 }

@@ -3,20 +3,18 @@
 use std::collections::HashSet;
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::Mirror;
-use crate::base::attributes::PERMISSIONS;
-use crate::base::calendar::unix_ns;
 use crate::base::virtual_path::VirtualPath;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 use crate::client::files::local::shown;
-use crate::client::files::remote::not_examined;
-use crate::client::mirror::plan::{Node, Tree};
-use crate::client::transfer::part::names::destination_of_part;
+use crate::client::mirror::tree::{Node, Tree};
+use crate::client::remote::listing::not_examined;
+use crate::client::transfer::local_tree::{LocalWalk, Symlinks};
 use crate::client::ui::summary::Summary;
-use crate::wire::message::{EntryKind, Name};
+use crate::wire::message::EntryKind;
 
 /// The result of the scan.
 pub(super) struct Scan {
@@ -74,67 +72,43 @@ impl Mirror {
         Ok((local.is_ok(), remote.is_some(), mode))
     }
 
-    /// Walks the local tree. In a source, symlinks to files count as files; other symlinks are not followed.
-    /// Partial downloads are not part of the tree.
     fn walk_local(
         &self,
         session: &mut Session,
         summary: &mut Summary,
         parts: &mut Vec<PathBuf>,
     ) -> Result<Tree, Failure> {
-        let (mut tree, mut to_visit) = (Tree::default(), vec![VirtualPath::root()]);
-        while let Some(directory) = to_visit.pop() {
+        let symlinks = if self.is_from { Symlinks::Keep } else { Symlinks::FollowToFiles };
+        let mut walk = LocalWalk::new(self.local.clone(), VirtualPath::root(), symlinks);
+        let mut tree = Tree::default();
+        while let Some(directory) = walk.next_directory() {
             if session.link.keep_alive() {
                 return Err(Failure::Interrupted);
             }
-            let local = self.local_path(&directory);
-            let entries = match fs::read_dir(&local) {
-                Ok(entries) => entries,
-                Err(error) => {
-                    summary.count(session, Err(Failure::local(&local, &error)))?;
+            for failure in directory.failures {
+                summary.count(&mut session.output, Err(failure))?;
+            }
+            parts.extend(directory.parts);
+            for entry in directory.entries {
+                let is_directory = entry.kind == EntryKind::Dir;
+                if self.exclusions.has(&entry.path, is_directory) {
+                    tree.keep(&entry.path);
                     continue;
                 }
-            };
-            for entry in entries {
-                let found = entry.map_err(|error| Failure::local(&local, &error)).and_then(|entry| {
-                    let (name, path) = (Name(entry.file_name().into_encoded_bytes()), entry.path());
-                    let below =
-                        directory.child(&name.0).map_err(|e| Failure::Local(format!("{}: {e}", shown(&path))))?;
-                    Ok((below, self.examine(&path)?, path))
-                });
-                match found {
-                    Ok((_, _, path)) if destination_of_part(&path).is_some() => parts.push(path),
-                    Ok((path, node, _)) if self.exclusions.has(&path, node.kind == EntryKind::Dir) => tree.keep(&path),
-                    Ok((path, node, _)) => {
-                        if node.kind == EntryKind::Dir {
-                            to_visit.push(path.clone());
-                        }
-                        tree.add(path, node);
-                    }
-                    Err(failure) => summary.count(session, Err(failure))?,
+                if is_directory {
+                    walk.enter(&entry);
                 }
+                let node = Node::from(&entry);
+                tree.add(entry.path, node);
             }
         }
         Ok(tree)
     }
 
-    fn examine(&self, path: &Path) -> Result<Node, Failure> {
-        let failure = |error: std::io::Error| Failure::local(path, &error);
-        let metadata = fs::symlink_metadata(path).map_err(failure)?;
-        if metadata.is_symlink() && !self.is_from {
-            // A dangling symlink is left out, like one to a directory.
-            let leads_to = fs::metadata(path).ok().filter(Metadata::is_file);
-            return Ok(leads_to
-                .as_ref()
-                .map_or(Node { kind: EntryKind::Link, size: 0, mtime_ns: 0, mode: None }, node_of));
-        }
-        Ok(node_of(&metadata))
-    }
-
     fn walk_remote(&self, session: &mut Session, summary: &mut Summary) -> Result<Tree, Failure> {
         let mut failures = Vec::new();
         let found = session.walk(&self.remote, |_, failure| failures.push(failure))?;
-        failures.into_iter().try_for_each(|failure| summary.count(session, Err(failure)))?;
+        failures.into_iter().try_for_each(|failure| summary.count(&mut session.output, Err(failure)))?;
         let (mut tree, mut excluded) = (Tree::default(), HashSet::new());
         for found in found {
             let path = self.below(&found.path)?;
@@ -146,7 +120,7 @@ impl Mirror {
                 continue;
             }
             if found.entry.unexamined && !is_directory {
-                summary.count(session, Err(not_examined(&found.path)))?;
+                summary.count(&mut session.output, Err(not_examined(&found.path)))?;
                 tree.keep(&path);
                 continue;
             }
@@ -154,15 +128,4 @@ impl Mirror {
         }
         Ok(tree)
     }
-}
-
-fn node_of(metadata: &Metadata) -> Node {
-    let kind = match metadata.file_type() {
-        kind if kind.is_file() => EntryKind::File,
-        kind if kind.is_dir() => EntryKind::Dir,
-        kind if kind.is_symlink() => EntryKind::Link,
-        _ => EntryKind::Other,
-    };
-    let (mtime_ns, mode) = (metadata.modified().map_or(0, unix_ns), Some(metadata.mode() & PERMISSIONS));
-    Node { kind, size: metadata.len(), mtime_ns, mode }
 }

@@ -5,7 +5,8 @@ use crate::base::virtual_path::VirtualPath;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 use crate::client::files::modes::ModePolicy;
-use crate::client::mirror::plan::{Move, Node, Plan, Tree};
+use crate::client::mirror::plan::{Move, Plan};
+use crate::client::mirror::tree::{Node, Tree};
 use crate::client::transfer::engine::transfer_all;
 use crate::client::transfer::job::{Direction, TransferJob, Transferred};
 use crate::client::ui::progress::Progress;
@@ -62,7 +63,7 @@ impl Mirror {
         summary.count_unlisted_identical(plan.identical);
         for path in self.transfer_files(session, summary, &plan)? {
             let text = format!("another program is changing {} at the target; run the command again", relative(&path));
-            summary.count(session, Err(Failure::Local(text)))?;
+            summary.count(&mut session.output, Err(Failure::Local(text)))?;
         }
         Ok(())
     }
@@ -106,6 +107,6 @@ impl Mirror {
                 Some((size, Some((sha256, resumed_from)))),
             )
         });
-        summary.count(session, result)
+        summary.count(&mut session.output, result)
     }
 }

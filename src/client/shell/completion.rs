@@ -4,17 +4,10 @@
 use rustyline::completion::Pair;
 
 use crate::base::text::{Escaped, is_unprintable};
-use crate::client::shell::command::{COMMANDS, Command, Operands, find};
-use crate::client::shell::lexer::{Typed, Word, escape};
-
-/// A name in a directory.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Named {
-    /// The bytes of the name.
-    pub name: Vec<u8>,
-    /// Whether the name is a directory, so a slash and another name may follow.
-    pub is_directory: bool,
-}
+use crate::client::files::directory::NamedEntry;
+use crate::client::syntax::arguments::Arguments;
+use crate::client::syntax::command::{COMMANDS, Command, Operands, find};
+use crate::client::syntax::lexer::{Typed, Word, escape};
 
 /// The machine that a path belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,21 +20,17 @@ pub enum Side {
 
 /// Returns the completions and the position in `line` where they belong. `line` ends at the cursor. `names_in`
 /// lists the directory that a word names; an empty word is the current directory.
-pub fn complete(line: &str, mut names_in: impl FnMut(Side, &Word) -> Vec<Named>) -> (usize, Vec<Pair>) {
+pub fn complete(line: &str, mut names_in: impl FnMut(Side, &Word) -> Vec<NamedEntry>) -> (usize, Vec<Pair>) {
     let Some(typed) = Typed::read(line.as_bytes()) else { return (line.len(), Vec::new()) };
     let Some((command, words)) = typed.words.split_first() else {
         return (typed.name_start, commands(&typed));
     };
     let Ok(command) = find(command.as_str()) else { return (typed.name_start, Vec::new()) };
-    let end_of_options = words.iter().position(|word| word.is_bare(b"--")).unwrap_or(words.len());
-    if typed.word.text.starts_with(b"--") && typed.word.is_option() && end_of_options == words.len() {
+    let arguments = Arguments::read(command, words);
+    if typed.word.text.starts_with(b"--") && typed.word.is_option() && !arguments.is_after_options {
         return (typed.name_start, long_options(command, &typed));
     }
-    let (options, operands) = words.split_at(end_of_options);
-    let position = options.iter().filter(|word| !word.is_option()).count() + operands.len().saturating_sub(1);
-    let is_from = options.iter().any(|word| word.is_bare(b"--from"));
-    let operands = if is_from { Operands::RemoteThenLocal } else { command.operands };
-    let sides: &[Side] = match (operands, position) {
+    let sides: &[Side] = match (arguments.operand_kind(), arguments.operands.len()) {
         (Operands::Commands, _) => return (typed.name_start, commands(&typed)),
         (Operands::None, _) => &[],
         (Operands::Remote | Operands::RemoteDirectories, _) | (Operands::RemoteThenLocal, 0) => &[Side::Remote],
@@ -61,25 +50,25 @@ fn commands(typed: &Typed) -> Vec<Pair> {
 
 /// Returns the matching long options. Option values are not completed.
 fn long_options(command: &Command, typed: &Typed) -> Vec<Pair> {
-    let names = command.options.iter().filter_map(|(option, _)| option.split(' ').next());
+    let names = command.options.iter().filter(|option| option.is_offered()).map(|option| option.name);
     let fitting = names.filter(|name| name.as_bytes().starts_with(&typed.word.text));
     fitting.map(|name| Pair { display: name.into(), replacement: format!("{name} ") }).collect()
 }
 
-fn paths(typed: &Typed, only_directories: bool, names_in: impl FnOnce(&Word) -> Vec<Named>) -> Vec<Pair> {
+fn paths(typed: &Typed, only_directories: bool, names_in: impl FnOnce(&Word) -> Vec<NamedEntry>) -> Vec<Pair> {
     let (directory, beginning) = typed.word.split_name();
     if beginning == b".." {
         return vec![Pair { display: "../".into(), replacement: "../".into() }];
     }
     let is_hidden = |name: &[u8]| name.starts_with(b".") && !beginning.starts_with(b".");
-    let fits = |named: &Named| {
+    let fits = |named: &NamedEntry| {
         named.name.starts_with(beginning) && !is_hidden(&named.name) && (named.is_directory || !only_directories)
     };
     names_in(&directory).iter().filter(|named| fits(named)).filter_map(|named| pair(typed, named)).collect()
 }
 
 /// Formats a name for insertion: followed by a slash for a directory, otherwise by a space.
-fn pair(typed: &Typed, named: &Named) -> Option<Pair> {
+fn pair(typed: &Typed, named: &NamedEntry) -> Option<Pair> {
     let name = std::str::from_utf8(&named.name).ok().filter(|name| !name.contains(is_unprintable))?;
     let opened = typed.name_quote.map(char::from).map(String::from).unwrap_or_default();
     let quote = typed.quote.or(typed.name_quote);
@@ -97,14 +86,14 @@ mod tests {
     use super::*;
 
     fn replacements(line: &str) -> (usize, Vec<String>) {
-        let names = |side: Side, directory: &Word| -> Vec<Named> {
+        let names = |side: Side, directory: &Word| -> Vec<NamedEntry> {
             let names: &[&str] = match (side, directory.as_str()) {
                 (Side::Remote, "") => &["my photos/", "my.txt", ".hidden", "it's", "new\nline", "n\u{202e}gpj.exe"],
                 (Side::Remote, "my photos/") => &["a b.jpg", "c/"],
                 (Side::Local, "") => &["here.txt", "my.txt"],
                 _ => &[],
             };
-            let named = |name: &&str| Named {
+            let named = |name: &&str| NamedEntry {
                 name: name.trim_end_matches('/').as_bytes().to_vec(),
                 is_directory: name.ends_with('/'),
             };
@@ -155,6 +144,8 @@ mod tests {
         assert_eq!(replacements("mirror h").1, ["here.txt "]);
         assert_eq!(replacements("mirror --from my").1, ["my\\ photos/", "my.txt "]);
         assert_eq!(replacements("mirror --from x h").1, ["here.txt "]);
+        assert_eq!(replacements("mirror --exclude x h").1, ["here.txt "], "the value of an option is no operand");
+        assert_eq!(replacements("mirror --exclude x here.txt my").1, ["my\\ photos/", "my.txt "]);
         assert_eq!(replacements("put here.txt my").1, ["my\\ photos/", "my.txt "]);
     }
 }

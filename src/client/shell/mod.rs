@@ -1,10 +1,8 @@
-//! The shell: reading, completing, parsing and interrupting commands.
+//! The shell: reading, completing and running commands.
 
-pub mod advice;
-pub mod command;
 pub mod completion;
+pub mod directory_cache;
+pub mod dispatch;
 pub mod history;
-pub mod interrupt;
-pub mod lexer;
 pub mod prompt;
 pub mod script;

@@ -15,14 +15,15 @@ use rustyline::{Config, Context, Editor, Helper};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use crate::base::refusals;
-use crate::client::commands::local;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
-use crate::client::files::directory_cache::DirectoryCache;
-use crate::client::shell::command::{self, Flow};
-use crate::client::shell::completion::{Named, Side, complete};
+use crate::client::files::directory::NamedEntry;
+use crate::client::files::patterns;
+use crate::client::shell::completion::{Side, complete};
+use crate::client::shell::directory_cache::DirectoryCache;
+use crate::client::shell::dispatch::{self, Flow};
 use crate::client::shell::history;
-use crate::client::shell::lexer::{Word, split};
+use crate::client::syntax::lexer::{Word, split};
 use crate::client::ui::confirm;
 use crate::client::ui::summary::report;
 use crate::client::ui::terminal::{has_colors, supports_escape_sequences};
@@ -171,7 +172,7 @@ pub fn run_line(session: &mut Session, line: &str) -> Result<Flow, Failure> {
     };
     for words in commands {
         session.link.interrupt().clear();
-        let result = command::run(session, &words).and_then(|flow| session.output.flush().map(|()| flow));
+        let result = dispatch::run(session, &words).and_then(|flow| session.output.flush().map(|()| flow));
         match result {
             Ok(Flow::Next) => {}
             Ok(Flow::Leave) => return Ok(Flow::Leave),
@@ -179,7 +180,7 @@ pub fn run_line(session: &mut Session, line: &str) -> Result<Flow, Failure> {
             Err(failure) => {
                 session.recover();
                 let name = words.first().map(|word| word.as_str().to_string()).unwrap_or_default();
-                report(session, &name, &failure)?;
+                report(&mut session.output, &name, &failure)?;
                 session.output.flush()?;
                 // A second Ctrl-C while a command is being cancelled means that the user wants to leave.
                 let is_impatient = session.link.interrupt().is_set();
@@ -205,14 +206,14 @@ struct Place<'a> {
 }
 
 impl Place<'_> {
-    fn names_in(&mut self, side: Side, directory: &Word) -> Vec<Named> {
+    fn names_in(&mut self, side: Side, directory: &Word) -> Vec<NamedEntry> {
         match side {
-            Side::Local => local::names_in(directory),
+            Side::Local => patterns::names_in(directory),
             Side::Remote => self.remote_names_in(directory).unwrap_or_default(),
         }
     }
 
-    fn remote_names_in(&mut self, directory: &Word) -> Option<Vec<Named>> {
+    fn remote_names_in(&mut self, directory: &Word) -> Option<Vec<NamedEntry>> {
         let path = match directory.text.is_empty() {
             true => self.session.directory.clone(),
             false => self.session.path(directory).ok()?,
@@ -222,11 +223,11 @@ impl Place<'_> {
             return Some(names.to_vec());
         }
         let entries = self.session.list_until(&path, now + PATIENCE)?;
-        let named = |entry: crate::wire::message::Entry| Named {
+        let named = |entry: crate::wire::message::Entry| NamedEntry {
             is_directory: entry.kind == EntryKind::Dir,
             name: entry.name.0,
         };
-        let names: Vec<Named> = entries.into_iter().map(named).collect();
+        let names: Vec<NamedEntry> = entries.into_iter().map(named).collect();
         self.cache.keep(path, names.clone(), now);
         Some(names)
     }

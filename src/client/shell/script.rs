@@ -8,8 +8,9 @@ use crate::base::atomic_file::BYTE_ORDER_MARK;
 use crate::client::connection::session::Session;
 use crate::client::error::{Failure, plain};
 use crate::client::files::local::shown;
-use crate::client::shell::command::{self, Flow};
-use crate::client::shell::lexer::{Word, split};
+use crate::client::shell::dispatch::{self, Flow};
+use crate::client::syntax::command::find;
+use crate::client::syntax::lexer::{Word, split};
 use crate::client::ui::summary::report;
 
 /// Runs commands and remembers the first failure.
@@ -69,7 +70,7 @@ impl Script {
 
     fn run_one(&mut self, session: &mut Session, words: &[Word]) -> Flow {
         let failures_before = session.output.failures;
-        let result = command::run(session, words);
+        let result = dispatch::run(session, words);
         let flushed = session.output.flush();
         let failure = match result.and_then(|flow| flushed.map(|()| flow)) {
             Ok(flow) => return flow,
@@ -90,7 +91,7 @@ impl Script {
 
     /// Reports a failure. Returns whether the script continues.
     fn note(&mut self, command: &str, session: &mut Session, failure: Failure) -> Flow {
-        let reported = report(session, command, &failure).and_then(|()| session.output.flush());
+        let reported = report(&mut session.output, command, &failure).and_then(|()| session.output.flush());
         let is_reported = matches!(reported, Ok(()) | Err(Failure::OutputClosed));
         let must_end = failure.ends_session() || failure == Failure::Interrupted || !is_reported;
         let flow = self.remember(failure);
@@ -112,7 +113,7 @@ pub fn open(path: &Path) -> Result<std::fs::File, Failure> {
 
 /// Refuses unknown commands before the client connects.
 pub fn check(commands: &[Vec<Word>]) -> Result<(), Failure> {
-    commands.iter().filter_map(|words| words.first()).try_for_each(|word| command::find(word.as_str()).map(|_| ()))
+    commands.iter().filter_map(|words| words.first()).try_for_each(|word| find(word.as_str()).map(|_| ()))
 }
 
 /// Reads the next line, without its end. Returns `None` at the end of the input.

@@ -58,7 +58,7 @@ pub fn transfer_many(
         result => {
             let result = result
                 .and_then(|transferred| Report::for_job(direction, &job, transferred, None).count(session, summary));
-            summary.count(session, result)
+            summary.count(&mut session.output, result)
         }
     })
 }
@@ -97,9 +97,9 @@ pub fn without_identical<J>(
             Ok(None) => differing.push(job),
             Ok(Some(sha256)) => {
                 let reported = report_identical(session, summary, &conflict(&job), sha256, true);
-                summary.count(session, reported)?;
+                summary.count(&mut session.output, reported)?;
             }
-            Err(failure) => summary.count(session, Err(failure))?,
+            Err(failure) => summary.count(&mut session.output, Err(failure))?,
         }
     }
     let mut remaining = Vec::with_capacity(differing.len());
@@ -110,7 +110,7 @@ pub fn without_identical<J>(
             Ok(Decision::Replace) => remaining.push(job),
             Ok(Decision::Keep) => summary.count_kept(conflict(&job).size),
             Ok(Decision::Quit) => break,
-            Err(failure) => summary.count(session, Err(failure))?,
+            Err(failure) => summary.count(&mut session.output, Err(failure))?,
         }
     }
     Ok(remaining)

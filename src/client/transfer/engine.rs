@@ -22,7 +22,7 @@ use crate::client::connection::link::Link;
 use crate::client::connection::session::Session;
 use crate::client::connection::state::StateDirectory;
 use crate::client::error::{EXIT_LOGIN, Failure};
-use crate::client::shell::interrupt::Interrupt;
+use crate::client::interrupt::Interrupt;
 use crate::client::transfer::download::Downloader;
 use crate::client::transfer::job::{Direction, TransferJob, TransferResult};
 use crate::client::transfer::pipeline::{Pipeline, Queue};

@@ -6,7 +6,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::auth::password_prompt::Suspension;
 use crate::client::error::{Failure, plain};
-use crate::client::shell::interrupt::Interrupt;
+use crate::client::interrupt::Interrupt;
 use crate::client::ui::output::Output;
 use crate::client::ui::stopwatch;
 

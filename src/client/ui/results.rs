@@ -11,7 +11,7 @@ use rustix::fs::{FileType, OFlags};
 
 use crate::base::buffers::PIECE_BYTES;
 use crate::client::error::Failure;
-use crate::client::shell::interrupt::Stopped;
+use crate::client::interrupt::Stopped;
 
 /// The destination of results.
 pub struct Results {

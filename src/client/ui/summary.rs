@@ -4,9 +4,9 @@
 use serde_json::{Value, json};
 
 use crate::base::text::Escaped;
-use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 use crate::client::ui::amounts::{Bytes, Elapsed, Rate};
+use crate::client::ui::output::Output;
 use crate::client::ui::stopwatch::Stopwatch;
 
 /// The counters of one command.
@@ -66,7 +66,7 @@ impl Summary {
 
     /// Counts one item and reports its failure. Returns the failure if all further items would fail in the same way, or
     /// if there is only one item.
-    pub fn count(&mut self, session: &mut Session, result: Result<(), Failure>) -> Result<(), Failure> {
+    pub fn count(&mut self, output: &mut Output, result: Result<(), Failure>) -> Result<(), Failure> {
         let failure = match result {
             Err(failure) if self.is_single => return Err(failure),
             // Pending items fail for the same reason, which is reported once.
@@ -78,7 +78,7 @@ impl Summary {
             }
         };
         self.failed += usize::from(failure.is_some());
-        failure.map_or(Ok(()), |failure| report(session, self.command, &failure))
+        failure.map_or(Ok(()), |failure| report(output, self.command, &failure))
     }
 
     /// Stops the command because of `failure`. Returns the first failure that stopped it.
@@ -131,7 +131,7 @@ impl Summary {
     }
 
     /// Shows `12 files, 1.5G, 2 already there, 1 failed, 3.0s, 512M/s`. Zeros are left out.
-    pub fn summarize(&self, session: &mut Session) -> Result<(), Failure> {
+    pub fn summarize(&self, output: &mut Output) -> Result<(), Failure> {
         let elapsed = self.started.elapsed();
         let mut counts = self.counts("", "removed", "changed");
         counts += &format!(", {}", Elapsed(elapsed));
@@ -141,8 +141,8 @@ impl Summary {
         if let Some(left) = self.shown_left() {
             counts += &format!("; left: {left}");
         }
-        session.output.line(format_args!("{}: {counts}", self.command))?;
-        session.output.json(&self.summary(elapsed.as_secs_f64()))
+        output.line(format_args!("{}: {counts}", self.command))?;
+        output.json(&self.summary(elapsed.as_secs_f64()))
     }
 
     /// Returns the number and total size of the files that remain because the command stopped.
@@ -162,10 +162,10 @@ impl Summary {
     }
 
     /// Shows the counters of a dry run.
-    pub fn summarize_plan(&self, session: &mut Session) -> Result<(), Failure> {
+    pub fn summarize_plan(&self, output: &mut Output) -> Result<(), Failure> {
         let counts = self.counts(" to move", "to remove", "to change");
-        session.output.line(format_args!("{} --dry-run: {counts}", self.command))?;
-        session.output.json(&self.summary(self.started.elapsed().as_secs_f64()))
+        output.line(format_args!("{} --dry-run: {counts}", self.command))?;
+        output.json(&self.summary(self.started.elapsed().as_secs_f64()))
     }
 
     /// `to_move` follows the bytes, `removed` the number of removals, and `changed` the modes.
@@ -206,9 +206,9 @@ impl Summary {
     }
 
     /// Shows the summary and returns the result of the command. If `result` is an error, it stopped the command.
-    pub fn conclude(mut self, session: &mut Session, result: Result<(), Failure>) -> Result<(), Failure> {
+    pub fn conclude(mut self, output: &mut Output, result: Result<(), Failure>) -> Result<(), Failure> {
         let Err(failure) = result else {
-            self.summarize(session)?;
+            self.summarize(output)?;
             return self.finish();
         };
         // After Ctrl-C or a closed pipe, the user knows why the rest is missing.
@@ -216,9 +216,9 @@ impl Summary {
             return Err(failure);
         }
         let failure = self.stop(failure);
-        self.summarize(session)?;
+        self.summarize(output)?;
         if matches!(failure, Failure::Refused(_)) && failure.is_full() {
-            session.output.note("once there is room, the same command goes on from there");
+            output.note("once there is room, the same command goes on from there");
         }
         Err(failure)
     }
@@ -249,17 +249,17 @@ fn is_final(failure: &Failure) -> bool {
 
 /// Reports that a command or a part of it failed: on standard error, and with `--json` as an object. If the
 /// results have no reader, the rest of the command still continues.
-pub fn report(session: &mut Session, command: &str, failure: &Failure) -> Result<(), Failure> {
+pub fn report(output: &mut Output, command: &str, failure: &Failure) -> Result<(), Failure> {
     if *failure == Failure::OutputClosed {
         return Ok(());
     }
-    session.output.failures += 1;
+    output.failures += 1;
     match failure {
         // The text names the command.
-        Failure::UnknownCommand(text) => session.output.complain(format_args!("berth: {text}")),
-        failure => session.output.complain(format_args!("berth: {}: {failure}", Escaped(command.as_bytes()))),
+        Failure::UnknownCommand(text) => output.complain(format_args!("berth: {text}")),
+        failure => output.complain(format_args!("berth: {}: {failure}", Escaped(command.as_bytes()))),
     }
-    match session.output.json(&failure_object(command, failure)) {
+    match output.json(&failure_object(command, failure)) {
         Err(Failure::OutputClosed) => Ok(()),
         reported => reported,
     }
@@ -268,4 +268,15 @@ pub fn report(session: &mut Session, command: &str, failure: &Failure) -> Result
 /// Formats a failure for `--json`.
 pub fn failure_object(command: &str, failure: &Failure) -> Value {
     json!({"command": command, "ok": false, "code": failure.json_code(), "message": failure.to_string()})
+}
+
+/// Reports the failure that ends the program, and returns the exit code.
+pub fn give_up(output: &mut Output, failure: &Failure) -> u8 {
+    let _ = output.flush();
+    if *failure != Failure::OutputClosed {
+        output.complain(format_args!("berth: {failure}"));
+        // The exit code reports the failure too, so errors are ignored.
+        let _ = output.json(&failure_object("berth", failure)).and_then(|()| output.flush());
+    }
+    failure.exit_code()
 }

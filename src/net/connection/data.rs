@@ -3,8 +3,10 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use super::{Connection, DataSocket, sockets};
-use crate::base::buffers::{Budget, ReceiveBuffer};
+use super::{Connection, DataSocket};
+use crate::base::budget::Budget;
+use crate::base::buffers::ReceiveBuffer;
+use crate::protocol::ProtocolEvent;
 use crate::protocol::data_connection::DataConnection;
 use crate::session::{Service, Session};
 
@@ -41,12 +43,11 @@ impl Connection {
         self.is_stepping = true;
         let count = incoming.count;
         let stored = self.protocol.store_from(incoming, service, budget);
-        let stored = stored.unwrap_or_else(|refusal| {
-            self.protocol.fail_transfer(sockets(&mut self.buffers, &mut self.data), refusal, now);
-            count
-        });
         self.is_stepping = false;
-        stored
+        stored.unwrap_or_else(|refusal| {
+            self.tell(ProtocolEvent::TransferFailed(refusal), now);
+            count
+        })
     }
 
     /// Takes the time of the last turn that was spent on unauthenticated peers instead of its user.
@@ -88,7 +89,7 @@ impl Connection {
         }
         // The event of the data connection may come after the command that needs it.
         let mut received = 0;
-        if self.protocol.awaits_connection()
+        if self.protocol.status().awaits_data_connection
             && !self.transport.is_plain()
             && self.data.as_mut().is_some_and(|data| data.expect_connection())
         {
@@ -107,14 +108,15 @@ impl Connection {
 
     /// Starts TLS once the reply to AUTH is sent. Plaintext received after the command is dropped: it must
     /// not count as encrypted.
-    pub(super) fn seal(&mut self) -> io::Result<bool> {
-        let Some(data) = self.data.as_mut().filter(|_| self.protocol.wants_tls() && self.buffers.output.is_empty())
+    pub(super) fn start_tls(&mut self, now: Instant) -> io::Result<bool> {
+        let Some(data) =
+            self.data.as_mut().filter(|_| self.protocol.status().wants_tls && self.buffers.output.is_empty())
         else {
             return Ok(false);
         };
-        self.transport.seal_control(data.ftp_tls())?;
+        self.transport.start_tls(data.ftp_tls())?;
         self.buffers.input = ReceiveBuffer::default();
-        self.protocol.set_sealed();
+        self.tell(ProtocolEvent::TlsStarted, now);
         Ok(true)
     }
 }

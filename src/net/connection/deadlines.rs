@@ -25,7 +25,7 @@ impl Connection {
             timeouts.stall
         };
         let stalled = since(self.last_moved) + patience;
-        let patience = match self.protocol.phase() {
+        let patience = match self.protocol.status().phase {
             Phase::Login => Some(self.opened + timeouts.login),
             _ if self.has_output() => Some(stalled),
             Phase::Transfer => Some(stalled),
@@ -39,7 +39,7 @@ impl Connection {
     /// could do nothing in its turns, so they would repeat for ever, and the peer would never be late.
     pub(super) fn wakes_at(&self) -> Option<Instant> {
         let may_speak = self.buffers.output.has_room();
-        let own = self.protocol.wakes_at().filter(|_| may_speak);
+        let own = self.protocol.status().wakes_at.filter(|_| may_speak);
         let of_data = self.data.as_ref().and_then(|data| data.wakes_at()).filter(|_| may_speak);
         [self.paused_until, own, of_data].into_iter().flatten().min()
     }

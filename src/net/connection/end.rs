@@ -14,6 +14,7 @@ use crate::base::budget::FLUSH_BUDGET_MIN;
 use crate::base::buffers::INPUT_BYTES_FIRST;
 use crate::net::connection::LINGER;
 use crate::net::transport::Moved;
+use crate::protocol::ProtocolEvent;
 use crate::protocol::data_connection::DataConnection;
 use crate::session::{Service, SessionError};
 
@@ -49,7 +50,7 @@ impl Connection {
 
     /// Ends the session with a reply to the peer.
     pub fn fail(&mut self, why: SessionError, now: Instant) {
-        if !self.protocol.is_closing() {
+        if !self.protocol.status().is_closing {
             self.protocol.fail(&mut self.buffers, why, now);
             if let Some(data) = &mut self.data {
                 data.reset();
@@ -67,7 +68,7 @@ impl Connection {
     /// Ends the session after a panic in its turn. The peer gets a reply if the protocol panicked and not
     /// the transport.
     pub fn end_after_panic(&mut self, now: Instant) -> AfterTurn {
-        if !self.is_stepping || self.protocol.is_closing() {
+        if !self.is_stepping || self.protocol.status().is_closing {
             return AfterTurn::Close;
         }
         self.buffers.output.take_back_unfinished();
@@ -77,20 +78,21 @@ impl Connection {
 
     /// Ends the session without a reply.
     pub fn hang_up(&mut self, now: Instant) {
-        if !self.protocol.is_closing() {
+        if !self.protocol.status().is_closing {
             self.protocol.hang_up(now);
         }
     }
 
     /// Returns whether the running transfer outlives a reset: a client that sent QUIT and closed the
     /// connection before it read all replies still wants its transfer. No reply reports the result.
-    pub(super) fn outlives_reset(&mut self) -> bool {
-        if self.cannot_reply || self.data.is_none() || self.protocol.is_closing() {
+    pub(super) fn outlives_reset(&mut self, now: Instant) -> bool {
+        if self.cannot_reply || self.data.is_none() || self.protocol.status().is_closing {
             return false;
         }
         // The kernel still has the bytes that came before the reset.
         let _ = self.transport.fill(&mut self.buffers.input, INPUT_BYTES_FIRST);
-        self.cannot_reply = self.protocol.ends_with_transfer(&mut self.buffers);
+        self.tell(ProtocolEvent::PeerReset, now);
+        self.cannot_reply = self.protocol.status().ends_with_transfer;
         self.buffers.eof |= self.cannot_reply;
         self.cannot_reply
     }

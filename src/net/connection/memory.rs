@@ -2,12 +2,14 @@
 //! buffers are small.
 
 use std::time::Instant;
+use std::sync::Arc;
 
 use super::{Connection, earliest};
 use crate::base::buffers::{INPUT_BYTES, OUTPUT_BYTES_HIGH, PIECE_BYTES};
-use crate::base::memory::{Charge, MEMORY_WAIT_STEP, SmallBuffers};
+use crate::base::memory::{Charge, MEMORY_WAIT_STEP, Share, SmallBuffers};
 use crate::protocol::data_connection::DataConnection;
 use crate::protocol::native::pipeline::PIPELINE_BYTES_MAX;
+use crate::session::Session;
 use crate::tls::{TLS_BYTES, TLS_OUT_BYTES};
 
 /// The charge for a large receive buffer: itself, the requests decoded ahead, and what TLS holds for
@@ -25,7 +27,7 @@ impl Connection {
         }
         match self.charge(INPUT_CHARGE) {
             Some(charge) => self.buffers.input.enlarge(charge),
-            None if self.protocol.memory().is_some() => {
+            None if self.memory().is_some() => {
                 self.paused_until = earliest(self.paused_until, now + MEMORY_WAIT_STEP);
             }
             None => {}
@@ -61,10 +63,10 @@ impl Connection {
     pub(super) fn count_small_buffers(&mut self) {
         let mut bytes = self.transport.uncharged_bytes(&self.buffers);
         if !self.buffers.input.is_large() {
-            bytes += self.protocol.request_bytes();
+            bytes += self.protocol.status().request_bytes;
         }
         bytes += self.data.as_ref().map_or(0, |data| data.uncharged_bytes());
-        let Some(share) = self.protocol.memory() else {
+        let Some(share) = self.protocol.session().and_then(Session::memory) else {
             self.small_buffers = None;
             return;
         };
@@ -78,6 +80,10 @@ impl Connection {
 
     /// Charges the account that has logged in. Returns `None` if there is no account, or no memory is left.
     fn charge(&self, bytes: usize) -> Option<Charge> {
-        self.protocol.memory().and_then(|share| Charge::of(bytes, share))
+        self.memory().and_then(|share| Charge::of(bytes, share))
+    }
+
+    fn memory(&self) -> Option<&Arc<Share>> {
+        self.session().and_then(Session::memory)
     }
 }

@@ -7,8 +7,8 @@ mod end;
 mod memory;
 mod rates;
 mod transfer;
+mod turn;
 
-use std::io;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -17,32 +17,19 @@ use super::data_socket::DataSocket;
 use super::rate_limits::RateLimiter;
 use super::scheduler::Priority;
 use super::transport::Transport;
-use crate::base::budget::{FLUSH_BUDGET_MIN, TURN_BUDGET};
-use crate::base::buffers::{Budget, IoBuffers};
+use crate::account::AccountName;
+use crate::base::buffers::IoBuffers;
 use crate::base::memory::SmallBuffers;
 use crate::protocol::admin::query::{Query, QueryResult};
 use crate::protocol::data_connection::DataConnection;
-use crate::protocol::{Protocol, Sockets};
+use crate::protocol::{Protocol, ProtocolEvent, ProtocolStatus, Sockets};
+use crate::session::Session;
 use crate::session::active_accounts::Traffic;
-use crate::session::{Phase, Service};
 use crate::store::syncer::Synced;
+pub use turn::AfterTurn;
 
-/// How often one turn of a session with a data connection may fill, step and send on both sockets while
-/// little moves there. A small file takes this many from connection to end.
-const ROUNDS_PER_TURN: usize = 5;
 /// How long a closed session may take to read its last reply.
 pub const LINGER: Duration = Duration::from_secs(5);
-
-/// What a connection waits for after a turn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AfterTurn {
-    /// Another turn, because something moved.
-    Again,
-    /// An event, or its deadline.
-    Sleep,
-    /// Nothing: it is to be closed.
-    Close,
-}
 
 /// A connected socket with its protocol.
 pub struct Connection {
@@ -77,16 +64,6 @@ pub struct Connection {
     /// The protocol is being called.
     is_stepping: bool,
     closing_since: Option<Instant>,
-}
-
-/// The result of a turn.
-#[derive(Debug, Clone, Copy, Default)]
-struct TurnProgress {
-    any: bool,
-    /// The peer took bytes of the control connection.
-    control_sent: bool,
-    /// The peer took bytes of the data connection.
-    data_sent: bool,
 }
 
 impl Connection {
@@ -141,122 +118,17 @@ impl Connection {
         }
     }
 
-    /// Runs one bounded turn, which sends about `flush_budget` bytes at most.
-    pub fn turn(&mut self, service: &mut Service, flush_budget: usize, now: Instant) -> AfterTurn {
-        let result = self.run(service, flush_budget, now);
-        self.count_small_buffers();
-        match result {
-            Ok(turn) => turn,
-            Err(_) if self.outlives_reset() => AfterTurn::Again,
-            Err(error) => {
-                // The peer has reset the connection, or its TLS failed: no reply can reach it.
-                log::debug!("a connection from {} ended: {error}", self.address);
-                self.protocol.hang_up(now);
-                AfterTurn::Close
-            }
-        }
-    }
-
-    fn run(&mut self, service: &mut Service, flush_budget: usize, now: Instant) -> io::Result<AfterTurn> {
-        if self.is_reset && !self.cannot_reply {
-            return Err(io::ErrorKind::ConnectionReset.into());
-        }
-        self.paused_until = None;
-        if let Some(data) = &mut self.data {
-            data.begin_turn(now);
-        }
-        if self.account_traffic.is_none() {
-            self.account_traffic = self.protocol.traffic().cloned();
-            if self.account_traffic.is_some() {
-                self.transport.allow_large_records();
-            }
-        }
-        let mut budget = Budget::new(TURN_BUDGET);
-        let mut progress = self.work(service, &mut budget, flush_budget, now)?;
-        let flushed = self.flush(service, flush_budget, now)? | self.seal()?;
-        progress.control_sent |= flushed;
-        self.record_progress(progress, now);
-        if self.protocol.requests() != self.requests || self.protocol.phase() != Phase::Idle {
-            self.requests = self.protocol.requests();
-            self.last_active = now;
-        }
-        if self.protocol.is_closing() {
-            return Ok(self.close_gently(flushed, now));
-        }
-        if (progress.any || flushed) && !self.is_answered(service, &mut budget, now)? {
-            return Ok(AfterTurn::Again);
-        }
-        self.release_memory();
-        Ok(AfterTurn::Sleep)
-    }
-
-    /// Fills, steps and sends on the data connection. Repeats this while little data moves, so that a small
-    /// file, its end and its replies need one turn and wake the peer once.
-    fn work(
-        &mut self,
-        service: &mut Service,
-        budget: &mut Budget,
-        flush_budget: usize,
-        now: Instant,
-    ) -> io::Result<TurnProgress> {
-        let (mut progress, mut data_bytes) = (TurnProgress::default(), 0);
-        for _ in 0..ROUNDS_PER_TURN {
-            // The control connection first: an upload whose client is gone is not complete.
-            let filled = self.fill(service, now)?;
-            let received = self.fill_data(service, budget, flush_budget, now);
-            self.report_channel(now)?;
-            let stepped = self.step(service, budget, now);
-            self.set_tls_account();
-            let received = received + self.advance_data_handshake(service, budget, flush_budget, now);
-            // The reply that a transfer begins leaves before its first byte, and the reply that it has ended in
-            // another segment.
-            let replied = self.data.is_some() && self.flush(service, flush_budget, now)?;
-            let sent = if self.has_output() { 0 } else { self.flush_data(service, flush_budget, now) };
-            data_bytes += received + sent;
-            let works = filled || received > 0 || stepped || replied || sent > 0;
-            progress.any |= works;
-            progress.control_sent |= replied;
-            progress.data_sent |= sent > 0;
-            if !works || self.data.is_none() || data_bytes >= FLUSH_BUDGET_MIN || budget.is_spent() {
-                break;
-            }
-        }
-        Ok(progress)
-    }
-
-    /// Updates the stall deadline. A peer that moves no bytes of its transfer is late, whatever else it
-    /// sends. The server's own work counts as progress: while it checks a long prefix, the peer waits for
-    /// it.
-    fn record_progress(&mut self, turn: TurnProgress, now: Instant) {
-        let progress = self.protocol.progress();
-        let has_advanced = std::mem::replace(&mut self.progress, progress) != progress;
-        if has_advanced || turn.data_sent || (turn.control_sent && self.protocol.sends_results()) {
-            self.last_moved = now;
-        }
-    }
-
-    /// Checks once more whether the socket is empty, now that the replies are sent. A separate turn for
-    /// that would delay the next request.
-    fn is_answered(&mut self, service: &mut Service, budget: &mut Budget, now: Instant) -> io::Result<bool> {
-        let discards = self.data.as_ref().is_some_and(|data| data.discards());
-        let is_quiet = !self.has_output() && !self.buffers.eof && !budget.is_spent() && !discards;
-        Ok(is_quiet && self.is_open_and_idle() && !self.fill(service, now)? && !self.step(service, budget, now))
-    }
-
-    fn step(&mut self, service: &mut Service, budget: &mut Budget, now: Instant) -> bool {
-        self.is_stepping = true;
-        let moved = self.protocol.step(sockets(&mut self.buffers, &mut self.data), service, budget, now);
-        self.is_stepping = false;
-        self.enlarge_output();
-        moved
-    }
-
     /// Passes the result of a sync on.
     pub fn synced(&mut self, synced: Synced, now: Instant) {
         // While the disk was behind, the peer was not expected to send.
         self.last_moved = now;
+        self.tell(ProtocolEvent::Synced(synced), now);
+    }
+
+    /// Passes an event on. After a panic in it, the peer still gets a reply.
+    fn tell(&mut self, event: ProtocolEvent, now: Instant) {
         self.is_stepping = true;
-        self.protocol.synced(sockets(&mut self.buffers, &mut self.data), synced, now);
+        self.protocol.handle(event, sockets(&mut self.buffers, &mut self.data), now);
         self.is_stepping = false;
     }
 
@@ -266,15 +138,15 @@ impl Connection {
     }
 
     /// Passes the result of an admin query on.
-    pub fn answer(&mut self, answer: QueryResult) {
-        self.protocol.answer(answer);
+    pub fn answer(&mut self, answer: QueryResult, now: Instant) {
+        self.tell(ProtocolEvent::QueryAnswered(answer), now);
     }
 
     /// Returns the priority of its next turn.
     pub fn priority(&self, has_slept: bool) -> Priority {
-        if self.protocol.is_unauthenticated() {
+        if self.is_unauthenticated() {
             Priority::Unauthenticated
-        } else if has_slept && (self.is_idle() || self.protocol.awaits_connection()) {
+        } else if has_slept && (self.is_idle() || self.protocol.status().awaits_data_connection) {
             Priority::Woken
         } else {
             Priority::Busy
@@ -283,17 +155,33 @@ impl Connection {
 
     /// Returns whether nothing is running, so that closing loses nothing.
     pub fn is_idle(&self) -> bool {
-        matches!(self.protocol.phase(), Phase::Idle | Phase::Login) && self.buffers.output.is_empty()
+        self.protocol.status().is_idle() && self.buffers.output.is_empty()
     }
 
     /// Like [`Connection::is_idle`], and not closing.
     pub fn is_open_and_idle(&self) -> bool {
-        self.is_idle() && !self.protocol.is_closing()
+        let status = self.protocol.status();
+        status.is_idle() && !status.is_closing && self.buffers.output.is_empty()
     }
 
-    /// Returns the protocol, for queries about the session.
-    pub fn protocol(&self) -> &dyn Protocol {
-        self.protocol.as_ref()
+    /// Returns what the protocol is doing.
+    pub fn status(&self) -> ProtocolStatus {
+        self.protocol.status()
+    }
+
+    /// Returns the session of a network peer.
+    pub fn session(&self) -> Option<&Session> {
+        self.protocol.session()
+    }
+
+    /// Returns the account that is logged in.
+    pub fn account(&self) -> Option<&AccountName> {
+        self.session().and_then(Session::account)
+    }
+
+    /// Returns whether the peer came over the network and is not logged in (any more).
+    pub fn is_unauthenticated(&self) -> bool {
+        self.session().is_some_and(|session| session.account().is_none())
     }
 
     /// Returns the peer's address.
@@ -322,7 +210,6 @@ mod tests {
 
     use super::*;
     use crate::protocol::native::Native;
-    use crate::session::Session;
 
     #[test]
     fn a_connection_that_has_not_sent_its_last_reply_is_not_idle() {

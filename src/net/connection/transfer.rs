@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::Connection;
 use crate::base::buffers::{INPUT_BYTES_FIRST, SendBuffer};
 use crate::net::transport::{Channel, Moved};
+use crate::protocol::ProtocolEvent;
 use crate::session::{Service, SessionError};
 
 impl Connection {
@@ -18,7 +19,7 @@ impl Connection {
         self.is_channel_reported = true;
         match channel {
             Channel::Plain => {}
-            Channel::Tls(binding) => self.protocol.set_binding(binding),
+            Channel::Tls(binding) => self.tell(ProtocolEvent::TlsEstablished(binding), now),
             Channel::Refused => self.fail(SessionError::TlsRequired, now),
         }
         Ok(())
@@ -26,11 +27,15 @@ impl Connection {
 
     pub(super) fn fill(&mut self, service: &Service, now: Instant) -> io::Result<bool> {
         let may_have_input = self.is_readable || self.transport.holds_input();
-        if !may_have_input || self.buffers.eof || self.protocol.is_closing() || self.protocol.wants_tls() {
+        if !may_have_input || self.buffers.eof {
+            return Ok(false);
+        }
+        let status = self.protocol.status();
+        if status.is_closing || status.wants_tls {
             return Ok(false);
         }
         // Before login, unread replies stop further requests.
-        if self.has_output() && self.protocol.is_unauthenticated() && !self.transport.is_handshaking() {
+        if self.has_output() && self.is_unauthenticated() && !self.transport.is_handshaking() {
             return Ok(false);
         }
         let allowance = match self.allowance_up(service, now) {
@@ -100,7 +105,7 @@ impl Connection {
 
     /// Frees memory before a sleep that may be long.
     pub(super) fn release_memory(&mut self) {
-        if self.is_idle() || self.protocol.is_unauthenticated() {
+        if self.is_idle() || self.is_unauthenticated() {
             self.transport.release();
             self.buffers.input.release();
             self.buffers.output.release();

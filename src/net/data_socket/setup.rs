@@ -9,7 +9,8 @@ use log::Level;
 use mio::Interest;
 use mio::net::{TcpListener, TcpStream};
 
-use super::{DataSocket, SocketState};
+use super::DataSocket;
+use super::state::DataState;
 use crate::logging::{self, STDERR};
 use crate::net::data_socket::DATA_ACCEPTS_PER_TURN;
 use crate::net::listeners::is_connection_error;
@@ -23,12 +24,16 @@ const DATA_PORT_TRIES: u32 = 64;
 const DATA_PORT_STRIDE: u32 = 7919;
 
 impl DataSocket {
-    pub(super) fn try_listen(&mut self, ports: RangeInclusive<u16>) -> io::Result<SocketAddr> {
+    pub(super) fn try_listen(
+        &mut self,
+        ports: RangeInclusive<u16>,
+        expects_resumption: bool,
+    ) -> io::Result<SocketAddr> {
         let mut listener = self.listen_within(&ports)?;
         self.watch.registry.register(&mut listener, self.watch.token, Interest::READABLE)?;
         let address = listener.local_addr()?;
         (self.is_readable, self.is_writable) = (false, false);
-        self.state = SocketState::Listening(listener);
+        self.state = DataState::Listening { listener, expects_resumption };
         Ok(address)
     }
 
@@ -56,17 +61,16 @@ impl DataSocket {
         }
     }
 
-    pub(super) fn try_connect(&mut self, address: SocketAddr) -> io::Result<()> {
+    pub(super) fn try_connect(&mut self, address: SocketAddr) -> io::Result<TcpStream> {
         let mut stream = TcpStream::connect(self.on_link(address.ip(), address.port()))?;
         self.watch.registry.register(&mut stream, self.watch.token, Interest::READABLE | Interest::WRITABLE)?;
         (self.is_readable, self.is_writable) = (false, false);
-        self.state = SocketState::Connecting(stream);
-        Ok(())
+        Ok(stream)
     }
 
     /// Accepts the first connection from the client's address and closes others.
     pub(super) fn accept(&mut self) -> Result<usize, Failure> {
-        let SocketState::Listening(listener) = &self.state else { return Ok(0) };
+        let DataState::Listening { listener, .. } = &self.state else { return Ok(0) };
         let mut began = Instant::now();
         for _ in 0..DATA_ACCEPTS_PER_TURN {
             if !self.is_readable {
@@ -75,12 +79,11 @@ impl DataSocket {
             match listener.accept() {
                 Ok((stream, from)) if from.ip().to_canonical() == self.peer => {
                     let stream = self.watched(stream)?;
-                    self.state = match std::mem::replace(&mut self.state, SocketState::Closed) {
-                        SocketState::Listening(listener) if self.expects_resumption => {
-                            SocketState::Connected(stream, Some(listener))
-                        }
-                        _ => SocketState::Connected(stream, None),
+                    let listener = match self.state.take() {
+                        DataState::Listening { listener, expects_resumption: true } => Some(listener),
+                        _ => None,
                     };
+                    self.state = DataState::Connected { stream, listener };
                     return Ok(1);
                 }
                 Ok((_, from)) => {
@@ -119,13 +122,13 @@ impl DataSocket {
         if !self.is_writable {
             return Ok(0);
         }
-        let SocketState::Connecting(stream) = std::mem::replace(&mut self.state, SocketState::Closed) else {
+        let DataState::Connecting(stream) = self.state.take() else {
             return Ok(0);
         };
         if !matches!(stream.take_error(), Ok(None)) || stream.peer_addr().is_err() {
             return Err(Failure::Unreachable);
         }
-        self.state = SocketState::Connected(stream, None);
+        self.state = DataState::Connected { stream, listener: None };
         Ok(1)
     }
 }

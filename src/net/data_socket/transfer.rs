@@ -3,7 +3,8 @@
 use std::io;
 use std::os::fd::AsFd;
 
-use super::{DataSocket, Open, SocketState};
+use super::DataSocket;
+use super::state::{DataState, Open};
 use crate::base::buffers::{INPUT_BYTES_FIRST, ReceiveBuffer, STORE_BYTES_MIN, SpliceSource};
 use crate::net::transport::Moved;
 use crate::protocol::data_connection::Failure;
@@ -13,7 +14,7 @@ impl DataSocket {
         if self.is_withheld() {
             return Ok(usize::from(self.verify_peer(false)? || !self.is_withheld()));
         }
-        let SocketState::Open(Open { transport, needs_close_notify, .. }) = &mut self.state else { return Ok(0) };
+        let DataState::Open(Open { transport, needs_close_notify, .. }) = &mut self.state else { return Ok(0) };
         if !(self.is_readable || transport.holds_input()) || self.buffers.eof {
             return Ok(0);
         }
@@ -32,13 +33,14 @@ impl DataSocket {
         if self.verify_peer(moved.is_err())? || self.is_withheld() {
             return Ok(1);
         }
-        self.is_busy |= self.buffers.input.filled().len() >= INPUT_BYTES_FIRST;
+        let DataState::Open(open) = &mut self.state else { return Ok(0) };
+        open.is_busy |= self.buffers.input.filled().len() >= INPUT_BYTES_FIRST;
         match moved {
             Ok(Moved::Bytes(count)) => return Ok(count),
             Ok(Moved::Blocked) => self.is_readable = false,
             Ok(Moved::End) => {
                 self.buffers.eof = true;
-                self.ended_at = self.end_event_at;
+                open.ended_at = open.end_event_at;
             }
             Err(error) => {
                 log::debug!("a data connection of {} ended: {error}", self.peer);
@@ -51,8 +53,8 @@ impl DataSocket {
     /// Returns readable bytes that may be spliced into a file, at most `most`. `None` if they are few or
     /// encrypted.
     pub(in crate::net) fn incoming(&self, most: usize) -> Option<SpliceSource<'_>> {
-        let SocketState::Open(Open { transport, .. }) = &self.state else { return None };
-        if !self.is_busy || !self.is_readable || !transport.is_plain() {
+        let DataState::Open(Open { transport, is_busy: true, .. }) = &self.state else { return None };
+        if !self.is_readable || !transport.is_plain() {
             return None;
         }
         let waiting = rustix::io::ioctl_fionread(transport).ok()?;
@@ -61,12 +63,12 @@ impl DataSocket {
     }
 
     /// Drops input that arrives after the end of the transfer, or after its refusal.
-    pub(super) fn linger(&mut self) -> usize {
-        let SocketState::Lingering(transport) = &mut self.state else { return 0 };
+    pub(super) fn drop_input(&mut self) -> usize {
+        let DataState::Discarding { transport, bytes_left } = &mut self.state else { return 0 };
         let mut input = ReceiveBuffer::default();
         match transport.fill(&mut input, INPUT_BYTES_FIRST) {
-            Ok(Moved::Bytes(count)) if count as u64 <= self.discards_bytes => {
-                self.discards_bytes -= count as u64;
+            Ok(Moved::Bytes(count)) if count as u64 <= *bytes_left => {
+                *bytes_left -= count as u64;
                 return count;
             }
             Ok(Moved::Bytes(_)) => return self.fail(Failure::Cut),
@@ -74,7 +76,7 @@ impl DataSocket {
             Ok(Moved::End) | Err(_) => {
                 // The peer of a TLS upload may wait for close_notify.
                 transport.shutdown();
-                self.state = SocketState::Left;
+                self.state = DataState::Ended;
                 return 1;
             }
         }
@@ -90,7 +92,7 @@ impl DataSocket {
         if !self.is_writable || self.is_withheld() {
             return Ok(0);
         }
-        let SocketState::Open(Open { transport, .. }) = &mut self.state else { return Ok(0) };
+        let DataState::Open(Open { transport, .. }) = &mut self.state else { return Ok(0) };
         let mut sent = 0;
         if !self.buffers.output.is_empty() || transport.wants_flush() {
             match transport.flush(&mut self.buffers.output, allowance) {
@@ -108,7 +110,7 @@ impl DataSocket {
 
     /// Closes the stream once all is sent.
     pub(super) fn end(&mut self) -> usize {
-        let SocketState::Open(Open { transport, is_finishing: true, .. }) = &mut self.state else { return 0 };
+        let DataState::Open(Open { transport, is_finishing: true, .. }) = &mut self.state else { return 0 };
         if !self.buffers.output.is_empty() || transport.is_handshaking() {
             return 0;
         }
@@ -117,8 +119,9 @@ impl DataSocket {
             self.is_writable = false;
             return 0;
         }
-        self.state = match std::mem::replace(&mut self.state, SocketState::Closed) {
-            SocketState::Open(open) => SocketState::Lingering(open.transport),
+        self.state = match self.state.take() {
+            // All that the peer sends after the end is dropped.
+            DataState::Open(Open { transport, .. }) => DataState::Discarding { transport, bytes_left: u64::MAX },
             other => other,
         };
         1

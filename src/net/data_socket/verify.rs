@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use mio::net::TcpListener;
 
-use super::{DataSocket, SocketState};
+use super::DataSocket;
+use super::state::{DataState, Open, Withheld};
 use crate::base::buffers::IoBuffers;
 use crate::net::data_socket::DATA_ACCEPTS_PER_TURN;
 use crate::net::transport::Transport;
@@ -24,7 +25,7 @@ impl DataSocket {
     /// Checks a connection when its handshake is complete or has failed. Returns true if it does not resume
     /// the client's session and another waiting connection has replaced it. Nothing was sent over it yet.
     pub(super) fn verify_peer(&mut self, has_failed: bool) -> Result<bool, Failure> {
-        let SocketState::Open(open) = &mut self.state else { return Ok(false) };
+        let DataState::Open(open) = &mut self.state else { return Ok(false) };
         if self.resumption.is_some() {
             return Ok(false);
         }
@@ -40,7 +41,7 @@ impl DataSocket {
         if resumption == Resumption::Undecided && must_be_decided && self.withhold() {
             return Ok(false);
         }
-        let SocketState::Open(open) = &mut self.state else { return Ok(false) };
+        let DataState::Open(open) = &mut self.state else { return Ok(false) };
         self.resumption = Some(resumption);
         let (listener, needs) = (open.listener.take(), open.needs);
         if resumption >= needs.max(Resumption::Unproved) {
@@ -66,23 +67,25 @@ impl DataSocket {
     /// client with several sessions may use the newest ticket, of a session that has not logged in yet.
     /// Returns false when the wait has lasted too long.
     pub(super) fn withhold(&mut self) -> bool {
-        let SocketState::Open(open) = &mut self.state else { return false };
+        let DataState::Open(open) = &mut self.state else { return false };
         let now = Instant::now();
-        let (_, since) = open.withheld.get_or_insert_with(|| (std::mem::take(&mut self.buffers.input), now));
-        self.undecided_until = Some(now + LOGIN_WAIT_STEP);
-        now.saturating_duration_since(*since) < LOGIN_WAIT_MAX
+        let input = &mut self.buffers.input;
+        let withheld =
+            open.withheld.get_or_insert_with(|| Withheld { input: std::mem::take(input), since: now, check_at: None });
+        withheld.check_at = Some(now + LOGIN_WAIT_STEP);
+        now.saturating_duration_since(withheld.since) < LOGIN_WAIT_MAX
     }
 
     pub(super) fn release_withheld(&mut self) {
-        if let SocketState::Open(open) = &mut self.state
-            && let Some((input, _)) = open.withheld.take()
+        if let DataState::Open(open) = &mut self.state
+            && let Some(withheld) = open.withheld.take()
         {
-            self.buffers.input = input;
+            self.buffers.input = withheld.input;
         }
     }
 
     pub(super) fn is_withheld(&self) -> bool {
-        matches!(&self.state, SocketState::Open(open) if open.withheld.is_some())
+        matches!(&self.state, DataState::Open(open) if open.withheld.is_some())
     }
 
     /// Replaces a connection that may be another peer's by the next waiting one. At most one of them is the
@@ -93,14 +96,20 @@ impl DataSocket {
             return Ok(false);
         };
         let stream = self.watched(stream)?;
-        let SocketState::Open(open) = &mut self.state else { return Ok(false) };
-        let sealed = Transport::sealed_data(stream, &mut self.ftp_tls, open.is_upload).map_err(|_| Failure::Cut)?;
-        open.needs = open.needs.max(Resumption::Unproved);
-        (open.transport, open.withheld, open.listener) = (sealed, None, Some(listener));
+        let DataState::Open(open) = &mut self.state else { return Ok(false) };
+        let tls = Transport::tls_data(stream, &mut self.ftp_tls, open.is_upload).map_err(|_| Failure::Cut)?;
+        *open = Open {
+            is_upload: open.is_upload,
+            needs: open.needs.max(Resumption::Unproved),
+            needs_close_notify: open.needs_close_notify,
+            listener: Some(listener),
+            is_finishing: open.is_finishing,
+            ..Open::plain(tls)
+        };
         let unread = self.buffers.input.filled().len();
         self.buffers.input.consume(unread);
-        (self.resumption, self.ended_at) = (None, None);
-        (self.is_readable, self.is_writable, self.is_busy, self.end_event_at) = (true, true, false, None);
+        self.resumption = None;
+        (self.is_readable, self.is_writable) = (true, true);
         Ok(true)
     }
 }

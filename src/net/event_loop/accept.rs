@@ -9,7 +9,8 @@ use mio::Interest;
 use mio::net::{TcpStream, UnixStream};
 use rustix::net::sockopt::set_socket_oobinline;
 
-use super::{EventLoop, Slot, sync_owner, tokens};
+use super::tokens::{sync_owner, tokens};
+use super::{EventLoop, Slot};
 use crate::net::admission::AdmissionDecision;
 use crate::net::connection::Connection;
 use crate::net::data_socket::{DataSocket, SocketWatch};
@@ -101,13 +102,13 @@ impl EventLoop {
         // ABOR may come as urgent data (RFC 959, section 4.1.3), which must stay in order.
         let _ = set_socket_oobinline(&stream, true);
         let mut ftp_tls = FtpTlsSettings::new(Arc::clone(&self.tls_policy.ftp_tls), Arc::clone(&self.ticket_keys));
-        let is_sealed = kind == ProtocolKind::ImplicitFtps;
+        let is_encrypted = kind == ProtocolKind::ImplicitFtps;
         let transport =
-            if is_sealed { Transport::sealed_control(stream, &mut ftp_tls).ok()? } else { Transport::plain(stream) };
+            if is_encrypted { Transport::tls_control(stream, &mut ftp_tls).ok()? } else { Transport::plain(stream) };
         let (ftp, registry) = (Rc::clone(self.ftp.as_ref()?), Rc::clone(&self.registry));
         Some(self.insert(transport, now, |transport, key, number| {
             let session = Session::accept(number, sync_owner(key, number), peer);
-            let protocol = Box::new(Ftp::new(session, ftp, local.ip().to_canonical(), is_sealed));
+            let protocol = Box::new(Ftp::new(session, ftp, local.ip().to_canonical(), is_encrypted));
             let data = DataSocket::new(local, peer.ip(), ftp_tls, SocketWatch { registry, token: tokens(key).1 });
             Connection::new(transport, protocol, peer.ip(), now).with_data(data)
         }))

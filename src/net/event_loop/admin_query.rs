@@ -38,8 +38,9 @@ impl EventLoop {
 }
 
 fn open_session(slot: &Slot) -> Option<(&Slot, &Session)> {
-    let protocol = slot.connection.protocol();
-    protocol.session().filter(|_| !protocol.is_closing() && slot.end_reason.is_none()).map(|session| (slot, session))
+    let session = slot.connection.session()?;
+    let is_closing = slot.connection.status().is_closing || slot.end_reason.is_some();
+    (!is_closing).then_some((slot, session))
 }
 
 fn is_meant(which: &Selector, slot: &Slot, session: &Session) -> bool {

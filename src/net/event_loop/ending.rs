@@ -50,11 +50,11 @@ impl EventLoop {
 
     /// Ends the sessions of accounts that were locked or removed.
     pub(super) fn watch_accounts(&mut self, now: Instant) {
-        let members = self.slots.iter().filter_map(|(_, slot)| slot.connection.protocol().account());
-        let closed = self.accounts.check(&self.service.accounts, members, now);
+        let accounts = self.slots.iter().filter_map(|(_, slot)| slot.connection.account());
+        let closed = self.accounts.check(&self.service.accounts, accounts, now);
         if !closed.is_empty() {
             self.fail_where(SessionError::AccountClosed, |connection| {
-                connection.protocol().account().is_some_and(|account| closed.contains(account))
+                connection.account().is_some_and(|account| closed.contains(account))
             });
         }
     }

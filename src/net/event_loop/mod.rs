@@ -18,6 +18,7 @@
 mod accept;
 mod admin_query;
 mod ending;
+mod tokens;
 mod turns;
 
 use std::io;
@@ -43,20 +44,12 @@ use crate::config::{FtpConfig, Limits, Timeouts};
 use crate::session::origin::Origin;
 use crate::session::{Service, Session, SessionError};
 use crate::tls::TicketKeys;
+use tokens::{FIRST_CONNECTION, FIRST_LISTENER, slot_of, slot_of_token};
+pub use tokens::{SIGNALS, WAKER};
 use turns::guarded;
 
 /// Readiness events taken from one poll.
 const EVENTS_PER_POLL: usize = 1024;
-
-/// The waker of the sync workers.
-pub const WAKER: Token = Token(0);
-/// Signals.
-pub const SIGNALS: Token = Token(1);
-/// The first listener; the others have the next numbers.
-const FIRST_LISTENER: usize = 2;
-/// The first connection. The numbers below it suffice for any configuration of listeners. From it on
-/// each slot has two tokens: an even one for its connection, the next for its data connection.
-const FIRST_CONNECTION: usize = 1024;
 
 struct Slot {
     connection: Connection,
@@ -310,10 +303,10 @@ impl EventLoop {
         }
         while let Some(caller) = self.service.store.syncer.take_unanswered_caller() {
             if let Some(key) = self.slot_of(caller) {
-                self.slots[key].connection.protocol().session().into_iter().for_each(Session::give_up_waiting);
+                self.slots[key].connection.session().into_iter().for_each(Session::give_up_waiting);
             }
             // Others may wait for this session's change.
-            let waits = |slot: &Slot| slot.connection.protocol().session().is_some_and(Session::awaits_storage);
+            let waits = |slot: &Slot| slot.connection.session().is_some_and(Session::awaits_storage);
             let waiting: Vec<usize> = self.slots.iter().filter(|(_, slot)| waits(slot)).map(|(key, _)| key).collect();
             waiting.into_iter().for_each(|key| self.enqueue(key));
         }
@@ -325,23 +318,4 @@ impl EventLoop {
         let slot = self.slots.get(key)?;
         (slot.session_number & u64::from(u32::MAX) == number).then_some(key)
     }
-}
-
-/// Returns the tokens of a slot's connection and data connection.
-fn tokens(key: usize) -> (Token, Token) {
-    (Token(FIRST_CONNECTION + 2 * key), Token(FIRST_CONNECTION + 2 * key + 1))
-}
-
-/// Returns the slot of a token, and whether it is the data connection's.
-fn slot_of_token(token: usize) -> (usize, bool) {
-    ((token - FIRST_CONNECTION) / 2, (token - FIRST_CONNECTION) % 2 == 1)
-}
-
-/// Returns slot and session number in one number, which routes a sync result to its session.
-fn sync_owner(key: usize, number: u64) -> u64 {
-    (key as u64) << 32 | (number & u64::from(u32::MAX))
-}
-
-fn slot_of(owner: u64) -> (usize, u64) {
-    ((owner >> 32) as usize, owner & u64::from(u32::MAX))
 }

@@ -42,10 +42,10 @@ impl EventLoop {
         }
         let was_busy = std::mem::replace(&mut slot.is_busy, !slot.connection.is_idle());
         self.busy = self.busy + usize::from(slot.is_busy) - usize::from(was_busy);
-        if slot.is_unauthenticated && !slot.connection.protocol().is_unauthenticated() {
+        if slot.is_unauthenticated && !slot.connection.is_unauthenticated() {
             slot.is_unauthenticated = false;
             slot.origin.into_iter().for_each(|origin| self.admission.log_in(origin, key));
-            if let Some(number) = slot.connection.protocol().session().and_then(Session::active_account_number) {
+            if let Some(number) = slot.connection.session().and_then(Session::active_account_number) {
                 self.scheduler.assign(key, Owner::Account(number));
             }
         }
@@ -61,7 +61,7 @@ impl EventLoop {
         }
         if let Some(query) = self.slots[key].connection.take_query() {
             let answer = self.query_page(&query, now);
-            self.slots[key].connection.answer(answer);
+            self.slots[key].connection.answer(answer, now);
         }
         took
     }

@@ -22,32 +22,32 @@ fn run(turns: &mut Scheduler, rounds: usize, took: impl Fn(Priority) -> Duration
     had
 }
 
-fn admission(strangers: usize, working: usize) -> Scheduler {
+fn admission(unauthenticated: usize, working: usize) -> Scheduler {
     let mut turns = Scheduler::default();
-    (0..strangers).for_each(|slot| turns.push(slot, Priority::Unauthenticated));
-    (0..working).for_each(|slot| turns.push(strangers + slot, Priority::Busy));
+    (0..unauthenticated).for_each(|slot| turns.push(slot, Priority::Unauthenticated));
+    (0..working).for_each(|slot| turns.push(unauthenticated + slot, Priority::Busy));
     turns
 }
 
 #[test]
 fn two_thousand_unauthenticated_connections_leave_a_transfer_half_of_the_turns() {
-    let [_, working, strangers] = run(&mut admission(2000, 1), 1000, |_| SHORT);
-    assert!(working.0 >= strangers.0 && strangers.0 >= 1000, "{working:?} {strangers:?}");
+    let [_, working, unauthenticated] = run(&mut admission(2000, 1), 1000, |_| SHORT);
+    assert!(working.0 >= unauthenticated.0 && unauthenticated.0 >= 1000, "{working:?} {unauthenticated:?}");
 }
 
 #[test]
 fn unauthenticated_connections_with_long_turns_leave_half_of_the_time() {
     let took = |priority| if priority == Priority::Unauthenticated { LONG } else { SHORT };
-    let [_, working, strangers] = run(&mut admission(2000, 3), 1000, took);
-    assert!(strangers.1 <= working.1 + LONG, "{working:?} {strangers:?}");
-    assert!(strangers.0 > 10, "they are not shut out: {strangers:?}");
+    let [_, working, unauthenticated] = run(&mut admission(2000, 3), 1000, took);
+    assert!(unauthenticated.1 <= working.1 + LONG, "{working:?} {unauthenticated:?}");
+    assert!(unauthenticated.0 > 10, "they are not shut out: {unauthenticated:?}");
 }
 
 #[test]
 fn unauthenticated_connections_have_all_turns_when_no_other_wants_one() {
     let mut turns = admission(10, 0);
-    let [_, _, strangers] = run(&mut turns, 100, |_| LONG);
-    assert_eq!(strangers.0, 100 * UNAUTHENTICATED_TURNS_PER_ROUND);
+    let [_, _, unauthenticated] = run(&mut turns, 100, |_| LONG);
+    assert_eq!(unauthenticated.0, 100 * UNAUTHENTICATED_TURNS_PER_ROUND);
     assert!(turns.has_time_for_unauthenticated());
 }
 

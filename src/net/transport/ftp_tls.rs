@@ -35,8 +35,8 @@ impl FtpTlsSettings {
 
     /// Records what a handshake on a data connection has shown so far.
     pub fn record_handshake(&mut self, transport: &Transport) {
-        if let (Layer::Tls(sealed), Some(own)) = (&transport.layer, &mut self.own)
-            && sealed.is_full_handshake()
+        if let (Layer::Tls(tls), Some(own)) = (&transport.layer, &mut self.own)
+            && tls.is_full_handshake()
         {
             own.data().forget_ticket();
         }
@@ -45,7 +45,7 @@ impl FtpTlsSettings {
     /// Returns what a data connection proves after its handshake.
     pub fn resumption(&mut self, transport: &Transport) -> Resumption {
         match (&transport.layer, &mut self.own) {
-            (Layer::Tls(sealed), Some(own)) => own.data().resumption(sealed),
+            (Layer::Tls(tls), Some(own)) => own.data().resumption(tls),
             _ => Resumption::None,
         }
     }
@@ -54,7 +54,7 @@ impl FtpTlsSettings {
     /// for each resumed connection.
     pub fn shows_reuse(&mut self, transport: &Transport) -> bool {
         match (&transport.layer, &mut self.own) {
-            (Layer::Tls(sealed), Some(own)) => own.data().shows_reuse(sealed),
+            (Layer::Tls(tls), Some(own)) => own.data().shows_reuse(tls),
             _ => false,
         }
     }

@@ -7,6 +7,7 @@
 mod ftp_tls;
 mod plain;
 mod socket;
+mod tls;
 
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -17,14 +18,12 @@ use mio::net::{TcpStream, UnixStream};
 use rustls::ServerConfig;
 
 use crate::auth::scram::Binding;
-use crate::base::buffers::{IoBuffers, Piece, ReceiveBuffer, SendBuffer};
-use crate::tls::{Received, TlsSession};
+use crate::base::buffers::{IoBuffers, ReceiveBuffer, SendBuffer};
+use crate::tls::TlsSession;
 pub use ftp_tls::FtpTlsSettings;
 use plain::{Unsendable, flush_plain};
 use socket::Socket;
-
-/// What one turn may encrypt and send: 0.05 ms at 4 GB/s.
-const TLS_FLUSH_BUDGET: usize = 256 * 1024;
+use tls::{fill_tls, flush_tls};
 
 /// The transport of a connection.
 pub struct Transport {
@@ -97,14 +96,14 @@ impl Transport {
     }
 
     /// A control connection that begins with TLS.
-    pub fn sealed_control(stream: TcpStream, ftp_tls: &mut FtpTlsSettings) -> io::Result<Self> {
+    pub fn tls_control(stream: TcpStream, ftp_tls: &mut FtpTlsSettings) -> io::Result<Self> {
         let mut transport = Self::plain(stream);
-        transport.seal_control(ftp_tls)?;
+        transport.start_tls(ftp_tls)?;
         Ok(transport)
     }
 
     /// Switches this control connection to TLS.
-    pub fn seal_control(&mut self, ftp_tls: &mut FtpTlsSettings) -> io::Result<()> {
+    pub fn start_tls(&mut self, ftp_tls: &mut FtpTlsSettings) -> io::Result<()> {
         self.layer = Layer::Tls(Box::new(TlsSession::server(Arc::clone(&ftp_tls.own()?.control))?));
         Ok(())
     }
@@ -116,15 +115,15 @@ impl Transport {
     }
 
     /// A data connection with TLS. During an upload the peer reads nothing.
-    pub fn sealed_data(stream: TcpStream, ftp_tls: &mut FtpTlsSettings, is_upload: bool) -> io::Result<Self> {
+    pub fn tls_data(stream: TcpStream, ftp_tls: &mut FtpTlsSettings, is_upload: bool) -> io::Result<Self> {
         let own = ftp_tls.own()?.data();
         own.forget_ticket();
-        let mut sealed = match is_upload {
+        let mut tls = match is_upload {
             true => TlsSession::server_of_upload(Arc::clone(&own.upload))?,
             false => TlsSession::server(Arc::clone(&own.download))?,
         };
-        sealed.allow_large_records();
-        Ok(Self { layer: Layer::Tls(Box::new(sealed)), ..Self::plain_data(stream) })
+        tls.allow_large_records();
+        Ok(Self { layer: Layer::Tls(Box::new(tls)), ..Self::plain_data(stream) })
     }
 
     /// A program on this machine.
@@ -143,14 +142,14 @@ impl Transport {
             Layer::Undetected(_) => Ok(None),
             Layer::Plain => Ok(Some(Channel::Plain)),
             Layer::Refused => Ok(Some(Channel::Refused)),
-            Layer::Tls(sealed) if sealed.is_handshaking() => Ok(None),
-            Layer::Tls(sealed) => sealed.binding().map(|binding| Some(Channel::Tls(binding))),
+            Layer::Tls(tls) if tls.is_handshaking() => Ok(None),
+            Layer::Tls(tls) => tls.binding().map(|binding| Some(Channel::Tls(binding))),
         }
     }
 
     /// Returns whether the handshake is incomplete.
     pub fn is_handshaking(&self) -> bool {
-        matches!(&self.layer, Layer::Tls(sealed) if sealed.is_handshaking())
+        matches!(&self.layer, Layer::Tls(tls) if tls.is_handshaking())
     }
 
     /// Returns whether the connection is plaintext.
@@ -160,12 +159,12 @@ impl Transport {
 
     /// Returns whether [`Transport::fill`] has bytes that no event will announce.
     pub fn holds_input(&self) -> bool {
-        matches!(&self.layer, Layer::Tls(sealed) if sealed.holds_input())
+        matches!(&self.layer, Layer::Tls(tls) if tls.holds_input())
     }
 
     /// Returns whether [`Transport::flush`] has bytes to send besides the output.
     pub fn wants_flush(&self) -> bool {
-        matches!(&self.layer, Layer::Tls(sealed) if sealed.wants_flush())
+        matches!(&self.layer, Layer::Tls(tls) if tls.wants_flush())
     }
 
     /// Receives once, so that the input holds at most `capacity` bytes. Reads nothing at that size. Some of
@@ -178,7 +177,7 @@ impl Transport {
             }
         }
         match &mut self.layer {
-            Layer::Tls(sealed) => fill_sealed(sealed, &mut self.socket, input, capacity),
+            Layer::Tls(tls) => fill_tls(tls, &mut self.socket, input, capacity),
             _ => {
                 let room = input.room(capacity);
                 if room.is_empty() {
@@ -213,7 +212,7 @@ impl Transport {
     /// Sends output, about `allowance` bytes at most.
     pub fn flush(&mut self, output: &mut SendBuffer, allowance: usize) -> io::Result<Moved> {
         match &mut self.layer {
-            Layer::Tls(sealed) => flush_sealed(sealed, &mut self.socket, output, allowance.min(TLS_FLUSH_BUDGET)),
+            Layer::Tls(tls) => flush_tls(tls, &mut self.socket, output, allowance),
             _ => flush_plain(&mut self.socket, output, allowance, self.pads_truncated_ranges, &mut self.unsendable),
         }
     }
@@ -221,8 +220,8 @@ impl Transport {
     /// Shuts down the write side. While [`Transport::wants_flush`] returns true, call it again.
     pub fn shutdown(&mut self) {
         // The peer may be gone already.
-        if let Layer::Tls(sealed) = &mut self.layer
-            && !sealed.close(&mut self.socket).unwrap_or(true)
+        if let Layer::Tls(tls) = &mut self.layer
+            && !tls.close(&mut self.socket).unwrap_or(true)
         {
             return;
         }
@@ -235,15 +234,15 @@ impl Transport {
 
     /// Allows large records after login.
     pub fn allow_large_records(&mut self) {
-        if let Layer::Tls(sealed) = &mut self.layer {
-            sealed.allow_large_records();
+        if let Layer::Tls(tls) = &mut self.layer {
+            tls.allow_large_records();
         }
     }
 
     /// Returns the memory of `buffers` and of TLS that no charge covers.
     pub fn uncharged_bytes(&self, buffers: &IoBuffers) -> usize {
         let (received, unsent) = match &self.layer {
-            Layer::Tls(sealed) => (sealed.received_bytes(), sealed.unsent_bytes()),
+            Layer::Tls(tls) => (tls.received_bytes(), tls.unsent_bytes()),
             _ => (0, 0),
         };
         let (input, output) = (&buffers.input, &buffers.output);
@@ -254,57 +253,10 @@ impl Transport {
 
     /// Frees memory before a sleep that may be long.
     pub fn release(&mut self) {
-        if let Layer::Tls(sealed) = &mut self.layer {
-            sealed.release();
+        if let Layer::Tls(tls) = &mut self.layer {
+            tls.release();
         }
     }
-}
-
-fn fill_sealed(
-    sealed: &mut TlsSession,
-    socket: &mut Socket,
-    input: &mut ReceiveBuffer,
-    capacity: usize,
-) -> io::Result<Moved> {
-    let room = input.room(capacity);
-    if room.is_empty() {
-        return Ok(Moved::Bytes(0));
-    }
-    match sealed.receive(socket, room) {
-        Ok(Received::Bytes(count)) => {
-            input.commit(count);
-            Ok(Moved::Bytes(count))
-        }
-        Ok(Received::Progress(count)) => Ok(Moved::Bytes(count)),
-        Ok(Received::End) => Ok(Moved::End),
-        Err(error) => moved(Err(error)),
-    }
-}
-
-fn flush_sealed(
-    sealed: &mut TlsSession,
-    socket: &mut Socket,
-    output: &mut SendBuffer,
-    allowance: usize,
-) -> io::Result<Moved> {
-    let mut sent = 0;
-    while sealed.flush(socket)? {
-        let taken = match output.front() {
-            // During the handshake TLS would only buffer it where it is not counted.
-            Some(Piece::Bytes(bytes)) if sent < allowance && !sealed.is_handshaking() => {
-                sealed.seal(&bytes[..bytes.len().min(allowance - sent)])?
-            }
-            // An encrypted connection accepts no ranges.
-            Some(Piece::Range(_)) => return Err(io::ErrorKind::Unsupported.into()),
-            _ => 0,
-        };
-        if taken == 0 {
-            return Ok(Moved::Bytes(sent));
-        }
-        output.advance(taken);
-        sent += taken;
-    }
-    Ok(if sent == 0 { Moved::Blocked } else { Moved::Bytes(sent) })
 }
 
 impl AsFd for Transport {

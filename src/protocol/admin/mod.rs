@@ -8,11 +8,11 @@ mod status;
 use std::time::Instant;
 
 use crate::account::AccountName;
-use crate::base::budget::ENTRY_COST;
-use crate::base::buffers::{Budget, IoBuffers};
+use crate::base::budget::{Budget, ENTRY_COST};
+use crate::base::buffers::IoBuffers;
 use crate::base::json::read_object;
 use crate::base::text::{Escaped, shortened};
-use crate::protocol::{Protocol, Sockets};
+use crate::protocol::{Protocol, ProtocolEvent, ProtocolStatus, Sockets};
 use crate::session::home_check::{HomeCheck, HomeCheckMode, HomeCheckStep};
 use crate::session::{Phase, Service, SessionError};
 use crate::store::count::{UnreadableEntries, UnreadableEntry};
@@ -22,7 +22,7 @@ use crate::wire::Frame;
 use crate::wire::control::{AccountUsage, AuditMode, ControlReply, ControlRequest, UnexaminedEntry};
 use crate::wire::frame::{self, CONTROL_BYTES_MAX, FrameType};
 use kick::Kick;
-use query::{Query, QueryResult};
+use query::Query;
 use status::Status;
 
 /// Connections that the loop examines in one turn for an admin query: about ten microseconds.
@@ -81,7 +81,8 @@ impl Protocol for Control {
         self.query.take()
     }
 
-    fn answer(&mut self, answer: QueryResult) {
+    fn handle(&mut self, event: ProtocolEvent, _sockets: Sockets<'_>, _now: Instant) {
+        let ProtocolEvent::QueryAnswered(answer) = event else { return };
         match &mut self.running {
             Some((_, AdminRequest::Status(status))) => status.answer(answer),
             Some((_, AdminRequest::Kick(kick))) => kick.answer(&answer),
@@ -89,24 +90,18 @@ impl Protocol for Control {
         }
     }
 
+    fn fail(&mut self, _buffers: &mut IoBuffers, _why: SessionError, now: Instant) {
+        self.hang_up(now);
+    }
+
     fn hang_up(&mut self, _now: Instant) {
         self.is_closing = true;
     }
 
-    fn is_closing(&self) -> bool {
-        self.is_closing
-    }
-
-    fn phase(&self) -> Phase {
-        if self.running.is_some() { Phase::Working } else { Phase::Idle }
-    }
-
-    fn requests(&self) -> u64 {
-        self.requests
-    }
-
-    fn fail(&mut self, _buffers: &mut IoBuffers, _why: SessionError, now: Instant) {
-        self.hang_up(now);
+    fn status(&self) -> ProtocolStatus {
+        let phase = if self.running.is_some() { Phase::Working } else { Phase::Idle };
+        let (is_closing, requests) = (self.is_closing, self.requests);
+        ProtocolStatus { is_closing, requests, progress: requests, ..ProtocolStatus::new(phase) }
     }
 }
 
@@ -236,7 +231,7 @@ mod tests {
     use crate::base::virtual_path::PATH_BYTES_MAX;
     use crate::base::virtual_path::VirtualPath;
     use crate::config::Config;
-    use crate::protocol::admin::query::{QueryJob, SessionRow};
+    use crate::protocol::admin::query::{QueryJob, QueryResult, SessionRow};
     use crate::session::Policy;
     use crate::session::session_info::{SessionInfo, TransferInfo};
     use crate::session::state::StateName;
@@ -278,7 +273,8 @@ mod tests {
                 assert_eq!(query.job, QueryJob::Report);
                 assert!(buffers.output.has_room(), "asked while there is no room");
                 asked.push(query.from);
-                control.answer(page((asked.len() < 3).then_some(asked.len() * ADMIN_QUERY_SLOTS_PER_TURN), now));
+                let page = page((asked.len() < 3).then_some(asked.len() * ADMIN_QUERY_SLOTS_PER_TURN), now);
+                control.handle(ProtocolEvent::QueryAnswered(page), Sockets::single(&mut buffers), now);
             } else {
                 assert!(moved, "it waits for nothing");
             }
@@ -291,6 +287,6 @@ mod tests {
         assert_eq!(asked, [0, ADMIN_QUERY_SLOTS_PER_TURN, 2 * ADMIN_QUERY_SLOTS_PER_TURN]);
         let sessions = said.windows(12).filter(|window| window == br#"{"session":{"#).count();
         assert_eq!(sessions, 3 * ADMIN_QUERY_SLOTS_PER_TURN);
-        assert_eq!(control.phase(), Phase::Idle);
+        assert_eq!(control.status().phase, Phase::Idle);
     }
 }

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::RequestResult;
 use crate::account::AccountName;
-use crate::base::buffers::Budget;
+use crate::base::budget::Budget;
 use crate::protocol::admin::query::{Query, QueryJob, QueryResult, SessionRow};
 use crate::session::Service;
 use crate::session::home_check::{HomeCheck, HomeCheckMode, HomeCheckStep};
@@ -98,9 +98,9 @@ impl Status {
             },
             StatusStage::SendTotals => {
                 self.stage = StatusStage::Done;
-                let silent = service.store.syncer.silent();
-                self.server.silent_disks =
-                    silent.iter().map(|path| Name(path.as_os_str().as_bytes().to_vec())).collect();
+                let unresponsive = service.store.syncer.silent();
+                self.server.unresponsive_directories =
+                    unresponsive.iter().map(|path| Name(path.as_os_str().as_bytes().to_vec())).collect();
                 RequestResult::Reply(ControlReply::Server(self.server_report()))
             }
             StatusStage::Done => RequestResult::End,
@@ -128,7 +128,7 @@ impl Status {
                 let (sessions, last) = self.users.entry(name.clone()).or_default();
                 (*sessions, *last) = (*sessions + 1, *state);
             }
-            None => self.server.strangers += 1,
+            None => self.server.unauthenticated += 1,
         }
         match &overview.transfer {
             Some(transfer) if transfer.is_upload => {
@@ -163,7 +163,7 @@ fn nothing_yet() -> ServerReport {
     ServerReport {
         seconds: 0,
         sessions: 0,
-        strangers: 0,
+        unauthenticated: 0,
         uploading: 0,
         downloading: 0,
         uploads: 0,
@@ -171,7 +171,7 @@ fn nothing_yet() -> ServerReport {
         bytes_up: 0,
         bytes_down: 0,
         turns: Vec::new(),
-        silent_disks: Vec::new(),
+        unresponsive_directories: Vec::new(),
     }
 }
 

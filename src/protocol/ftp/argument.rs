@@ -1,6 +1,6 @@
 //! Parses the arguments of commands.
 
-use super::listing::Options;
+use super::list_options::Options;
 use super::parse_error::ParseError;
 use super::time;
 
@@ -121,7 +121,7 @@ pub fn list_options(text: &[u8], is_there: impl Fn(&[u8]) -> bool) -> Result<(Op
 
 #[cfg(test)]
 mod tests {
-    use super::super::listing::OPTIONS;
+    use super::super::list_options::OPTIONS;
     use super::*;
 
     fn argument(text: &[u8]) -> Argument<'_> {

@@ -20,8 +20,7 @@ impl Ftp {
             return turn
                 .reply(504, format!("Address refused; use your own address and a port from {FTP_DATA_PORT_MIN}."));
         }
-        turn.data.close();
-        self.port_address = Some(address);
+        turn.data.set_address(address);
         turn.reply(200, "OK; the server connects there for the next transfer.");
     }
 
@@ -40,7 +39,6 @@ impl Ftp {
         if passive == Passive::Pasv && self.local.is_ipv6() {
             return turn.reply(425, "PASV supports IPv4 only; use EPSV.");
         }
-        self.port_address = None;
         let expects_resumption = self.data.is_private && self.reuse.is_known;
         let Ok(address) = turn.data.listen(self.settings.passive_ports.clone(), expects_resumption) else {
             return turn.reply(425, "Cannot open a data connection: no free port; try again later.");
@@ -63,7 +61,6 @@ impl Ftp {
 
     /// Replies to `ABOR` in its turn. The running command was aborted when `ABOR` arrived.
     pub(super) fn answer_abort(&mut self, turn: &mut FtpContext) {
-        self.port_address = None;
         turn.data.close();
         let text = match std::mem::take(&mut self.was_aborted) {
             true => "Abort successful.",

@@ -1,6 +1,6 @@
 //! Help texts: command names in columns, one command in a sentence; and the features beyond RFC 959.
 
-use super::listing::Facts;
+use super::facts::Facts;
 use super::table::{COMMANDS, FACTS_FEATURE, Row, find};
 
 /// Returns the names of all commands in columns, for the reply 214 to `HELP`.

@@ -1,7 +1,8 @@
 //! Commands that only query: sizes, times, facts, digests, the quota, help, and the session's status.
 
+use super::facts::{Facts, put_facts};
 use super::transfer::List;
-use super::{Activity, Ftp, FtpContext, Hashed, NotBegun, REPLY_DIRECTORY_STATUS, help, listing, reply, time};
+use super::{Activity, Ftp, FtpContext, Hashed, NotBegun, REPLY_DIRECTORY_STATUS, help, reply, time};
 use crate::base::text::Size;
 use crate::base::virtual_path::VirtualPath;
 use crate::session::SessionError;
@@ -43,7 +44,7 @@ impl Ftp {
             Ok(meta) => {
                 let (name, mut line) = (path.as_bytes().to_vec(), Vec::new());
                 let listed = Listed { name, seen: Seen::Examined(meta), target: None };
-                listing::put_facts(&mut line, &listed, self.facts, !self.session.is_read_only());
+                put_facts(&mut line, &listed, self.facts, !self.session.is_read_only());
                 turn.buffers.output.append(|out| reply::put_lines(out, 250, "Facts:", [line], "End."));
             }
             Err(refusal) => turn.refuse(refusal, Some(&path)),
@@ -54,10 +55,10 @@ impl Ftp {
 
     pub(super) fn reply_status(&mut self, turn: &mut FtpContext) {
         let user = self.session.account().map_or("Not logged in".into(), |name| format!("Logged in as {name}"));
-        let protection = |is_sealed| if is_sealed { "TLS" } else { "not encrypted" };
+        let protection = |is_encrypted| if is_encrypted { "TLS" } else { "not encrypted" };
         let mut lines = vec![
             user,
-            format!("Commands: {}", protection(self.is_sealed())),
+            format!("Commands: {}", protection(self.is_encrypted())),
             format!("Data connections: {}", protection(self.data.is_private)),
         ];
         lines.extend(match &self.activity {
@@ -184,7 +185,7 @@ impl FtpContext<'_> {
         self.buffers.output.append(|out| {
             for entry in entries.iter().filter(|entry| list.has(entry)) {
                 let mut line = Vec::new();
-                list.put(&mut line, entry, now_ns, listing::Facts::NONE, false);
+                list.put(&mut line, entry, now_ns, Facts::NONE, false);
                 reply::put_between(out, line);
             }
         });

@@ -10,18 +10,18 @@ use crate::session::login::LoginProgress;
 
 impl Ftp {
     pub(super) fn auth(&mut self, turn: &mut FtpContext) {
-        if self.is_sealed() {
+        if self.is_encrypted() {
             return turn.reply(503, "TLS is already active.");
         }
         if self.session.account().is_some() {
             return turn.reply(503, "AUTH is not allowed after login; reconnect first.");
         }
         turn.reply(234, "Proceed with TLS negotiation.");
-        self.control = ControlState::Sealing;
+        self.control = ControlState::StartingTls;
     }
 
     pub(super) fn protection_buffer(&mut self, turn: &mut FtpContext) {
-        if !self.is_sealed() {
+        if !self.is_encrypted() {
             return turn.reply(503, "Send AUTH TLS first.");
         }
         self.data.has_buffer_size = true;
@@ -30,7 +30,7 @@ impl Ftp {
 
     pub(super) fn protect(&mut self, level: Protection, turn: &mut FtpContext) {
         match level {
-            _ if !self.is_sealed() => turn.reply(503, "Send AUTH TLS first."),
+            _ if !self.is_encrypted() => turn.reply(503, "Send AUTH TLS first."),
             _ if !self.data.has_buffer_size => turn.reply(503, "Send PBSZ 0 first."),
             Protection::Private => {
                 self.data.is_private = true;
@@ -70,7 +70,7 @@ impl Ftp {
     }
 
     fn may_log_in(&self, turn: &mut FtpContext) -> bool {
-        let may = self.is_sealed() || self.settings.plaintext;
+        let may = self.is_encrypted() || self.settings.plaintext;
         if !may {
             turn.reply(530, "TLS is required before login; send AUTH TLS first.");
         }

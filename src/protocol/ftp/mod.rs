@@ -9,13 +9,16 @@ pub mod address;
 pub mod argument;
 pub mod command;
 mod commands;
+mod context;
 mod control;
 mod data_commands;
+pub mod facts;
 mod file_commands;
 mod foreign;
 pub mod help;
 mod info_commands;
 pub mod line;
+pub mod list_options;
 pub mod listing;
 mod login;
 pub mod parse_error;
@@ -28,41 +31,28 @@ pub mod table;
 pub mod time;
 mod transfer;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use crate::base::buffers::{Budget, IoBuffers, SpliceSource};
+use crate::base::budget::Budget;
+use crate::base::buffers::{IoBuffers, SpliceSource};
 use crate::base::virtual_path::VirtualPath;
 use crate::config;
-use crate::protocol::data_connection::{ConnectionStage, DataConnection};
-use crate::protocol::{Protocol, Sockets};
+use crate::protocol::data_connection::DataConnection;
+use crate::protocol::{Protocol, ProtocolEvent, ProtocolStatus, Sockets};
 use crate::session::state::StateName;
 use crate::session::{Phase, Service, Session, SessionError};
-use crate::store::syncer::Synced;
 use command::Command;
-use listing::Facts;
+use context::FtpContext;
+use facts::Facts;
 use queue::CommandQueue;
+pub use reply::too_many_sessions;
+use reply::{REPLY_CLOSING, REPLY_DIRECTORY_STATUS};
 use state::{Activity, ControlState, DataRules, Hashed, Passive, PendingArguments, Reuse};
 use table::Row;
-
-/// After the end of data, the control connection must stay open for 1/N of the upload's duration.
-/// Otherwise the part that a killed client sent would be taken for the whole file.
-pub const FTP_END_GRACE_SHARE: u32 = 64;
-/// The shortest grace period for an upload of `RESUME_BYTES_MIN` or more. When a client is killed, the
-/// kernel often closes its data connection first, and the control connection some time later.
-pub const FTP_END_GRACE_LARGE: Duration = Duration::from_millis(20);
-/// The least time between the first and the last reply to a download, unless the client closes its side
-/// of the data connection earlier. aria2 closes its side first, slowly on a busy machine. If it reads both
-/// replies at once, it waits for the second one for ever.
-pub const FTP_REPLIES_APART: Duration = Duration::from_millis(500);
-/// The lower bound of that time. A client that keeps its side open until it has the last reply would
-/// wait [`FTP_REPLIES_APART`] for each small file, so after two such downloads in a row each further one
-/// halves the time.
-pub const FTP_REPLIES_APART_MIN: Duration = Duration::from_millis(20);
-/// The longest grace period. Users do not notice it, and even a busy machine closes both connections of a
-/// killed client within it.
-pub const FTP_END_GRACE_MAX: Duration = Duration::from_millis(50);
+pub use transfer::{FTP_END_GRACE_LARGE, FTP_END_GRACE_MAX, FTP_END_GRACE_SHARE};
+pub use transfer::{FTP_REPLIES_APART, FTP_REPLIES_APART_MIN};
 
 /// One FTP session.
 pub struct Ftp {
@@ -74,8 +64,6 @@ pub struct Ftp {
     queue: CommandQueue,
     /// When the data connection of a refused transfer is to be closed.
     unused_data_until: Option<Instant>,
-    /// The address of `PORT` or `EPRT`, to connect to.
-    port_address: Option<SocketAddr>,
     /// The name of `USER`, which `PASS` needs.
     user: Option<String>,
     directory: VirtualPath,
@@ -115,38 +103,13 @@ enum NotBegun {
     Refused(SessionError),
 }
 
-/// The context of a step.
-struct FtpContext<'a> {
-    buffers: &'a mut IoBuffers,
-    data: &'a mut dyn DataConnection,
-    service: &'a mut Service,
-    budget: &'a mut Budget,
-    now: Instant,
-}
-
-impl FtpContext<'_> {
-    fn reply(&mut self, code: u16, text: impl AsRef<[u8]>) {
-        self.buffers.output.append(|out| reply::put(out, code, text));
-    }
-
-    fn refuse(&mut self, refusal: SessionError, path: Option<&VirtualPath>) {
-        let (code, text) = reply::refusal(refusal, path);
-        self.reply(code, text);
-    }
-
-    /// Returns whether budget and space for replies are left.
-    fn can_continue(&self) -> bool {
-        !self.budget.is_spent() && self.buffers.output.has_room()
-    }
-}
-
 impl Protocol for Ftp {
     fn step(&mut self, sockets: Sockets<'_>, service: &mut Service, budget: &mut Budget, now: Instant) -> bool {
         let Some(data) = sockets.data else { return false };
         let mut turn = FtpContext { buffers: sockets.buffers, data, service, budget, now };
         self.next_request_at = None;
         let mut moved = self.greet(&mut turn);
-        if self.unused_data_until.is_some_and(|until| until <= now || turn.data.stage() == ConnectionStage::Left) {
+        if self.unused_data_until.is_some_and(|until| until <= now || turn.data.is_closed()) {
             self.end_unused_data_connection(turn.data);
             moved = true;
         }
@@ -161,9 +124,17 @@ impl Protocol for Ftp {
         moved
     }
 
-    fn synced(&mut self, sockets: Sockets<'_>, synced: Synced, now: Instant) {
-        if let Err(refusal) = self.session.synced(synced) {
-            self.fail_transfer(sockets, refusal, now);
+    fn handle(&mut self, event: ProtocolEvent, sockets: Sockets<'_>, now: Instant) {
+        match event {
+            ProtocolEvent::TlsStarted => self.start_tls(),
+            ProtocolEvent::Synced(synced) => {
+                if let Err(refusal) = self.session.synced(synced) {
+                    self.fail_transfer(sockets, refusal, now);
+                }
+            }
+            ProtocolEvent::TransferFailed(refusal) => self.fail_transfer(sockets, refusal, now),
+            ProtocolEvent::PeerReset => self.drop_waiting_commands(sockets.buffers),
+            ProtocolEvent::TlsEstablished(_) | ProtocolEvent::QueryAnswered(_) => {}
         }
     }
 
@@ -184,68 +155,30 @@ impl Protocol for Ftp {
         self.is_closing = true;
     }
 
-    fn ends_with_transfer(&mut self, buffers: &mut IoBuffers) -> bool {
-        if !matches!(self.activity, Activity::Transfer(_)) {
-            return false;
+    fn status(&self) -> ProtocolStatus {
+        let transfer = if let Activity::Transfer(transfer) = &self.activity { Some(transfer) } else { None };
+        let wakes_at = [
+            self.session.wakes_at(),
+            self.next_request_at,
+            self.unused_data_until,
+            transfer.and_then(|transfer| transfer.wakes_at()),
+        ];
+        let phase = self.phase();
+        ProtocolStatus {
+            is_closing: self.is_closing,
+            requests: self.requests,
+            progress: self.progress,
+            sends_results: phase != Phase::Transfer,
+            wakes_at: wakes_at.into_iter().flatten().min(),
+            awaits_data_connection: transfer.is_some_and(|transfer| transfer.awaits_connection()),
+            wants_tls: self.wants_tls(),
+            ends_with_transfer: self.closes_after_transfer,
+            ..ProtocolStatus::new(phase)
         }
-        while self.queue.look_ahead(&mut buffers.input, false).is_some() {}
-        self.closes_after_transfer = self.queue.has_quit() && !self.queue.has_abort();
-        self.closes_after_transfer
-    }
-
-    fn is_closing(&self) -> bool {
-        self.is_closing
-    }
-
-    fn wants_tls(&self) -> bool {
-        self.control == ControlState::Sealing
-    }
-
-    fn set_sealed(&mut self) {
-        self.control = ControlState::Tls;
-        self.queue = CommandQueue::default();
-        // RFC 4217, section 4.1: plaintext may have come from an attacker.
-        (self.user, self.pending_arguments) = (None, PendingArguments::default());
     }
 
     fn session(&self) -> Option<&Session> {
         Some(&self.session)
-    }
-
-    fn phase(&self) -> Phase {
-        match (&self.activity, self.session.phase()) {
-            // A listing without memory does not wait for its peer, and neither does one that waits for a disk.
-            (Activity::Transfer(_), Phase::Working)
-                if self.session.wakes_at().is_some() || self.session.awaits_storage() =>
-            {
-                Phase::Working
-            }
-            (Activity::Transfer(transfer), phase) => transfer.phase(phase),
-            (Activity::Hashing(..) | Activity::ListingStatus(_), _) => Phase::Working,
-            (_, Phase::Idle) if self.pending.is_some() => Phase::Working,
-            (_, phase) => phase,
-        }
-    }
-
-    fn wakes_at(&self) -> Option<Instant> {
-        let deadline = if let Activity::Transfer(transfer) = &self.activity { transfer.wakes_at() } else { None };
-        [self.session.wakes_at(), self.next_request_at, self.unused_data_until, deadline].into_iter().flatten().min()
-    }
-
-    fn awaits_connection(&self) -> bool {
-        matches!(&self.activity, Activity::Transfer(transfer) if transfer.awaits_connection())
-    }
-
-    fn progress(&self) -> u64 {
-        self.progress
-    }
-
-    fn requests(&self) -> u64 {
-        self.requests
-    }
-
-    fn sends_results(&self) -> bool {
-        self.phase() != Phase::Transfer
     }
 
     fn store_from(
@@ -256,31 +189,24 @@ impl Protocol for Ftp {
     ) -> Result<usize, SessionError> {
         self.store_from_socket(incoming, service, budget)
     }
-
-    fn fail_transfer(&mut self, sockets: Sockets<'_>, refusal: SessionError, now: Instant) {
-        if let Some(data) = sockets.data {
-            self.end_failed_transfer(sockets.buffers, data, refusal, now);
-        }
-    }
 }
 
 impl Ftp {
-    /// Makes the protocol of `session` on a connection with this local address. `is_sealed` means implicit
+    /// Makes the protocol of `session` on a connection with this local address. `is_encrypted` means implicit
     /// TLS: both connections are encrypted unless the peer chooses `PROT C`.
-    pub fn new(session: Session, settings: Rc<config::FtpConfig>, local: IpAddr, is_sealed: bool) -> Self {
+    pub fn new(session: Session, settings: Rc<config::FtpConfig>, local: IpAddr, is_encrypted: bool) -> Self {
         Self {
             session,
             settings,
             local,
-            control: ControlState::New { is_sealed },
+            control: ControlState::New { is_encrypted },
             queue: CommandQueue::default(),
             unused_data_until: None,
-            port_address: None,
             user: None,
             directory: VirtualPath::root(),
             facts: Facts::default(),
             // With implicit TLS many clients leave out PBSZ.
-            data: DataRules { has_buffer_size: is_sealed, is_private: is_sealed, ..DataRules::default() },
+            data: DataRules { has_buffer_size: is_encrypted, is_private: is_encrypted, ..DataRules::default() },
             reuse: Reuse::default(),
             pending_arguments: PendingArguments::default(),
             pending: None,
@@ -295,6 +221,46 @@ impl Ftp {
             closes_after_transfer: false,
             requests: 0,
             invalid_lines: 0,
+        }
+    }
+
+    fn phase(&self) -> Phase {
+        match (&self.activity, self.session.phase()) {
+            // A listing without memory does not wait for its peer.
+            (Activity::Transfer(_), Phase::Working)
+                if self.session.wakes_at().is_some() || self.session.awaits_storage() =>
+            {
+                Phase::Working
+            }
+            (Activity::Transfer(transfer), phase) => transfer.phase(phase),
+            (Activity::Hashing(..) | Activity::ListingStatus(_), _) => Phase::Working,
+            (_, Phase::Idle) if self.pending.is_some() => Phase::Working,
+            (_, phase) => phase,
+        }
+    }
+
+    fn wants_tls(&self) -> bool {
+        self.control == ControlState::StartingTls
+    }
+
+    fn start_tls(&mut self) {
+        self.control = ControlState::Tls;
+        self.queue = CommandQueue::default();
+        // RFC 4217, section 4.1: plaintext may have come from an attacker.
+        (self.user, self.pending_arguments) = (None, PendingArguments::default());
+    }
+
+    /// The peer is gone. If it has sent QUIT after its transfer, that transfer still finishes.
+    fn drop_waiting_commands(&mut self, buffers: &mut IoBuffers) {
+        if matches!(self.activity, Activity::Transfer(_)) {
+            while self.queue.look_ahead(&mut buffers.input, false).is_some() {}
+            self.closes_after_transfer = self.queue.has_quit() && !self.queue.has_abort();
+        }
+    }
+
+    fn fail_transfer(&mut self, sockets: Sockets<'_>, refusal: SessionError, now: Instant) {
+        if let Some(data) = sockets.data {
+            self.end_failed_transfer(sockets.buffers, data, refusal, now);
         }
     }
 
@@ -318,8 +284,8 @@ impl Ftp {
     }
 
     fn greet(&mut self, turn: &mut FtpContext) -> bool {
-        let ControlState::New { is_sealed } = self.control else { return false };
-        self.control = if is_sealed { ControlState::Tls } else { ControlState::Plain };
+        let ControlState::New { is_encrypted } = self.control else { return false };
+        self.control = if is_encrypted { ControlState::Tls } else { ControlState::Plain };
         turn.reply(220, "berthd ready");
         true
     }
@@ -342,28 +308,12 @@ impl Ftp {
     }
 
     /// Returns whether the control connection uses TLS.
-    fn is_sealed(&self) -> bool {
+    fn is_encrypted(&self) -> bool {
         self.control == ControlState::Tls
     }
 
     /// Returns whether a data connection is or can be set up.
     fn has_data_connection(&self, data: &dyn DataConnection) -> bool {
-        let is_there = self.port_address.is_some()
-            || matches!(data.stage(), ConnectionStage::Listening | ConnectionStage::Connected);
-        is_there && self.unused_data_until.is_none()
+        data.is_available() && self.unused_data_until.is_none()
     }
 }
-
-/// Returns the reply to a client for which there is no session.
-pub fn too_many_sessions(bound: &str) -> Vec<u8> {
-    let mut words = Vec::new();
-    let text =
-        format!("The server is full ({bound}); connection closed before login. Close a session, or try again later.");
-    reply::put(&mut words, REPLY_CLOSING, text);
-    words
-}
-
-/// "Service not available, closing control connection" (RFC 959, section 5.4).
-const REPLY_CLOSING: u16 = 421;
-/// "Directory status".
-const REPLY_DIRECTORY_STATUS: u16 = 212;

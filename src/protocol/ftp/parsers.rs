@@ -5,7 +5,7 @@ use zeroize::Zeroizing;
 use super::address::{self, AddressError};
 use super::argument::{Argument, LiteralOrParsed};
 use super::command::{Command, Epsv, Opts, Password, Protection, Type};
-use super::listing::Facts;
+use super::facts::Facts;
 use super::parse_error::ParseError;
 use super::permissions::PermissionChange;
 use super::time;

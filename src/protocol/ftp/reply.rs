@@ -5,12 +5,25 @@ use crate::base::text::shortened;
 use crate::base::virtual_path::VirtualPath;
 use crate::session::SessionError;
 
+/// "Service not available, closing control connection" (RFC 959, section 5.4).
+pub(super) const REPLY_CLOSING: u16 = 421;
+/// "Directory status".
+pub(super) const REPLY_DIRECTORY_STATUS: u16 = 212;
 /// How much of a path a reply repeats: some clients fail at a line of 2 KiB.
 const FTP_SUBJECT_BYTES_MAX: usize = 1024;
 
 /// Appends a reply on one line.
 pub fn put(out: &mut Vec<u8>, code: u16, text: impl AsRef<[u8]>) {
     put_line(out, &format!("{code} "), text.as_ref());
+}
+
+/// Returns the reply to a client for which there is no session.
+pub fn too_many_sessions(bound: &str) -> Vec<u8> {
+    let mut words = Vec::new();
+    let text =
+        format!("The server is full ({bound}); connection closed before login. Close a session, or try again later.");
+    put(&mut words, REPLY_CLOSING, text);
+    words
 }
 
 /// Appends a reply of several lines. Those between the first and the last are indented, so that none

@@ -7,11 +7,11 @@ use crate::base::virtual_path::VirtualPath;
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum ControlState {
     /// The greeting is not sent yet.
-    New { is_sealed: bool },
+    New { is_encrypted: bool },
     /// Plaintext.
     Plain,
     /// The reply to AUTH is sent; the peer must begin TLS.
-    Sealing,
+    StartingTls,
     /// TLS.
     Tls,
 }

@@ -122,11 +122,13 @@ pub(super) fn error_reply(refusal: SessionError, path: Option<&VirtualPath>) -> 
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::store::ledger::Shortage;
     use crate::wire::message::READ_ONLY;
 
-    const REFUSALS: [SessionError; 41] = [
+    const REFUSALS: [SessionError; 42] = [
         SessionError::LoginRequired,
         SessionError::WrongState,
         SessionError::LoginMalformed,
@@ -165,6 +167,7 @@ mod tests {
         SessionError::Io,
         SessionError::Unwritten,
         SessionError::NoAnswer,
+        SessionError::Timeout,
         SessionError::TlsRequired,
         SessionError::Defect,
         SessionError::ShuttingDown,
@@ -179,7 +182,7 @@ mod tests {
     #[test]
     fn flags_of_errors_are_those_of_the_protocol_document() {
         let document = include_str!("../../../docs/protocol.md");
-        for refusal in REFUSALS.into_iter().chain([SessionError::Timeout]) {
+        for refusal in REFUSALS {
             let error = error_reply(refusal, None);
             let code = serde_json::to_value(error.code).expect("JSON");
             let start = format!("| `{}` | ", code.as_str().expect("a word"));
@@ -194,5 +197,22 @@ mod tests {
             }
             assert!(error.message.len() < SENTENCE_BYTES_MAX);
         }
+    }
+
+    #[test]
+    fn the_document_of_the_logs_lists_the_word_of_each_refusal_with_its_code() {
+        let document = include_str!("../../../docs/logs.md");
+        let (_, results) = document.split_once("\n## Results\n").expect("a section");
+        let results = results.split("\n## ").next().expect("its text");
+        let documented: BTreeSet<(&str, &str)> = results
+            .lines()
+            .filter_map(|line| line.strip_prefix("- `")?.split_once("`: "))
+            .flat_map(|(code, words)| words.split('`').skip(1).step_by(2).map(move |word| (code, word)))
+            .collect();
+        let codes = REFUSALS.map(|refusal| serde_json::to_value(error_reply(refusal, None).code).expect("JSON"));
+        let code = |index: usize| codes[index].as_str().expect("a word");
+        let words: BTreeSet<(&str, &str)> =
+            REFUSALS.iter().enumerate().map(|(index, refusal)| (code(index), refusal.log_word())).collect();
+        assert_eq!(documented, words);
     }
 }

@@ -8,23 +8,22 @@ mod mapping;
 pub mod pipeline;
 mod receive;
 mod requests;
+mod running;
 mod transfers;
 
 use std::time::Instant;
 
-use crate::auth::scram::Binding;
-use crate::base::buffers::{Budget, IoBuffers};
-use crate::base::text::shortened;
-use crate::base::virtual_path::VirtualPath;
-use crate::protocol::{Protocol, Sockets};
+use crate::base::budget::Budget;
+use crate::base::buffers::IoBuffers;
+use crate::protocol::{Protocol, ProtocolEvent, ProtocolStatus, Sockets};
 use crate::session::state::StateName;
 use crate::session::{Phase, Service, Session, SessionError};
-use crate::store::syncer::Synced;
 use crate::wire::frame::{self, FrameType};
-use crate::wire::message::{ERROR_MESSAGE_BYTES_MAX_BEFORE_LOGIN, ErrorReply};
+use crate::wire::message::ErrorReply;
 use crate::wire::{ErrorCode, Reply, WireError};
-use mapping::{error_reply, malformed, put};
-use pipeline::{DecodedRequest, PendingRequest, Pipeline};
+use mapping::{error_reply, put};
+use pipeline::Pipeline;
+use running::{RequestStage, Running};
 
 /// One native connection.
 pub struct Native {
@@ -44,35 +43,6 @@ pub struct Native {
     sends_ranges: bool,
     is_closing: bool,
     requests: u64,
-}
-
-/// The running request.
-struct Running {
-    id: u32,
-    stage: RequestStage,
-    /// Its path, for errors.
-    path: Option<VirtualPath>,
-}
-
-/// The stage of the running request.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum RequestStage {
-    /// A login whose proof is being checked.
-    Login,
-    /// A listing, a digest, or many directories.
-    Task,
-    /// A resumed upload, reading its prefix again.
-    PrepareUpload,
-    /// An upload that receives data.
-    Receive,
-    /// A refused upload whose data is dropped until its end.
-    Discard,
-    /// An upload that is being committed.
-    Commit,
-    /// A download, finding the first byte.
-    PrepareDownload,
-    /// A download, sending data.
-    Send,
 }
 
 /// The context of a step.
@@ -114,11 +84,6 @@ impl From<WireError> for ProtocolViolation {
 }
 
 impl Protocol for Native {
-    fn set_binding(&mut self, binding: Binding) {
-        self.session.set_binding(binding);
-        self.sends_ranges = false;
-    }
-
     fn step(&mut self, sockets: Sockets<'_>, service: &mut Service, budget: &mut Budget, now: Instant) -> bool {
         let mut turn = NativeContext { buffers: sockets.buffers, service, budget, now };
         self.next_request_at = None;
@@ -145,9 +110,21 @@ impl Protocol for Native {
         moved
     }
 
-    fn synced(&mut self, sockets: Sockets<'_>, synced: Synced, now: Instant) {
-        if let Err(refusal) = self.session.synced(synced) {
-            self.refuse_running(sockets.buffers, refusal, now);
+    fn handle(&mut self, event: ProtocolEvent, sockets: Sockets<'_>, now: Instant) {
+        match event {
+            ProtocolEvent::TlsEstablished(binding) => {
+                self.session.set_binding(binding);
+                self.sends_ranges = false;
+            }
+            ProtocolEvent::Synced(synced) => {
+                if let Err(refusal) = self.session.synced(synced) {
+                    self.refuse_running(sockets.buffers, refusal, now);
+                }
+            }
+            ProtocolEvent::TlsStarted
+            | ProtocolEvent::QueryAnswered(_)
+            | ProtocolEvent::TransferFailed(_)
+            | ProtocolEvent::PeerReset => {}
         }
     }
 
@@ -166,46 +143,31 @@ impl Protocol for Native {
         self.is_closing = true;
     }
 
-    fn is_closing(&self) -> bool {
-        self.is_closing
+    fn status(&self) -> ProtocolStatus {
+        let phase = match self.session.phase() {
+            // The session has finished it, but its data still comes. Before a login the login deadline counts.
+            Phase::Idle if self.stage() == Some(RequestStage::Discard) => Phase::Transfer,
+            Phase::Idle if !self.pipeline.is_empty() => Phase::Working,
+            phase => phase,
+        };
+        ProtocolStatus {
+            is_closing: self.is_closing,
+            requests: self.requests,
+            progress: self.progress,
+            sends_results: !matches!(self.stage(), Some(RequestStage::Receive | RequestStage::Discard)),
+            wakes_at: [self.session.wakes_at(), self.next_request_at].into_iter().flatten().min(),
+            request_bytes: self.pipeline.bytes(),
+            ..ProtocolStatus::new(phase)
+        }
     }
 
     fn session(&self) -> Option<&Session> {
         Some(&self.session)
     }
-
-    fn request_bytes(&self) -> usize {
-        self.pipeline.bytes()
-    }
-
-    fn phase(&self) -> Phase {
-        match self.session.phase() {
-            // The session has finished it, but its data still comes. Before a login the login deadline counts.
-            Phase::Idle if self.stage() == Some(RequestStage::Discard) => Phase::Transfer,
-            Phase::Idle if !self.pipeline.is_empty() => Phase::Working,
-            phase => phase,
-        }
-    }
-
-    fn wakes_at(&self) -> Option<Instant> {
-        [self.session.wakes_at(), self.next_request_at].into_iter().flatten().min()
-    }
-
-    fn progress(&self) -> u64 {
-        self.progress
-    }
-
-    fn requests(&self) -> u64 {
-        self.requests
-    }
-
-    fn sends_results(&self) -> bool {
-        !matches!(self.stage(), Some(RequestStage::Receive | RequestStage::Discard))
-    }
 }
 
 impl Native {
-    /// Makes the protocol of `session`, without encryption unless [`Protocol::set_binding`] is called.
+    /// Makes the protocol of `session`, without encryption unless [`ProtocolEvent::TlsEstablished`] comes.
     /// `sends_ranges` tells whether the transport can send file ranges.
     pub fn new(session: Session, sends_ranges: bool) -> Self {
         Self {
@@ -253,89 +215,6 @@ impl Native {
             Some(RequestStage::Receive) => self.session.phase() == Phase::Transfer,
             Some(_) => false,
         }
-    }
-
-    // ---- Running requests -----------------------------------------------------------------
-
-    /// Continues the running request, or begins the next. Returns whether anything was done.
-    fn advance(&mut self, turn: &mut NativeContext) -> bool {
-        let Some(Running { id, stage, .. }) = self.running else { return self.begin_next(turn) };
-        let done = match stage {
-            RequestStage::Login => Ok(self.advance_login(id, turn)),
-            RequestStage::Task => self.run_task(id, turn),
-            RequestStage::PrepareUpload => self.prepare_upload(id, turn),
-            RequestStage::Receive | RequestStage::Discard => Ok(false),
-            RequestStage::Commit => self.advance_commit(id, turn),
-            RequestStage::PrepareDownload => self.prepare_download(id, turn),
-            RequestStage::Send => self.send(id, turn),
-        };
-        done.unwrap_or_else(|refusal| {
-            self.refuse_running(turn.buffers, refusal, turn.now);
-            true
-        })
-    }
-
-    /// Answers the running request with a refusal and ends it. Its remaining data is dropped.
-    fn refuse_running(&mut self, buffers: &mut IoBuffers, refusal: SessionError, now: Instant) {
-        // Fails if the call that failed has already ended the transfer in the session.
-        let _ = self.session.abort(refusal, now);
-        let Some(Running { id, stage, path }) = self.running.take() else { return };
-        let error = error_reply(refusal, path.as_ref());
-        match stage {
-            RequestStage::Login | RequestStage::Discard => {}
-            RequestStage::Send => put(buffers, FrameType::Abort, id, &error),
-            RequestStage::Receive | RequestStage::PrepareUpload => {
-                put(buffers, FrameType::Control, id, &Reply::Error(error));
-                self.running = Some(Running { id, stage: RequestStage::Discard, path });
-            }
-            RequestStage::Task | RequestStage::Commit | RequestStage::PrepareDownload => {
-                put(buffers, FrameType::Control, id, &Reply::Error(error));
-            }
-        }
-    }
-
-    fn begin_next(&mut self, turn: &mut NativeContext) -> bool {
-        if self.pipeline.is_empty() {
-            return false;
-        }
-        self.next_request_at = self.session.held_until(turn.service, turn.now);
-        if self.next_request_at.is_some() {
-            return false;
-        }
-        let Some(mut pending) = self.pipeline.pop() else { return false };
-        let held_bytes = turn.buffers.output.held_bytes();
-        self.session.begin_attempt();
-        let begun = match &mut pending.request {
-            DecodedRequest::Cancelled => Err(error_reply(SessionError::Cancelled, None)),
-            DecodedRequest::Invalid(error) | DecodedRequest::InvalidUpload(error) => Err(malformed(error)),
-            DecodedRequest::Request(request) => self.begin(pending.id, request, turn),
-        };
-        let is_cancelled = matches!(pending.request, DecodedRequest::Cancelled);
-        if self.session.waits_for_call() && !is_cancelled {
-            turn.buffers.output.take_back(held_bytes);
-            self.pipeline.put_back(pending);
-            return false;
-        }
-        if matches!(begun, Ok(false)) {
-            self.pipeline.put_back(pending);
-            return !self.session.awaits_storage();
-        }
-        self.session.end_request();
-        let PendingRequest { id, request, .. } = pending;
-        turn.budget.spend(request.cost());
-        self.session.count_request(turn.service, turn.now);
-        if let Err(mut error) = begun {
-            if self.session.account().is_none() {
-                error.message = shortened(error.message, ERROR_MESSAGE_BYTES_MAX_BEFORE_LOGIN);
-            }
-            let is_fatal = error.fatal;
-            turn.refuse(id, error);
-            self.running = request.is_upload().then_some(Running { id, stage: RequestStage::Discard, path: None });
-            if is_fatal {
-                self.hang_up(turn.now);
-            }
-        }
-        true
     }
 }
 

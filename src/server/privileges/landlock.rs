@@ -145,7 +145,7 @@ mod tests {
     }
 
     fn directory() -> tempfile::TempDir {
-        let directory = tempfile::tempdir().expect("a temporary folder");
+        let directory = tempfile::tempdir().expect("a temporary directory");
         fs::write(directory.path().join("file"), "content").expect("writable");
         directory
     }
@@ -179,7 +179,7 @@ mod tests {
         confined(&[(homes.path(), DirectoryRights::All)], || {
             fs::create_dir_all(home.join("a/b")).expect("allowed");
             fs::write(&file, "content").expect("allowed");
-            fs::rename(&file, home.join("a/b/moved")).expect("from one folder to another");
+            fs::rename(&file, home.join("a/b/moved")).expect("from one directory to another");
             fs::write(home.join("a/b/moved"), "shorter").expect("allowed to truncate");
             symlink("a", home.join("link")).expect("allowed");
             fs::rename(home.join("link"), home.join("a/link")).expect("allowed");
@@ -211,7 +211,7 @@ mod tests {
                 assert_eq!(fs::read(homes.join(named)).expect("there"), b"content");
             }
             fs::rename(homes.join("home/.berth/a"), homes.join("home/a")).expect("in its place");
-            fs::hard_link(homes.join("home/a"), homes.join("other/a")).expect("as rename between folders");
+            fs::hard_link(homes.join("home/a"), homes.join("other/a")).expect("as rename between directories");
         });
     }
 

@@ -11,7 +11,8 @@ use sha2::{Digest as _, Sha256};
 
 use super::error::SessionError;
 use super::range_hash::hash_range;
-use crate::base::buffers::{Budget, PIECE_BYTES, SpliceSource};
+use crate::base::budget::Budget;
+use crate::base::buffers::{PIECE_BYTES, SpliceSource};
 use crate::base::digest::Digest;
 use crate::base::upload_id::RESUME_BYTES_MIN;
 use crate::config::SyncPolicy;

@@ -29,7 +29,7 @@ use super::ledger::{Advanced, Ledger, Reservation};
 use super::staging::claims::Claims;
 use super::staging::partials::Partials;
 use super::workers::{Disk, HomeDisk};
-use crate::base::buffers::Budget;
+use crate::base::budget::Budget;
 use crate::base::text::{Escaped, shortened};
 use crate::base::virtual_path::VirtualPath;
 use crate::store::meta::{Meta, meta_of};

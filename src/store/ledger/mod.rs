@@ -23,7 +23,7 @@ use std::time::Duration;
 use super::StoreError;
 use super::count::{Count, Counted, UnreadableEntries};
 use super::usage::{InodeId, Usage};
-use crate::base::buffers::Budget;
+use crate::base::budget::Budget;
 use crate::base::text::Size;
 use nameless::OpenFiles;
 

@@ -7,8 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use rustix::fs::AtFlags;
 
 use super::{Listing, Run, StoreError};
-use crate::base::budget::ENTRY_COST;
-use crate::base::buffers::Budget;
+use crate::base::budget::{Budget, ENTRY_COST};
 use crate::store::meta::Meta;
 
 /// Entries read and sorted together. The sorted runs are merged as pages are produced.

@@ -11,8 +11,7 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, Dir};
 
 use super::record::{PartialUpload, Record, read_record};
-use crate::base::budget::ENTRY_COST;
-use crate::base::buffers::Budget;
+use crate::base::budget::{Budget, ENTRY_COST};
 use crate::base::memory::Charge;
 use crate::base::upload_id::UploadId;
 use crate::store::StoreError;

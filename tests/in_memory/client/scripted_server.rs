@@ -12,7 +12,7 @@ use berth::client::connection::link::Link;
 use berth::client::connection::session::Session;
 use berth::client::connection::state::StateDirectory;
 use berth::client::connection::stream::Stream;
-use berth::client::shell::interrupt::Interrupt;
+use berth::client::interrupt::Interrupt;
 use berth::client::ui::output::Output;
 use berth::client::ui::progress::Style;
 use berth::wire::frame::{self, FrameType};
@@ -197,8 +197,8 @@ impl Stage {
 
     /// Carries out one command line as the shell does.
     pub(crate) fn run(&mut self, line: &str) -> Result<(), berth::client::error::Failure> {
-        for words in berth::client::shell::lexer::split(line.as_bytes()).expect("a good line") {
-            if let Err(failure) = berth::client::shell::command::run(&mut self.session, &words) {
+        for words in berth::client::syntax::lexer::split(line.as_bytes()).expect("a good line") {
+            if let Err(failure) = berth::client::shell::dispatch::run(&mut self.session, &words) {
                 self.session.recover();
                 return Err(failure);
             }

@@ -243,7 +243,7 @@ fn what_is_here_and_differs_is_replaced_only_with_f() {
 #[test]
 fn a_cancelled_download_keeps_its_part_and_the_session() {
     let directory = directory();
-    let interrupt = Rc::new(RefCell::new(berth::client::shell::interrupt::Interrupt::default()));
+    let interrupt = Rc::new(RefCell::new(berth::client::interrupt::Interrupt::default()));
     let shared = Rc::clone(&interrupt);
     let mut stage = Stage::new(
         directory.path(),
@@ -271,7 +271,7 @@ fn a_cancelled_download_keeps_its_part_and_the_session() {
 fn a_second_ctrl_c_before_the_prompt_is_back_leaves() {
     let directory = directory();
     for is_impatient in [false, true] {
-        let interrupt = Rc::new(RefCell::new(berth::client::shell::interrupt::Interrupt::default()));
+        let interrupt = Rc::new(RefCell::new(berth::client::interrupt::Interrupt::default()));
         let shared = Rc::clone(&interrupt);
         let mut stage = Stage::new(
             directory.path(),

@@ -4,6 +4,7 @@ use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use crate::support::in_memory::{Peer, Server};
+use crate::support::requests::Put;
 use berth::base::budget::FLUSH_BUDGET_MIN;
 use berth::base::digest::Digest;
 use berth::base::upload_id::{RESUME_BYTES_MIN, UploadId};
@@ -14,23 +15,13 @@ use berth::net::transport::Transport;
 use berth::protocol::Protocol;
 use berth::session::Phase;
 use berth::wire::frame::{self, CONTROL_BYTES_MAX, Frame};
-use berth::wire::message::{ERROR_MESSAGE_BYTES_MAX, ErrorCode, Name, PutMode};
+use berth::wire::message::{ERROR_MESSAGE_BYTES_MAX, ErrorCode, Name};
 use berth::wire::{Reply, Request};
 
 const QUOTA: u64 = 1 << 30;
 
 fn put(path: &str) -> Request {
-    Request::Put {
-        path: path.into(),
-        size: None,
-        mtime_ns: None,
-        mode: PutMode::Create,
-        if_etag: None,
-        upload_id: None,
-        resume: false,
-        permissions: None,
-        set_permissions: false,
-    }
+    Put { path: path.into(), ..Put::default() }.request()
 }
 
 fn codes(peer: &mut Peer) -> Vec<(u32, Option<ErrorCode>)> {
@@ -146,16 +137,19 @@ fn a_refused_upload_is_a_transfer_until_its_end_but_not_before_login() {
     let mut peer = server.log_in();
     peer.request_as(10, &put("/no/such/folder"));
     peer.pump(&mut server);
-    assert_eq!((codes(&mut peer), peer.protocol.phase()), (vec![(10, Some(ErrorCode::NotFound))], Phase::Transfer));
+    assert_eq!(
+        (codes(&mut peer), peer.protocol.status().phase),
+        (vec![(10, Some(ErrorCode::NotFound))], Phase::Transfer)
+    );
     peer.cancel(10);
     peer.pump(&mut server);
-    assert_eq!(peer.protocol.phase(), Phase::Idle);
+    assert_eq!(peer.protocol.status().phase, Phase::Idle);
 
     let mut stranger = server.connect();
     stranger.request_as(10, &put("/a"));
     stranger.pump(&mut server);
     assert_eq!(
-        (codes(&mut stranger), stranger.protocol.phase()),
+        (codes(&mut stranger), stranger.protocol.status().phase),
         (vec![(10, Some(ErrorCode::LoginRequired))], Phase::Login)
     );
 }
@@ -186,7 +180,7 @@ fn checking_a_long_prefix_is_not_a_stall() {
     while std::io::Read::read(&mut &client, &mut [0; 12]).is_err() {
         connection.mark(true, true);
         connection.turn(&mut server.service, FLUSH_BUDGET_MIN, now);
-        working += u32::from(connection.protocol().phase() == Phase::Transfer);
+        working += u32::from(connection.status().phase == Phase::Transfer);
         now += second;
         assert!(working == 0 || !connection.is_overdue(&timeouts, now), "after {working} turns");
     }

@@ -101,7 +101,7 @@ impl Client {
     #[track_caller]
     pub(crate) fn shake(&mut self, tls: Arc<ClientConfig>) {
         assert!(self.input.is_empty(), "plain text behind the answer to AUTH");
-        self.wire = Wire::sealed(self.wire.stream().try_clone().expect("descriptors"), &tls).expect("a handshake");
+        self.wire = Wire::encrypted(self.wire.stream().try_clone().expect("descriptors"), &tls).expect("a handshake");
         self.tls = tls;
     }
 
@@ -249,7 +249,7 @@ impl Client {
         let reply = self.reply();
         match reply.code {
             125 | 150 if self.is_private => {
-                Ok(Data { wire: Wire::sealed(stream, &self.tls).expect("a handshake"), begun: reply })
+                Ok(Data { wire: Wire::encrypted(stream, &self.tls).expect("a handshake"), begun: reply })
             }
             125 | 150 => Ok(Data { wire: Wire::Plain(stream), begun: reply }),
             _ => Err(reply),

@@ -7,7 +7,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use super::Scene;
 use super::client::Client;
 use crate::support::{pattern, sha256};
-use berth::protocol::ftp::listing::OPTIONS;
+use berth::protocol::ftp::list_options::OPTIONS;
 use berth::protocol::ftp::table::{Allowed, COMMANDS, HomeEffect, Row};
 
 /// 2020-03-04 05:06:07.

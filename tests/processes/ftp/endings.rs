@@ -67,7 +67,7 @@ fn begin_unread(client: &mut Client, command: &str, is_active: bool) -> Wire {
         stream
     };
     match client.is_private {
-        true => Wire::sealed(stream, &client.tls).expect("a handshake"),
+        true => Wire::encrypted(stream, &client.tls).expect("a handshake"),
         false => Wire::Plain(stream),
     }
 }

@@ -24,7 +24,7 @@ fn offering(protocols: &[&str], version: u8) -> Arc<ClientConfig> {
 #[track_caller]
 fn is_served(client: Client, protocols: &[&str], version: u8) -> bool {
     let stream = client.wire.stream().try_clone().expect("descriptors");
-    match Wire::sealed(stream, &offering(protocols, version)) {
+    match Wire::encrypted(stream, &offering(protocols, version)) {
         Ok(_) => true,
         Err(error) => {
             let alert = error.get_ref().and_then(|error| error.downcast_ref::<Error>());
@@ -71,7 +71,7 @@ fn a_data_connection_that_asks_for_another_protocol_gets_no_byte_of_the_file() {
             let stream = stream_to(client.passive());
             client.say("RETR page");
             client.reply().expect(&[150]);
-            match Wire::sealed(stream, &offering(protocols, version)) {
+            match Wire::encrypted(stream, &offering(protocols, version)) {
                 Ok(mut wire) => {
                     assert!(is_ftp, "{protocols:?}");
                     let mut content = Vec::new();

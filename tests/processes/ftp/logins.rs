@@ -100,14 +100,14 @@ fn passwords_of_every_kind_are_compared_whole() {
 
 #[test]
 fn guesses_from_one_address_are_few_whether_or_not_it_waits_for_answers_and_the_owner_gets_in() {
-    for is_sealed in [false, true] {
+    for is_encrypted in [false, true] {
         let scene = Scene::new();
         let (is_over, sent) = (AtomicBool::new(false), AtomicUsize::new(0));
         let guess = |waits: bool| -> std::io::Result<()> {
             let stream = stream_from("127.0.0.2:0".parse().expect("an address"), scene.ftp)?;
             let mut client = Client::over(scene.ftp, stream);
             client.next_reply()?;
-            if is_sealed {
+            if is_encrypted {
                 client.say("AUTH TLS");
                 client.next_reply()?;
                 client.shake(super::tls::config(&[13], false));

@@ -20,7 +20,7 @@ fn intrude(stream: TcpStream, version: u8) -> Vec<u8> {
 
 fn intrude_with(stream: TcpStream, tls: &Arc<ClientConfig>) -> Vec<u8> {
     let mut got = Vec::new();
-    if let Ok(mut wire) = Wire::sealed(stream, tls) {
+    if let Ok(mut wire) = Wire::encrypted(stream, tls) {
         let _ = wire.write_all(b"planted");
         wire.close();
         let _ = wire.read_to_end(&mut got);
@@ -64,7 +64,7 @@ fn the_client_takes_the_place_of_a_stranger_who_was_there_first() {
                         assert_eq!(intrude(stranger, version), b"");
                     }
                 }
-                let mut wire = Wire::sealed(own, &client.tls).expect("a handshake");
+                let mut wire = Wire::encrypted(own, &client.tls).expect("a handshake");
                 assert!(wire.is_resumed());
                 if command == "STOR new" {
                     wire.write_all(b"own").expect("it reads");
@@ -195,7 +195,7 @@ fn a_ticket_counts_only_if_its_session_logs_in_to_the_same_account() {
         let stream = stream_to(client.passive());
         client.say("RETR file");
         client.reply().expect(&[150]);
-        let mut wire = Wire::sealed(stream, &client.tls).expect("a handshake");
+        let mut wire = Wire::encrypted(stream, &client.tls).expect("a handshake");
         assert!(wire.is_resumed());
         match password {
             Some(password) => other.say(&format!("PASS {password}")),

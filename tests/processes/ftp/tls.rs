@@ -21,12 +21,12 @@ pub(crate) enum Wire {
 
 impl Wire {
     /// Encrypts a connection.
-    pub(crate) fn sealed(stream: TcpStream, tls: &Arc<ClientConfig>) -> io::Result<Self> {
-        Self::sealed_saying(b"", stream, tls)
+    pub(crate) fn encrypted(stream: TcpStream, tls: &Arc<ClientConfig>) -> io::Result<Self> {
+        Self::encrypted_saying(b"", stream, tls)
     }
 
     /// The same, and `first` is sent in one go with the end of the handshake.
-    pub(crate) fn sealed_saying(first: &[u8], stream: TcpStream, tls: &Arc<ClientConfig>) -> io::Result<Self> {
+    pub(crate) fn encrypted_saying(first: &[u8], stream: TcpStream, tls: &Arc<ClientConfig>) -> io::Result<Self> {
         let name = ServerName::try_from("berth").expect("a name");
         let mut connection = ClientConnection::new(Arc::clone(tls), name).map_err(io::Error::other)?;
         connection.writer().write_all(first)?;
@@ -40,20 +40,20 @@ impl Wire {
     pub(crate) fn stream(&self) -> &TcpStream {
         match self {
             Self::Plain(stream) => stream,
-            Self::Tls(sealed) => &sealed.sock,
+            Self::Tls(tls) => &tls.sock,
         }
     }
 
     /// Whether the handshake took an earlier session up again.
     pub(crate) fn is_resumed(&self) -> bool {
-        matches!(self, Self::Tls(sealed) if sealed.conn.handshake_kind() == Some(HandshakeKind::Resumed))
+        matches!(self, Self::Tls(tls) if tls.conn.handshake_kind() == Some(HandshakeKind::Resumed))
     }
 
     /// Says that nothing more comes, where there is a word for it.
     pub(crate) fn close(&mut self) {
-        if let Self::Tls(sealed) = self {
-            sealed.conn.send_close_notify();
-            let _ = sealed.flush();
+        if let Self::Tls(tls) = self {
+            tls.conn.send_close_notify();
+            let _ = tls.flush();
         }
     }
 }
@@ -62,7 +62,7 @@ impl Read for Wire {
     fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Plain(stream) => stream.read(room),
-            Self::Tls(sealed) => sealed.read(room),
+            Self::Tls(tls) => tls.read(room),
         }
     }
 }
@@ -71,14 +71,14 @@ impl Write for Wire {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Plain(stream) => stream.write(bytes),
-            Self::Tls(sealed) => sealed.write(bytes),
+            Self::Tls(tls) => tls.write(bytes),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
         match self {
             Self::Plain(stream) => stream.flush(),
-            Self::Tls(sealed) => sealed.flush(),
+            Self::Tls(tls) => tls.flush(),
         }
     }
 }

@@ -163,7 +163,7 @@ fn check_refused(scene: &Scene, client: &mut Client) {
         client.say(command);
         client.reply().expect(&[150]);
         let mut got = Vec::new();
-        if let Ok(mut wire) = Wire::sealed(stream, &client.tls) {
+        if let Ok(mut wire) = Wire::encrypted(stream, &client.tls) {
             let _ = wire.write_all(b"planted");
             wire.close();
             let _ = wire.stream().shutdown(Shutdown::Write);
@@ -196,7 +196,7 @@ fn a_data_connection_that_is_refused_adds_nothing_to_an_interrupted_upload() {
             let stream = stream_to(client.passive());
             client.say(command);
             client.reply().expect(&[150]);
-            let _wire = Wire::sealed_saying(&[b'x'; 1000], stream, &client.tls);
+            let _wire = Wire::encrypted_saying(&[b'x'; 1000], stream, &client.tls);
             client.reply().expect(&[522]);
             assert_eq!(size(&mut client, "file"), at, "TLS 1.{}", version - 10);
         }
@@ -218,7 +218,7 @@ fn a_download_of_which_nothing_was_sent_is_not_logged_as_done() {
     let stream = stream_to(client.passive());
     client.say("RETR file");
     client.reply().expect(&[150]);
-    let _ = Wire::sealed(stream, &client.tls);
+    let _ = Wire::encrypted(stream, &client.tls);
     client.reply().expect(&[522]);
     client.tls = own;
     let _silent = stream_to(client.passive());
@@ -319,7 +319,7 @@ fn text_queued_behind_auth_tls_is_thrown_away() {
     client.send(b"AUTH TLS\r\nUSER mallory\r\nMKD planted\r\nNOOP\r\n");
     client.reply().expect(&[234]);
     let stream = client.wire.stream().try_clone().expect("descriptors");
-    let Ok(wire) = Wire::sealed(stream, &config(&[13], true)) else { return };
+    let Ok(wire) = Wire::encrypted(stream, &config(&[13], true)) else { return };
     client.wire = wire;
     // The first answer is to the first command within.
     client.say("PWD");

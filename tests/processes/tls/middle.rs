@@ -141,7 +141,7 @@ fn an_impostor_that_cheats_at_the_login_is_left_with_exit_code_4_and_not_remembe
 fn a_login_over_tls_is_bound_to_it_or_refused() {
     let scene = Scene::new();
     let mut peer = TlsPeer::connect(scene.server.address);
-    let binding = peer.sealed.binding().expect("agreed");
+    let binding = peer.tls.binding().expect("agreed");
     let Reply::Hello { mechanisms, .. } = peer.greet() else { panic!("a greeting") };
     assert_eq!(mechanisms, ["SCRAM-SHA-256-PLUS"]);
     let refusal = |reply: Reply| match reply {
@@ -150,7 +150,7 @@ fn a_login_over_tls_is_bound_to_it_or_refused() {
     };
     assert_eq!(refusal(peer.prove(Binding::None, "SCRAM-SHA-256")), ErrorCode::Unsupported);
     assert_eq!(refusal(peer.prove(Binding::None, "SCRAM-SHA-256-PLUS")), ErrorCode::LoginFailed);
-    let other = TlsPeer::connect(scene.server.address).sealed.binding().expect("agreed");
+    let other = TlsPeer::connect(scene.server.address).tls.binding().expect("agreed");
     assert_eq!(refusal(peer.prove(other, "SCRAM-SHA-256-PLUS")), ErrorCode::LoginFailed);
     let mut peer = TlsPeer::connect(scene.server.address);
     assert!(matches!(peer.greet(), Reply::Hello { .. }));
@@ -176,8 +176,8 @@ fn an_upload_without_close_notify_is_not_stored() {
         // A record for each frame.
         let mut bytes = Vec::new();
         for frame in &frames {
-            assert_eq!(peer.sealed.seal(frame).expect("open"), frame.len());
-            assert!(peer.sealed.flush(&mut bytes).expect("memory takes all"));
+            assert_eq!(peer.tls.encrypt(frame).expect("open"), frame.len());
+            assert!(peer.tls.flush(&mut bytes).expect("memory takes all"));
         }
         bytes
     };
@@ -213,23 +213,23 @@ fn an_upload_without_close_notify_is_not_stored() {
 /// What a client sends of a handshake: its hello, and after the server's answer the rest.
 fn shake_hands_up_to(server: SocketAddr, count: usize) -> (TcpStream, bool) {
     let config = Pinning::new(None).client_config().expect("a configuration");
-    let mut sealed = TlsSession::client(config).expect("a configuration");
+    let mut tls = TlsSession::client(config).expect("a configuration");
     let mut stream = TcpStream::connect(server).expect("it listens");
     stream.set_read_timeout(Some(PATIENCE)).expect("a positive time");
     let mut left = count;
     loop {
         let mut bytes = Vec::new();
-        sealed.flush(&mut bytes).expect("memory takes all");
+        tls.flush(&mut bytes).expect("memory takes all");
         stream.write_all(&bytes[..bytes.len().min(left)]).expect("it reads");
         if bytes.len() > left {
             return (stream, false);
         }
         left -= bytes.len();
-        if !sealed.is_handshaking() {
+        if !tls.is_handshaking() {
             return (stream, left > 0);
         }
-        if !sealed.wants_flush() {
-            sealed.receive(&mut stream, &mut [0; 64]).expect("the server's side of it");
+        if !tls.wants_flush() {
+            tls.receive(&mut stream, &mut [0; 64]).expect("the server's side of it");
         }
     }
 }

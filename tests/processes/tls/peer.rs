@@ -12,7 +12,7 @@ use berth::wire::{Reply, Request};
 /// One end of a TLS connection over a blocking socket.
 pub(crate) struct TlsPeer {
     pub(crate) stream: TcpStream,
-    pub(crate) sealed: TlsSession,
+    pub(crate) tls: TlsSession,
     input: Vec<u8>,
     next_id: u32,
 }
@@ -24,15 +24,15 @@ impl TlsPeer {
         Self::over(stream, TlsSession::client(config).expect("a configuration"))
     }
 
-    pub(crate) fn over(stream: TcpStream, sealed: TlsSession) -> Self {
+    pub(crate) fn over(stream: TcpStream, tls: TlsSession) -> Self {
         stream.set_read_timeout(Some(PATIENCE)).expect("a positive time");
         stream.set_write_timeout(Some(PATIENCE)).expect("a positive time");
-        let mut peer = Self { stream, sealed, input: Vec::new(), next_id: 1 };
-        while peer.sealed.is_handshaking() || peer.sealed.wants_flush() {
-            peer.sealed.flush(&mut peer.stream).expect("the peer reads");
-            if peer.sealed.is_handshaking() {
+        let mut peer = Self { stream, tls, input: Vec::new(), next_id: 1 };
+        while peer.tls.is_handshaking() || peer.tls.wants_flush() {
+            peer.tls.flush(&mut peer.stream).expect("the peer reads");
+            if peer.tls.is_handshaking() {
                 let mut room = [0; 4096];
-                match peer.sealed.receive(&mut peer.stream, &mut room).expect("a handshake") {
+                match peer.tls.receive(&mut peer.stream, &mut room).expect("a handshake") {
                     Received::Bytes(count) => peer.input.extend_from_slice(&room[..count]),
                     Received::Progress(_) => {}
                     Received::End => panic!("an end within the handshake"),
@@ -44,7 +44,7 @@ impl TlsPeer {
 
     pub(crate) fn login(address: SocketAddr) -> Self {
         let mut peer = Self::connect(address);
-        let binding = peer.sealed.binding().expect("agreed");
+        let binding = peer.tls.binding().expect("agreed");
         peer.greet();
         let reply = peer.prove(binding, binding.mechanism());
         assert!(matches!(reply, Reply::Welcome { .. }), "{reply:?}");
@@ -81,9 +81,9 @@ impl TlsPeer {
 
     pub(crate) fn write(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
-            let count = self.sealed.seal(bytes).expect("open");
+            let count = self.tls.encrypt(bytes).expect("open");
             bytes = &bytes[count..];
-            self.sealed.flush(&mut self.stream).expect("the peer reads");
+            self.tls.flush(&mut self.stream).expect("the peer reads");
         }
     }
 
@@ -95,7 +95,7 @@ impl TlsPeer {
     pub(crate) fn read_some(&mut self) -> Option<Vec<u8>> {
         let mut room = vec![0; 65_536];
         loop {
-            match self.sealed.receive(&mut self.stream, &mut room) {
+            match self.tls.receive(&mut self.stream, &mut room) {
                 Ok(Received::Bytes(count)) => {
                     room.truncate(count);
                     return Some(room);

@@ -7,11 +7,11 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use super::{PASSWORD, Server, USER};
-use berth::base::budget::TURN_BUDGET;
-use berth::base::buffers::{Budget, INPUT_BYTES, IoBuffers, Piece};
+use berth::base::budget::{Budget, TURN_BUDGET};
+use berth::base::buffers::{INPUT_BYTES, IoBuffers, Piece};
 use berth::config;
 use berth::config::defaults::{DATA_CONNECTION_TIMEOUT_DEFAULT, DATA_PORTS};
-use berth::protocol::data_connection::{ConnectionStage, DataConnection, Failure, Security};
+use berth::protocol::data_connection::{DataConnection, DataEnd, Failure, Security};
 use berth::protocol::ftp::{FTP_END_GRACE_MAX, Ftp};
 use berth::protocol::{Protocol, Sockets};
 use berth::tls::Resumption;
@@ -75,7 +75,7 @@ impl FtpPeer {
 
     /// Connects to where the server listens for data.
     pub fn connect(&mut self, server: &mut Server) -> String {
-        self.data.stage = ConnectionStage::Connected;
+        self.data.stage = DataStage::Connected;
         self.replies(server)
     }
 
@@ -140,7 +140,7 @@ impl FtpPeer {
         let sockets = Sockets { buffers: &mut self.buffers, data: Some(&mut self.data) };
         self.protocol.step(sockets, &mut server.service, &mut budget, server.now)
             // An upload that has ended is looked at once more, as the loop does at its time.
-            || self.protocol.wakes_at().is_some_and(|at| at <= server.now && !self.protocol.awaits_connection())
+            || self.protocol.status().wakes_at.is_some_and(|at| at <= server.now && !self.protocol.status().awaits_data_connection)
     }
 
     fn drain_data(&mut self) -> bool {
@@ -148,17 +148,29 @@ impl FtpPeer {
         self.received.extend(&data);
         let is_finished = std::mem::take(&mut self.data.is_finishing);
         if is_finished {
-            self.data.stage = if self.stays { ConnectionStage::Sent } else { ConnectionStage::Left };
+            self.data.stage = if self.stays { DataStage::Sent } else { DataStage::PeerClosed };
         }
-        is_finished || (self.data.stage == ConnectionStage::Open && !data.is_empty())
+        is_finished || (self.data.stage == DataStage::Open && !data.is_empty())
     }
+}
+
+/// How far a data connection without a socket is.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+pub enum DataStage {
+    #[default]
+    Closed,
+    Listening,
+    Connected,
+    Open,
+    Sent,
+    PeerClosed,
 }
 
 /// A data connection without a socket.
 #[derive(Default)]
 pub struct Data {
     buffers: IoBuffers,
-    pub stage: ConnectionStage,
+    pub stage: DataStage,
     /// When the client's end came, if that was noticed before it was read.
     pub ended_at: Option<Instant>,
     is_finishing: bool,
@@ -166,20 +178,43 @@ pub struct Data {
 
 impl DataConnection for Data {
     fn listen(&mut self, _ports: RangeInclusive<u16>, _expects_resumption: bool) -> Result<SocketAddr, Failure> {
-        *self = Self { stage: ConnectionStage::Listening, ..Self::default() };
+        *self = Self { stage: DataStage::Listening, ..Self::default() };
         Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, 50_000)))
     }
 
-    fn connect(&mut self, _address: SocketAddr) {
-        self.stage = ConnectionStage::Connecting;
+    fn set_address(&mut self, _address: SocketAddr) {
+        panic!("the server connects to nobody here");
     }
 
-    fn open(&mut self, _security: Security) {
-        self.stage = ConnectionStage::Open;
+    fn is_available(&self) -> bool {
+        matches!(self.stage, DataStage::Listening | DataStage::Connected)
     }
 
-    fn finish(&mut self) {
-        self.is_finishing = true;
+    fn connect(&mut self) -> bool {
+        false
+    }
+
+    fn open(&mut self, _security: Security) -> Result<bool, Failure> {
+        let is_connected = self.stage == DataStage::Connected;
+        if is_connected {
+            self.stage = DataStage::Open;
+        }
+        Ok(is_connected)
+    }
+
+    fn check(&self) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    fn finish(&mut self) -> DataEnd {
+        match self.stage {
+            DataStage::Sent => DataEnd::Sent,
+            DataStage::PeerClosed => DataEnd::PeerClosed,
+            _ => {
+                self.is_finishing = true;
+                DataEnd::Sending
+            }
+        }
     }
 
     fn close(&mut self) {
@@ -190,12 +225,13 @@ impl DataConnection for Data {
         self.close();
     }
 
-    fn discard(&mut self) {
+    fn discard(&mut self) -> bool {
         self.close();
+        true
     }
 
-    fn stage(&self) -> ConnectionStage {
-        self.stage
+    fn is_closed(&self) -> bool {
+        matches!(self.stage, DataStage::Closed | DataStage::PeerClosed)
     }
 
     fn buffers(&self) -> &IoBuffers {

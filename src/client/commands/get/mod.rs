@@ -16,11 +16,12 @@ use crate::client::commands::cat::Shown;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 use crate::client::files::local::{destination, shown};
-use crate::client::files::modes::{ModePolicy, mode_policy};
+use crate::client::files::modes::ModePolicy;
 use crate::client::files::spellings::Spellings;
-use crate::client::shell::advice;
-use crate::client::shell::command::{options, usage};
-use crate::client::shell::lexer::Word;
+use crate::client::syntax::advice;
+use crate::client::syntax::arguments::Arguments;
+use crate::client::syntax::command::usage;
+use crate::client::syntax::lexer::Word;
 use crate::client::transfer::batch::{report_identical, transfer_many, transfer_one, without_identical};
 use crate::client::transfer::compare::same_content;
 use crate::client::transfer::job::{Direction, TransferJob, Transferred, label};
@@ -40,11 +41,11 @@ const DOWNLOAD: Direction = Direction::Download;
 
 /// `get [-f] [-r] [--no-perms] REMOTE... [LOCAL]`
 pub fn get(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
-    let (modes, words) = mode_policy(words);
-    let words = &words[..];
-    let (given, operands) = options("get", "frv", words)?;
-    session.output.shows_digests = session.output.is_verbose || given.contains('v');
-    let (sources, target) = match &operands[..] {
+    let arguments = Arguments::parse("get", words)?;
+    let (force, with_directories) = (arguments.has("-f"), arguments.has("-r"));
+    let modes = if arguments.has("--no-perms") { ModePolicy::Ignore } else { ModePolicy::NewFiles };
+    session.output.shows_digests = session.output.is_verbose || arguments.has("-v");
+    let (sources, target) = match &arguments.operands[..] {
         [] => return Err(usage("get", "a remote path is missing")),
         [source] => (vec![*source], None),
         [sources @ .., target] => (sources.to_vec(), Some(*target)),
@@ -55,18 +56,17 @@ pub fn get(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     }
     if target.is_some_and(|word| word.is_bare(b"-")) {
         return match &remotes[..] {
-            [remote] if !given.contains('r') => get_content(session, remote),
+            [remote] if !with_directories => get_content(session, remote),
             _ => Err(usage("get", "'get FILE -' writes one file to standard output; 'cat' writes several")),
         };
     }
     let target = match target {
-        Some(word) => LocalTarget::named(session, words, word, &remotes, given.contains('r'))?,
+        Some(word) => LocalTarget::named(session, &arguments, word, &remotes, with_directories)?,
         None => LocalTarget::Directory(PathBuf::new()),
     };
-    let force = given.contains('f');
     let result = match &remotes[..] {
-        [remote] if !given.contains('r') => get_single(session, remote, &target, Overwrite::new(force, false), modes),
-        _ => get_many(session, &remotes, &target, Overwrite::new(force, true), given.contains('r'), modes),
+        [remote] if !with_directories => get_single(session, remote, &target, Overwrite::new(force, false), modes),
+        _ => get_many(session, &remotes, &target, Overwrite::new(force, true), with_directories, modes),
     };
     if let (Ok(()), LocalTarget::Tree(_, tree)) = (&result, &target) {
         tree.finish(session);
@@ -124,7 +124,7 @@ fn get_single(
 fn check_directory(session: &Session, directory: &Path, destination: &Path) -> Result<(), Failure> {
     match fs::metadata(directory) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            let creation = advice::local(&session.output, "mkdir -p", directory);
+            let creation = advice::local(session.output.is_one_shot, "mkdir -p", directory);
             Err(Failure::Local(format!("local directory {} does not exist; {creation} creates it", shown(directory))))
         }
         Err(error) if error.kind() == ErrorKind::NotADirectory => Err(Failure::file_above_local(destination)),
@@ -184,7 +184,7 @@ fn get_many(
     let wanted = plan(session, &mut summary, remotes, target, with_directories, modes)?;
     summary.set_plan(wanted.len(), total_of(&wanted));
     let result = get_wanted(session, &mut summary, wanted, &mut overwrite);
-    summary.conclude(session, result)
+    summary.conclude(&mut session.output, result)
 }
 
 fn get_wanted(
@@ -202,7 +202,7 @@ fn get_wanted(
             job.size = entry.size;
             get_one(session, summary, job, entry.size, overwrite, true)
         });
-        summary.count(session, result)?;
+        summary.count(&mut session.output, result)?;
     }
     overwrite.result()
 }
@@ -224,18 +224,22 @@ fn resolve_existing(
     let mut new_names: HashMap<PathBuf, VirtualPath> = HashMap::new();
     for job in wanted {
         match existing_file(&job.local) {
-            Err(failure) => summary.count(session, Err(failure))?,
+            Err(failure) => summary.count(&mut session.output, Err(failure))?,
             Ok(None) => match new_names.insert(job.local.clone(), job.remote.clone()) {
-                Some(other) => summary.count(session, Err(shared_destination(&other, &job.remote, &job.local)))?,
+                Some(other) => {
+                    summary.count(&mut session.output, Err(shared_destination(&other, &job.remote, &job.local)))?
+                }
                 None => remaining.push(job),
             },
             Ok(Some(metadata)) => match names
                 .insert(FileId::from_metadata(&metadata), job.remote.clone())
                 .filter(|_| metadata.nlink() == 1)
             {
-                Some(other) => summary.count(session, Err(shared_destination(&other, &job.remote, &job.local)))?,
+                Some(other) => {
+                    summary.count(&mut session.output, Err(shared_destination(&other, &job.remote, &job.local)))?
+                }
                 None => match other_spelling(&spellings, &job.local) {
-                    Some(other) => summary.count(session, Err(local_collision(&job.local, &other)))?,
+                    Some(other) => summary.count(&mut session.output, Err(local_collision(&job.local, &other)))?,
                     None => existing.push((job, metadata.len())),
                 },
             },

@@ -14,8 +14,8 @@ use crate::client::connection::session::Session;
 use crate::client::error::{Failure, unexpected};
 use crate::client::files::local::shown;
 use crate::client::files::modes::{ModePolicy, create_directory};
-use crate::client::files::remote::not_examined;
 use crate::client::files::spellings::Spellings;
+use crate::client::remote::listing::not_examined;
 use crate::client::transfer::job::TransferJob;
 use crate::client::ui::summary::Summary;
 use crate::wire::message::{Entry, EntryKind};
@@ -48,10 +48,10 @@ pub(super) fn plan(
             }
             Ok(entry) if entry.kind == EntryKind::Dir => {
                 let failure = Failure::Local(format!("{remote} is a directory; -r downloads it with its contents"));
-                summary.count(session, Err(failure))?;
+                summary.count(&mut session.output, Err(failure))?;
             }
             Ok(entry) => wanted.push(job(remote.clone(), local, &entry, modes)),
-            Err(failure) => summary.count(session, Err(failure))?,
+            Err(failure) => summary.count(&mut session.output, Err(failure))?,
         }
     }
     Ok(wanted)
@@ -68,7 +68,7 @@ fn plan_tree(
     let mut unlisted = Vec::new();
     let tree = session.walk(root, |_, failure| unlisted.push(failure))?;
     for failure in unlisted {
-        summary.count(session, Err(failure))?;
+        summary.count(&mut session.output, Err(failure))?;
     }
     if !(root.is_root() && local_root.is_dir())
         && let Err(failure) = make_directory(local_root, root_bits)
@@ -77,7 +77,7 @@ fn plan_tree(
         if matches!(failure, Failure::LocalDenied(_)) || matches!(target, LocalTarget::Tree(..)) {
             return Err(failure);
         }
-        summary.count(session, Err(failure))?;
+        summary.count(&mut session.output, Err(failure))?;
         return Ok(Vec::new());
     }
     if let LocalTarget::Tree(_, tree) = target {
@@ -106,12 +106,14 @@ fn plan_tree(
                     if matches!(failure, Failure::LocalDenied(_)) && local.parent() == Some(local_root) {
                         return Err(failure);
                     }
-                    summary.count(session, Err(failure))?;
+                    summary.count(&mut session.output, Err(failure))?;
                     missing.insert(found.path);
                 }
             }
             EntryKind::File => wanted.push(job(found.path, local, &found.entry, modes)),
-            EntryKind::Other if found.entry.unexamined => summary.count(session, Err(not_examined(&found.path)))?,
+            EntryKind::Other if found.entry.unexamined => {
+                summary.count(&mut session.output, Err(not_examined(&found.path)))?
+            }
             EntryKind::Link | EntryKind::Other => {
                 session.output.note(format_args!("{} is no regular file: left out", found.path));
             }

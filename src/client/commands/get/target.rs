@@ -6,14 +6,15 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::base::virtual_path::VirtualPath;
-use crate::client::commands::local::path as local_path;
 use crate::client::commands::target::{ambiguous_target, has_explicit_target};
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 use crate::client::files::local::shown;
-use crate::client::shell::advice;
-use crate::client::shell::lexer::Word;
-use crate::client::unfinished_tree::UnfinishedTree;
+use crate::client::files::patterns::path as local_path;
+use crate::client::syntax::advice;
+use crate::client::syntax::arguments::Arguments;
+use crate::client::syntax::lexer::Word;
+use crate::client::transfer::unfinished_tree::UnfinishedTree;
 
 /// The local destination of the files.
 pub(super) enum LocalTarget {
@@ -26,10 +27,10 @@ pub(super) enum LocalTarget {
 }
 
 impl LocalTarget {
-    /// Returns the target that `word` names. It is the last of `words`.
+    /// Returns the target that `word` names. It is the last operand.
     pub(super) fn named(
         session: &mut Session,
-        words: &[Word],
+        arguments: &Arguments,
         word: &Word,
         remotes: &[VirtualPath],
         with_directories: bool,
@@ -48,7 +49,7 @@ impl LocalTarget {
                 _ => Self::Directory(path),
             });
         }
-        refuse_ambiguous(session, words, word, remotes)?;
+        refuse_ambiguous(session, arguments, word, remotes)?;
         if remotes.len() != 1 || word.text.ends_with(b"/") {
             return Err(not_a_directory(session, &path));
         }
@@ -77,12 +78,12 @@ fn is_in_local_directory(path: &Path) -> bool {
 /// Refuses a local target name that also exists on the server: a user who lists remote files wants all of them.
 fn refuse_ambiguous(
     session: &mut Session,
-    words: &[Word],
+    arguments: &Arguments,
     word: &Word,
     remotes: &[VirtualPath],
 ) -> Result<(), Failure> {
     let Ok(remote) = session.path(word) else { return Ok(()) };
-    if has_explicit_target(words)
+    if has_explicit_target(arguments.words)
         || is_in_local_directory(&local_path(word))
         || remotes == std::slice::from_ref(&remote)
     {
@@ -92,7 +93,7 @@ fn refuse_ambiguous(
     match session.stat(&remote) {
         Ok(_) => {
             let problem = format!("{remote} exists on the server and is not a local directory");
-            Err(ambiguous_target("get", words, &problem, is_one_shot))
+            Err(ambiguous_target("get", arguments, &problem, is_one_shot))
         }
         Err(Failure::Refused(reply)) if !reply.fatal => Ok(()),
         Err(failure) => Err(failure),
@@ -103,7 +104,7 @@ fn refuse_ambiguous(
 fn not_a_directory(session: &Session, path: &Path) -> Failure {
     // The trailing slash is dropped, because the system resolves it only for a directory.
     let exists = fs::metadata(path.components().as_path()).is_ok();
-    let creation = advice::local(&session.output, "mkdir", path);
+    let creation = advice::local(session.output.is_one_shot, "mkdir", path);
     let path = shown(path);
     Failure::Usage(match exists {
         true => format!("local {path} is a file, not a directory; choose another place"),

@@ -26,7 +26,7 @@ pub(super) fn without_shared_destinations(
             Some(other) => {
                 let other = shown(other);
                 let text = format!("{local} and {other} are both {remote} there; put one of them to another place");
-                summary.count(session, Err(Failure::Local(text)))?;
+                summary.count(&mut session.output, Err(Failure::Local(text)))?;
             }
             None => {
                 sources.insert(remote.clone(), job.local.clone());
@@ -49,7 +49,7 @@ pub(super) fn without_doubled_directories(
     let doubled = spellings.listed_otherwise(paths, |directory| session.names(directory))?;
     for (directory, other) in sorted(doubled) {
         plan.files.retain(|job| !directory.contains(&job.remote));
-        summary.count(session, Err(remote_collision(&directory, &other)))?;
+        summary.count(&mut session.output, Err(remote_collision(&directory, &other)))?;
     }
     Ok(())
 }
@@ -66,7 +66,7 @@ pub(super) fn without_doubled_files(
     let doubled = spellings.listed_otherwise(paths, |directory| session.names(directory))?;
     for (path, other) in sorted(doubled) {
         occupied.retain(|(job, _)| job.remote != path);
-        summary.count(session, Err(remote_collision(&path, &other)))?;
+        summary.count(&mut session.output, Err(remote_collision(&path, &other)))?;
     }
     Ok(occupied)
 }

@@ -11,15 +11,16 @@ use std::iter::successors;
 use std::path::{Path, PathBuf};
 
 use crate::base::virtual_path::VirtualPath;
-use crate::client::commands::local::expand;
 use crate::client::commands::refusal;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 use crate::client::files::local::shown;
-use crate::client::files::modes::{ModePolicy, mode_policy};
+use crate::client::files::modes::ModePolicy;
+use crate::client::files::patterns::expand;
 use crate::client::files::spellings::Spellings;
-use crate::client::shell::command::{options, usage};
-use crate::client::shell::lexer::Word;
+use crate::client::syntax::arguments::Arguments;
+use crate::client::syntax::command::usage;
+use crate::client::syntax::lexer::Word;
 use crate::client::transfer::batch::{report_identical, transfer_many, transfer_one, without_identical};
 use crate::client::transfer::compare::same_content;
 use crate::client::transfer::job::{Direction, TransferJob, label};
@@ -39,32 +40,29 @@ const UPLOAD: Direction = Direction::Upload;
 
 /// `put [-f] [-r] [--no-perms] LOCAL... [REMOTE]`
 pub fn put(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
-    let (modes, words) = mode_policy(words);
-    let words = &words[..];
-    let (given, operands) = options("put", "frv", words)?;
-    session.output.shows_digests = session.output.is_verbose || given.contains('v');
-    let (sources, target) = match &operands[..] {
+    let arguments = Arguments::parse("put", words)?;
+    let (force, with_directories) = (arguments.has("-f"), arguments.has("-r"));
+    let modes = if arguments.has("--no-perms") { ModePolicy::Ignore } else { ModePolicy::NewFiles };
+    session.output.shows_digests = session.output.is_verbose || arguments.has("-v");
+    let (sources, target) = match &arguments.operands[..] {
         [] => return Err(usage("put", "a local path is missing")),
         [source] => (vec![*source], None),
         [sources @ .., target] => (sources.to_vec(), Some(*target)),
     };
     if sources.iter().any(|word| word.is_bare(b"-")) {
         return match (&sources[..], target) {
-            ([_], Some(target)) if !given.contains('r') => put_content(session, target, given.contains('f')),
+            ([_], Some(target)) if !with_directories => put_content(session, target, force),
             _ => Err(usage("put", "standard input needs a remote name: put - NAME")),
         };
     }
     let locals: Vec<PathBuf> = sources.into_iter().flat_map(expand).collect();
     let target = match target {
-        Some(word) => RemoteTarget::named(session, words, word, &locals, given.contains('r'))?,
+        Some(word) => RemoteTarget::named(session, &arguments, word, &locals, with_directories)?,
         None => RemoteTarget::Directory(session.directory.clone()),
     };
-    let force = given.contains('f');
     let result = match &locals[..] {
-        [local] if !given.contains('r') => {
-            put_single(session, local, &target, &mut Overwrite::new(force, false), modes)
-        }
-        _ => put_many(session, &locals, &target, Overwrite::new(force, true), given.contains('r'), modes),
+        [local] if !with_directories => put_single(session, local, &target, &mut Overwrite::new(force, false), modes),
+        _ => put_many(session, &locals, &target, Overwrite::new(force, true), with_directories, modes),
     };
     if let (Ok(()), RemoteTarget::Tree(_, tree)) = (&result, &target) {
         tree.finish(session);
@@ -196,7 +194,7 @@ fn put_many(
     // Within one tree, every name is unique.
     let can_collide = overwrite.is_forced() && locals.len() > 1;
     let result = put_plan(session, &mut summary, plan, can_collide, &mut overwrite);
-    summary.conclude(session, result)
+    summary.conclude(&mut session.output, result)
 }
 
 fn put_plan(
@@ -228,7 +226,7 @@ fn put_plan(
     sent?;
     let mut refused = Vec::new();
     transfer_many(session, summary, UPLOAD, again, bytes, &mut refused)?;
-    refused.into_iter().try_for_each(|(_, failure)| summary.count(session, Err(failure)))?;
+    refused.into_iter().try_for_each(|(_, failure)| summary.count(&mut session.output, Err(failure)))?;
     overwrite.result()
 }
 
@@ -255,9 +253,9 @@ fn resolve_existing(
             }
             (Ok(_), Ok(_)) => {
                 let failure = refusal::explain_upload(session, &job.remote, refused);
-                summary.count(session, Err(failure))?;
+                summary.count(&mut session.output, Err(failure))?;
             }
-            (Err(failure), _) | (_, Err(failure)) => summary.count(session, Err(failure))?,
+            (Err(failure), _) | (_, Err(failure)) => summary.count(&mut session.output, Err(failure))?,
         }
     }
     let mut remaining = without_identical(session, summary, existing, overwrite, |(job, size, old_size)| {
@@ -289,7 +287,7 @@ fn make_directories(
         missing.insert(path.clone());
         if !is_below_missing {
             let failure = refusal::explain_tree(session, path, failure);
-            summary.count(session, Err(failure))?;
+            summary.count(&mut session.output, Err(failure))?;
         }
     }
     Ok(missing)

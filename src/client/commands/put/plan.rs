@@ -1,19 +1,18 @@
 //! The files and directories that `put` will upload.
 
-use std::ffi::OsString;
 use std::fs;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use super::target::{RemoteTarget, child};
+use super::target::RemoteTarget;
 use crate::base::virtual_path::VirtualPath;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 use crate::client::files::local::shown;
 use crate::client::files::modes::ModePolicy;
 use crate::client::transfer::job::TransferJob;
-use crate::client::transfer::part::names::destination_of_part;
+use crate::client::transfer::local_tree::{LocalWalk, Symlinks};
 use crate::client::ui::summary::Summary;
+use crate::wire::message::EntryKind;
 
 /// A remote directory to create, and its permission bits.
 pub(super) type NewDirectory = (VirtualPath, Option<u32>);
@@ -45,7 +44,7 @@ pub(super) fn plan(
             Ok(metadata) => target.of(local).map(|remote| (remote, metadata)),
         };
         match planned {
-            Err(failure) => summary.count(session, Err(failure))?,
+            Err(failure) => summary.count(&mut session.output, Err(failure))?,
             Ok((remote, metadata)) if metadata.is_dir() => {
                 plan_tree(session, summary, &mut plan, local.clone(), remote)?;
             }
@@ -67,8 +66,7 @@ pub(super) fn new_job(local: PathBuf, remote: VirtualPath, size: u64, modes: Mod
     TransferJob { local, remote, size, replace: false, modes, source_mode: None }
 }
 
-/// Walks a local directory without recursion. Symlinks to files are followed. Symlinks to directories are left
-/// out, because they may form a cycle.
+/// Plans the upload of a local directory.
 fn plan_tree(
     session: &mut Session,
     summary: &mut Summary,
@@ -76,67 +74,24 @@ fn plan_tree(
     root: PathBuf,
     remote_root: VirtualPath,
 ) -> Result<(), Failure> {
-    let mut to_visit = vec![(root, remote_root)];
-    while let Some((directory, remote)) = to_visit.pop() {
-        let bits = fs::metadata(&directory).ok().and_then(|metadata| plan.modes.of_directory(metadata.mode()));
-        let (names, problem) = read_directory(&directory);
-        if let Some(failure) = problem {
-            summary.count(session, Err(failure))?;
+    let mut walk = LocalWalk::new(root, remote_root, Symlinks::FollowToFiles);
+    while let Some(directory) = walk.next_directory() {
+        if session.link.keep_alive() {
+            return Err(Failure::Interrupted);
         }
-        for name in names {
-            let local = directory.join(&name);
-            let result = child(&remote, &name, &local).and_then(|remote| classify(local, remote));
-            match result {
-                Ok(LocalEntry::Directory(local, remote)) => to_visit.push((local, remote)),
-                Ok(LocalEntry::File(local, remote, size)) => plan.add(local, remote, size),
-                Ok(LocalEntry::Other(local)) => {
-                    session.output.note(format_args!("{} is no regular file: left out", shown(&local)));
+        for failure in directory.failures {
+            summary.count(&mut session.output, Err(failure))?;
+        }
+        for entry in directory.entries {
+            match entry.kind {
+                EntryKind::Dir => walk.enter(&entry),
+                EntryKind::File => plan.add(entry.local, entry.path, entry.metadata.len()),
+                EntryKind::Link | EntryKind::Other => {
+                    session.output.note(format_args!("{} is no regular file: left out", shown(&entry.local)));
                 }
-                Err(failure) => summary.count(session, Err(failure))?,
             }
         }
-        plan.directories.push((remote, bits));
+        plan.directories.push((directory.path, directory.mode.and_then(|mode| plan.modes.of_directory(mode))));
     }
     Ok(())
-}
-
-/// A local file or directory, and its remote path.
-enum LocalEntry {
-    Directory(PathBuf, VirtualPath),
-    File(PathBuf, VirtualPath, u64),
-    Other(PathBuf),
-}
-
-fn classify(local: PathBuf, remote: VirtualPath) -> Result<LocalEntry, Failure> {
-    let failure = |error: std::io::Error| Failure::local(&local, &error);
-    let metadata = fs::symlink_metadata(&local).map_err(failure)?;
-    if metadata.is_dir() {
-        return Ok(LocalEntry::Directory(local, remote));
-    }
-    // A dangling symlink is left out, like one to a directory.
-    let metadata = if metadata.is_symlink() { fs::metadata(&local).ok() } else { Some(metadata) };
-    Ok(match metadata.filter(fs::Metadata::is_file) {
-        Some(metadata) => LocalEntry::File(local, remote, metadata.len()),
-        None => LocalEntry::Other(local),
-    })
-}
-
-/// Returns the sorted names in a directory, and a failure if some of them could not be read. Partial downloads
-/// are left out.
-fn read_directory(directory: &Path) -> (Vec<OsString>, Option<Failure>) {
-    let failure = |error: std::io::Error| Failure::local(directory, &error);
-    let entries = match fs::read_dir(directory) {
-        Ok(entries) => entries,
-        Err(error) => return (Vec::new(), Some(failure(error))),
-    };
-    let (mut names, mut problem) = (Vec::new(), None);
-    for entry in entries {
-        match entry {
-            Ok(entry) => names.push(entry.file_name()),
-            Err(error) => problem = Some(failure(error)),
-        }
-    }
-    names.retain(|name| destination_of_part(&directory.join(name)).is_none());
-    names.sort();
-    (names, problem)
 }

@@ -7,14 +7,15 @@ use std::path::{Path, PathBuf};
 
 use super::is_dangling_symlink;
 use crate::base::virtual_path::VirtualPath;
-use crate::client::commands::local::path as local_path;
 use crate::client::commands::refusal;
 use crate::client::commands::target::{ambiguous_target, has_explicit_target};
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 use crate::client::files::local::shown;
-use crate::client::shell::lexer::Word;
-use crate::client::unfinished_tree::UnfinishedTree;
+use crate::client::files::patterns::path as local_path;
+use crate::client::syntax::arguments::Arguments;
+use crate::client::syntax::lexer::Word;
+use crate::client::transfer::unfinished_tree::UnfinishedTree;
 use crate::wire::message::EntryKind;
 
 /// The remote destination of the files.
@@ -28,10 +29,10 @@ pub(super) enum RemoteTarget {
 }
 
 impl RemoteTarget {
-    /// Returns the target that `word` names. It is the last of `words`.
+    /// Returns the target that `word` names. It is the last operand.
     pub(super) fn named(
         session: &mut Session,
-        words: &[Word],
+        arguments: &Arguments,
         word: &Word,
         locals: &[PathBuf],
         with_directories: bool,
@@ -46,7 +47,7 @@ impl RemoteTarget {
             (Self::Directory(path), Some(tree)) if tree.is_begun(session, None) => Ok(Self::Tree(path, tree)),
             (Self::Directory(path), _) => Ok(Self::Directory(path)),
             (Self::Path(path), tree) => {
-                refuse_ambiguous(words, word, locals, session.output.is_one_shot)?;
+                refuse_ambiguous(arguments, word, locals, session.output.is_one_shot)?;
                 if locals.len() != 1 || word.text.ends_with(b"/") {
                     return Err(refusal::target_not_a_directory(session, &path));
                 }
@@ -87,15 +88,18 @@ impl RemoteTarget {
 
 /// Refuses a remote target name that also exists locally: a user who lists local files, or lets a shell list
 /// them, wants to send all of them.
-fn refuse_ambiguous(words: &[Word], word: &Word, locals: &[PathBuf], is_one_shot: bool) -> Result<(), Failure> {
+fn refuse_ambiguous(arguments: &Arguments, word: &Word, locals: &[PathBuf], is_one_shot: bool) -> Result<(), Failure> {
     let local = local_path(word);
-    if has_explicit_target(words) || locals == std::slice::from_ref(&local) || fs::symlink_metadata(&local).is_err() {
+    if has_explicit_target(arguments.words)
+        || locals == std::slice::from_ref(&local)
+        || fs::symlink_metadata(&local).is_err()
+    {
         return Ok(());
     }
     let problem = format!("{} is on this machine, and not a remote directory", shown(&local));
-    Err(ambiguous_target("put", words, &problem, is_one_shot))
+    Err(ambiguous_target("put", arguments, &problem, is_one_shot))
 }
 
-pub(super) fn child(directory: &VirtualPath, name: &OsStr, local: &Path) -> Result<VirtualPath, Failure> {
+fn child(directory: &VirtualPath, name: &OsStr, local: &Path) -> Result<VirtualPath, Failure> {
     directory.child(name.as_bytes()).map_err(|error| Failure::Local(format!("{}: {error}", shown(local))))
 }

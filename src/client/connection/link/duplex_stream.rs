@@ -8,7 +8,7 @@ use crate::base::buffers::ReceiveBuffer;
 use crate::client::connection::send_buffer::SendBuffer;
 use crate::client::connection::stream::{SILENCE_MAX, Stream};
 use crate::client::error::LinkError;
-use crate::client::shell::interrupt::Interrupt;
+use crate::client::interrupt::Interrupt;
 use crate::wire::frame::{self, FrameType, HEADER_BYTES};
 
 /// The interval of a client's pings while it works for a long time without a request, so that the server's stall

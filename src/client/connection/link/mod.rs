@@ -17,7 +17,7 @@ use std::time::Duration;
 use crate::base::buffers::DATA_BYTES_MAX;
 use crate::client::connection::stream::Stream;
 use crate::client::error::LinkError;
-use crate::client::shell::interrupt::{Interrupt, POLL_MAX};
+use crate::client::interrupt::{Interrupt, POLL_MAX};
 use crate::wire::frame::{self, CONTROL_BYTES_MAX, CONTROL_BYTES_MAX_BEFORE_LOGIN, FrameType, HEADER_BYTES};
 use crate::wire::message::{End, ErrorCode, ErrorReply, IN_FLIGHT_MAX, PERMISSIONS_FEATURE, WireLimits};
 use crate::wire::{Reply, Request};

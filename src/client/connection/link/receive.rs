@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use super::Link;
 use crate::client::connection::incoming::{Decoded, Event, Incoming};
 use crate::client::error::LinkError;
-use crate::client::shell::interrupt::POLL_MAX;
+use crate::client::interrupt::POLL_MAX;
 use crate::wire::Reply;
 use crate::wire::frame::{self, CONTROL_BYTES_MAX, FrameType};
 

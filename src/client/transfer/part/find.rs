@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::base::buffers::PIECE_BYTES;
 use crate::client::error::Failure;
 use crate::client::files::local::{hash_up_to, shown};
-use crate::client::shell::interrupt::Watch;
+use crate::client::interrupt::Watch;
 use crate::client::transfer::part::create::create_new;
 use crate::client::transfer::part::names::{Occupant, occupant, part_path};
 use crate::client::transfer::part::{Part, Reserved};

@@ -7,7 +7,7 @@ use super::{Pending, QueuedUpload, Uploader};
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 use crate::client::files::local::UploadSource;
-use crate::client::mirror::times::{TimeMatch, compare_times};
+use crate::client::files::times::{TimeMatch, compare_times};
 use crate::client::transfer::job::{TransferJob, Transferred};
 use crate::client::ui::hashing::Hashing;
 use crate::wire::message::End;

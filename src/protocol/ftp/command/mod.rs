@@ -6,7 +6,7 @@ use std::net::{SocketAddr, SocketAddrV4};
 use zeroize::Zeroizing;
 
 use super::argument::LiteralOrParsed;
-use super::listing::Facts;
+use super::facts::Facts;
 use super::permissions::PermissionChange;
 
 /// A parsed line. Paths are raw bytes, relative to the current directory.

@@ -93,11 +93,8 @@ impl Ftp {
                     kind,
                     step: TransferStep::Prepare,
                     path,
-                    announcement: None,
                     announced: None,
                     replies_apart: replies_apart(self.kept_open_downloads),
-                    was_kept_open: false,
-                    stores_at: None,
                 };
                 self.activity = Activity::Transfer(Box::new(transfer));
             }

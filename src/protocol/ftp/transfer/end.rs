@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::Transfer;
 use crate::base::buffers::IoBuffers;
-use crate::protocol::data_connection::{ConnectionStage, DataConnection, Failure};
+use crate::protocol::data_connection::{DataConnection, Failure};
 use crate::protocol::ftp::{Activity, Ftp, FtpContext, REPLY_DIRECTORY_STATUS, reply};
 use crate::session::SessionError;
 use crate::tls::Resumption;
@@ -22,7 +22,6 @@ impl Ftp {
     /// handshake, it tries another way to connect.
     pub(in crate::protocol::ftp) fn close_data_connection_later(&mut self, turn: &FtpContext) {
         if !matches!(self.activity, Activity::Transfer(_)) && self.has_data_connection(turn.data) {
-            self.port_address = None;
             let grace = if self.data.is_private { FTP_REFUSED_TLS_DATA_GRACE } else { FTP_REFUSED_DATA_GRACE };
             self.unused_data_until = Some(turn.now + grace);
         }
@@ -37,10 +36,8 @@ impl Ftp {
     pub(in crate::protocol::ftp) fn end_without_connection(&mut self, turn: &mut FtpContext) {
         // Fails for a listing of one file, which is not a task of the session.
         let _ = self.session.abort(SessionError::Cut, turn.now);
-        let why = match turn.data.stage() {
-            ConnectionStage::Failed(Failure::NoPort) => {
-                "Cannot open data connection: the server has no free port; try again later."
-            }
+        let why = match turn.data.check() {
+            Err(Failure::NoPort) => "Cannot open data connection: the server has no free port; try again later.",
             _ => {
                 "Cannot open data connection: no connection was made in time; check firewalls, and EPSV, PASV or PORT."
             }
@@ -72,24 +69,21 @@ impl Ftp {
     ) {
         // Fails if the call that failed has already ended the transfer in the session.
         let _ = self.session.abort(refusal, now);
-        let failure = data.stage();
+        let connection = data.check();
         let given_up = self.forget_transfer(data);
         let is_upload = matches!(&given_up, Activity::Transfer(transfer) if transfer.is_upload());
-        if is_upload && failure == ConnectionStage::Open && refusal != SessionError::Cut {
-            data.discard();
+        if is_upload && refusal != SessionError::Cut && data.discard() {
             self.unused_data_until = Some(now + FTP_DISCARD_TIME_MAX);
         } else {
             data.reset();
         }
         let Activity::Transfer(transfer) = given_up else { return };
-        let (code, text) = match failure {
-            ConnectionStage::Failed(Failure::NotResumed) => {
+        let (code, text) = match connection {
+            Err(Failure::NotResumed) => {
                 let text = "The data connection must reuse the TLS session of the control connection.";
                 (522, text.to_string())
             }
-            ConnectionStage::Failed(_) if refusal == SessionError::Cut => {
-                (426, self.text_after_cut(&transfer).to_string())
-            }
+            Err(_) if refusal == SessionError::Cut => (426, self.text_after_cut(&transfer).to_string()),
             _ => reply::refusal(refusal, Some(&transfer.path)),
         };
         buffers.output.append(|out| reply::put(out, code, &text));
@@ -113,7 +107,6 @@ impl Ftp {
 
     pub(in crate::protocol::ftp) fn forget_transfer(&mut self, data: &dyn DataConnection) -> Activity {
         self.record_reuse(data);
-        self.port_address = None;
         std::mem::replace(&mut self.activity, Activity::Nothing)
     }
 }

@@ -1,98 +1,20 @@
 //! Listings of one directory or a whole tree, over a data connection or within a reply.
 
+use super::list_format::{Form, List, prefix, put_heading};
 use super::tree::Tree;
 use super::{Activity, Ftp, FtpContext, REPLY_DIRECTORY_STATUS, TransferKind, check_connection};
 use crate::base::budget::ENTRY_COST;
-use crate::base::glob::Pattern;
 use crate::base::memory::Charge;
 use crate::base::virtual_path::{NAME_BYTES_MAX, VirtualPath};
 use crate::protocol::ftp::argument::list_options;
-use crate::protocol::ftp::listing::{self, Facts, OPTIONS, Options, split_pattern};
+use crate::protocol::ftp::list_options::{OPTIONS, Options, split_pattern};
+use crate::protocol::ftp::listing;
 use crate::protocol::ftp::parse_error::ParseError;
 use crate::protocol::ftp::reply::subject;
 use crate::session::SessionError;
 use crate::session::task::TaskStep;
 use crate::store::listing::Listed;
-use crate::store::meta::{self, Meta, Seen};
-
-/// A listing: its format, and the entries it contains.
-pub(in crate::protocol::ftp) struct List {
-    form: Form,
-    options: Options,
-    /// The prefix of each name.
-    prefix: Vec<u8>,
-    pattern: Option<Pattern>,
-    /// Present in a recursive listing.
-    tree: Option<Tree>,
-    /// The heading of the next directory is sent, and the directory is being opened.
-    is_opening: bool,
-}
-
-/// The format of entries.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(in crate::protocol::ftp) enum Form {
-    /// `LIST`: like `ls -l`.
-    Long,
-    /// `NLST`: only names.
-    Names,
-    /// `MLSD`: facts (RFC 3659).
-    Facts,
-}
-
-impl List {
-    fn new(form: Form, options: Options, prefix: Vec<u8>, pattern: Option<Pattern>) -> Self {
-        Self { form, options, prefix, pattern, tree: None, is_opening: false }
-    }
-
-    /// Returns whether the listing contains `entry`.
-    pub(in crate::protocol::ftp) fn has(&self, entry: &Listed) -> bool {
-        self.pattern.as_ref().is_none_or(|pattern| self.options.fits(pattern, &entry.name))
-    }
-
-    /// Returns the cost of comparing the names of entries.
-    pub(in crate::protocol::ftp) fn cost(&self, entries: &[Listed]) -> u64 {
-        let letters: usize = entries.iter().map(|entry| entry.name.len()).sum();
-        self.pattern.as_ref().map_or(0, |pattern| (pattern.weight() * letters) as u64)
-    }
-
-    /// Returns the only entry of a listing of `path` itself: by its name, or by the requested text.
-    fn only_entry(&self, path: &VirtualPath, meta: Meta) -> Listed {
-        let asked = self.prefix.strip_suffix(b"/").filter(|asked| self.form == Form::Names && !asked.is_empty());
-        let name = asked.or(path.name()).unwrap_or(b"/").to_vec();
-        Listed { name, seen: Seen::Examined(meta), target: None }
-    }
-
-    /// Appends the line of an entry, without its end.
-    pub(in crate::protocol::ftp) fn put(
-        &self,
-        out: &mut Vec<u8>,
-        entry: &Listed,
-        now_ns: i64,
-        facts: Facts,
-        may_write: bool,
-    ) {
-        match self.form {
-            Form::Long => listing::put_long(out, entry, now_ns),
-            Form::Names => {
-                out.extend_from_slice(&self.prefix);
-                out.extend_from_slice(&entry.name);
-            }
-            Form::Facts => listing::put_facts(out, entry, facts, may_write),
-        }
-        if self.options.marks {
-            out.extend_from_slice(listing::mark(&entry.seen, self.form == Form::Long));
-        }
-    }
-
-    /// Returns the text of the last reply.
-    pub(super) fn ending(&self) -> String {
-        match self.tree.as_ref().map_or(0, |tree| tree.skipped) {
-            0 => "Transfer complete.".into(),
-            1 => "Transfer complete, but 1 directory could not be listed.".into(),
-            skipped => format!("Transfer complete, but {skipped} directories could not be listed."),
-        }
-    }
-}
+use crate::store::meta::{self, Meta};
 
 /// The result of a step of a listing.
 enum ListProgress {
@@ -100,23 +22,6 @@ enum ListProgress {
     Blocked,
     Progressed,
     Finished,
-}
-
-/// Returns the prefix of each name, so that the name can be used as it is (RFC 1123, section 4.1.2.7).
-fn prefix(directory: &[u8]) -> Vec<u8> {
-    match directory {
-        b"" | b"." => Vec::new(),
-        directory if directory.ends_with(b"/") => directory.to_vec(),
-        directory => [directory, b"/"].concat(),
-    }
-}
-
-/// Appends the heading of a directory, like `ls -R`.
-fn put_heading(out: &mut Vec<u8>, directory: &[u8]) {
-    let start = out.len();
-    out.extend_from_slice(directory);
-    out.push(b':');
-    listing::end_line(out, start);
 }
 
 /// The parsed argument of `LIST` and similar.

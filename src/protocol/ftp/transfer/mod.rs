@@ -1,13 +1,14 @@
 //! A transfer over a data connection, from the command to the last reply.
 //!
 //! ```text
-//! Prepare ─150─► Await ─connected─► Move ─► Finish ─► Confirm (down) ─226─►
-//!                                        └─► End ─► Commit (up) ─226─►
+//! Prepare ─150─► Await ─connected─► Move ─► Finish (down) ─226─►
+//!                                        └► End ─► Commit (up) ─226─►
 //! ```
 
 mod begin;
 mod end;
 mod list;
+mod list_format;
 mod receive;
 mod send;
 mod tree;
@@ -16,27 +17,30 @@ use std::time::{Duration, Instant};
 
 use super::{Activity, Ftp, FtpContext, REPLY_DIRECTORY_STATUS};
 use crate::base::virtual_path::VirtualPath;
-use crate::protocol::data_connection::{ConnectionStage, DataConnection, Failure, Security};
-use crate::protocol::ftp::{FTP_REPLIES_APART, FTP_REPLIES_APART_MIN};
+use crate::protocol::data_connection::{DataConnection, Failure, Security};
 use crate::session::{Phase, SessionError};
 use crate::tls::Resumption;
-pub(super) use list::{Form, List};
+pub(super) use list_format::{Form, List};
+pub use receive::{FTP_END_GRACE_LARGE, FTP_END_GRACE_MAX, FTP_END_GRACE_SHARE};
+
+/// The least time between the first and the last reply to a download, unless the client closes its side
+/// of the data connection earlier. aria2 closes its side first, slowly on a busy machine. If it reads both
+/// replies at once, it waits for the second one for ever.
+pub const FTP_REPLIES_APART: Duration = Duration::from_millis(500);
+/// The lower bound of that time. A client that keeps its side open until it has the last reply would
+/// wait [`FTP_REPLIES_APART`] for each small file, so after two such downloads in a row each further one
+/// halves the time.
+pub const FTP_REPLIES_APART_MIN: Duration = Duration::from_millis(20);
 
 /// A running transfer.
 pub(super) struct Transfer {
     kind: TransferKind,
     step: TransferStep,
     path: VirtualPath,
-    /// The text of the first reply, if it is sent once the data connection is open.
-    announcement: Option<Vec<u8>>,
     /// When the first reply was sent.
     announced: Option<Instant>,
     /// The least time between the first and the last reply, while the peer keeps its side open.
     replies_apart: Duration,
-    /// The peer kept its side open after all was sent.
-    was_kept_open: bool,
-    /// When waiting bytes are stored even if they are few.
-    stores_at: Option<Instant>,
 }
 
 enum TransferKind {
@@ -59,21 +63,20 @@ pub(super) enum UploadCommand {
     Unique,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// What the command does next. How far its data connection is, only the data connection knows.
 enum TransferStep {
     /// Finding the first byte.
     Prepare,
-    /// Waiting for the data connection, until this time.
-    Await(Instant),
-    /// Bytes are transferred.
-    Move,
-    /// The kernel has yet to take the last bytes.
-    Finish,
-    /// All is sent. Until this time, the server waits for the client to close its side, then sends the last
-    /// reply.
-    Confirm(Instant),
+    /// Waiting for the data connection, until this time. In active mode, this text is the first reply, sent once the
+    /// data connection is open.
+    Await { until: Instant, announcement: Option<Vec<u8>> },
+    /// Bytes are transferred. Waiting bytes of an upload are stored at this time even if they are few.
+    Move { stores_at: Option<Instant> },
+    /// The last bytes are sent. When the kernel has taken them, the server waits until this time for the client to
+    /// close its side, then sends the last reply.
+    Finish { confirms_at: Option<Instant>, was_kept_open: bool },
     /// The data of an upload has ended. The control connection must stay open until this time.
-    End(Instant),
+    End { until: Instant },
     /// An upload is being committed.
     Commit,
 }
@@ -81,9 +84,9 @@ enum TransferStep {
 impl Transfer {
     /// Returns the phase of the connection; `session` is that of the session.
     pub(super) fn phase(&self, session: Phase) -> Phase {
-        match (&self.kind, self.step) {
-            (TransferKind::Upload { .. }, TransferStep::Move) => session,
-            (_, TransferStep::Move | TransferStep::Finish | TransferStep::Confirm(_)) => Phase::Transfer,
+        match (&self.kind, &self.step) {
+            (TransferKind::Upload { .. }, TransferStep::Move { .. }) => session,
+            (_, TransferStep::Move { .. } | TransferStep::Finish { .. }) => Phase::Transfer,
             _ => Phase::Working,
         }
     }
@@ -95,7 +98,7 @@ impl Transfer {
 
     /// Returns whether its data connection is not open yet.
     pub(super) fn awaits_connection(&self) -> bool {
-        matches!(self.step, TransferStep::Await(_))
+        matches!(self.step, TransferStep::Await { .. })
     }
 
     pub(super) fn is_upload(&self) -> bool {
@@ -109,9 +112,9 @@ impl Transfer {
     /// Returns when it continues, or is aborted, without input from the peer.
     pub(super) fn wakes_at(&self) -> Option<Instant> {
         match self.step {
-            TransferStep::Await(until) | TransferStep::End(until) | TransferStep::Confirm(until) => Some(until),
-            TransferStep::Move => self.stores_at,
-            _ => None,
+            TransferStep::Await { until, .. } | TransferStep::End { until } => Some(until),
+            TransferStep::Move { stores_at: at } | TransferStep::Finish { confirms_at: at, .. } => at,
+            TransferStep::Prepare | TransferStep::Commit => None,
         }
     }
 }
@@ -127,19 +130,19 @@ impl Ftp {
     /// Continues the transfer. Returns whether anything was done.
     pub(super) fn transfer(&mut self, turn: &mut FtpContext) -> bool {
         let Activity::Transfer(transfer) = &self.activity else { return false };
-        let done = match (transfer.step, &transfer.kind) {
+        let done = match (&transfer.step, &transfer.kind) {
             (TransferStep::Prepare, TransferKind::Download) => self.prepare_download(turn),
             (TransferStep::Prepare, TransferKind::Upload { .. }) => self.prepare_upload(turn),
             (TransferStep::Prepare, TransferKind::List(_)) => {
                 self.announce_opening("the list", turn);
                 Ok(true)
             }
-            (TransferStep::Await(until), _) => self.await_connection(until, turn),
-            (TransferStep::Move, TransferKind::Download) => self.send(turn),
-            (TransferStep::Move, TransferKind::Upload { .. }) => self.store(turn),
-            (TransferStep::End(until), _) => self.complete(until, turn),
-            (TransferStep::Move, TransferKind::List(_)) => self.list(turn),
-            (TransferStep::Finish | TransferStep::Confirm(_), _) => self.await_end(turn),
+            (&TransferStep::Await { until, .. }, _) => self.await_connection(until, turn),
+            (TransferStep::Move { .. }, TransferKind::Download) => self.send(turn),
+            (TransferStep::Move { .. }, TransferKind::Upload { .. }) => self.store(turn),
+            (&TransferStep::End { until }, _) => self.complete(until, turn),
+            (TransferStep::Move { .. }, TransferKind::List(_)) => self.list(turn),
+            (TransferStep::Finish { .. }, _) => self.await_end(turn),
             (TransferStep::Commit, _) => self.commit(turn),
         };
         done.unwrap_or_else(|refusal| {
@@ -163,34 +166,28 @@ impl Ftp {
     /// Sends the first reply. In active mode clients expect it only after the connection.
     fn announce(&mut self, text: Vec<u8>, turn: &mut FtpContext) {
         let Activity::Transfer(transfer) = &mut self.activity else { return };
-        transfer.step = TransferStep::Await(turn.now + self.settings.data_timeout);
-        match self.port_address.take() {
-            Some(address) => {
-                transfer.announcement = Some(text);
-                turn.data.connect(address);
-            }
-            None => {
-                transfer.announced = Some(turn.now);
-                turn.reply(150, text);
-            }
+        let mut announcement = Some(text);
+        if !turn.data.connect()
+            && let Some(text) = announcement.take()
+        {
+            transfer.announced = Some(turn.now);
+            turn.reply(150, text);
         }
+        transfer.step = TransferStep::Await { until: turn.now + self.settings.data_timeout, announcement };
     }
 
     fn await_connection(&mut self, until: Instant, turn: &mut FtpContext) -> Result<bool, SessionError> {
-        match turn.data.stage() {
-            ConnectionStage::Connected => {
-                turn.data.open(self.security());
-                if let Activity::Transfer(transfer) = &mut self.activity {
-                    transfer.step = TransferStep::Move;
-                    if let Some(text) = transfer.announcement.take() {
-                        transfer.announced = Some(turn.now);
-                        turn.reply(150, text);
-                    }
+        match turn.data.open(self.security()) {
+            Ok(true) => {
+                let Activity::Transfer(transfer) = &mut self.activity else { return Ok(false) };
+                let awaited = std::mem::replace(&mut transfer.step, TransferStep::Move { stores_at: None });
+                if let TransferStep::Await { announcement: Some(text), .. } = awaited {
+                    transfer.announced = Some(turn.now);
+                    turn.reply(150, text);
                 }
             }
-            ConnectionStage::Failed(_) => self.end_without_connection(turn),
-            _ if turn.now >= until => self.end_without_connection(turn),
-            _ => return Ok(false),
+            Ok(false) if turn.now < until => return Ok(false),
+            Ok(false) | Err(_) => self.end_without_connection(turn),
         }
         Ok(true)
     }
@@ -220,9 +217,5 @@ impl Ftp {
 }
 
 fn check_connection(data: &dyn DataConnection) -> Result<(), SessionError> {
-    match data.stage() {
-        ConnectionStage::Failed(Failure::Shorter) => Err(SessionError::Changed),
-        ConnectionStage::Failed(_) => Err(SessionError::Cut),
-        _ => Ok(()),
-    }
+    data.check().map_err(|failure| if failure == Failure::Shorter { SessionError::Changed } else { SessionError::Cut })
 }

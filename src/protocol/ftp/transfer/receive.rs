@@ -3,11 +3,20 @@
 use std::time::{Duration, Instant};
 
 use super::{Activity, Ftp, FtpContext, TransferStep, check_connection};
-use crate::base::buffers::{Budget, STORE_BYTES_MIN, SpliceSource};
+use crate::base::budget::Budget;
+use crate::base::buffers::{STORE_BYTES_MIN, SpliceSource};
 use crate::base::upload_id::RESUME_BYTES_MIN;
-use crate::protocol::ftp::{FTP_END_GRACE_LARGE, FTP_END_GRACE_MAX, FTP_END_GRACE_SHARE};
 use crate::session::{Service, SessionError};
 
+/// After the end of data, the control connection must stay open for 1/N of the upload's duration.
+/// Otherwise the part that a killed client sent would be taken for the whole file.
+pub const FTP_END_GRACE_SHARE: u32 = 64;
+/// The shortest grace period for an upload of `RESUME_BYTES_MIN` or more. When a client is killed, the
+/// kernel often closes its data connection first, and the control connection some time later.
+pub const FTP_END_GRACE_LARGE: Duration = Duration::from_millis(20);
+/// The longest grace period. Users do not notice it, and even a busy machine closes both connections of a
+/// killed client within it.
+pub const FTP_END_GRACE_MAX: Duration = Duration::from_millis(50);
 /// A shorter grace period is skipped; the control connection is only checked once more.
 const FTP_END_GRACE_MIN: Duration = Duration::from_millis(1);
 
@@ -49,7 +58,8 @@ impl Ftp {
         }
         if bytes.len() < STORE_BYTES_MIN && !has_ended && !has_failed && !buffers.input.is_cramped() {
             let Activity::Transfer(transfer) = &mut self.activity else { return Ok(false) };
-            if turn.now < *transfer.stores_at.get_or_insert(turn.now + STORE_WAIT_MAX) {
+            let TransferStep::Move { stores_at } = &mut transfer.step else { return Ok(false) };
+            if turn.now < *stores_at.get_or_insert(turn.now + STORE_WAIT_MAX) {
                 return Ok(false);
             }
         }
@@ -59,9 +69,7 @@ impl Ftp {
         let stored = session.store(turn.service, bytes)?;
         turn.budget.spend(stored as u64);
         turn.data.buffers_mut().input.consume(stored);
-        if let Activity::Transfer(transfer) = &mut self.activity {
-            transfer.stores_at = None;
-        }
+        self.set_step(TransferStep::Move { stores_at: None });
         Ok(stored > 0 || turn.budget.is_spent())
     }
 
@@ -73,7 +81,7 @@ impl Ftp {
         budget: &mut Budget,
     ) -> Result<usize, SessionError> {
         let Activity::Transfer(transfer) = &self.activity else { return Ok(0) };
-        if !transfer.is_upload() || transfer.step != TransferStep::Move {
+        if !transfer.is_upload() || !matches!(transfer.step, TransferStep::Move { .. }) {
             return Ok(0);
         }
         self.progress += 1;
@@ -94,7 +102,7 @@ impl Ftp {
         let grace = (took / FTP_END_GRACE_SHARE).clamp(least, FTP_END_GRACE_MAX);
         // The loop's timers have millisecond resolution, which would delay a short upload too long.
         let grace = if grace < FTP_END_GRACE_MIN { Duration::ZERO } else { grace };
-        self.set_step(TransferStep::End(turn.data.ended_at().unwrap_or(turn.now) + grace));
+        self.set_step(TransferStep::End { until: turn.data.ended_at().unwrap_or(turn.now) + grace });
     }
 
     pub(super) fn complete(&mut self, until: Instant, turn: &mut FtpContext) -> Result<bool, SessionError> {

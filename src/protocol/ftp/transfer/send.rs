@@ -2,7 +2,7 @@
 
 use super::{Activity, Ftp, FtpContext, TransferKind, TransferStep, check_connection};
 use crate::base::buffers::DATA_BYTES_MAX;
-use crate::protocol::data_connection::{ConnectionStage, DataConnection};
+use crate::protocol::data_connection::{DataConnection, DataEnd};
 use crate::session::SessionError;
 use crate::session::download::Fetched;
 
@@ -34,7 +34,7 @@ impl Ftp {
     /// Ends the data.
     pub(super) fn finish(&mut self, data: &mut dyn DataConnection) {
         data.finish();
-        self.set_step(TransferStep::Finish);
+        self.set_step(TransferStep::Finish { confirms_at: None, was_kept_open: false });
     }
 
     /// Sends the last reply when the peer has closed its side of the data connection, or some time after
@@ -42,37 +42,31 @@ impl Ftp {
     pub(super) fn await_end(&mut self, turn: &mut FtpContext) -> Result<bool, SessionError> {
         check_connection(turn.data)?;
         let Activity::Transfer(transfer) = &mut self.activity else { return Ok(false) };
-        let has_ended = match (turn.data.stage(), transfer.step) {
-            (ConnectionStage::Left, _) => {
-                self.kept_open_downloads = 0;
-                true
-            }
-            (ConnectionStage::Sent, TransferStep::Confirm(until)) if until > turn.now => {
-                transfer.was_kept_open = true;
-                false
-            }
-            (ConnectionStage::Sent, TransferStep::Confirm(_)) => {
-                // After a long transfer the server does not wait, so it learns nothing about the client.
-                self.kept_open_downloads = self.kept_open_downloads.saturating_add(u32::from(transfer.was_kept_open));
-                true
-            }
-            (ConnectionStage::Sent, _) => {
-                let confirmed_from =
-                    transfer.announced.map_or(turn.now, |announced| announced + transfer.replies_apart);
-                transfer.step = TransferStep::Confirm(confirmed_from);
+        let TransferStep::Finish { confirms_at, was_kept_open } = &mut transfer.step else { return Ok(false) };
+        match (turn.data.finish(), &*confirms_at) {
+            (DataEnd::Sending, _) => return Ok(false),
+            (DataEnd::Sent, None) => {
+                let announced = transfer.announced.map(|announced| announced + transfer.replies_apart);
+                *confirms_at = Some(announced.unwrap_or(turn.now));
                 return Ok(true);
             }
-            _ => false,
-        };
-        if has_ended {
-            self.record_reuse(turn.data);
+            (DataEnd::Sent, Some(at)) if *at > turn.now => {
+                *was_kept_open = true;
+                return Ok(false);
+            }
+            // After a long transfer the server does not wait, so it learns nothing about the client.
+            (DataEnd::Sent, Some(_)) => {
+                self.kept_open_downloads = self.kept_open_downloads.saturating_add(u32::from(*was_kept_open));
+            }
+            (DataEnd::PeerClosed, _) => self.kept_open_downloads = 0,
         }
-        if has_ended && let Activity::Transfer(transfer) = std::mem::replace(&mut self.activity, Activity::Nothing) {
+        self.record_reuse(turn.data);
+        if let Activity::Transfer(transfer) = std::mem::replace(&mut self.activity, Activity::Nothing) {
             match &transfer.kind {
                 TransferKind::List(list) => turn.reply(226, list.ending()),
                 _ => turn.reply(226, "Transfer complete."),
             }
         }
-        Ok(has_ended)
+        Ok(true)
     }
 }

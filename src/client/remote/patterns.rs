@@ -4,8 +4,8 @@ use crate::base::glob::Pattern;
 use crate::base::virtual_path::VirtualPath;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
-use crate::client::files::remote::{ListingBudget, TreeEntry, with_paths};
-use crate::client::shell::lexer::Word;
+use crate::client::remote::listing::{ListingBudget, TreeEntry, with_paths};
+use crate::client::syntax::lexer::Word;
 use crate::client::ui::summary::report;
 use crate::wire::message::{Entry, EntryKind};
 
@@ -94,7 +94,7 @@ impl Session {
             matches_found.push(path);
         }
         if let Some(failure) = too_long {
-            report(self, "glob", &failure)?;
+            report(&mut self.output, "glob", &failure)?;
         }
         Ok(())
     }

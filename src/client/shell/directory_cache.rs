@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::base::virtual_path::VirtualPath;
-use crate::client::shell::completion::Named;
+use crate::client::files::directory::NamedEntry;
 
 /// A bounded cache of recent remote directory listings.
 #[derive(Default)]
@@ -16,13 +16,13 @@ pub struct DirectoryCache {
 
 struct CachedDirectory {
     path: VirtualPath,
-    names: Vec<Named>,
+    names: Vec<NamedEntry>,
     since: Instant,
 }
 
 impl DirectoryCache {
     /// Stores the names in `path`, unless there are too many.
-    pub fn keep(&mut self, path: VirtualPath, names: Vec<Named>, now: Instant) {
+    pub fn keep(&mut self, path: VirtualPath, names: Vec<NamedEntry>, now: Instant) {
         self.directories.retain(|directory| directory.path != path);
         if names.len() > NAMES_MAX {
             return;
@@ -39,7 +39,7 @@ impl DirectoryCache {
     }
 
     /// Returns the names in `path`, if they are cached and not too old.
-    pub fn find(&self, path: &VirtualPath, now: Instant) -> Option<&[Named]> {
+    pub fn find(&self, path: &VirtualPath, now: Instant) -> Option<&[NamedEntry]> {
         let is_fresh = |directory: &&CachedDirectory| now.saturating_duration_since(directory.since) < AGE_MAX;
         self.directories
             .iter()
@@ -63,7 +63,7 @@ mod tests {
     #[test]
     fn directories_are_known_for_some_seconds_and_only_the_last_few() {
         let path = |text: &str| VirtualPath::parse(text.as_bytes()).expect("valid");
-        let names = vec![Named { name: b"a".to_vec(), is_directory: false }];
+        let names = vec![NamedEntry { name: b"a".to_vec(), is_directory: false }];
         let (mut cache, now) = (DirectoryCache::default(), Instant::now());
         for i in 0..=DIRECTORIES_MAX {
             cache.keep(path(&format!("/{i}")), names.clone(), now);

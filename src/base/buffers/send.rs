@@ -1,20 +1,12 @@
-//! The buffers between a socket and its protocol, and the remaining budget of a turn. Performs no network
-//! I/O.
+//! Bytes that wait to be sent: memory and ranges of files, in order.
 
 use std::collections::VecDeque;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::rc::Rc;
 
+use super::DATA_BYTES_MAX;
 use crate::base::memory::Charge;
 
-/// Payload of one data frame. A transfer can be cancelled only between frames, so this much may still
-/// arrive after a cancel.
-pub const DATA_BYTES_MAX: usize = 1024 * 1024;
-/// Receive buffer at first: enough for a session that rarely sends requests.
-pub const INPUT_BYTES_FIRST: usize = 8 * 1024;
-/// Receive buffer once a session has filled the first one. One read, one hash and one write of it fit
-/// the L2 cache, and it is larger than the largest control frame.
-pub const INPUT_BYTES: usize = 256 * 1024;
 /// A send buffer at first takes no more once it holds this many bytes of memory.
 const OUTPUT_BYTES_FIRST: usize = 2 * 1024;
 /// The same bound once a session has filled the first one and memory is available. The buffer holds at
@@ -22,102 +14,6 @@ const OUTPUT_BYTES_FIRST: usize = 2 * 1024;
 pub const OUTPUT_BYTES_HIGH: usize = 64 * 1024;
 /// The most that is read from a file at once into a send buffer that is not large.
 const PIECE_BYTES_FIRST: usize = 16 * 1024;
-/// The most that is read from a file or hashed at once.
-pub const PIECE_BYTES: usize = 256 * 1024;
-/// Data of an upload is stored in pieces of at least this, except at the end of a data frame, so that a
-/// peer that sends single bytes does not cost a system call for each.
-pub const STORE_BYTES_MIN: usize = 32 * 1024;
-
-/// Bytes received and not yet parsed. Memory is allocated when bytes are expected and freed by
-/// [`ReceiveBuffer::release`], so an idle session holds none.
-#[derive(Default)]
-pub struct ReceiveBuffer {
-    bytes: Vec<u8>,
-    start: usize,
-    end: usize,
-    /// Present while the buffer may be large.
-    charge: Option<Charge>,
-}
-
-impl ReceiveBuffer {
-    /// Lets the buffer be large for as long as it holds anything.
-    pub fn enlarge(&mut self, charge: Charge) {
-        self.charge = Some(charge);
-    }
-
-    /// Returns whether the buffer may be large.
-    pub fn is_large(&self) -> bool {
-        self.charge.is_some()
-    }
-
-    /// Returns the number of bytes it may hold.
-    pub fn capacity(&self) -> usize {
-        if self.is_large() { INPUT_BYTES } else { INPUT_BYTES_FIRST }
-    }
-
-    /// Returns whether the buffer is full and not large: its content must be processed, even if a larger part
-    /// of the input would be better.
-    pub fn is_cramped(&self) -> bool {
-        !self.is_large() && self.end - self.start >= INPUT_BYTES_FIRST
-    }
-
-    /// The received bytes, oldest first.
-    pub fn filled(&self) -> &[u8] {
-        &self.bytes[self.start..self.end]
-    }
-
-    /// Drops the oldest `count` bytes, or all if there are fewer.
-    pub fn consume(&mut self, count: usize) {
-        self.start = (self.start + count).min(self.end);
-        if self.start == self.end {
-            (self.start, self.end) = (0, 0);
-        }
-    }
-
-    /// Removes up to `count` bytes after the first `skipped` bytes.
-    pub fn remove(&mut self, skipped: usize, count: usize) {
-        let from = (self.start + skipped).min(self.end);
-        let to = (from + count).min(self.end);
-        self.bytes.copy_within(to..self.end, from);
-        self.end -= to - from;
-    }
-
-    /// Returns free space to receive into. It is empty once the buffer holds `capacity` bytes.
-    pub fn room(&mut self, capacity: usize) -> &mut [u8] {
-        if self.start > 0 && (self.end == self.bytes.len() || self.bytes.len() < capacity) {
-            self.bytes.copy_within(self.start..self.end, 0);
-            (self.start, self.end) = (0, self.end - self.start);
-        }
-        if self.bytes.len() < capacity {
-            self.bytes.reserve_exact(capacity - self.bytes.len());
-            self.bytes.resize(capacity, 0);
-        }
-        let limit = self.bytes.len().min(self.start + capacity).max(self.end);
-        &mut self.bytes[self.end..limit]
-    }
-
-    /// Adds the first `count` bytes of the last [`ReceiveBuffer::room`] to the content.
-    pub fn commit(&mut self, count: usize) {
-        self.end = (self.end + count).min(self.bytes.len());
-    }
-
-    /// Returns whether the buffer holds no bytes.
-    pub fn is_empty(&self) -> bool {
-        self.start == self.end
-    }
-
-    /// Returns the bytes of memory that no charge covers.
-    pub fn uncharged_bytes(&self) -> usize {
-        if self.is_large() { 0 } else { self.bytes.len() }
-    }
-
-    /// Frees the memory if the buffer is empty.
-    pub fn release(&mut self) {
-        if self.is_empty() {
-            *self = Self::default();
-        }
-    }
-}
 
 /// A range of a file, which sendfile(2) can send without a copy.
 #[derive(Clone)]
@@ -128,15 +24,6 @@ pub struct FileRange {
     pub offset: u64,
     /// Length in bytes, more than 0.
     pub length: u64,
-}
-
-/// Readable bytes in a socket that may be spliced into a file.
-#[derive(Clone, Copy)]
-pub struct SpliceSource<'a> {
-    /// The socket.
-    pub socket: BorrowedFd<'a>,
-    /// The number of bytes that may be spliced. All of them are readable.
-    pub count: usize,
 }
 
 enum Chunk {
@@ -326,96 +213,11 @@ impl SendBuffer {
     }
 }
 
-/// The two directions of one socket, as its protocol sees them.
-#[derive(Default)]
-pub struct IoBuffers {
-    /// Received bytes.
-    pub input: ReceiveBuffer,
-    /// Bytes to send.
-    pub output: SendBuffer,
-    /// The peer will send no more.
-    pub eof: bool,
-}
-
-impl IoBuffers {
-    /// Makes large buffers that are not charged, for tests.
-    pub fn roomy() -> Self {
-        let mut buffers = Self::default();
-        buffers.input.enlarge(Charge::default());
-        buffers.output.enlarge(Charge::default());
-        buffers
-    }
-}
-
-/// The remaining budget of a turn. A byte moved or hashed costs one unit; `budget` has the other costs.
-#[derive(Debug, Clone, Copy)]
-pub struct Budget(u64);
-
-impl Budget {
-    /// Makes a budget of `units`.
-    pub fn new(units: u64) -> Self {
-        Self(units)
-    }
-
-    /// Subtracts `units`, down to 0.
-    pub fn spend(&mut self, units: u64) {
-        self.0 = self.0.saturating_sub(units);
-    }
-
-    /// Returns the remaining units.
-    pub fn left(&self) -> u64 {
-        self.0
-    }
-
-    /// Returns whether nothing is left.
-    pub fn is_spent(&self) -> bool {
-        self.0 == 0
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs::File;
 
     use super::*;
-
-    #[test]
-    fn buffer_never_holds_more_than_its_capacity_and_keeps_order() {
-        let mut buffer = ReceiveBuffer::default();
-        let (mut written, mut read) = (0u8, 0u8);
-        for step in 0..200usize {
-            let room = buffer.room(16);
-            let count = room.len().min(step % 7);
-            for byte in &mut room[..count] {
-                *byte = written;
-                written = written.wrapping_add(1);
-            }
-            buffer.commit(count);
-            assert!(buffer.filled().len() <= 16);
-            let take = buffer.filled().len().min(step % 5);
-            for &byte in &buffer.filled()[..take] {
-                assert_eq!(byte, read);
-                read = read.wrapping_add(1);
-            }
-            buffer.consume(take);
-        }
-        assert!(written > 100);
-    }
-
-    #[test]
-    fn buffer_grows_and_gives_memory_back_only_when_empty() {
-        let mut buffer = ReceiveBuffer::default();
-        buffer.room(4)[..3].copy_from_slice(b"abc");
-        buffer.commit(3);
-        buffer.consume(1);
-        assert_eq!(buffer.room(64).len(), 62);
-        buffer.release();
-        assert_eq!(buffer.filled(), b"bc");
-        assert_eq!(buffer.room(1).len(), 0);
-        buffer.consume(9);
-        buffer.release();
-        assert_eq!(buffer.bytes.capacity(), 0);
-    }
 
     fn file_of(bytes: &[u8]) -> Rc<File> {
         use std::io::Write;

@@ -6,17 +6,17 @@ use std::path::Path;
 
 use crate::base::text::is_unprintable;
 use crate::base::virtual_path::VirtualPath;
-use crate::client::shell::lexer::is_plain;
-use crate::client::ui::output::Output;
+use crate::client::syntax::lexer::is_plain;
 
 /// Returns `command` with the remote `path`, or `command` alone if the path cannot be typed.
 pub fn remote(command: &str, path: &VirtualPath) -> String {
     with_name(command, path.as_bytes())
 }
 
-/// Returns the local command `command` with `path`. The prompt and scripts need a `!` before it.
-pub fn local(output: &Output, command: &str, path: &Path) -> String {
-    let bang = if output.is_one_shot { "" } else { "!" };
+/// Returns the local command `command` with `path`. The prompt and scripts need a `!` before it; the shell from which
+/// `berth` was started for one command does not.
+pub fn local(is_one_shot: bool, command: &str, path: &Path) -> String {
+    let bang = if is_one_shot { "" } else { "!" };
     format!("{bang}{}", with_name(command, &local_name(path)))
 }
 
@@ -51,7 +51,7 @@ mod tests {
     use std::process::Command;
 
     use super::*;
-    use crate::client::shell::lexer::split;
+    use crate::client::syntax::lexer::split;
 
     #[test]
     fn a_quoted_name_is_the_same_at_the_prompt_and_in_sh() {

@@ -1,0 +1,146 @@
+//! One bounded turn of a connection: it fills, steps and flushes.
+
+use std::io;
+use std::time::Instant;
+
+use super::{Connection, sockets};
+use crate::base::budget::{Budget, FLUSH_BUDGET_MIN, TURN_BUDGET};
+use crate::protocol::ProtocolStatus;
+use crate::session::{Phase, Service, Session};
+
+/// How often one turn of a session with a data connection may fill, step and send on both sockets while
+/// little moves there. A small file takes this many from connection to end.
+const ROUNDS_PER_TURN: usize = 5;
+
+/// What a connection waits for after a turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AfterTurn {
+    /// Another turn, because something moved.
+    Again,
+    /// An event, or its deadline.
+    Sleep,
+    /// Nothing: it is to be closed.
+    Close,
+}
+
+/// The result of a turn.
+#[derive(Debug, Clone, Copy, Default)]
+struct TurnProgress {
+    any: bool,
+    /// The peer took bytes of the control connection.
+    control_sent: bool,
+    /// The peer took bytes of the data connection.
+    data_sent: bool,
+}
+
+impl Connection {
+    /// Runs one bounded turn, which sends about `flush_budget` bytes at most.
+    pub fn turn(&mut self, service: &mut Service, flush_budget: usize, now: Instant) -> AfterTurn {
+        let result = self.run(service, flush_budget, now);
+        self.count_small_buffers();
+        match result {
+            Ok(turn) => turn,
+            Err(_) if self.outlives_reset(now) => AfterTurn::Again,
+            Err(error) => {
+                // The peer has reset the connection, or its TLS failed: no reply can reach it.
+                log::debug!("a connection from {} ended: {error}", self.address);
+                self.protocol.hang_up(now);
+                AfterTurn::Close
+            }
+        }
+    }
+
+    fn run(&mut self, service: &mut Service, flush_budget: usize, now: Instant) -> io::Result<AfterTurn> {
+        if self.is_reset && !self.cannot_reply {
+            return Err(io::ErrorKind::ConnectionReset.into());
+        }
+        self.paused_until = None;
+        if let Some(data) = &mut self.data {
+            data.begin_turn(now);
+        }
+        if self.account_traffic.is_none() {
+            self.account_traffic = self.session().and_then(Session::traffic).cloned();
+            if self.account_traffic.is_some() {
+                self.transport.allow_large_records();
+            }
+        }
+        let mut budget = Budget::new(TURN_BUDGET);
+        let mut progress = self.work(service, &mut budget, flush_budget, now)?;
+        let flushed = self.flush(service, flush_budget, now)? | self.start_tls(now)?;
+        progress.control_sent |= flushed;
+        let status = self.protocol.status();
+        self.record_progress(progress, &status, now);
+        if status.requests != self.requests || status.phase != Phase::Idle {
+            self.requests = status.requests;
+            self.last_active = now;
+        }
+        if status.is_closing {
+            return Ok(self.close_gently(flushed, now));
+        }
+        if (progress.any || flushed) && !self.is_answered(service, &mut budget, now)? {
+            return Ok(AfterTurn::Again);
+        }
+        self.release_memory();
+        Ok(AfterTurn::Sleep)
+    }
+
+    /// Fills, steps and sends on the data connection. Repeats this while little data moves, so that a small
+    /// file, its end and its replies need one turn and wake the peer once.
+    fn work(
+        &mut self,
+        service: &mut Service,
+        budget: &mut Budget,
+        flush_budget: usize,
+        now: Instant,
+    ) -> io::Result<TurnProgress> {
+        let (mut progress, mut data_bytes) = (TurnProgress::default(), 0);
+        for _ in 0..ROUNDS_PER_TURN {
+            // The control connection first: an upload whose client is gone is not complete.
+            let filled = self.fill(service, now)?;
+            let received = self.fill_data(service, budget, flush_budget, now);
+            self.report_channel(now)?;
+            let stepped = self.step(service, budget, now);
+            self.set_tls_account();
+            let received = received + self.advance_data_handshake(service, budget, flush_budget, now);
+            // The reply that a transfer begins leaves before its first byte, and the reply that it has ended in
+            // another segment.
+            let replied = self.data.is_some() && self.flush(service, flush_budget, now)?;
+            let sent = if self.has_output() { 0 } else { self.flush_data(service, flush_budget, now) };
+            data_bytes += received + sent;
+            let works = filled || received > 0 || stepped || replied || sent > 0;
+            progress.any |= works;
+            progress.control_sent |= replied;
+            progress.data_sent |= sent > 0;
+            if !works || self.data.is_none() || data_bytes >= FLUSH_BUDGET_MIN || budget.is_spent() {
+                break;
+            }
+        }
+        Ok(progress)
+    }
+
+    /// Updates the stall deadline. A peer that moves no bytes of its transfer is late, whatever else it
+    /// sends. The server's own work counts as progress: while it checks a long prefix, the peer waits for
+    /// it.
+    fn record_progress(&mut self, turn: TurnProgress, status: &ProtocolStatus, now: Instant) {
+        let has_advanced = std::mem::replace(&mut self.progress, status.progress) != status.progress;
+        if has_advanced || turn.data_sent || (turn.control_sent && status.sends_results) {
+            self.last_moved = now;
+        }
+    }
+
+    /// Checks once more whether the socket is empty, now that the replies are sent. A separate turn for
+    /// that would delay the next request.
+    fn is_answered(&mut self, service: &mut Service, budget: &mut Budget, now: Instant) -> io::Result<bool> {
+        let discards = self.data.as_ref().is_some_and(|data| data.discards());
+        let is_quiet = !self.has_output() && !self.buffers.eof && !budget.is_spent() && !discards;
+        Ok(is_quiet && self.is_open_and_idle() && !self.fill(service, now)? && !self.step(service, budget, now))
+    }
+
+    pub(super) fn step(&mut self, service: &mut Service, budget: &mut Budget, now: Instant) -> bool {
+        self.is_stepping = true;
+        let moved = self.protocol.step(sockets(&mut self.buffers, &mut self.data), service, budget, now);
+        self.is_stepping = false;
+        self.enlarge_output();
+        moved
+    }
+}

@@ -1,0 +1,40 @@
+//! The bodies of control, end and abort frames. Unknown fields are ignored, so that a newer peer can
+//! add some; an unknown request is answered `unsupported`.
+
+mod error;
+mod reply;
+mod request;
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::digest::Digest;
+pub use crate::wire::name::Name;
+pub use error::{ERROR_MESSAGE_BYTES_MAX, ERROR_MESSAGE_BYTES_MAX_BEFORE_LOGIN, ErrorCode, ErrorReply, READ_ONLY};
+pub use reply::{Entry, EntryKind, Partial, QuotaReport, Reply, WireLimits};
+pub use request::{MessageError, PutMode, Request};
+
+/// Requests that a client may have sent without their replies.
+pub const IN_FLIGHT_MAX: usize = 64;
+
+/// The only version of the protocol so far.
+pub const VERSION: u32 = 1;
+
+/// The feature of a server that sets the permission bits in a request, and sends those of its files.
+pub const PERMISSIONS_FEATURE: &str = "permissions";
+
+/// Body of an end frame: all bytes were sent, and this is their digest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct End {
+    /// The size of the whole file.
+    pub size: u64,
+    /// The digest of the whole file.
+    pub sha256: Digest,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
