@@ -61,11 +61,13 @@ impl Session {
         }
         let Some(Member { home, .. }) = self.state.member() else { return Ok(true) };
         home.check_answers()?;
-        if !self.waits_for_call() && home.disk().is_changing(self.sync_owner) {
-            self.awaits_change.set(true);
-            return Ok(false);
+        // Its own change may be the one that runs.
+        if self.waits_for_call() {
+            return Ok(true);
         }
-        Ok(home.settle(budget)?)
+        let is_settled = home.settle(self.sync_owner, budget)?;
+        self.awaits_change.set(!is_settled && home.disk().is_changing(self.sync_owner));
+        Ok(is_settled)
     }
 }
 

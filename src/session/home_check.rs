@@ -73,7 +73,7 @@ impl HomeCheck {
             }
         }
         let Some((name, home, before)) = self.current.take() else { return HomeCheckStep::Later };
-        match home.settle(budget) {
+        match home.settle(0, budget) {
             Ok(true) => {
                 let unseen = home.ledger().unseen();
                 HomeCheckStep::Account(name, self.ledger_state(&home, before), self.found(&home), unseen)

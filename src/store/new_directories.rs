@@ -1,15 +1,14 @@
 //! Makes a directory and its missing parents, in slices: a legal path can have two thousand components,
 //! and the kernel looks up all parents of each new directory.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use super::StoreError;
-use super::home::Home;
-use crate::base::attributes::{DIRECTORY_BITS_MIN, NEW_DIRECTORY, PERMISSIONS};
+use super::home::{Home, make_directory_in};
 use crate::base::budget::{Budget, DIRECTORY_COST, PATH_COMPONENT_COST};
 use crate::base::virtual_path::VirtualPath;
 
@@ -45,7 +44,7 @@ impl NewDirectories {
     /// Continues within `budget`. Returns true once the directory exists.
     pub fn advance(&mut self, budget: &mut Budget) -> Result<bool, StoreError> {
         // A count must finish first.
-        if !self.home.settle(budget)? {
+        if !self.home.settle(0, budget)? {
             return Ok(false);
         }
         while self.existing_depth < self.depth {
@@ -96,10 +95,4 @@ impl NewDirectories {
         self.missing_depth = self.missing_depth.max(self.existing_depth + 1).min(self.depth + 1);
         Ok(())
     }
-}
-
-/// Makes the directory `name` in `parent`, with these permission bits.
-pub(super) fn make_directory_in(parent: impl AsFd, name: &[u8], bits: Option<u32>) -> Result<(), StoreError> {
-    let bits = bits.map_or(NEW_DIRECTORY, |bits| bits & PERMISSIONS | DIRECTORY_BITS_MIN);
-    Ok(rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(bits))?)
 }

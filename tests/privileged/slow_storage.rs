@@ -40,7 +40,8 @@ impl SlowHome {
         let (mounted, source) = (place.path("slow"), place.path("source"));
         [&mounted, &source].into_iter().for_each(|directory| fs::create_dir(directory).expect("writable"));
         let mut command = Command::new("bindfs");
-        command.arg("-f").args([&source, &mounted]);
+        // Nothing is cached by the kernel, so that each request needs the file system.
+        command.args(["-f", "-o", "entry_timeout=0,attr_timeout=0,negative_timeout=0"]).args([&source, &mounted]);
         let file_system = Program::start(command, place.path("here").as_path());
         wait_until("it is mounted", || is_mount(&mounted));
         place.add("ann", &["--home", mounted.join("ann").to_str().expect("UTF-8")]);

@@ -1,8 +1,8 @@
 //! Charges large buffers of busy sessions to their account, and counts the small ones. Before login all
 //! buffers are small.
 
-use std::time::Instant;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::{Connection, earliest};
 use crate::base::buffers::{INPUT_BYTES, OUTPUT_BYTES_HIGH, PIECE_BYTES};

@@ -7,8 +7,8 @@ use rustix::io::Errno;
 
 use super::{Home, HomeDirectory, directory_id};
 use crate::base::attributes::{
-    DIRECTORY_BITS_MIN, FILE_BITS_MIN, PERMISSIONS, UMASK, default_list, has_access_list, mode_for_change, mode_of_new,
-    path_of, set_mtime,
+    DIRECTORY_BITS_MIN, FILE_BITS_MIN, NEW_DIRECTORY, PERMISSIONS, UMASK, default_list, has_access_list,
+    mode_for_change, mode_of_new, path_of, set_mtime,
 };
 use crate::base::refusals::Operation;
 use crate::base::upload_id::UploadId;
@@ -16,8 +16,6 @@ use crate::base::virtual_path::VirtualPath;
 use crate::store::StoreError;
 use crate::store::file_systems::is_refusal;
 use crate::store::meta::{Kind, Meta, meta_of};
-use crate::store::new_directories::make_directory_in;
-use crate::store::staging::log_if_not_dropped;
 
 /// An entry that has lost a name.
 pub(super) struct Removed {
@@ -243,6 +241,19 @@ impl HomeDirectory {
             Err(StoreError::NotADirectory) => Ok((self.open_regular(path)?.0.into(), Kind::File)),
             directory => Ok((directory?, Kind::Directory)),
         }
+    }
+}
+
+/// Makes the directory `name` in `parent`, with these permission bits.
+pub(in crate::store) fn make_directory_in(parent: impl AsFd, name: &[u8], bits: Option<u32>) -> Result<(), StoreError> {
+    let bits = bits.map_or(NEW_DIRECTORY, |bits| bits & PERMISSIONS | DIRECTORY_BITS_MIN);
+    Ok(rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(bits))?)
+}
+
+/// Logs that a partial upload could not be dropped. The file that supersedes it is stored all the same.
+pub(in crate::store) fn log_if_not_dropped(dropped: Result<bool, StoreError>) {
+    if let Err(error) = dropped {
+        log::error!("a partial upload that a newer file supersedes cannot be dropped: {error}");
     }
 }
 

@@ -5,14 +5,13 @@ mod changes;
 mod directory;
 mod lookup;
 mod removed;
+mod settle;
 
 use std::cell::Cell;
-use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::ops::Deref;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -23,18 +22,15 @@ use rustix::fs::{Mode, OFlags};
 
 use super::StoreError;
 use super::clock::WallClock;
-use super::count::UnreadableEntries;
 use super::file_systems::FileSystems;
-use super::ledger::{Advanced, Ledger, Reservation};
+use super::ledger::{Ledger, Reservation};
 use super::staging::claims::Claims;
 use super::staging::partials::Partials;
 use super::workers::{Disk, HomeDisk};
-use crate::base::budget::Budget;
-use crate::base::text::{Escaped, shortened};
 use crate::base::virtual_path::VirtualPath;
 use crate::store::meta::{Meta, meta_of};
 use crate::store::open_file::OpenFile;
-pub(super) use changes::replace_check;
+pub(super) use changes::{log_if_not_dropped, make_directory_in, replace_check};
 pub use directory::HomeDirectory;
 pub(super) use directory::StagingDirectory;
 pub use lookup::UploadTarget;
@@ -77,6 +73,8 @@ pub struct Home {
     pub(super) next_expiry_ns: Cell<i64>,
     pub(super) disk: HomeDisk,
     pub(super) clock: WallClock,
+    /// The error of the last step of [`Home::settle`], for the next caller.
+    settle_error: Cell<Option<StoreError>>,
 }
 
 /// What a home gets from the store.
@@ -116,6 +114,7 @@ impl Home {
             next_expiry_ns,
             disk,
             clock,
+            settle_error: Cell::default(),
         }
     }
 
@@ -173,45 +172,6 @@ impl Home {
         let above_id = directory_id(&above)?;
         // Only the root of the file system is its own parent.
         Ok(if above_id == id { None } else { Some((above, self.disk_on(above_id.0))) })
-    }
-
-    /// Must be called before every change of the home. Drops expired partial uploads, and continues a due
-    /// count within `budget`. Returns true once the ledger is reliable.
-    pub fn settle(&self, budget: &mut Budget) -> Result<bool, StoreError> {
-        if self.ledger.is_counted() {
-            self.drop_expired();
-        }
-        loop {
-            if self.ledger.is_recount_due() {
-                // The count reports a staging directory that cannot be read.
-                let _ = self.sweep_staging();
-            }
-            match self.ledger.advance_count(|| self.root_fd(), self.clock.now_ns(), budget)? {
-                Advanced::Counted => return Ok(true),
-                Advanced::Finished(before) => {
-                    self.warn_of_unreadable(&before, &self.ledger.unseen());
-                    return Ok(true);
-                }
-                Advanced::Later => return Ok(false),
-                Advanced::Disturbed => {}
-            }
-        }
-    }
-
-    /// Logs what a count could not read, unless the previous count reported the same.
-    fn warn_of_unreadable(&self, before: &UnreadableEntries, unseen: &UnreadableEntries) {
-        if unseen == before {
-            return;
-        }
-        for entry in &unseen.named {
-            let path = self.path.join(OsStr::from_bytes(&entry.path));
-            let path = shortened(Escaped(path.as_os_str().as_bytes()).to_string(), LOGGED_PATH_BYTES_MAX);
-            log::warn!("{path} cannot be examined: {}; its content is not counted", entry.problem);
-        }
-        let more = unseen.count - unseen.named.len() as u64;
-        if more > 0 {
-            log::warn!("{}: {more} more entries cannot be examined", Escaped(self.path.as_os_str().as_bytes()));
-        }
     }
 
     /// Reserves quota for a new file of `bytes` in `directory`. Refuses more bytes than the whole disk has.

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use rustix::fs::{AtFlags, Dir, Mode, OFlags};
 
-use super::record::PartialUpload;
+use super::record::{PartialUpload, Record, read_record};
 use crate::base::attributes::acl;
 use crate::base::upload_id::UploadId;
 use crate::store::StoreError;
-use crate::store::home::{Home, HomeDirectory, StagingDirectory, directory_id};
+use crate::store::home::{Home, HomeDirectory, StagingDirectory, directory_id, log_if_not_dropped};
 use crate::store::meta::Meta;
 use crate::store::names::{NEW_RECORD_SUFFIX, PART_SUFFIX, RECORD_SUFFIX, STAGING, part_name, record_name};
 use crate::store::usage::InodeId;
@@ -42,18 +42,22 @@ impl HomeDirectory {
 impl Home {
     /// Returns the uploads that can be resumed, oldest first; an expired one only while it is running.
     pub fn partial_uploads(&self) -> Result<Vec<PartialUpload>, StoreError> {
-        let mut kept = self.recorded_partial_uploads()?;
+        let mut kept = self.with_expiry(self.staged()?.uploads);
         kept.retain(|upload| self.is_listed(upload));
         Ok(kept)
     }
 
-    /// Like [`Home::partial_uploads`], with expired ones.
-    pub(in crate::store) fn recorded_partial_uploads(&self) -> Result<Vec<PartialUpload>, StoreError> {
-        let Some(staging) = self.staging(false)? else { return Ok(Vec::new()) };
-        let names = staged_names(&staging)?.into_iter().filter(|(_, suffix)| *suffix == RECORD_SUFFIX);
-        let mut kept: Vec<PartialUpload> = names.filter_map(|(id, _)| self.partial_upload(&staging, id)).collect();
+    /// Adds when uploads expire, and sorts them by that.
+    pub(in crate::store) fn with_expiry(&self, found: Vec<StagedUpload>) -> Vec<PartialUpload> {
+        let expiring = |StagedUpload { id, record, meta }| PartialUpload {
+            id,
+            record,
+            length: meta.size,
+            expires_ns: self.expires_ns(&meta),
+        };
+        let mut kept: Vec<PartialUpload> = found.into_iter().map(expiring).collect();
         kept.sort_by_key(|upload| upload.expires_ns);
-        Ok(kept)
+        kept
     }
 
     /// Drops the partial upload `id`, and ends the session that is writing it. Returns false if there was
@@ -106,6 +110,34 @@ impl Home {
     }
 }
 
+/// What is in the staging directory.
+#[derive(Default)]
+pub(in crate::store) struct StagedEntries {
+    /// The names that belong to uploads.
+    pub(in crate::store) names: Vec<(UploadId, &'static str)>,
+    /// The uploads that have a record and a part.
+    pub(in crate::store) uploads: Vec<StagedUpload>,
+}
+
+/// An upload that has a record and a part.
+pub(in crate::store) struct StagedUpload {
+    pub(in crate::store) id: UploadId,
+    pub(in crate::store) record: Record,
+    /// The metadata of the part.
+    pub(in crate::store) meta: Meta,
+}
+
+/// Returns the upload `id`, if it has a record and a part.
+pub(super) fn staged_upload(staging: &OwnedFd, id: UploadId) -> Option<StagedUpload> {
+    let record = read_record(staging, &id)?.record;
+    Some(StagedUpload { id, record, meta: part_meta(staging, &id)? })
+}
+
+/// Returns the metadata of the part of an upload.
+pub(super) fn part_meta(staging: &OwnedFd, id: &UploadId) -> Option<Meta> {
+    rustix::fs::statat(staging, part_name(id), AtFlags::SYMLINK_NOFOLLOW).ok().map(Meta::from)
+}
+
 /// The part of a partial upload that was dropped.
 pub(in crate::store) struct RemovedPart {
     meta: Meta,
@@ -115,6 +147,15 @@ pub(in crate::store) struct RemovedPart {
 }
 
 impl HomeDirectory {
+    /// Returns what is in the staging directory.
+    pub(in crate::store) fn staged(&self) -> Result<StagedEntries, StoreError> {
+        let Some(staging) = self.staging(false)? else { return Ok(StagedEntries::default()) };
+        let names = staged_names(&staging)?;
+        let recorded = names.iter().filter(|(_, suffix)| *suffix == RECORD_SUFFIX);
+        let uploads = recorded.filter_map(|&(id, _)| staged_upload(&staging, id)).collect();
+        Ok(StagedEntries { names, uploads })
+    }
+
     /// Removes the part and the record of an upload. `defers` as in [`HomeDirectory::open_for_deferred_close`].
     pub(in crate::store) fn remove_partial(
         &self,
@@ -130,13 +171,6 @@ impl HomeDirectory {
         let held = self.open_for_deferred_close(&*staging, part.as_bytes(), &meta, defers);
         let is_removed = remove(&staging, &part);
         Ok(Some(RemovedPart { meta, held, is_removed }))
-    }
-}
-
-/// Logs that a partial upload could not be dropped. The file that supersedes it is stored all the same.
-pub(in crate::store) fn log_if_not_dropped(dropped: Result<bool, StoreError>) {
-    if let Err(error) = dropped {
-        log::error!("a partial upload that a newer file supersedes cannot be dropped: {error}");
     }
 }
 

@@ -44,7 +44,7 @@ use crate::base::buffers::SpliceSource;
 use crate::base::refusals::Operation;
 use crate::base::upload_id::UploadId;
 use claims::Claim;
-pub(super) use directory::{log_if_not_dropped, remove, staged_names};
+pub(super) use directory::remove;
 use inode::PartLocation;
 pub use listing::{PartialUploadListing, PartialUploadPage};
 use partials::RecordSlot;
