@@ -60,11 +60,11 @@ impl Session {
             return Ok(false);
         }
         let Some(Member { home, .. }) = self.state.member() else { return Ok(true) };
-        home.check_answers()?;
         // Its own change may be the one that runs.
         if self.waits_for_call() {
             return Ok(true);
         }
+        home.check_answers()?;
         let is_settled = home.settle(self.sync_owner, budget)?;
         self.awaits_change.set(!is_settled && home.disk().is_changing(self.sync_owner));
         Ok(is_settled)

@@ -250,6 +250,11 @@ impl Store {
         self.syncer.operations().begin(caller, work)
     }
 
+    /// Returns whether the file system of the home at `path` answers, as far as known.
+    pub fn answers(&self, path: &Path) -> bool {
+        !self.disk_of_path(path).is_unresponsive()
+    }
+
     /// Returns the file system of a home that is not open yet: the one on which it was the last time, or else
     /// one that no home has, so that a worker opens it.
     fn disk_of_path(&self, path: &Path) -> HomeDisk {
