@@ -183,8 +183,8 @@ fn a_change_is_accounted_for_even_if_its_session_has_given_it_up_or_has_ended() 
     slow.go_on();
     slow.wait_for_answer();
     wait_until("it is removed", || used(&mut ann) == (11, 2));
-    slow.stop();
     let mut leaving = Peer::login(slow.server.address, "ann");
+    slow.stop();
     leaving.request(&Request::Rm { path: "/left".into() });
     ann.request(&Request::Rm { path: "/waiting".into() });
     drop(leaving);
