@@ -17,12 +17,15 @@ use crate::base::text::Escaped;
 /// The least time between two log lines of one kind.
 pub const WARN_INTERVAL: Duration = Duration::from_secs(10);
 
+/// Returns whether the system or the file system does not know the operation.
+pub fn is_unsupported(errno: Errno) -> bool {
+    matches!(errno, Errno::NOSYS | Errno::OPNOTSUPP | Errno::INVAL | Errno::NOTTY)
+}
+
 /// Returns whether the file system does not support the operation, or not for this user. Other errors
 /// are failures.
-pub fn is_refusal(error: &io::Error) -> bool {
-    let errno = error.raw_os_error().map(Errno::from_raw_os_error);
-    let refusals = [Errno::PERM, Errno::NOSYS, Errno::OPNOTSUPP, Errno::INVAL, Errno::NOLCK, Errno::NOTTY];
-    errno.is_some_and(|errno| refusals.contains(&errno))
+pub fn is_refusal(errno: Errno) -> bool {
+    is_unsupported(errno) || matches!(errno, Errno::PERM | Errno::NOLCK)
 }
 
 /// An operation that some file systems refuse and that files can be served without.
@@ -63,7 +66,7 @@ impl Operation {
 /// is a noun in the plural.
 pub fn allow(what: &'static str, path: &Path, result: io::Result<()>) -> io::Result<()> {
     match result {
-        Err(error) if is_refusal(&error) => {
+        Err(error) if error.raw_os_error().map(Errno::from_raw_os_error).is_some_and(is_refusal) => {
             note(what, path, &error);
             Ok(())
         }

@@ -1,5 +1,6 @@
 //! The last operand of `get` and `put`: the target, or another source.
 
+use crate::base::explanation::Explanation;
 use crate::client::error::Failure;
 use crate::client::shell::advice::quoted;
 use crate::client::shell::lexer::{Word, is_plain};
@@ -23,7 +24,7 @@ pub(super) fn ambiguous_target(command: &str, words: &[Word], problem: &str, is_
         }
         _ => format!("write '{command} ... .' for all of them"),
     };
-    Failure::Usage(format!("{problem}; {text}"))
+    Failure::Usage(Explanation::new(format!("{problem}"), format!("{text}")))
 }
 
 /// Returns the word as the user can type it again, or `None` if it cannot be typed.

@@ -1,8 +1,19 @@
-//! Failures of commands, their advice for the user, and the exit codes that scripts rely on.
+//! Failures of commands, their advice for the user, and the exit codes that scripts rely on. Decisions depend on the
+//! variant of a failure, never on its text.
 
+mod link;
+mod refusal;
+
+use std::fmt;
+use std::io::{self, ErrorKind};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use crate::base::explanation::Explanation;
 use crate::base::text::Escaped;
-use crate::wire::WireError;
-use crate::wire::message::{ErrorCode, ErrorReply, READ_ONLY};
+use crate::config::ConfigError;
+use crate::wire::message::{ErrorCode, ErrorReply};
+pub use link::{LinkError, Loss};
 
 /// Everything succeeded.
 pub const EXIT_DONE: u8 = 0;
@@ -21,41 +32,32 @@ pub const EXIT_FULL: u8 = 6;
 /// The user pressed Ctrl-C.
 pub const EXIT_INTERRUPTED: u8 = 130;
 
-/// Why a command failed. Each text is one line that says what to do next.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+/// Why a command failed. Its text is one line: the problem, and the advice if there is any.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Failure {
-    /// The command line is invalid.
-    #[error("{0}")]
-    Usage(String),
+    /// The command line or a configuration file is invalid.
+    Usage(Explanation),
     /// No command has this name.
-    #[error("{0}")]
-    UnknownCommand(String),
+    UnknownCommand(Explanation),
     /// A local error: a file, a directory or the terminal.
-    #[error("{0}")]
-    Local(String),
+    Local(Explanation),
     /// The local system denies access, or the file system is read-only.
-    #[error("{0}")]
-    LocalDenied(String),
+    LocalDenied(Explanation),
     /// The local disk is full.
-    #[error("{0}; free some space here, then run the command again")]
-    LocalFull(String),
+    LocalFull(Explanation),
     /// The connection failed, and another one would not help.
-    #[error("{0}")]
-    Connection(String),
+    Connection(Explanation),
+    /// The server violated the protocol; it may be a server of another kind.
+    Violation(String),
     /// The connection was lost; another one may succeed.
-    #[error("connection lost: {0}; run the same command again, transfers resume")]
-    Lost(String),
+    Lost(Loss),
     /// The login failed for a reason that the server did not give.
-    #[error("{0}")]
-    Login(String),
+    Login(Explanation),
     /// The content failed verification.
-    #[error("{0}")]
-    Verification(String),
+    Verification(Explanation),
     /// The server refused the request.
-    #[error("{}", explain(.0))]
     Refused(ErrorReply),
     /// Some of several items failed; each failure was reported.
-    #[error("{failed} of {total} failed")]
     Some {
         /// The number of failed items.
         failed: usize,
@@ -63,68 +65,112 @@ pub enum Failure {
         total: usize,
     },
     /// The user pressed Ctrl-C.
-    #[error("interrupted")]
     Interrupted,
     /// The reader of the output has exited, which needs no message.
-    #[error("the output was closed")]
     OutputClosed,
 }
 
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.problem())?;
+        self.advice().iter().try_for_each(|advice| write!(f, "; {advice}"))
+    }
+}
+
+impl std::error::Error for Failure {}
+
 impl Failure {
-    /// Creates a failure of the local file system that concerns `subject`.
-    pub fn local(subject: &std::path::Path, error: &std::io::Error) -> Self {
-        use std::os::unix::ffi::OsStrExt;
-        let subject = subject.as_os_str().as_bytes();
-        let side = if subject.starts_with(b"standard ") { "" } else { "local " };
-        let text = format!("{side}{}: {}", Escaped(subject), plain(error));
-        match error.kind() {
-            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Self::LocalFull(text),
-            std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => Self::LocalDenied(text),
-            _ => Self::Local(text),
+    /// Returns what happened, without advice.
+    pub fn problem(&self) -> String {
+        match self {
+            Self::Usage(why)
+            | Self::UnknownCommand(why)
+            | Self::Local(why)
+            | Self::LocalDenied(why)
+            | Self::LocalFull(why)
+            | Self::Connection(why)
+            | Self::Login(why)
+            | Self::Verification(why) => why.problem.clone(),
+            Self::Violation(why) => Escaped(why.as_bytes()).to_string(),
+            Self::Lost(loss) => format!("connection lost: {loss}"),
+            Self::Refused(reply) => refusal::printable(&reply.message),
+            Self::Some { failed, total } => format!("{failed} of {total} failed"),
+            Self::Interrupted => "interrupted".into(),
+            Self::OutputClosed => "the output was closed".into(),
         }
     }
 
-    /// Replaces the server's message in a refusal. Other failures stay unchanged.
-    pub fn reworded(self, message: impl Into<String>) -> Self {
+    /// Returns what the user can do about it.
+    pub fn advice(&self) -> Option<String> {
         match self {
-            Self::Refused(reply) => Self::Refused(ErrorReply { message: message.into(), ..reply }),
+            Self::Usage(why)
+            | Self::UnknownCommand(why)
+            | Self::Local(why)
+            | Self::LocalDenied(why)
+            | Self::LocalFull(why)
+            | Self::Connection(why)
+            | Self::Login(why)
+            | Self::Verification(why) => why.advice.clone(),
+            Self::Violation(_) => Some(IS_BERTH.into()),
+            Self::Lost(loss) => Some(loss.advice()),
+            Self::Refused(reply) => refusal::advice(reply),
+            Self::Some { .. } | Self::Interrupted | Self::OutputClosed => None,
+        }
+    }
+
+    /// Creates a failure of the local file system that concerns `subject`.
+    pub fn local(subject: &Path, error: &io::Error) -> Self {
+        let subject = subject.as_os_str().as_bytes();
+        let side = if subject.starts_with(b"standard ") { "" } else { "local " };
+        let problem = format!("{side}{}: {}", Escaped(subject), plain(error));
+        match error.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+                Self::LocalFull(Explanation::new(problem, "free some space here, then run the command again"))
+            }
+            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => Self::LocalDenied(problem.into()),
+            _ => Self::Local(problem.into()),
+        }
+    }
+
+    /// Replaces the server's message and advice in a refusal. Other failures stay unchanged.
+    pub fn reworded(self, explanation: impl Into<Explanation>) -> Self {
+        match self {
+            Self::Refused(reply) => {
+                let Explanation { problem: message, advice } = explanation.into();
+                Self::Refused(ErrorReply { message, advice, ..reply })
+            }
             failure => failure,
         }
     }
 
     /// Creates the failure for a local file that cannot be examined. If a file with a relative path is missing, the
     /// text names the current directory.
-    pub fn missing_local_file(path: &std::path::Path, error: &std::io::Error) -> Self {
+    pub fn missing_local_file(path: &Path, error: &io::Error) -> Self {
         Self::missing("file", path, error)
     }
 
     /// Creates the failure for a local directory that cannot be examined, like [`Failure::missing_local_file`].
-    pub fn missing_local_directory(path: &std::path::Path, error: &std::io::Error) -> Self {
+    pub fn missing_local_directory(path: &Path, error: &io::Error) -> Self {
         Self::missing("directory", path, error)
     }
 
     /// Creates the failure for a local path that leads through a file.
-    pub fn file_above_local(path: &std::path::Path) -> Self {
-        use std::os::unix::ffi::OsStrExt;
+    pub fn file_above_local(path: &Path) -> Self {
         let path = Escaped(path.as_os_str().as_bytes());
-        Self::Local(format!("a directory above local {path} is a file; choose another path"))
+        Self::Local(Explanation::new(format!("a directory above local {path} is a file"), "choose another path"))
     }
 
-    fn missing(kind: &str, path: &std::path::Path, error: &std::io::Error) -> Self {
-        use std::os::unix::ffi::OsStrExt;
+    fn missing(kind: &str, path: &Path, error: &io::Error) -> Self {
         let directory = std::env::current_dir().ok().filter(|_| path.is_relative());
-        if error.kind() != std::io::ErrorKind::NotFound {
+        if error.kind() != ErrorKind::NotFound {
             return Self::local(path, error);
         }
         if path.as_os_str().is_empty() {
             return Self::Usage("'': the path is empty".into());
         }
         let directory = directory.map(|directory| format!(" (in {})", Escaped(directory.as_os_str().as_bytes())));
-        Self::Local(format!(
-            "{}: no such local {kind}{}",
-            Escaped(path.as_os_str().as_bytes()),
-            directory.unwrap_or_default()
-        ))
+        let (path, directory) = (Escaped(path.as_os_str().as_bytes()), directory.unwrap_or_default());
+        Self::Local(format!("{path}: no such local {kind}{directory}").into())
     }
 
     /// Returns whether the server refused with this code.
@@ -132,9 +178,14 @@ impl Failure {
         matches!(self, Self::Refused(reply) if reply.code == code)
     }
 
+    /// Returns whether the server refused only this request, so that the session continues.
+    pub fn refuses_request(&self) -> bool {
+        matches!(self, Self::Refused(reply) if !reply.fatal)
+    }
+
     /// Returns whether the account is read-only, so that each further change would fail too.
     pub fn is_read_only(&self) -> bool {
-        matches!(self, Self::Refused(reply) if reply.code == ErrorCode::Denied && reply.message.ends_with(READ_ONLY))
+        matches!(self, Self::Refused(reply) if reply.read_only)
     }
 
     /// Returns whether the disk or the quota is full, so that the next file would fail too.
@@ -148,10 +199,10 @@ impl Failure {
             Self::Usage(_) | Self::UnknownCommand(_) => EXIT_USAGE,
             Self::Local(_) | Self::LocalDenied(_) | Self::Some { .. } => EXIT_FAILED,
             Self::LocalFull(_) => EXIT_FULL,
-            Self::Connection(_) | Self::Lost(_) => EXIT_CONNECTION,
+            Self::Connection(_) | Self::Violation(_) | Self::Lost(_) => EXIT_CONNECTION,
             Self::Login(_) => EXIT_LOGIN,
             Self::Verification(_) => EXIT_VERIFICATION,
-            Self::Refused(reply) => meaning(reply.code).0,
+            Self::Refused(reply) => refusal::exit_code(reply.code),
             Self::Interrupted => EXIT_INTERRUPTED,
             Self::OutputClosed => EXIT_DONE,
         }
@@ -160,7 +211,7 @@ impl Failure {
     /// Returns whether no further command can run on this connection.
     pub fn ends_session(&self) -> bool {
         match self {
-            Self::Connection(_) | Self::Lost(_) | Self::Login(_) | Self::OutputClosed => true,
+            Self::Connection(_) | Self::Violation(_) | Self::Lost(_) | Self::Login(_) | Self::OutputClosed => true,
             Self::Refused(reply) => reply.fatal,
             _ => false,
         }
@@ -190,7 +241,7 @@ impl Failure {
             Self::Usage(_) | Self::UnknownCommand(_) => "usage",
             Self::Local(_) | Self::LocalDenied(_) => "local",
             Self::LocalFull(_) => "local_full",
-            Self::Connection(_) | Self::Lost(_) => "connection",
+            Self::Connection(_) | Self::Violation(_) | Self::Lost(_) => "connection",
             Self::Login(_) => "login_failed",
             Self::Verification(_) => "verification",
             Self::Refused(reply) => {
@@ -207,100 +258,29 @@ impl Failure {
     }
 }
 
-/// Why a connection cannot continue or was left.
-#[derive(Debug, thiserror::Error)]
-pub enum LinkError {
-    /// The connection ended or failed.
-    #[error("{0}")]
-    Lost(String),
-    /// The server closed the connection and gave a reason.
-    #[error("{}", .0.message)]
-    HungUp(ErrorReply),
-    /// The server violated the protocol.
-    #[error("the server violated the protocol: {0}")]
-    Protocol(String),
-    /// The server's proof of its identity is wrong; it may be another server.
-    #[error("{0}")]
-    Distrusted(String),
-    /// The user pressed Ctrl-C. The connection itself is intact.
-    #[error("interrupted")]
-    Interrupted,
-}
-
-impl From<serde_json::Error> for LinkError {
-    fn from(error: serde_json::Error) -> Self {
-        Self::Protocol(error.to_string())
-    }
-}
-
-impl From<WireError> for LinkError {
-    fn from(error: WireError) -> Self {
-        Self::Protocol(error.to_string())
-    }
-}
-
 impl From<LinkError> for Failure {
     fn from(error: LinkError) -> Self {
         match error {
             LinkError::Interrupted => Self::Interrupted,
             LinkError::HungUp(reply) => Self::Refused(reply),
-            LinkError::Lost(why) => Self::Lost(why),
+            LinkError::Lost(loss) => Self::Lost(loss),
             LinkError::Distrusted(why) => Self::Login(why),
-            LinkError::Protocol(why) => Self::Connection(format!("{}{IS_BERTH}", Escaped(why.as_bytes()))),
+            LinkError::Protocol(why) => Self::Violation(why),
         }
     }
 }
 
-/// The end of a message about a peer that does not follow the protocol.
-pub(in crate::client) const IS_BERTH: &str = "; is this a berth server?";
-
-/// Returns the exit code of a refusal, and the advice where the server's message cannot give it.
-fn meaning(code: ErrorCode) -> (u8, &'static str) {
-    match code {
-        ErrorCode::BadRequest => (EXIT_FAILED, ""),
-        ErrorCode::Unsupported => (EXIT_FAILED, "this server does not support it; a newer one may"),
-        ErrorCode::LoginRequired => (EXIT_LOGIN, ""),
-        ErrorCode::LoginFailed => (EXIT_LOGIN, "check the user name and the password"),
-        ErrorCode::AccountClosed => (EXIT_LOGIN, "ask the administrator of the server"),
-        ErrorCode::Kicked => (EXIT_CONNECTION, ""),
-        ErrorCode::TooMany => (EXIT_CONNECTION, "try again in a moment"),
-        ErrorCode::NotFound => (EXIT_FAILED, "'ls' lists what is on the server"),
-        ErrorCode::Exists => (EXIT_FAILED, "-f replaces it"),
-        ErrorCode::NotAFile => (EXIT_FAILED, ""),
-        ErrorCode::NotADirectory => (EXIT_FAILED, ""),
-        ErrorCode::NotEmpty => (EXIT_FAILED, "'rm -r' removes it with its contents"),
-        ErrorCode::BadName => (EXIT_FAILED, "choose another name"),
-        ErrorCode::OutsideHome => (EXIT_FAILED, ""),
-        ErrorCode::Denied => (EXIT_FAILED, ""),
-        ErrorCode::QuotaBytes | ErrorCode::QuotaFiles => (EXIT_FULL, "'quota' shows what is used; 'rm' makes room"),
-        ErrorCode::DiskFull => (EXIT_FULL, "ask the administrator of the server"),
-        ErrorCode::Changed => (EXIT_FAILED, "run the command again"),
-        ErrorCode::Mismatch => (EXIT_VERIFICATION, "run the command again"),
-        ErrorCode::Cancelled => (EXIT_INTERRUPTED, ""),
-        ErrorCode::Superseded => (EXIT_FAILED, "another session has resumed this upload"),
-        ErrorCode::Busy => (EXIT_FAILED, "run the command again in a moment"),
-        ErrorCode::TooLarge => (EXIT_FAILED, ""),
-        ErrorCode::Io => (EXIT_FAILED, "ask the administrator of the server"),
-        ErrorCode::Timeout => (EXIT_CONNECTION, "connect again"),
-        ErrorCode::ShuttingDown => (EXIT_CONNECTION, "connect again later; transfers resume"),
-        ErrorCode::TlsRequired => (EXIT_CONNECTION, "leave out --plaintext"),
-        ErrorCode::Internal => (EXIT_FAILED, "the server's log has details"),
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::Usage(error.into_explanation().or_advise("correct it, or restore it from a backup"))
     }
 }
 
-fn explain(reply: &ErrorReply) -> String {
-    // Names in the message are escaped already, so a backslash stays as it is.
-    let parts = reply.message.split('\\').map(|part| Escaped(part.as_bytes()).to_string());
-    let message = parts.collect::<Vec<_>>().join("\\");
-    match meaning(reply.code).1 {
-        "" => message,
-        hint if reply.message.contains(';') || reply.message.contains(hint) => message,
-        hint => format!("{message}; {hint}"),
-    }
-}
+/// The advice about a peer that does not follow the protocol.
+pub(in crate::client) const IS_BERTH: &str = "is this a berth server?";
 
 /// Formats an error without the number that Rust appends.
-pub(in crate::client) fn plain(error: &std::io::Error) -> String {
+pub(in crate::client) fn plain(error: &io::Error) -> String {
     let text = error.to_string();
     match text.split_once(" (os error") {
         Some((text, _)) => text.to_lowercase(),
@@ -318,19 +298,20 @@ mod tests {
     use super::*;
 
     fn refused(code: ErrorCode, message: &str) -> Failure {
-        Failure::Refused(ErrorReply { code, message: message.into(), retry: false, fatal: false })
+        Failure::Refused(ErrorReply::new(code, message))
     }
 
     #[test]
     fn exit_codes_are_the_ones_scripts_rely_on() {
         for (failure, code) in [
-            (Failure::Usage(String::new()), 2),
-            (Failure::Local(String::new()), 1),
-            (Failure::LocalFull(String::new()), 6),
-            (Failure::Connection(String::new()), 3),
-            (Failure::Lost(String::new()), 3),
-            (Failure::Login(String::new()), 4),
-            (Failure::Verification(String::new()), 5),
+            (Failure::Usage("".into()), 2),
+            (Failure::Local("".into()), 1),
+            (Failure::LocalFull("".into()), 6),
+            (Failure::Connection("".into()), 3),
+            (Failure::Violation(String::new()), 3),
+            (Failure::Lost(Loss::Closed), 3),
+            (Failure::Login("".into()), 4),
+            (Failure::Verification("".into()), 5),
             (Failure::Some { failed: 1, total: 2 }, 1),
             (Failure::Interrupted, 130),
             (Failure::OutputClosed, 0),
@@ -357,5 +338,11 @@ mod tests {
         assert_eq!(refused(ErrorCode::Denied, "read\x1b[2Jonly\n").to_string(), "read\\x1b[2Jonly\\n");
         assert_eq!(refused(ErrorCode::Denied, "/a\\\\b: no").to_string(), "/a\\\\b: no");
         assert_eq!(refused(ErrorCode::QuotaBytes, "").json_code(), "quota_bytes");
+        assert_eq!(
+            refused(ErrorCode::NotFound, "/a;b: no such file or directory").to_string(),
+            "/a;b: no such file or directory; 'ls' lists what is on the server"
+        );
+        let stopping = Failure::Refused(ErrorReply::new(ErrorCode::ShuttingDown, "stopping").advise("wait\x1b"));
+        assert_eq!((stopping.problem(), stopping.to_string()), ("stopping".into(), "stopping; wait\\x1b".into()));
     }
 }

@@ -43,7 +43,7 @@ impl Script {
                 Ok(None) => break,
                 Ok(Some(line)) => split(line.strip_prefix(BYTE_ORDER_MARK).filter(|_| number == 1).unwrap_or(&line)),
                 Err(error) => {
-                    let failure = Failure::Local(format!("{}: {}", place(source, number), plain(&error)));
+                    let failure = Failure::Local(format!("{}: {}", place(source, number), plain(&error)).into());
                     self.note("script", session, failure);
                     break;
                 }
@@ -51,7 +51,7 @@ impl Script {
             let commands = match commands {
                 Ok(commands) => commands,
                 Err(error) => {
-                    let failure = Failure::Usage(format!("{}: {error}", place(source, number)));
+                    let failure = Failure::Usage(format!("{}: {error}", place(source, number)).into());
                     if self.note("script", session, failure) == Flow::Leave {
                         break;
                     }
@@ -106,8 +106,9 @@ impl Script {
 
 /// Opens a script file.
 pub fn open(path: &Path) -> Result<std::fs::File, Failure> {
-    std::fs::File::open(path)
-        .map_err(|error| Failure::Usage(format!("cannot read the commands in {}: {}", shown(path), plain(&error))))
+    std::fs::File::open(path).map_err(|error| {
+        Failure::Usage(format!("cannot read the commands in {}: {}", shown(path), plain(&error)).into())
+    })
 }
 
 /// Refuses unknown commands before the client connects.

@@ -6,6 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::base::explanation::Explanation;
 use crate::base::text::Size;
 use crate::client::connection::incoming::Event;
 use crate::client::connection::session::Session;
@@ -302,9 +303,10 @@ fn prepare(session: &mut Session, wanted: &mut QueuedDownload, offset: u64) -> R
 fn write_chunk(session: &Session, part: &mut Part, size: u64) -> Result<(), Failure> {
     let chunk = session.link.chunk();
     if chunk.len() as u64 > size.saturating_sub(part.received_bytes()) {
-        return Err(Failure::Verification(
-            "the server sent more bytes than the file has; the received content was discarded".into(),
-        ));
+        return Err(Failure::Verification(Explanation::new(
+            "the server sent more bytes than the file has",
+            "the received content was discarded",
+        )));
     }
     part.write(chunk)
 }
@@ -318,9 +320,9 @@ fn discard_if_wrong(part: Part, failure: Failure) -> Failure {
 }
 
 fn digest_mismatch(job: &TransferJob) -> Failure {
-    Failure::Verification(format!(
-        "{}: the received content differs from the server's; run the command again",
-        job.remote
+    Failure::Verification(Explanation::new(
+        format!("{}: the received content differs from the server's", job.remote),
+        "run the command again",
     ))
 }
 

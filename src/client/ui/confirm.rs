@@ -90,7 +90,7 @@ pub fn line(output: &mut Output, interrupt: &Interrupt, question: &str) -> Resul
 }
 
 fn read_line(output: &mut Output, interrupt: &Interrupt, question: &str) -> Result<Option<String>, Failure> {
-    let failure = |error: io::Error| Failure::Local(format!("cannot read from the terminal: {}", plain(&error)));
+    let failure = |error: io::Error| Failure::Local(format!("cannot read from the terminal: {}", plain(&error)).into());
     let suspension = Suspension::begin().map_err(failure)?;
     output.ask(question);
     let stdin = io::stdin();

@@ -9,6 +9,7 @@ pub mod local_time;
 pub mod meter;
 pub mod output;
 pub mod progress;
+pub mod repeated_refusals;
 pub mod results;
 mod status_line;
 pub mod stopwatch;

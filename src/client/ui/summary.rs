@@ -4,9 +4,11 @@
 use serde_json::{Value, json};
 
 use crate::base::text::Escaped;
+use crate::base::virtual_path::VirtualPath;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 use crate::client::ui::amounts::{Bytes, Elapsed, Rate};
+use crate::client::ui::repeated_refusals::RepeatedRefusals;
 use crate::client::ui::stopwatch::Stopwatch;
 
 /// The counters of one command.
@@ -30,6 +32,7 @@ pub struct Summary {
     done: (usize, u64),
     /// Why the command stopped early.
     stop: Option<Failure>,
+    refusals: RepeatedRefusals,
     started: Stopwatch,
 }
 
@@ -50,6 +53,7 @@ impl Summary {
             planned: None,
             done: (0, 0),
             stop: None,
+            refusals: RepeatedRefusals::new(command),
             started: Stopwatch::start(),
         }
     }
@@ -79,6 +83,34 @@ impl Summary {
         };
         self.failed += usize::from(failure.is_some());
         failure.map_or(Ok(()), |failure| report(session, self.command, &failure))
+    }
+
+    /// Like [`Summary::count`], for a request about `path`. Shows refusals of names in one directory once. The command
+    /// ends with [`Summary::finish_refusals`].
+    pub fn count_at(
+        &mut self,
+        session: &mut Session,
+        path: &VirtualPath,
+        result: Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        match result {
+            Err(failure) if !(self.is_single || self.is_stopped() || is_final(&failure)) => {
+                self.total += 1;
+                self.failed += 1;
+                self.refusals.report(session, path, &failure)
+            }
+            Err(failure) => {
+                self.refusals.finish(session);
+                self.count(session, Err(failure))
+            }
+            done => self.count(session, done),
+        }
+    }
+
+    /// Shows the refusals that were only counted, and returns the result of the command.
+    pub fn finish_refusals(mut self, session: &mut Session) -> Result<(), Failure> {
+        self.refusals.finish(session);
+        self.finish()
     }
 
     /// Stops the command because of `failure`. Returns the first failure that stopped it.
@@ -228,7 +260,7 @@ impl Summary {
         match self.failed {
             0 if self.kept == 0 => Ok(()),
             0 if self.kept == 1 => Err(Failure::Local("1 file exists and differs, and was not replaced".into())),
-            0 => Err(Failure::Local(format!("{} files exist and differ, and were not replaced", self.kept))),
+            0 => Err(Failure::Local(format!("{} files exist and differ, and were not replaced", self.kept).into())),
             failed => Err(Failure::Some { failed, total: self.total + self.kept }),
         }
     }
@@ -253,12 +285,17 @@ pub fn report(session: &mut Session, command: &str, failure: &Failure) -> Result
     if *failure == Failure::OutputClosed {
         return Ok(());
     }
-    session.output.failures += 1;
     match failure {
         // The text names the command.
         Failure::UnknownCommand(text) => session.output.complain(format_args!("berth: {text}")),
         failure => session.output.complain(format_args!("berth: {}: {failure}", Escaped(command.as_bytes()))),
     }
+    report_object(session, command, failure)
+}
+
+/// Like [`report`], without a line on standard error.
+pub fn report_object(session: &mut Session, command: &str, failure: &Failure) -> Result<(), Failure> {
+    session.output.failures += 1;
     match session.output.json(&failure_object(command, failure)) {
         Err(Failure::OutputClosed) => Ok(()),
         reported => reported,

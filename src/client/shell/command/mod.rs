@@ -6,6 +6,7 @@ mod table;
 use serde_json::json;
 use strsim::osa_distance;
 
+use crate::base::explanation::Explanation;
 use crate::base::refusals;
 use crate::base::text::Escaped;
 use crate::client::commands::shell_escape;
@@ -79,11 +80,11 @@ pub fn find(name: &str) -> Result<&'static Command, Failure> {
     let called = |command: &&Command| command.name == name || command.aliases.contains(&name);
     COMMANDS.iter().find(called).ok_or_else(|| {
         let shown = Escaped(name.as_bytes());
-        let text = match nearest(name) {
-            Some(near) => format!("unknown command '{shown}'; did you mean '{near}'?"),
-            None => format!("unknown command '{shown}'; 'help' lists the commands"),
+        let advice = match nearest(name) {
+            Some(near) => format!("did you mean '{near}'?"),
+            None => "'help' lists the commands".into(),
         };
-        Failure::UnknownCommand(text)
+        Failure::UnknownCommand(Explanation::new(format!("unknown command '{shown}'"), advice))
     })
 }
 
@@ -166,9 +167,9 @@ pub fn names_only_absolute_paths(words: &[Word]) -> bool {
 pub fn no_option(name: &str, word: &Word) -> Failure {
     let shown = Escaped(&word.text);
     match find(name) {
-        Ok(command) => Failure::Usage(format!(
-            "unknown option {shown}; usage: {name} {}; for a name that begins with a dash, write ./{shown}",
-            command.usage
+        Ok(command) => Failure::Usage(Explanation::new(
+            format!("unknown option {shown}"),
+            format!("usage: {name} {}; for a name that begins with a dash, write ./{shown}", command.usage),
         )),
         Err(failure) => failure,
     }
@@ -178,8 +179,11 @@ pub fn no_option(name: &str, word: &Word) -> Failure {
 pub fn usage(name: &str, problem: &str) -> Failure {
     let problem = Escaped(problem.as_bytes());
     match find(name) {
-        Ok(command) => Failure::Usage(format!("{problem}; usage: {}", format!("{name} {}", command.usage).trim_end())),
-        Err(_) => Failure::Usage(problem.to_string()),
+        Ok(command) => Failure::Usage(Explanation::new(
+            format!("{problem}"),
+            format!("usage: {}", format!("{name} {}", command.usage).trim_end()),
+        )),
+        Err(_) => Failure::Usage(problem.to_string().into()),
     }
 }
 
