@@ -43,9 +43,9 @@ use shell::interrupt::Interrupt;
 use shell::lexer::Word;
 use shell::script::Script;
 use ui::confirm::terminal_can_answer;
+use ui::failures::failure_object;
 use ui::output::Output;
 use ui::progress::Style;
-use ui::summary::failure_object;
 
 /// Runs the command line and returns the exit code.
 pub fn run(args: &Args) -> u8 {

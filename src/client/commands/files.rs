@@ -10,8 +10,8 @@ use crate::client::error::Failure;
 use crate::client::files::remote::TreeEntry;
 use crate::client::shell::command::{options, usage};
 use crate::client::shell::lexer::Word;
-use crate::client::ui::repeated_refusals::RepeatedRefusals;
-use crate::client::ui::summary::{Summary, report};
+use crate::client::ui::failures::{RepeatedRefusals, report};
+use crate::client::ui::summary::Summary;
 use crate::wire::Request;
 use crate::wire::message::{EntryKind, ErrorCode, Name};
 

@@ -12,7 +12,8 @@ use crate::client::error::Failure;
 use crate::client::files::remote::not_examined;
 use crate::client::shell::command::options;
 use crate::client::shell::lexer::Word;
-use crate::client::ui::summary::{Summary, report};
+use crate::client::ui::failures::report;
+use crate::client::ui::summary::Summary;
 use crate::wire::message::{EntryKind, Name, QuotaReport};
 
 /// `du [-a] [-s] [PATH...]`

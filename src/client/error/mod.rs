@@ -1,6 +1,7 @@
 //! Failures of commands, their advice for the user, and the exit codes that scripts rely on. Decisions depend on the
 //! variant of a failure, never on its text.
 
+mod exit_code;
 mod link;
 mod refusal;
 
@@ -13,24 +14,10 @@ use crate::base::explanation::Explanation;
 use crate::base::text::Escaped;
 use crate::config::ConfigError;
 use crate::wire::message::{ErrorCode, ErrorReply};
+pub use exit_code::{
+    EXIT_CONNECTION, EXIT_DONE, EXIT_FAILED, EXIT_FULL, EXIT_INTERRUPTED, EXIT_LOGIN, EXIT_USAGE, EXIT_VERIFICATION,
+};
 pub use link::{LinkError, Loss};
-
-/// Everything succeeded.
-pub const EXIT_DONE: u8 = 0;
-/// A command failed.
-pub const EXIT_FAILED: u8 = 1;
-/// The command line is invalid.
-pub const EXIT_USAGE: u8 = 2;
-/// The connection failed or was lost.
-pub const EXIT_CONNECTION: u8 = 3;
-/// The login or the server's fingerprint was refused.
-pub const EXIT_LOGIN: u8 = 4;
-/// The received content differs from the sent content.
-pub const EXIT_VERIFICATION: u8 = 5;
-/// The quota is used up or a disk is full.
-pub const EXIT_FULL: u8 = 6;
-/// The user pressed Ctrl-C.
-pub const EXIT_INTERRUPTED: u8 = 130;
 
 /// Why a command failed. Its text is one line: the problem, and the advice if there is any.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! What the client makes of a server's refusal: the exit code, and advice where the server gives none.
 
-use super::{EXIT_CONNECTION, EXIT_FAILED, EXIT_FULL, EXIT_INTERRUPTED, EXIT_LOGIN, EXIT_VERIFICATION};
+use super::exit_code::{EXIT_CONNECTION, EXIT_FAILED, EXIT_FULL, EXIT_INTERRUPTED, EXIT_LOGIN, EXIT_VERIFICATION};
 use crate::base::text::Escaped;
 use crate::wire::message::{ErrorCode, ErrorReply};
 

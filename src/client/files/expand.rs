@@ -6,7 +6,7 @@ use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 use crate::client::files::remote::{ListingBudget, TreeEntry, with_paths};
 use crate::client::shell::lexer::Word;
-use crate::client::ui::summary::report;
+use crate::client::ui::failures::report;
 use crate::wire::message::{Entry, EntryKind};
 
 impl Session {

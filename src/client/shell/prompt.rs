@@ -24,7 +24,7 @@ use crate::client::shell::completion::{Named, Side, complete};
 use crate::client::shell::history;
 use crate::client::shell::lexer::{Word, split};
 use crate::client::ui::confirm;
-use crate::client::ui::summary::report;
+use crate::client::ui::failures::report;
 use crate::client::ui::terminal::{has_colors, supports_escape_sequences};
 use crate::wire::message::EntryKind;
 

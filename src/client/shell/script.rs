@@ -10,7 +10,7 @@ use crate::client::error::{Failure, plain};
 use crate::client::files::local::shown;
 use crate::client::shell::command::{self, Flow};
 use crate::client::shell::lexer::{Word, split};
-use crate::client::ui::summary::report;
+use crate::client::ui::failures::report;
 
 /// Runs commands and remembers the first failure.
 pub struct Script {

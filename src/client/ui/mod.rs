@@ -3,13 +3,13 @@
 pub mod amounts;
 pub mod colors;
 pub mod confirm;
+pub mod failures;
 pub mod hashing;
 pub mod listing;
 pub mod local_time;
 pub mod meter;
 pub mod output;
 pub mod progress;
-pub mod repeated_refusals;
 pub mod results;
 mod status_line;
 pub mod stopwatch;

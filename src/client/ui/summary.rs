@@ -3,12 +3,11 @@
 
 use serde_json::{Value, json};
 
-use crate::base::text::Escaped;
 use crate::base::virtual_path::VirtualPath;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 use crate::client::ui::amounts::{Bytes, Elapsed, Rate};
-use crate::client::ui::repeated_refusals::RepeatedRefusals;
+use crate::client::ui::failures::{RepeatedRefusals, report};
 use crate::client::ui::stopwatch::Stopwatch;
 
 /// The counters of one command.
@@ -277,32 +276,4 @@ fn shown_files(files: usize) -> String {
 /// Returns whether all further items would fail in the same way.
 fn is_final(failure: &Failure) -> bool {
     failure.ends_session() || failure.is_full() || failure.is_read_only() || *failure == Failure::Interrupted
-}
-
-/// Reports that a command or a part of it failed: on standard error, and with `--json` as an object. If the
-/// results have no reader, the rest of the command still continues.
-pub fn report(session: &mut Session, command: &str, failure: &Failure) -> Result<(), Failure> {
-    if *failure == Failure::OutputClosed {
-        return Ok(());
-    }
-    match failure {
-        // The text names the command.
-        Failure::UnknownCommand(text) => session.output.complain(format_args!("berth: {text}")),
-        failure => session.output.complain(format_args!("berth: {}: {failure}", Escaped(command.as_bytes()))),
-    }
-    report_object(session, command, failure)
-}
-
-/// Like [`report`], without a line on standard error.
-pub fn report_object(session: &mut Session, command: &str, failure: &Failure) -> Result<(), Failure> {
-    session.output.failures += 1;
-    match session.output.json(&failure_object(command, failure)) {
-        Err(Failure::OutputClosed) => Ok(()),
-        reported => reported,
-    }
-}
-
-/// Formats a failure for `--json`.
-pub fn failure_object(command: &str, failure: &Failure) -> Value {
-    json!({"command": command, "ok": false, "code": failure.json_code(), "message": failure.to_string()})
 }

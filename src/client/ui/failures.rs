@@ -1,14 +1,43 @@
-//! Refusals of many names in one directory. Its permissions usually refuse each name alike, so only the first refusal
-//! is shown on standard error, and the others are counted. `--json` reports each.
+//! Reports failures of commands and of their parts.
+
+use serde_json::{Value, json};
 
 use crate::base::text::Escaped;
 use crate::base::virtual_path::VirtualPath;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
-use crate::client::ui::summary::{report, report_object};
 use crate::wire::message::ErrorCode;
 
-/// The refusals of one command.
+/// Reports that a command or a part of it failed: on standard error, and with `--json` as an object. If the
+/// results have no reader, the rest of the command still continues.
+pub fn report(session: &mut Session, command: &str, failure: &Failure) -> Result<(), Failure> {
+    if *failure == Failure::OutputClosed {
+        return Ok(());
+    }
+    match failure {
+        // The text names the command.
+        Failure::UnknownCommand(text) => session.output.complain(format_args!("berth: {text}")),
+        failure => session.output.complain(format_args!("berth: {}: {failure}", Escaped(command.as_bytes()))),
+    }
+    report_object(session, command, failure)
+}
+
+/// Like [`report`], without a line on standard error.
+fn report_object(session: &mut Session, command: &str, failure: &Failure) -> Result<(), Failure> {
+    session.output.failures += 1;
+    match session.output.json(&failure_object(command, failure)) {
+        Err(Failure::OutputClosed) => Ok(()),
+        reported => reported,
+    }
+}
+
+/// Formats a failure for `--json`.
+pub fn failure_object(command: &str, failure: &Failure) -> Value {
+    json!({"command": command, "ok": false, "code": failure.json_code(), "message": failure.to_string()})
+}
+
+/// Refusals of many names in one directory. Its permissions usually refuse each name alike, so only the first refusal is
+/// shown on standard error, and the others are counted. `--json` reports each.
 pub struct RepeatedRefusals {
     command: &'static str,
     /// The directory of the last failure, if access to a name in it was denied.
