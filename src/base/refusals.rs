@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
-use crate::base::text::Escaped;
+use crate::base::text::{Escaped, plain};
 
 /// The least time between two log lines of one kind.
 pub const WARN_INTERVAL: Duration = Duration::from_secs(10);
@@ -87,8 +87,7 @@ pub fn note_on(device: u64, what: &'static str, path: &Path, error: &io::Error) 
     if refusals.reported.len() >= REPORTED_MAX || !refusals.reported.insert((device, what)) {
         return;
     }
-    let (path, error) = (Escaped(path.as_os_str().as_bytes()), error.to_string());
-    let error = error.split(" (os error").next().unwrap_or_default().to_lowercase();
+    let (path, error) = (Escaped(path.as_os_str().as_bytes()), plain(error));
     let text = format!("{path}: {what} are left out, because the file system refuses them: {error}");
     if log::log_enabled!(log::Level::Warn) {
         log::warn!("{text}");

@@ -11,9 +11,9 @@ use serde_json::json;
 use signal_hook::consts::SIGINT;
 
 use crate::base::explanation::Explanation;
-use crate::base::text::Escaped;
+use crate::base::text::{Escaped, plain};
 use crate::client::connection::session::Session;
-use crate::client::error::{Failure, plain};
+use crate::client::error::Failure;
 use crate::client::shell::lexer::Word;
 use crate::client::ui::results::Results;
 use crate::wire::message::Name;

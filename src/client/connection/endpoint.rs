@@ -8,13 +8,13 @@ use zeroize::Zeroizing;
 
 use crate::auth::scram::{Binding, ClientKeys};
 use crate::base::explanation::Explanation;
-use crate::base::text::Escaped;
+use crate::base::text::{Escaped, plain};
 use crate::client::connection::link::Link;
 use crate::client::connection::login;
 use crate::client::connection::stream::{ConnectError, PlainStream, Stream};
 use crate::client::connection::tls_stream::TlsStream;
 use crate::client::connection::trust::Trust;
-use crate::client::error::{Failure, IS_BERTH, Loss, plain};
+use crate::client::error::{Failure, IS_BERTH, Loss};
 use crate::client::shell::interrupt::{Interrupt, POLL_MAX};
 use crate::client::ui::confirm::terminal_can_answer;
 use crate::client::ui::output::Output;

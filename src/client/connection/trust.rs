@@ -10,10 +10,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::base::explanation::Explanation;
-use crate::base::text::Escaped;
+use crate::base::text::{Escaped, plain};
 use crate::base::{atomic_file, json};
 use crate::client::connection::state::{StateDirectory, lock_directory, state_directory_path, write_whole};
-use crate::client::error::{Failure, LinkError, plain};
+use crate::client::error::{Failure, LinkError};
 use crate::client::files::local::shown;
 use crate::client::shell::interrupt::Interrupt;
 use crate::client::ui::confirm::confirm;

@@ -5,8 +5,9 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
 use crate::base::atomic_file::BYTE_ORDER_MARK;
+use crate::base::text::plain;
 use crate::client::connection::session::Session;
-use crate::client::error::{Failure, plain};
+use crate::client::error::Failure;
 use crate::client::files::local::shown;
 use crate::client::shell::command::{self, Flow};
 use crate::client::shell::lexer::{Word, split};

@@ -5,7 +5,8 @@ use std::io::{self, IsTerminal};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::auth::password_prompt::Suspension;
-use crate::client::error::{Failure, plain};
+use crate::base::text::plain;
+use crate::client::error::Failure;
 use crate::client::shell::interrupt::Interrupt;
 use crate::client::ui::output::Output;
 use crate::client::ui::stopwatch;
