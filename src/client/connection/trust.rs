@@ -52,7 +52,8 @@ impl Trust {
             Some((file, Err(problem))) => {
                 return Err(Failure::Local(Explanation::new(
                     format!(
-                        "{} {problem}, so no server can be recognized: restore it from a backup, or remove it and confirm the key of each server again",
+                        "{} {problem}, so no server can be recognized: restore it from a backup, or remove it and \
+                         confirm the key of each server again",
                         shown(file)
                     ),
                     "--fingerprint SHA256:... works without it",
@@ -87,7 +88,9 @@ impl Trust {
             (None, Some(known)) if known != seen => Failure::Login(Explanation::new(
                 format!("the key of {host_and_port} has changed: it was {known} and is {seen} now"),
                 format!(
-                    "this can be an attack, or the server has a new key: ask its administrator what `berthd fingerprint` prints on the server, and if that is the new key, connect once with --fingerprint {seen}"
+                    "this can be an attack, or the server has a new key: ask its administrator what `berthd \
+                     fingerprint` prints on the server, and if that is the new key, connect once with --fingerprint \
+                     {seen}"
                 ),
             )),
             _ => error.into(),
@@ -112,9 +115,10 @@ impl Trust {
         }
         if !may_ask {
             return Err(Failure::Login(Explanation::new(
-                format!("{host_and_port} is not known here"),
+                format!("{host_and_port} is not known here; its key is {seen}"),
                 format!(
-                    "its key is {seen}; if `berthd fingerprint` prints the same on the server, connect with --fingerprint {seen}; --accept-new accepts it without a check"
+                    "if `berthd fingerprint` prints the same on the server, connect with --fingerprint {seen}; \
+                     --accept-new accepts it without a check"
                 ),
             )));
         }
@@ -125,7 +129,7 @@ impl Trust {
         if confirm(output, interrupt, &question)? {
             return Ok(());
         }
-        Err(Failure::Login(Explanation::new(format!("{host_and_port} is not trusted"), "nothing was sent")))
+        Err(Failure::Login(format!("{host_and_port} is not trusted; nothing was sent").into()))
     }
 
     /// Stores the key of a server that has proved itself. If that fails, the user is told, because the next

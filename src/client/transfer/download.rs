@@ -303,10 +303,9 @@ fn prepare(session: &mut Session, wanted: &mut QueuedDownload, offset: u64) -> R
 fn write_chunk(session: &Session, part: &mut Part, size: u64) -> Result<(), Failure> {
     let chunk = session.link.chunk();
     if chunk.len() as u64 > size.saturating_sub(part.received_bytes()) {
-        return Err(Failure::Verification(Explanation::new(
-            "the server sent more bytes than the file has",
-            "the received content was discarded",
-        )));
+        return Err(Failure::Verification(
+            "the server sent more bytes than the file has; the received content was discarded".into(),
+        ));
     }
     part.write(chunk)
 }

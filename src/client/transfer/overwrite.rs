@@ -77,7 +77,7 @@ impl Overwrite {
     /// Returns the result of a command after its agreed transfers.
     pub fn result(&self) -> Result<(), Failure> {
         if self.has_quit {
-            Err(Failure::Local(Explanation::new("stopped, as you chose", "the remaining files are unchanged")))
+            Err(Failure::Local("stopped, as you chose; the remaining files are unchanged".into()))
         } else {
             Ok(())
         }
