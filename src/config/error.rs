@@ -16,13 +16,13 @@ pub struct ConfigError {
     pub file: PathBuf,
     /// A key such as `limits.sessions`; empty if the whole file is wrong.
     pub key: String,
-    /// The problem and the accepted values, and what to do about it.
-    pub explanation: Explanation,
+    /// The problem and the accepted values, and what to do about it. Boxed, because many results hold this error.
+    pub explanation: Box<Explanation>,
 }
 
 impl ConfigError {
     pub(crate) fn new(file: &Path, key: impl Into<String>, explanation: impl Into<Explanation>) -> Self {
-        Self { file: file.to_path_buf(), key: key.into(), explanation: explanation.into() }
+        Self { file: file.to_path_buf(), key: key.into(), explanation: Box::new(explanation.into()) }
     }
 
     pub(super) fn unreadable(file: &Path, error: &io::Error) -> Self {
@@ -50,9 +50,9 @@ impl ConfigError {
 
     /// Returns the text of this error as a problem, apart from the advice.
     pub fn into_explanation(self) -> Explanation {
-        let Self { file, key, explanation: Explanation { problem, advice } } = self;
-        let alone = Self { file, key, explanation: problem.into() };
-        Explanation { problem: alone.to_string(), advice: advice.map(|advice| Escaped(advice.as_bytes()).to_string()) }
+        let advice = self.explanation.advice.as_ref().map(|advice| Escaped(advice.as_bytes()).to_string());
+        let alone = Self::new(&self.file, self.key, self.explanation.problem);
+        Explanation { problem: alone.to_string(), advice }
     }
 }
 

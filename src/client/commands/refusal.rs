@@ -13,7 +13,7 @@ pub(super) fn explain_file(session: &mut Session, path: &VirtualPath, failure: F
         return explain_path(session, path, failure);
     }
     match session.stat(path).map(|entry| entry.kind) {
-        Ok(EntryKind::Dir) => failure.reworded(Explanation::new(format!("{path} is a directory"), format!("{advice}"))),
+        Ok(EntryKind::Dir) => failure.reworded(Explanation::new(format!("{path} is a directory"), advice)),
         _ => failure,
     }
 }

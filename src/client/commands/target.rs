@@ -24,7 +24,7 @@ pub(super) fn ambiguous_target(command: &str, words: &[Word], problem: &str, is_
         }
         _ => format!("write '{command} ... .' for all of them"),
     };
-    Failure::Usage(Explanation::new(format!("{problem}"), format!("{text}")))
+    Failure::Usage(Explanation::new(problem, text))
 }
 
 /// Returns the word as the user can type it again, or `None` if it cannot be typed.

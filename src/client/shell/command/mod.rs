@@ -177,14 +177,11 @@ pub fn no_option(name: &str, word: &Word) -> Failure {
 
 /// Returns a failure that shows the usage of `name`.
 pub fn usage(name: &str, problem: &str) -> Failure {
-    let problem = Escaped(problem.as_bytes());
-    match find(name) {
-        Ok(command) => Failure::Usage(Explanation::new(
-            format!("{problem}"),
-            format!("usage: {}", format!("{name} {}", command.usage).trim_end()),
-        )),
-        Err(_) => Failure::Usage(problem.to_string().into()),
-    }
+    let problem = Escaped(problem.as_bytes()).to_string();
+    Failure::Usage(match find(name) {
+        Ok(command) => Explanation::new(problem, format!("usage: {}", format!("{name} {}", command.usage).trim_end())),
+        Err(_) => problem.into(),
+    })
 }
 
 /// Returns the command name within two typing errors. An alias counts only if no name is as near. Only the first
