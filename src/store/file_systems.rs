@@ -11,7 +11,7 @@ use std::path::Path;
 use rustix::io::Errno;
 
 use super::StoreError;
-use crate::base::refusals::Operation;
+use crate::base::refusals::{Operation, is_refusal};
 use crate::base::text::Escaped;
 use crate::base::{file_system_type, refusals};
 
@@ -20,12 +20,6 @@ const FILE_SYSTEMS_MAX: usize = 256;
 
 /// The interval of warnings about a full disk.
 const FULL_LOGGED_AGAIN_NS: u64 = 60 * 60 * 1_000_000_000;
-
-/// Returns whether `errno` means that a file system does not support an operation, rather than that it
-/// failed.
-pub(super) fn is_refusal(errno: Errno) -> bool {
-    matches!(errno, Errno::PERM | Errno::NOSYS | Errno::OPNOTSUPP | Errno::INVAL | Errno::NOTTY)
-}
 
 /// The known limits of one file system.
 #[derive(Default)]

@@ -34,7 +34,7 @@ use rustix::fs::{AtFlags, StatxFlags};
 
 use clock::WallClock;
 use digest_cache::DigestCache;
-use file_systems::{FileSystems, is_refusal};
+use file_systems::FileSystems;
 use home::{DirectoryId, Home, HomeContext};
 use ledger::{Ledger, QuotaLimits, Shortage};
 use meta::Identity;
@@ -277,3 +277,4 @@ impl Birth {
         Ok(Self { directory, time: told.map(|told| (told.stx_btime.tv_sec, told.stx_btime.tv_nsec)) })
     }
 }
+use crate::base::refusals::is_refusal;

@@ -178,7 +178,7 @@ impl NewFile<'_> {
         }
         let result = rustix::fs::fchmod(self.file, Mode::from_raw_mode(mode));
         let opens_more = new.st_mode & !mode & 0o077 != 0;
-        if opens_more && result.is_err_and(|errno| refusals::is_refusal(&errno.into())) {
+        if opens_more && result.is_err_and(refusals::is_refusal) {
             return Err(Errno::ACCESS);
         }
         self.tolerate(Operation::SetMode, new.st_dev, result)
@@ -186,7 +186,7 @@ impl NewFile<'_> {
 
     fn tolerate(&self, operation: Operation, device: u64, result: Result<(), Errno>) -> Result<(), Errno> {
         match result {
-            Err(errno) if refusals::is_refusal(&errno.into()) => {
+            Err(errno) if refusals::is_refusal(errno) => {
                 (self.on_refusal)(operation, device, errno);
                 Ok(())
             }

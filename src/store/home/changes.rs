@@ -10,11 +10,10 @@ use crate::base::attributes::{
     DIRECTORY_BITS_MIN, FILE_BITS_MIN, PERMISSIONS, UMASK, default_list, has_access_list, mode_for_change, mode_of_new,
     path_of, set_mtime,
 };
-use crate::base::refusals::Operation;
+use crate::base::refusals::{Operation, is_refusal};
 use crate::base::upload_id::UploadId;
 use crate::base::virtual_path::VirtualPath;
 use crate::store::StoreError;
-use crate::store::file_systems::is_refusal;
 use crate::store::meta::{Kind, Meta, meta_of};
 
 impl Home {
