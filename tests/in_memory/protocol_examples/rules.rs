@@ -15,7 +15,7 @@ use berth::net::transport::Transport;
 use berth::protocol::Protocol;
 use berth::session::Phase;
 use berth::wire::frame::{self, CONTROL_BYTES_MAX, Frame};
-use berth::wire::message::{ERROR_MESSAGE_BYTES_MAX, ErrorCode, Name, PutMode};
+use berth::wire::message::{ERROR_MESSAGE_BYTES_MAX, ErrorCode, Name};
 use berth::wire::{Reply, Request};
 
 const QUOTA: u64 = 1 << 30;
