@@ -52,9 +52,9 @@ fn retrying(call: impl Fn() -> Result<(), Errno>) -> Result<(), Errno> {
 /// which are open for reading only.
 fn is_refused(result: Result<(), Errno>, flush: Flush) -> bool {
     match result {
-        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::NOTTY) => true,
+        Ok(()) => false,
         Err(Errno::BADF) => flush == Flush::Directory,
-        _ => false,
+        Err(errno) => refusals::is_unsupported(errno),
     }
 }
 

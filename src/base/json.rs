@@ -8,6 +8,8 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeOwned, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
+use crate::base::explanation::Explanation;
+
 /// A `T` that must be written in braces.
 #[derive(Default)]
 pub struct Object<T>(pub T);
@@ -18,7 +20,7 @@ pub fn read_object<T: DeserializeOwned>(text: &[u8]) -> Result<T, serde_json::Er
 }
 
 /// Explains a syntax or type error in a file that a person wrote.
-pub fn explain(error: &serde_json::Error) -> String {
+pub fn explain(error: &serde_json::Error) -> Explanation {
     let (text, line) = (error.to_string(), error.line());
     let place = format!(" at line {line} column {}", error.column());
     let problem = text.strip_suffix(&place).unwrap_or(&text);
@@ -26,21 +28,21 @@ pub fn explain(error: &serde_json::Error) -> String {
         && WHOLE_NUMBERS.contains(&wanted)
     {
         let found = found.trim_start_matches("invalid type: ").trim_start_matches("invalid value: ");
-        return format!("must be a whole number, not the {found} in line {line}");
+        return format!("must be a whole number, not the {found} in line {line}").into();
     }
-    let hint = match problem {
-        "key must be a string" => return format!("line {line}: keys are in double quotes; JSON has no comments"),
-        "trailing comma" => return format!("line {line}: there is a comma before the closing bracket; remove it"),
-        "expected value" | "expected ident" => "text is in double quotes; JSON has no comments",
-        _ if error.is_eof() => "a closing bracket or quote is missing",
-        _ if problem.starts_with("expected `,`") => "a comma is missing; JSON has no comments",
-        _ if error.is_syntax() => return format!("line {line}: {problem}"),
+    let (problem, hint) = match problem {
+        "key must be a string" => ("keys are in double quotes", "JSON has no comments"),
+        "trailing comma" => ("there is a comma before the closing bracket", "remove it"),
+        "expected value" | "expected ident" => (problem, "text is in double quotes; JSON has no comments"),
+        _ if error.is_eof() => (problem, "a closing bracket or quote is missing"),
+        _ if problem.starts_with("expected `,`") => (problem, "a comma is missing; JSON has no comments"),
+        _ if error.is_syntax() => return format!("line {line}: {problem}").into(),
         _ if problem.ends_with("expected a map") => {
-            return format!("{}an object with keys, in braces{place}", problem.trim_end_matches("a map"));
+            return format!("{}an object with keys, in braces{place}", problem.trim_end_matches("a map")).into();
         }
-        _ => return text,
+        _ => return text.into(),
     };
-    format!("line {line}: {problem}; {hint}")
+    Explanation::new(format!("line {line}: {problem}"), hint)
 }
 
 /// The names of integer types in serde's messages.

@@ -8,6 +8,7 @@ pub mod buffers;
 pub mod calendar;
 pub mod digest;
 pub mod disk_sync;
+pub mod explanation;
 pub mod file_system_type;
 pub mod glob;
 pub mod histogram;

@@ -12,22 +12,25 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
-use crate::base::text::Escaped;
+use crate::base::text::{Escaped, plain};
 
 /// The least time between two log lines of one kind.
 pub const WARN_INTERVAL: Duration = Duration::from_secs(10);
 
+/// Returns whether the system or the file system does not know the operation.
+pub fn is_unsupported(errno: Errno) -> bool {
+    matches!(errno, Errno::NOSYS | Errno::OPNOTSUPP | Errno::INVAL | Errno::NOTTY)
+}
+
 /// Returns whether the file system does not support the operation, or not for this user. Other errors
 /// are failures.
-pub fn is_refusal(error: &io::Error) -> bool {
-    let errno = error.raw_os_error().map(Errno::from_raw_os_error);
-    let refusals = [Errno::PERM, Errno::NOSYS, Errno::OPNOTSUPP, Errno::INVAL, Errno::NOLCK, Errno::NOTTY];
-    errno.is_some_and(|errno| refusals.contains(&errno))
+pub fn is_refusal(errno: Errno) -> bool {
+    is_unsupported(errno) || matches!(errno, Errno::PERM | Errno::NOLCK)
 }
 
 /// An operation that some file systems refuse and that files can be served without.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Operation {
+pub enum OptionalOperation {
     /// utimensat.
     SetTimes,
     /// fchmod.
@@ -44,7 +47,7 @@ pub enum Operation {
     FreeSpace,
 }
 
-impl Operation {
+impl OptionalOperation {
     /// Returns what is left out, as a noun in the plural with its system call.
     pub fn noun(self) -> &'static str {
         match self {
@@ -63,7 +66,7 @@ impl Operation {
 /// is a noun in the plural.
 pub fn allow(what: &'static str, path: &Path, result: io::Result<()>) -> io::Result<()> {
     match result {
-        Err(error) if is_refusal(&error) => {
+        Err(error) if error.raw_os_error().map(Errno::from_raw_os_error).is_some_and(is_refusal) => {
             note(what, path, &error);
             Ok(())
         }
@@ -84,8 +87,7 @@ pub fn note_on(device: u64, what: &'static str, path: &Path, error: &io::Error) 
     if refusals.reported.len() >= REPORTED_MAX || !refusals.reported.insert((device, what)) {
         return;
     }
-    let (path, error) = (Escaped(path.as_os_str().as_bytes()), error.to_string());
-    let error = error.split(" (os error").next().unwrap_or_default().to_lowercase();
+    let (path, error) = (Escaped(path.as_os_str().as_bytes()), plain(error));
     let text = format!("{path}: {what} are left out, because the file system refuses them: {error}");
     if log::log_enabled!(log::Level::Warn) {
         log::warn!("{text}");

@@ -1,6 +1,7 @@
 //! The text form of names and sizes, for people, logs and the wire.
 
 use std::fmt::{self, Write};
+use std::io;
 
 /// Shows foreign bytes on one line without control characters: valid, printable UTF-8 as it is, all
 /// else as `\n`, `\t`, `\\` or `\xHH`. Bidirectional overrides count as control characters, because
@@ -72,6 +73,15 @@ pub fn shortened(mut text: String, bytes_max: usize) -> String {
         text.push('…');
     }
     text
+}
+
+/// Formats a system error without the number that Rust appends.
+pub fn plain(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.split_once(" (os error") {
+        Some((text, _)) => text.to_lowercase(),
+        None => text,
+    }
 }
 
 /// JSON on one line that is safe for a terminal: unprintable characters become `\uHHHH`, which parsers

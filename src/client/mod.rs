@@ -32,6 +32,7 @@ use std::io::IsTerminal;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use crate::base::explanation::Explanation;
 use crate::base::text::Escaped;
 use crate::base::virtual_path::VirtualPath;
 use crate::wire::message::ErrorCode;
@@ -52,9 +53,9 @@ use syntax::arguments::Arguments;
 use syntax::command::find;
 use syntax::lexer::Word;
 use ui::confirm::terminal_can_answer;
+use ui::failures::{failure_object, give_up};
 use ui::output::Output;
 use ui::progress::Style;
-use ui::summary::{failure_object, give_up};
 
 /// Runs the command line and returns the exit code.
 pub fn run(args: &Args) -> u8 {
@@ -104,8 +105,10 @@ fn check_target(args: &Args) -> Result<(), Failure> {
         return Ok(());
     }
     let name = &args.target;
-    let text = format!("'{name}' is a command; name the server before it: berth [USER@]HOST {name} ...");
-    Err(Failure::Usage(text))
+    Err(Failure::Usage(Explanation::new(
+        format!("'{name}' is a command"),
+        format!("name the server before it: berth [USER@]HOST {name} ..."),
+    )))
 }
 
 /// The work of a session after the login.
@@ -122,11 +125,14 @@ impl Work {
     /// Reads the commands. Refuses invalid ones before the client connects.
     fn new(args: &Args) -> Result<Self, Failure> {
         let commands = if let Some(text) = &args.commands {
-            syntax::lexer::split(text.as_bytes()).map_err(|error| Failure::Usage(format!("-c: {error}")))?
+            syntax::lexer::split(text.as_bytes()).map_err(|error| Failure::Usage(format!("-c: {error}").into()))?
         } else if !args.command.is_empty() {
             if let Some(option) = args.command[0].to_str().filter(|word| word.starts_with('-')) {
                 let option = Escaped(option.as_bytes());
-                return Err(Failure::Usage(format!("unknown option '{option}'; 'berth --help' lists the options")));
+                return Err(Failure::Usage(Explanation::new(
+                    format!("unknown option '{option}'"),
+                    "'berth --help' lists the options",
+                )));
             }
             vec![args.command.iter().map(|word| Word::plain(word.as_bytes())).collect()]
         } else {
@@ -168,11 +174,12 @@ impl Work {
                 match entered {
                     Err(failure) if !failure.ends_session() => {
                         let remedy = directory_remedy(&path, &failure, server);
-                        let text = format!("the `directory` of this host cannot be opened: {failure}; {remedy}");
+                        let problem = format!("the `directory` of this host cannot be opened: {failure}");
+                        let why = Explanation::new(problem, remedy);
                         if !self.needs_no_directory() {
-                            return Err(Failure::Local(text));
+                            return Err(Failure::Local(why));
                         }
-                        session.output.complain(format_args!("berth: {text}"));
+                        session.output.complain(format_args!("berth: {why}"));
                         Ok(())
                     }
                     entered => entered,
@@ -242,13 +249,16 @@ fn connect(args: &Args, destination: &Destination, output: &mut Output) -> Resul
     let user = user.ok_or_else(|| {
         let name = Escaped(args.target.as_bytes());
         Failure::Usage(match cli::hosts::may_be_named(&args.target) {
-            true => format!("'{name}' is not a named host ('berth host list'); for a server write USER@{name}"),
-            false => format!("the user name is missing; write USER@{name}"),
+            true => Explanation::new(
+                format!("'{name}' is not a named host ('berth host list')"),
+                format!("for a server write USER@{name}"),
+            ),
+            false => Explanation::new("the user name is missing", format!("write USER@{name}")),
         })
     })?;
     let (host, port, retries) = (target.host, target.port, args.retries);
     let interrupt = Interrupt::default();
-    interrupt.listen().map_err(|error| Failure::Local(format!("cannot listen to signals: {error}")))?;
+    interrupt.listen().map_err(|error| Failure::Local(format!("cannot listen to signals: {error}").into()))?;
     let trust = match destination.plaintext {
         true => None,
         false => Some(Trust::of(&StateDirectory::open(), &host, port, destination.fingerprint)?),

@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use crate::base::explanation::Explanation;
 use crate::base::json::explain;
 use crate::base::text::Escaped;
 
@@ -15,13 +16,13 @@ pub struct ConfigError {
     pub file: PathBuf,
     /// A key such as `limits.sessions`; empty if the whole file is wrong.
     pub key: String,
-    /// The problem and the accepted values.
-    pub problem: String,
+    /// The problem and the accepted values, and what to do about it. Boxed, because many results hold this error.
+    pub explanation: Box<Explanation>,
 }
 
 impl ConfigError {
-    pub(crate) fn new(file: &Path, key: impl Into<String>, problem: impl Into<String>) -> Self {
-        Self { file: file.to_path_buf(), key: key.into(), problem: problem.into() }
+    pub(crate) fn new(file: &Path, key: impl Into<String>, explanation: impl Into<Explanation>) -> Self {
+        Self { file: file.to_path_buf(), key: key.into(), explanation: Box::new(explanation.into()) }
     }
 
     pub(super) fn unreadable(file: &Path, error: &io::Error) -> Self {
@@ -46,6 +47,13 @@ impl ConfigError {
         let key = path.strip_suffix('?').unwrap_or(&path).trim_end_matches('.');
         Self::new(file, key, explain(error.inner()))
     }
+
+    /// Returns the text of this error as a problem, apart from the advice.
+    pub fn into_explanation(self) -> Explanation {
+        let advice = self.explanation.advice.as_ref().map(|advice| Escaped(advice.as_bytes()).to_string());
+        let alone = Self::new(&self.file, self.key, self.explanation.problem);
+        Explanation { problem: alone.to_string(), advice }
+    }
 }
 
 impl fmt::Display for ConfigError {
@@ -54,7 +62,7 @@ impl fmt::Display for ConfigError {
         if !self.key.is_empty() {
             write!(f, "{}: ", Escaped(self.key.as_bytes()))?;
         }
-        write!(f, "{}", Escaped(self.problem.as_bytes()))
+        write!(f, "{}", Escaped(self.explanation.to_string().as_bytes()))
     }
 }
 

@@ -18,11 +18,11 @@ use crate::store::workers::operations::Operation;
 
 /// The calls of the request that is being handled.
 #[derive(Default)]
-pub(super) struct Calls(RefCell<Attempt>);
+pub(super) struct Calls(RefCell<MadeCalls>);
 
 /// The calls of one attempt to handle a request.
 #[derive(Default)]
-struct Attempt {
+struct MadeCalls {
     /// The results of the calls that have completed, in order.
     results: Vec<CallResult>,
     /// The number of calls that this attempt has made.

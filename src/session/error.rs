@@ -17,22 +17,22 @@ pub enum SessionError {
     #[error("the login message is malformed")]
     LoginMalformed,
     /// Wrong user or password, or a locked account; deliberately not distinguished.
-    #[error("login refused: wrong user or password, or the account is locked; ask the administrator if this persists")]
+    #[error("login refused: wrong user or password, or the account is locked")]
     LoginFailed,
     /// Too many failed logins on one connection.
-    #[error("too many failed logins on this connection; connect again")]
+    #[error("too many failed logins on this connection")]
     TooManyTries,
     /// The account already has the maximum number of sessions.
-    #[error("too many sessions for this account (limits.sessions_per_account); close one and try again")]
+    #[error("too many sessions for this account (limits.sessions_per_account)")]
     TooManySessions,
     /// Closed before its login, to make room for another connection.
-    #[error("the server is full; connection closed before login; try again in a moment")]
+    #[error("the server is full; connection closed before login")]
     Displaced,
     /// The account was locked or removed while logged in.
     #[error("this account was locked or removed by the administrator")]
     AccountClosed,
     /// The administrator ended this session. The account may log in again.
-    #[error("the administrator ended this session; connect again to resume interrupted transfers")]
+    #[error("the administrator ended this session")]
     Kicked,
     /// The path does not exist.
     #[error("no such file or directory")]
@@ -56,50 +56,47 @@ pub enum SessionError {
     #[error("the path leads outside your home directory")]
     OutsideHome,
     /// Symlinks form a loop.
-    #[error("the symbolic links on this path form a loop; remove one of them")]
+    #[error("the symbolic links on this path form a loop")]
     LinkLoop,
     /// A rename cannot move an entry to another file system.
-    #[error("source and target are on different file systems of the server; copy the file, or ask the administrator")]
+    #[error("source and target are on different file systems of the server")]
     OtherFileSystem,
     /// A directory cannot be moved into itself.
     #[error("a directory cannot be moved into itself")]
     IntoItself,
     /// The server's file system does not permit it.
-    #[error("permission denied by the server's file system; ask the administrator")]
+    #[error("permission denied by the server's file system")]
     Denied,
     /// The entry is in use by the system, for example as a mount point.
-    #[error("in use by the server's system, for example as a mount point; ask the administrator")]
+    #[error("in use by the server's system, for example as a mount point")]
     InUse,
     /// The account may only read.
     #[error("this account is read-only")]
     ReadOnly,
     /// The account's quota of bytes is exceeded.
-    #[error("disk quota exceeded: {}; remove files or ask for a larger quota", .0.in_bytes())]
+    #[error("disk quota exceeded: {}", .0.in_bytes())]
     QuotaBytes(Shortage),
     /// The account's quota of files and directories is exceeded.
-    #[error("quota of files and directories exceeded: {}; remove some or ask for a larger quota", .0.in_files())]
+    #[error("quota of files and directories exceeded: {}", .0.in_files())]
     QuotaFiles(Shortage),
     /// The server's disk is full.
-    #[error("the server's disk is full; tell the administrator")]
+    #[error("the server's disk is full")]
     DiskFull,
     /// The file changed during the transfer.
-    #[error("the file changed during the transfer; try again")]
+    #[error("the file changed during the transfer")]
     Changed,
     /// The received bytes do not have the digest that the client sent.
-    #[error("the SHA-256 of the received data differs from that of the sent data; nothing was stored, try again")]
+    #[error("the SHA-256 of the received data differs from that of the sent data")]
     Mismatch,
     /// The client sent more or fewer bytes than it announced.
     #[error("the client sent more or fewer bytes than it announced; nothing was stored")]
     SizeMismatch,
     /// The client wants to append to a file, but a newer partial upload of it exists. Holds the size of
     /// the partial upload.
-    #[error(
-        "an interrupted upload of this file is held ({0} bytes); send the whole file with STOR, or delete it \
-         first, which also deletes the held part"
-    )]
+    #[error("an interrupted upload of this file is held ({0} bytes)")]
     UploadHeld(u64),
     /// The client wants to skip more bytes than exist.
-    #[error("the offset is past the end of the file; check its size first")]
+    #[error("the offset is past the end of the file")]
     BadOffset,
     /// The connection closed before the end of the data.
     #[error("the connection closed before the end of the data")]
@@ -111,25 +108,19 @@ pub enum SessionError {
     #[error("another session has resumed this upload")]
     Superseded,
     /// No memory is free for the request, because other sessions use it.
-    #[error("the server has no memory for this request now; try again in a moment")]
+    #[error("the server has no memory for this request now")]
     Busy,
     /// The request exceeds a bound.
     #[error("too large for the server to handle at once")]
     TooLarge,
     /// The server's disk failed.
-    #[error("the server's disk or system failed; its log has details")]
+    #[error("the server's disk or system failed")]
     Io,
     /// The disk failed during an upload.
-    #[error(
-        "the server's disk failed while it stored this upload, and nothing is kept; send the file again from its \
-         beginning, and tell the administrator if that fails too"
-    )]
+    #[error("the server's disk failed while it stored this upload, and nothing is kept")]
     Unwritten,
     /// The disk does not answer. The received part of an upload is kept as after a lost connection.
-    #[error(
-        "the server's disk does not answer, so this is not confirmed; try again later, and tell the administrator \
-         if that does not help"
-    )]
+    #[error("the server's disk does not answer, so this is not confirmed")]
     NoAnswer,
     /// A call waits for the file system. Never sent: the request is handled once more.
     #[error("not yet")]
@@ -138,13 +129,13 @@ pub enum SessionError {
     #[error("timed out: no activity for too long")]
     Timeout,
     /// The server accepts only encrypted connections.
-    #[error("this server requires encryption; connect without --plaintext")]
+    #[error("this server requires encryption")]
     TlsRequired,
     /// A defect of the server ended the session.
-    #[error("an internal error of the server ended this session; its log has details, tell the administrator")]
+    #[error("an internal error of the server ended this session")]
     Defect,
     /// The server is shutting down.
-    #[error("the server is stopping; try again later")]
+    #[error("the server is stopping")]
     ShuttingDown,
 }
 
@@ -196,6 +187,65 @@ impl SessionError {
             Self::TlsRequired => "TlsRequired",
             Self::Defect => "Defect",
             Self::ShuttingDown => "ShuttingDown",
+        }
+    }
+
+    /// Returns what the user can do about it. The `Display` text is the problem alone.
+    pub fn advice(self) -> Option<&'static str> {
+        Some(match self {
+            Self::LoginFailed => "ask the administrator if this persists",
+            Self::TooManyTries => "connect again",
+            Self::TooManySessions => "close one and try again",
+            Self::Displaced => "try again in a moment",
+            Self::Kicked => "connect again to resume interrupted transfers",
+            Self::LinkLoop => "remove one of them",
+            Self::OtherFileSystem => "copy the file, or ask the administrator",
+            Self::Denied => "ask the administrator",
+            Self::InUse => "ask the administrator",
+            Self::QuotaBytes(_) => "remove files or ask for a larger quota",
+            Self::QuotaFiles(_) => "remove some or ask for a larger quota",
+            Self::DiskFull => "tell the administrator",
+            Self::Changed => "try again",
+            Self::Mismatch => "nothing was stored, try again",
+            Self::BadOffset => "check its size first",
+            Self::Busy => "try again in a moment",
+            Self::Io => "its log has details",
+            Self::TlsRequired => "connect without --plaintext",
+            Self::Defect => "its log has details, tell the administrator",
+            Self::ShuttingDown => "try again later",
+            Self::UploadHeld(_) => {
+                "send the whole file with STOR, or delete it first, which also deletes the held part"
+            }
+            Self::Unwritten => "send the file again from its beginning, and tell the administrator if that fails too",
+            Self::NoAnswer => "try again later, and tell the administrator if that does not help",
+            Self::LoginRequired
+            | Self::WrongState
+            | Self::LoginMalformed
+            | Self::AccountClosed
+            | Self::NotFound
+            | Self::Exists
+            | Self::NotAFile
+            | Self::NotADirectory
+            | Self::NotEmpty
+            | Self::BadName
+            | Self::OutsideHome
+            | Self::IntoItself
+            | Self::ReadOnly
+            | Self::SizeMismatch
+            | Self::Cut
+            | Self::Cancelled
+            | Self::Superseded
+            | Self::NotYet
+            | Self::TooLarge
+            | Self::Timeout => return None,
+        })
+    }
+
+    /// Returns the problem and the advice in one line.
+    pub fn with_advice(self) -> String {
+        match self.advice() {
+            Some(advice) => format!("{self}; {advice}"),
+            None => self.to_string(),
         }
     }
 }

@@ -2,11 +2,12 @@
 
 use std::rc::Rc;
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::error::SessionError;
 use crate::base::budget::Budget;
 use crate::store::home::Home;
+use crate::store::monotonic;
 use crate::store::workers::operations::Operation;
 
 /// A worker that has worked this long on a slice serves the next account.
@@ -66,7 +67,7 @@ impl<W: Send + 'static, S: Send + 'static> Sliced<W, S> {
                 return Ok(Some(step));
             }
             Self::Here(mut work) => site.begin(move || {
-                let began = Instant::now();
+                let began = monotonic::now();
                 loop {
                     let step = slice(&mut work, &mut Budget::new(1));
                     if !is_unfinished(&step) || began.elapsed() >= WORKER_SLICE {

@@ -11,7 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rustix::io::Errno;
 
 use super::StoreError;
-use crate::base::refusals::Operation;
+use crate::base::refusals::{OptionalOperation, is_refusal};
 use crate::base::text::Escaped;
 use crate::base::{file_system_type, refusals};
 
@@ -21,19 +21,13 @@ const FILE_SYSTEMS_MAX: usize = 256;
 /// The interval of warnings about a full disk.
 const FULL_LOGGED_AGAIN_NS: u64 = 60 * 60 * 1_000_000_000;
 
-/// Returns whether `errno` means that a file system does not support an operation, rather than that it
-/// failed.
-pub(super) fn is_refusal(errno: Errno) -> bool {
-    matches!(errno, Errno::PERM | Errno::NOSYS | Errno::OPNOTSUPP | Errno::INVAL | Errno::NOTTY)
-}
-
 /// The known limits of one file system.
 #[derive(Default)]
 struct FileSystemLimits {
     /// Whether a file can be created without a name and linked later; `None` before the first try.
     takes_nameless: Option<bool>,
     frees_slowly: Option<bool>,
-    warned: Vec<Operation>,
+    warned: Vec<OptionalOperation>,
     /// When a full disk was last logged, nanoseconds since the epoch.
     full_logged_ns: Option<i64>,
 }
@@ -73,7 +67,7 @@ impl FileSystems {
     /// Accepts a refusal, and logs the first of its kind on this file system. Returns other errors.
     pub(super) fn tolerate(
         &self,
-        operation: Operation,
+        operation: OptionalOperation,
         device: u64,
         home: &Path,
         result: Result<(), Errno>,
@@ -88,7 +82,7 @@ impl FileSystems {
     }
 
     /// Logs once for this file system that it refuses `operation`.
-    pub(super) fn warn(&self, operation: Operation, device: u64, home: &Path, errno: Errno) {
+    pub(super) fn warn(&self, operation: OptionalOperation, device: u64, home: &Path, errno: Errno) {
         let is_new = self.with(device, |known| {
             let is_new = !known.warned.contains(&operation);
             if is_new {
@@ -138,12 +132,12 @@ mod tests {
     fn a_refusal_is_tolerated_and_a_failure_is_not() {
         let (systems, home) = (FileSystems::default(), Path::new("/homes/ann"));
         for refused in [Errno::PERM, Errno::NOSYS, Errno::OPNOTSUPP, Errno::INVAL, Errno::NOTTY] {
-            assert!(systems.tolerate(Operation::SetTimes, 1, home, Err(refused)).is_ok(), "{refused:?}");
+            assert!(systems.tolerate(OptionalOperation::SetTimes, 1, home, Err(refused)).is_ok(), "{refused:?}");
         }
         for failed in [Errno::IO, Errno::NOSPC, Errno::STALE, Errno::DQUOT] {
-            assert!(systems.tolerate(Operation::SetTimes, 1, home, Err(failed)).is_err(), "{failed:?}");
+            assert!(systems.tolerate(OptionalOperation::SetTimes, 1, home, Err(failed)).is_err(), "{failed:?}");
         }
-        assert_eq!(systems.lock()[&1].warned, [Operation::SetTimes]);
+        assert_eq!(systems.lock()[&1].warned, [OptionalOperation::SetTimes]);
     }
 
     #[test]

@@ -12,6 +12,7 @@ pub mod home;
 pub mod ledger;
 pub mod listing;
 pub mod meta;
+pub mod monotonic;
 pub mod names;
 pub mod new_directories;
 mod open_file;
@@ -39,7 +40,7 @@ use rustix::fs::{AtFlags, StatxFlags};
 use crate::base::file_system_type;
 use clock::WallClock;
 use digest_cache::DigestCache;
-use file_systems::{FileSystems, is_refusal};
+use file_systems::FileSystems;
 use home::{DirectoryId, Home, HomeContext};
 use ledger::{Ledger, QuotaLimits, Shortage};
 use meta::Identity;
@@ -357,3 +358,4 @@ impl Birth {
         Ok(Self { directory, time: told.map(|told| (told.stx_btime.tv_sec, told.stx_btime.tv_nsec)) })
     }
 }
+use crate::base::refusals::is_refusal;

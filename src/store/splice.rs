@@ -13,6 +13,7 @@ use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice
 use super::meta::meta_of;
 use crate::base::budget::FLUSH_BUDGET;
 use crate::base::buffers::{PIECE_BYTES, SpliceSource};
+use crate::base::refusals::is_refusal;
 
 /// A pipe for splicing.
 #[derive(Default)]
@@ -75,7 +76,7 @@ impl Pipe {
 
 /// Returns whether the system or a file system does not support splicing.
 fn is_unsupported(errno: Errno) -> bool {
-    matches!(errno, Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::PERM | Errno::SPIPE)
+    is_refusal(errno) || errno == Errno::SPIPE
 }
 
 /// The number of file systems that are remembered. Further ones are tried each time.

@@ -241,7 +241,8 @@ fn replies() -> Vec<Reply> {
 }
 
 fn error(code: ErrorCode, flag: bool) -> ErrorReply {
-    ErrorReply { code, message: "what \"happened\"\n".into(), retry: flag, fatal: flag }
+    let advice = flag.then(|| "do \"this\"\n".into());
+    ErrorReply { code, message: "what \"happened\"\n".into(), advice, read_only: flag, retry: flag, fatal: flag }
 }
 
 #[test]
@@ -268,10 +269,10 @@ fn ends_and_errors_come_back_as_they_were() {
     let end = End { size: u64::MAX, sha256: Digest::of(b"abc") };
     let text = serde_json::to_string(&end).expect("serializes");
     assert_eq!(serde_json::from_str::<End>(&text).expect("reads back"), end);
-    for (flag, fields) in [(true, 4), (false, 2)] {
+    for (flag, fields) in [(true, 6), (false, 2)] {
         let error = error(ErrorCode::QuotaBytes, flag);
         let value = serde_json::to_value(&error).expect("serializes");
-        assert_eq!(value.as_object().map(serde_json::Map::len), Some(fields), "flags that are down are left out");
+        assert_eq!(value.as_object().map(serde_json::Map::len), Some(fields), "what says nothing is left out");
         assert_eq!(value["code"], "quota_bytes");
         assert_eq!(serde_json::from_value::<ErrorReply>(value).expect("reads back"), error);
     }

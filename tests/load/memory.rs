@@ -408,7 +408,7 @@ fn a_listing_that_waits_can_be_cancelled() {
     let (_holder, mut waiting) = (hold_memory(&server), Peer::login(server.address, "ann"));
     let id = waiting.request(&list("/large"));
     let mut abort = Vec::new();
-    let why = ErrorReply { code: ErrorCode::Cancelled, message: String::new(), retry: false, fatal: false };
+    let why = ErrorReply::new(ErrorCode::Cancelled, "");
     frame::put_json(&mut abort, FrameType::Abort, id, &why);
     waiting.send(&abort);
     assert_eq!(entries(&mut waiting).expect_err("given up").code, ErrorCode::Cancelled);

@@ -148,6 +148,30 @@ fn a_configuration_that_is_wrong_is_named_with_its_key() {
 }
 
 #[test]
+fn a_semicolon_in_the_path_of_the_configuration_hides_no_advice() {
+    let visit = NamedHost::new();
+    let directory = visit.place.path("config;1");
+    let file = directory.join("berth/berth.json");
+    fs::create_dir_all(directory.join("berth")).expect("writable");
+    let unknown = r#"{"hosts": {"nas": {"address": "x", "p;q": "y"}}}"#;
+    for (text, advice, without) in [
+        (unknown, "correct it, or restore it from a backup", "correct it"),
+        (r#"{"hosts": {"nas": {"address": "x:0"}}}"#, "leave it out for port 2121", "leave it out for port 2121"),
+    ] {
+        fs::write(&file, text).expect("writable");
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("ours");
+        let run = |arguments: &[&str]| {
+            let mut command = visit.command(arguments);
+            command.env("XDG_CONFIG_HOME", &directory);
+            visit.place.run(command).expect_code(2).stderr
+        };
+        let (listed, used) = (run(&["host", "list"]), run(&["nas", "pwd"]));
+        assert!(listed.ends_with(&format!("; {advice}\n")), "{listed}");
+        assert!(used.ends_with(&format!("; {without}; USER@HOST:PORT connects without this file\n")), "{used}");
+    }
+}
+
+#[test]
 fn the_word_host_is_about_names_and_a_server_called_so_is_reached_all_the_same() {
     let visit = NamedHost::new();
     let help = visit.run(&["host"]).expect_code(2);

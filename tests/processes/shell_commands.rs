@@ -685,3 +685,37 @@ fn a_refusal_says_on_which_side_and_what_to_write() {
         assert_eq!(ended.stderr.trim_end(), told);
     }
 }
+
+#[test]
+fn a_semicolon_in_a_name_hides_no_advice() {
+    let visit = Visit::new(&[]);
+    fs::create_dir_all(visit.place.home("ann", "d;1/x")).expect("writable");
+    for (command, told) in [
+        (&["cat", "a;b"][..], "cat: /a;b: no such file or directory; 'ls' lists what is on the server"),
+        (&["rmdir", "d;1"], "rmdir: /d;1: directory not empty; 'rm -r' removes it with its contents"),
+        (&["rm", "d;1"], "rm: /d;1 is a directory; rm -r removes it"),
+        (&["put", "a;b"], "put: a;b: no such local file (in HERE)"),
+    ] {
+        let here = fs::canonicalize(visit.place.here("")).expect("a folder");
+        let told = told.replace("HERE", &here.display().to_string());
+        assert_eq!(visit.run(command).expect_code(1).stderr, format!("berth: {told}\n"));
+    }
+}
+
+#[test]
+fn a_number_that_cannot_be_used_is_answered_with_the_numbers_that_can() {
+    let visit = Visit::new(&[]);
+    let run = |arguments: &[&str]| visit.place.run(visit.place.berth_over_tls(arguments)).expect_code(2).stderr;
+    for number in ["x", "", "-1", "1.5", "10001", "99999999999999999999"] {
+        let told = format!(
+            "error: invalid value '{number}' for '--retries <N>': write a whole number from 0, which means never, to 10000\n"
+        );
+        assert!(run(&["--retries", number, "ann@host", "ls"]).starts_with(&told), "{number}");
+    }
+    for port in ["x", "", "-1", "0", "65536", "99999999999999999999"] {
+        let told = "berth: host: the port after ':' is not a number from 1 to 65535; leave it out for port 2121\n";
+        let target = format!("ann@host:{port}");
+        assert_eq!(run(&[&target, "ls"]), told, "{port}");
+        assert_eq!(run(&["host", "add", "nas", &target]), told, "{port}");
+    }
+}

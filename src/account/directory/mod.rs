@@ -217,7 +217,8 @@ impl Accounts {
     }
 
     fn write_record(&self, path: &Path, record: &AccountRecord) -> Result<(), AccountError> {
-        let corrupt = |e: serde_json::Error| AccountError::Corrupt { path: path.into(), problem: explain(&e) };
+        let corrupt =
+            |e: serde_json::Error| AccountError::Corrupt { path: path.into(), problem: explain(&e).to_string() };
         let mut content = serde_json::to_vec_pretty(record).map_err(corrupt)?;
         content.push(b'\n');
         atomic_file::replace(path, &content, atomic_file::SECRET_FILE).map_err(at(path))

@@ -88,7 +88,7 @@ fn split(list: &[u8]) -> Vec<String> {
 }
 
 fn is_absent_or_refused(errno: Errno) -> bool {
-    refusals::is_refusal(&errno.into()) || matches!(errno, Errno::NODATA | Errno::NOENT)
+    refusals::is_refusal(errno) || matches!(errno, Errno::NODATA | Errno::NOENT)
 }
 
 /// Sets an attribute. A refusal is an error only for access control lists and names in `user.`: others

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
+use crate::base::explanation::Explanation;
 use crate::base::text::Escaped;
 use crate::config::PORT_DEFAULT;
 use crate::tls::Fingerprint;
@@ -56,8 +57,8 @@ pub struct Args {
     #[arg(long)]
     pub accept_new: bool,
     /// Try N times to restore a lost connection; 0 means never
-    #[arg(long, value_name = "N", default_value_t = RETRIES_DEFAULT,
-          value_parser = clap::value_parser!(u32).range(..=i64::from(RETRIES_MAX)))]
+    #[arg(long, value_name = "N", default_value_t = RETRIES_DEFAULT, allow_negative_numbers = true,
+          value_parser = parse_retries)]
     pub retries: u32,
     /// Do not encrypt; the server must allow it
     #[arg(long, conflicts_with_all = ["fingerprint", "accept_new"])]
@@ -133,6 +134,11 @@ pub struct AddHostArgs {
     pub replace: bool,
 }
 
+fn parse_retries(text: &str) -> Result<u32, String> {
+    let retries = text.parse().ok().filter(|retries| *retries <= RETRIES_MAX);
+    retries.ok_or_else(|| format!("write a whole number from 0, which means never, to {RETRIES_MAX}"))
+}
+
 /// The server and the account of a login.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoginTarget {
@@ -146,17 +152,18 @@ pub struct LoginTarget {
 
 impl LoginTarget {
     /// Parses `[USER@]HOST[:PORT]`. An IPv6 address needs brackets if a port follows.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    pub fn parse(text: &str) -> Result<Self, Explanation> {
         refuse_url(text)?;
         let (user, place) = match text.rsplit_once('@') {
             // The message does not repeat this part, because it may be a password.
             Some((user, place)) if user.contains(':') => {
                 let user = user.split(':').next().unwrap_or_default();
-                return Err(format!(
-                    "a password does not belong on the command line, where others can read it; write {user}@{place}"
+                return Err(Explanation::new(
+                    "a password does not belong on the command line, where others can read it",
+                    format!("write {user}@{place}"),
                 ));
             }
-            Some(("", _)) => return Err(format!("'{text}': the user name before @ is empty")),
+            Some(("", _)) => return Err(format!("'{text}': the user name before @ is empty").into()),
             Some((user, place)) => (Some(user.to_string()), place),
             None => (None, text),
         };
@@ -165,22 +172,27 @@ impl LoginTarget {
             Some(port) => match port.parse() {
                 Ok(port) if port > 0 => port,
                 // The message does not repeat the port, because it may be a password.
-                _ => return Err(format!("{host}: the port after ':' is not a number from 1 to 65535")),
+                _ => {
+                    return Err(Explanation::new(
+                        format!("{host}: the port after ':' is not a number from 1 to 65535"),
+                        format!("leave it out for port {PORT_DEFAULT}"),
+                    ));
+                }
             },
             None => PORT_DEFAULT,
         };
         if host.is_empty() {
-            return Err(format!("'{text}' has no host name; write [USER@]HOST[:PORT]"));
+            return Err(Explanation::new(format!("'{text}' has no host name"), "write [USER@]HOST[:PORT]"));
         }
         if host.contains(|c: char| c.is_whitespace() || c.is_control()) {
-            return Err(format!("'{}' is not [USER@]HOST[:PORT]", Escaped(text.as_bytes())));
+            return Err(format!("'{}' is not [USER@]HOST[:PORT]", Escaped(text.as_bytes())).into());
         }
         Ok(Self { user, host: host.to_string(), port })
     }
 }
 
 /// Refuses a URL and says what to write instead, without a password that the URL may contain.
-fn refuse_url(text: &str) -> Result<(), String> {
+fn refuse_url(text: &str) -> Result<(), Explanation> {
     let Some((scheme, rest)) = text.split_once("://") else { return Ok(()) };
     let (place, path) = rest.split_once('/').unwrap_or((rest, ""));
     let (user, host) = place.rsplit_once('@').map_or(("", place), |(user, host)| (user, host));
@@ -191,7 +203,7 @@ fn refuse_url(text: &str) -> Result<(), String> {
     // The port of another protocol is not a port of berth.
     let host = if scheme == "berth" { host } else { host.split(':').next().unwrap_or_default() };
     let path = if path.is_empty() { String::new() } else { format!(" and the path /{path} in the command") };
-    Err(format!("'{scheme}://' is not supported here; write {user}{host}{path}"))
+    Err(Explanation::new(format!("'{scheme}://' is not supported here"), format!("write {user}{host}{path}")))
 }
 
 fn split_port(place: &str) -> Option<(&str, Option<&str>)> {
@@ -237,7 +249,7 @@ mod tests {
             ("sftp://host", "write host"),
             ("berth://ann@host:99", "write ann@host:99"),
         ] {
-            let problem = LoginTarget::parse(text).expect_err(text);
+            let problem = LoginTarget::parse(text).expect_err(text).to_string();
             assert!(problem.ends_with(told) && !problem.contains("cret"), "{problem}");
         }
         for text in [

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::base::explanation::Explanation;
 use crate::base::text::Escaped;
 use crate::client::cli::args::{Args, LoginTarget};
 use crate::client::cli::hosts::{Host, find_host, is_named};
@@ -34,12 +35,12 @@ impl Destination {
             None => Self::from_target(target),
         };
         if args.plaintext && destination.fingerprint.is_some() {
-            let text = "the key of this host cannot be checked without encryption; leave out --plaintext";
-            return Err(Failure::Usage(text.into()));
+            let problem = "the key of this host cannot be checked without encryption";
+            return Err(Failure::Usage(Explanation::new(problem, "leave out --plaintext")));
         }
         if destination.plaintext && (args.fingerprint.is_some() || args.accept_new) {
-            let text = "this host is stored with `plaintext`, so its key cannot be checked; leave out --fingerprint and --accept-new";
-            return Err(Failure::Usage(text.into()));
+            let problem = "this host is stored with `plaintext`, so its key cannot be checked";
+            return Err(Failure::Usage(Explanation::new(problem, "leave out --fingerprint and --accept-new")));
         }
         destination.plaintext |= args.plaintext;
         destination.fingerprint = args.fingerprint.or(destination.fingerprint);
@@ -60,7 +61,7 @@ impl Destination {
 
     /// Applies a named host. If the user gives another account, the host's directories and password do not
     /// apply.
-    fn from_host(host: Host, user: Option<String>) -> Result<Self, String> {
+    fn from_host(host: Host, user: Option<String>) -> Result<Self, Explanation> {
         let target = host.target()?;
         let server = Self { fingerprint: host.fingerprint, plaintext: host.plaintext, ..Self::from_target(target) };
         if user.is_some() && user != host.user {

@@ -2,12 +2,13 @@
 
 use serde_json::{Value, json};
 
+use crate::base::explanation::Explanation;
 use crate::base::text::Escaped;
 use crate::client::cli::args::{AddHostArgs, HostArgs, HostCommand, LoginTarget};
 use crate::client::cli::hosts::{self, Host, Hosts, address_of};
 use crate::client::error::{EXIT_DONE, Failure};
+use crate::client::ui::failures::give_up;
 use crate::client::ui::output::Output;
-use crate::client::ui::summary::give_up;
 
 /// Runs the subcommand and returns the exit code.
 pub fn run(args: &HostArgs) -> u8 {
@@ -20,7 +21,7 @@ pub fn run(args: &HostArgs) -> u8 {
 
 fn run_subcommand(args: &HostArgs, output: &mut Output) -> Result<(), Failure> {
     let no_config_directory =
-        || Failure::Usage("there is no configuration directory; set HOME or XDG_CONFIG_HOME".into());
+        || Failure::Usage(Explanation::new("there is no configuration directory", "set HOME or XDG_CONFIG_HOME"));
     let file = hosts::file().ok_or_else(no_config_directory)?;
     match &args.command {
         HostCommand::Add(new) => {
@@ -41,9 +42,11 @@ fn run_subcommand(args: &HostArgs, output: &mut Output) -> Result<(), Failure> {
             let mut removed = Vec::new();
             Hosts::update(&file, |Hosts(hosts)| {
                 for name in names {
-                    let unknown =
-                        || format!("no host is called '{}'; 'berth host list' shows all", Escaped(name.as_bytes()));
-                    removed.push((name, hosts.remove(name).ok_or_else(|| Failure::Local(unknown()))?));
+                    let unknown = || {
+                        let problem = format!("no host is called '{}'", Escaped(name.as_bytes()));
+                        Failure::Local(Explanation::new(problem, "'berth host list' shows all"))
+                    };
+                    removed.push((name, hosts.remove(name).ok_or_else(unknown)?));
                 }
                 Ok(())
             })?;

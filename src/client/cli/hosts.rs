@@ -12,12 +12,13 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::base::atomic_file::{self, SECRET_DIRECTORY};
+use crate::base::explanation::Explanation;
 use crate::base::json::Object;
-use crate::base::text::Escaped;
+use crate::base::text::{Escaped, plain};
 use crate::base::virtual_path::NAME_BYTES_MAX;
 use crate::client::cli::args::{HOST, LoginTarget};
 use crate::client::connection::state::{lock_directory, replace, xdg_directory};
-use crate::client::error::{Failure, plain};
+use crate::client::error::Failure;
 use crate::client::files::local::shown;
 use crate::client::syntax::advice;
 use crate::config::{ConfigError, PORT_DEFAULT};
@@ -51,30 +52,35 @@ pub struct Host {
 
 impl Host {
     /// Returns the address and the account for the login.
-    pub fn target(&self) -> Result<LoginTarget, String> {
+    pub fn target(&self) -> Result<LoginTarget, Explanation> {
         match LoginTarget::parse(&self.address)? {
-            LoginTarget { user: Some(_), .. } => Err(format!("'{}' contains a user; put it into `user`", self.address)),
+            LoginTarget { user: Some(_), .. } => {
+                Err(Explanation::new(format!("'{}' contains a user", self.address), "put it into `user`"))
+            }
             target => Ok(LoginTarget { user: self.user.clone(), ..target }),
         }
     }
 
     /// Returns the key with an invalid value, and the problem.
-    fn problem(&self) -> Option<(&'static str, String)> {
+    fn problem(&self) -> Option<(&'static str, Explanation)> {
         let is_empty = |text: &Option<String>| text.as_ref().is_some_and(|text| text.trim().is_empty());
         if let Err(problem) = self.target() {
             return Some(("address", problem));
         }
         if is_empty(&self.user) {
-            return Some(("user", "is empty; leave it out, or name an account".into()));
+            return Some(("user", Explanation::new("is empty", "leave it out, or name an account")));
         }
         if is_empty(&self.directory) {
-            return Some(("directory", "is empty; leave it out, or name a directory".into()));
+            return Some(("directory", Explanation::new("is empty", "leave it out, or name a directory")));
         }
         if is_empty(&self.password_command) {
-            return Some(("password_command", "is empty; leave it out to be asked".into()));
+            return Some(("password_command", Explanation::new("is empty", "leave it out to be asked")));
         }
         if self.plaintext && self.fingerprint.is_some() {
-            return Some(("fingerprint", "cannot be checked without encryption; leave out this or `plaintext`".into()));
+            return Some((
+                "fingerprint",
+                Explanation::new("cannot be checked without encryption", "leave out this or `plaintext`"),
+            ));
         }
         let is_relative = |directory: &Path| !directory.is_absolute() && !directory.starts_with("~");
         if self.local_directory.as_deref().is_some_and(is_relative) {
@@ -105,17 +111,19 @@ impl Hosts {
         let is_foreign = metadata.uid() != 0 && metadata.uid() != rustix::process::geteuid().as_raw();
         if is_foreign || metadata.mode() & 0o022 != 0 {
             let name = advice::local_operand(file).unwrap_or_else(|| "FILE".into());
-            let problem =
-                format!("other users can write to it and change the commands that it runs; run: chmod go-w {name}");
-            let problem =
-                if is_foreign { "is owned by another user; change its owner, or remove it".into() } else { problem };
-            return Err(ConfigError::new(file, "", problem));
+            let why = match is_foreign {
+                true => Explanation::new("is owned by another user", "change its owner, or remove it"),
+                false => Explanation::new(
+                    "other users can write to it and change the commands that it runs",
+                    format!("run: chmod go-w {name}"),
+                ),
+            };
+            return Err(ConfigError::new(file, "", why));
         }
         let text = atomic_file::read(file).map_err(|error| unreadable(&error))?;
         if text.trim_ascii().is_empty() {
-            let problem =
-                "is empty, as after a power loss; restore it from a backup, or remove it and add the hosts again";
-            return Err(ConfigError::new(file, "", problem));
+            let advice = "restore it from a backup, or remove it and add the hosts again";
+            return Err(ConfigError::new(file, "", Explanation::new("is empty, as after a power loss", advice)));
         }
         let mut reader = serde_json::Deserializer::from_slice(&text);
         let Object(raw): Object<RawHosts> =
@@ -141,14 +149,14 @@ impl Hosts {
         let directory = real.parent().unwrap_or(Path::new("/"));
         let made = fs::DirBuilder::new().recursive(true).mode(SECRET_DIRECTORY).create(directory);
         made.map_err(|error| {
-            let text = format!("the directory {} cannot be created: {}", shown(directory), plain(&error));
-            Failure::Local(text + "; set HOME or XDG_CONFIG_HOME to one that you can write to")
+            let problem = format!("the directory {} cannot be created: {}", shown(directory), plain(&error));
+            Failure::Local(Explanation::new(problem, "set HOME or XDG_CONFIG_HOME to one that you can write to"))
         })?;
         let _lock = lock_directory(directory).map_err(failure)?;
         let mut hosts = Self::read(file)?;
         change(&mut hosts)?;
         let text = serde_json::to_string_pretty(&serde_json::json!({"hosts": hosts.0}));
-        let text = text.map_err(|error| Failure::Local(format!("a host cannot be written: {error}")))?;
+        let text = text.map_err(|error| Failure::Local(format!("a host cannot be written: {error}").into()))?;
         replace(&real, (text + "\n").as_bytes()).map_err(failure)
     }
 
@@ -156,10 +164,14 @@ impl Hosts {
     pub fn add(&mut self, name: &str, host: Host, replaces: bool) -> Result<(), Failure> {
         check_name(name).map_err(Failure::Usage)?;
         if let Some((key, problem)) = host.problem() {
-            return Err(Failure::Usage(format!("{key}: {problem}")));
+            let problem = Explanation { problem: format!("{key}: {}", problem.problem), ..problem };
+            return Err(Failure::Usage(problem));
         }
         if !replaces && self.0.contains_key(name) {
-            return Err(Failure::Local(format!("host '{name}' already exists; --replace replaces it")));
+            return Err(Failure::Local(Explanation::new(
+                format!("host '{name}' already exists"),
+                "--replace replaces it",
+            )));
         }
         self.0.insert(name.into(), host);
         Ok(())
@@ -172,15 +184,15 @@ pub fn file() -> Option<PathBuf> {
 }
 
 /// Checks that a name cannot be mistaken for an option, a path, a user or a port.
-fn check_name(name: &str) -> Result<(), String> {
+fn check_name(name: &str) -> Result<(), Explanation> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || ".-_".contains(c);
     let begins_well = name.starts_with(|c: char| c.is_ascii_alphanumeric());
     if name == HOST {
-        return Err(format!("'{HOST}' cannot be a name, because 'berth {HOST}' is a command"));
+        return Err(format!("'{HOST}' cannot be a name, because 'berth {HOST}' is a command").into());
     }
     if !begins_well || !name.chars().all(is_plain) || name.len() > NAME_BYTES_MAX {
         let name = Escaped(name.as_bytes());
-        return Err(format!("'{name}' cannot be a name; use letters, digits, '.', '-' and '_'"));
+        return Err(Explanation::new(format!("'{name}' cannot be a name"), "use letters, digits, '.', '-' and '_'"));
     }
     Ok(())
 }
@@ -208,20 +220,14 @@ pub(super) fn find_host(text: &str) -> Result<Option<Host>, Failure> {
     match file().filter(|_| check_name(name).is_ok()) {
         Some(file) => match Hosts::read(&file) {
             Ok(mut hosts) => Ok(hosts.0.remove(name)),
-            Err(error) => Err(Failure::Usage(format!(
-                "{error}; {}USER@HOST:PORT connects without this file",
-                if error.problem.contains(';') { "" } else { "correct it; " }
-            ))),
+            Err(error) => {
+                let Explanation { problem, advice } = error.into_explanation().or_advise("correct it");
+                let advice = advice.into_iter().chain(["USER@HOST:PORT connects without this file".into()]);
+                let advice = advice.collect::<Vec<String>>().join("; ");
+                Err(Failure::Usage(Explanation::new(problem, advice)))
+            }
         },
         None => Ok(None),
-    }
-}
-
-impl From<ConfigError> for Failure {
-    fn from(error: ConfigError) -> Self {
-        let text = error.to_string();
-        let remedy = if text.contains(';') { "" } else { "; correct it, or restore it from a backup" };
-        Self::Usage(text + remedy)
     }
 }
 

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::{paths, refusal};
+use crate::base::explanation::Explanation;
 use crate::base::text::{Escaped, Size, is_unprintable};
 use crate::base::virtual_path::VirtualPath;
 use crate::client::connection::link::Link;
@@ -110,9 +111,9 @@ fn show_object(session: &mut Session, path: &VirtualPath) -> Result<(), Failure>
             return Ok(());
         }
         let most = Size(JSON_CONTENT_BYTES_MAX);
-        Err(Failure::Local(format!(
-            "{path} is larger than {most}, the limit of cat --json; use '{} -'",
-            advice::remote("get", path)
+        Err(Failure::Local(Explanation::new(
+            format!("{path} is larger than {most}, the limit of cat --json"),
+            format!("use '{} -'", advice::remote("get", path)),
         )))
     })?;
     session.output.json(&json!({

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::{paths, refusal};
+use crate::base::explanation::Explanation;
 use crate::base::virtual_path::VirtualPath;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
@@ -30,7 +31,7 @@ pub fn cd(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
 
 /// `cd -`. It shows the new directory, as shells do.
 fn back(session: &mut Session) -> Result<(), Failure> {
-    let none = || Failure::Usage("there is no previous directory yet; a directory called - is ./-".into());
+    let none = || Failure::Usage(Explanation::new("there is no previous directory yet", "a directory called - is ./-"));
     let directory = session.previous_directory.clone().ok_or_else(none)?;
     enter(session, directory)?;
     session.output.line(&session.directory)?;
@@ -42,8 +43,8 @@ pub fn enter(session: &mut Session, directory: VirtualPath) -> Result<(), Failur
     let kind = if directory.is_root() { EntryKind::Dir } else { session.stat(&directory)?.kind };
     match kind {
         EntryKind::Dir => {}
-        EntryKind::File => return Err(Failure::Local(format!("{directory} is a file, not a directory"))),
-        _ => return Err(Failure::Local(format!("{directory} is not a directory"))),
+        EntryKind::File => return Err(Failure::Local(format!("{directory} is a file, not a directory").into())),
+        _ => return Err(Failure::Local(format!("{directory} is not a directory").into())),
     }
     session.previous_directory = Some(std::mem::replace(&mut session.directory, directory));
     Ok(())
@@ -95,7 +96,7 @@ fn send_each(
             session.output.json(&json!({"command": command, "ok": true, "path": Name::from(&paths[at])}))?;
         }
         let result = result.map(|_| ()).map_err(|failure| explain(session, &paths[at], failure));
-        summary.count(&mut session.output, result)?;
+        summary.count_at(&mut session.output, &paths[at], result)?;
     }
-    summary.finish()
+    summary.finish_refusals(&mut session.output)
 }

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::{paths, refusal};
+use crate::base::explanation::Explanation;
 use crate::base::virtual_path::VirtualPath;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
@@ -10,7 +11,8 @@ use crate::client::remote::listing::TreeEntry;
 use crate::client::syntax::arguments::Arguments;
 use crate::client::syntax::command::usage;
 use crate::client::syntax::lexer::Word;
-use crate::client::ui::summary::{Summary, report};
+use crate::client::ui::failures::{RepeatedRefusals, report};
+use crate::client::ui::summary::Summary;
 use crate::wire::Request;
 use crate::wire::message::{EntryKind, ErrorCode, Name};
 
@@ -28,16 +30,14 @@ pub fn rm(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
         if result.is_ok() {
             session.output.json(&json!({"command": "rm", "ok": true, "path": Name::from(path)}))?;
         }
-        summary.count(&mut session.output, result)?;
+        summary.count_at(&mut session.output, path, result)?;
     }
-    summary.finish()
+    summary.finish_refusals(&mut session.output)
 }
 
 fn remove(session: &mut Session, path: &VirtualPath, with_content: bool) -> Result<(), Failure> {
     if path.is_root() {
-        return Err(Failure::Usage(
-            "the home directory itself cannot be removed; 'rm -r *' removes its contents".into(),
-        ));
+        return Err(Failure::Usage(refusal::home_is_kept()));
     }
     // `rm` is sent without `stat` before it: `stat` follows symlinks and would describe the target.
     match session.call(&Request::Rm { path: path.into() }) {
@@ -59,21 +59,23 @@ fn remove_tree(session: &mut Session, root: &VirtualPath) -> Result<(), Failure>
     })?;
     let of_kind = |is_dir: bool| tree.iter().filter(move |found| (found.entry.kind == EntryKind::Dir) == is_dir);
     let removal = |found: &TreeEntry| match found.entry.kind {
-        EntryKind::Dir => Request::Rmdir { path: (&found.path).into() },
-        _ => Request::Rm { path: (&found.path).into() },
+        EntryKind::Dir => (found.path.clone(), Request::Rmdir { path: (&found.path).into() }),
+        _ => (found.path.clone(), Request::Rm { path: (&found.path).into() }),
     };
-    let mut requests: Vec<Request> = of_kind(false).chain(of_kind(true).rev()).map(removal).collect();
-    requests.push(Request::Rmdir { path: root.into() });
-    let mut failed = unlisted;
-    session.call_each(&requests, |session, _, result| {
+    let removals = of_kind(false).chain(of_kind(true).rev()).map(removal);
+    let (paths, requests): (Vec<VirtualPath>, Vec<Request>) =
+        removals.chain([(root.clone(), Request::Rmdir { path: root.into() })]).unzip();
+    let (mut failed, mut refusals) = (unlisted, RepeatedRefusals::new("rm"));
+    session.call_each(&requests, |session, at, result| {
         // An entry that could not be removed was reported, so its directory is not reported as not empty.
         if let Err(failure) = result
             && !(failed > 0 && failure.is_refusal(ErrorCode::NotEmpty))
         {
             failed += 1;
-            let _ = report(&mut session.output, "rm", &failure);
+            let _ = refusals.report(&mut session.output, &paths[at], &failure);
         }
     })?;
+    refusals.finish(&mut session.output);
     match failed {
         0 => Ok(()),
         failed => Err(Failure::Some { failed, total: requests.len() }),
@@ -95,9 +97,9 @@ pub fn mv(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     let mut summary = Summary::new("mv", sources.len() == 1);
     for source in sources {
         let result = move_one(session, &source, &target, into_directory, arguments.has("-f"));
-        summary.count(&mut session.output, result)?;
+        summary.count_at(&mut session.output, &source, result)?;
     }
-    summary.finish()
+    summary.finish_refusals(&mut session.output)
 }
 
 fn move_one(
@@ -108,12 +110,12 @@ fn move_one(
     replace: bool,
 ) -> Result<(), Failure> {
     let to = match from.name().filter(|_| into_directory) {
-        Some(name) => target.child(name).map_err(|error| Failure::Usage(format!("{from}: {error}")))?,
+        Some(name) => target.child(name).map_err(|error| Failure::Usage(format!("{from}: {error}").into()))?,
         None => target.clone(),
     };
     let moved = session.call(&Request::Mv { from: from.into(), to: (&to).into(), replace });
     moved.map_err(|failure| match failure.is_refusal(ErrorCode::Exists) {
-        true if !replace => failure.reworded(format!("{to} exists; mv -f replaces it")),
+        true if !replace => failure.reworded(Explanation::new(format!("{to} exists"), "mv -f replaces it")),
         _ => refusal::explain_missing_parent(session, &to, failure),
     })?;
     session.output.json(&json!({"command": "mv", "ok": true, "from": Name::from(from), "to": Name::from(&to)}))

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 use serde_json::json;
 
 use crate::base::calendar::unix_ns;
+use crate::base::explanation::Explanation;
 use crate::base::text::{Escaped, Size};
 use crate::client::connection::incoming::Event;
 use crate::client::connection::session::Session;
@@ -97,8 +98,11 @@ fn select_partials(session: &mut Session, words: &[&Word]) -> Result<Vec<Partial
         let before = chosen.len();
         chosen.extend(kept.iter().filter(is_meant).cloned());
         if chosen.len() == before {
-            let text = format!("no partial upload has the ID or path '{}'; 'partials' lists them", Escaped(&word.text));
-            return Err(Failure::Local(text));
+            let why = Explanation::new(
+                format!("no partial upload has the ID or path '{}'", Escaped(&word.text)),
+                "'partials' lists them",
+            );
+            return Err(Failure::Local(why));
         }
     }
     chosen.sort_by_key(|partial| partial.upload_id);

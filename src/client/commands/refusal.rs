@@ -1,5 +1,6 @@
 //! Explains the server's refusals: names the command, and what exists at the path.
 
+use crate::base::explanation::Explanation;
 use crate::base::virtual_path::VirtualPath;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
@@ -12,7 +13,7 @@ pub(super) fn explain_file(session: &mut Session, path: &VirtualPath, failure: F
         return explain_path(session, path, failure);
     }
     match session.stat(path).map(|entry| entry.kind) {
-        Ok(EntryKind::Dir) => failure.reworded(format!("{path} is a directory; {advice}")),
+        Ok(EntryKind::Dir) => failure.reworded(Explanation::new(format!("{path} is a directory"), advice)),
         _ => failure,
     }
 }
@@ -35,7 +36,10 @@ pub(super) fn explain_missing_parent(session: &mut Session, path: &VirtualPath, 
     match session.find(&parent) {
         Ok(None) => {
             let creation = advice::remote("mkdir -p", &parent);
-            failure.reworded(format!("remote directory {parent} does not exist; {creation} creates it"))
+            failure.reworded(Explanation::new(
+                format!("remote directory {parent} does not exist"),
+                format!("{creation} creates it"),
+            ))
         }
         _ => failure,
     }
@@ -47,7 +51,10 @@ pub(super) fn explain_upload(session: &mut Session, path: &VirtualPath, failure:
     if failure.is_refusal(ErrorCode::NotAFile)
         && matches!(session.stat(path), Ok(entry) if entry.kind == EntryKind::Dir)
     {
-        return failure.reworded(format!("remote {path} is a directory; {inside} stores the file in it"));
+        return failure.reworded(Explanation::new(
+            format!("remote {path} is a directory"),
+            format!("{inside} stores the file in it"),
+        ));
     }
     explain_missing_parent(session, path, failure)
 }
@@ -55,8 +62,11 @@ pub(super) fn explain_upload(session: &mut Session, path: &VirtualPath, failure:
 /// Returns the failure of a command whose target `path` must be a directory but is not.
 pub(super) fn target_not_a_directory(session: &mut Session, path: &VirtualPath) -> Failure {
     Failure::Usage(match session.find(path) {
-        Ok(Some(_)) => format!("remote {path} is a file, not a directory; choose another place"),
-        _ => format!("{path} is not a remote directory; create it with {}", advice::remote("mkdir", path)),
+        Ok(Some(_)) => Explanation::new(format!("remote {path} is a file, not a directory"), "choose another place"),
+        _ => Explanation::new(
+            format!("{path} is not a remote directory"),
+            format!("create it with {}", advice::remote("mkdir", path)),
+        ),
     })
 }
 
@@ -66,30 +76,38 @@ pub(super) fn explain_mkdir(session: &mut Session, path: &VirtualPath, failure: 
         return explain_missing_parent(session, path, failure);
     }
     match session.stat(path).map(|entry| entry.kind) {
-        Ok(EntryKind::Dir) => failure.reworded(format!("directory {path} exists; mkdir -p accepts that")),
+        Ok(EntryKind::Dir) => {
+            failure.reworded(Explanation::new(format!("directory {path} exists"), "mkdir -p accepts that"))
+        }
         Err(failure) if failure.is_refusal(ErrorCode::NotADirectory) => failure,
-        _ => failure.reworded(format!("{path} exists and is not a directory; choose another name")),
+        _ => failure.reworded(Explanation::new(format!("{path} exists and is not a directory"), "choose another name")),
     }
 }
 
 /// Explains the refusal to create a directory of a tree.
 pub(super) fn explain_tree(session: &mut Session, path: &VirtualPath, failure: Failure) -> Failure {
     match failure.is_refusal(ErrorCode::Exists) {
-        true => failure.reworded(format!("remote {path} exists and is not a directory; choose another name")),
+        true => failure
+            .reworded(Explanation::new(format!("remote {path} exists and is not a directory"), "choose another name")),
         false => explain_missing_parent(session, path, failure),
     }
+}
+
+/// Explains why the home directory is not removed.
+pub(super) fn home_is_kept() -> Explanation {
+    Explanation::new("the home directory itself cannot be removed", "'rm -r *' removes its contents")
 }
 
 /// Explains the refusal of `rmdir`.
 pub(super) fn explain_rmdir(session: &mut Session, path: &VirtualPath, failure: Failure) -> Failure {
     if path.is_root() {
-        return failure.reworded("the home directory itself cannot be removed; 'rm -r *' removes its contents");
+        return failure.reworded(home_is_kept());
     }
     if !failure.is_refusal(ErrorCode::NotADirectory) {
         return failure;
     }
     match session.stat(path) {
-        Ok(_) => failure.reworded(format!("{path} is not a directory; rm removes files")),
+        Ok(_) => failure.reworded(Explanation::new(format!("{path} is not a directory"), "rm removes files")),
         Err(failure) => failure,
     }
 }

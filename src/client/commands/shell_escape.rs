@@ -10,9 +10,10 @@ use std::process::{Command, ExitStatus, Stdio};
 use serde_json::json;
 use signal_hook::consts::SIGINT;
 
-use crate::base::text::Escaped;
+use crate::base::explanation::Explanation;
+use crate::base::text::{Escaped, plain};
 use crate::client::connection::session::Session;
-use crate::client::error::{Failure, plain};
+use crate::client::error::Failure;
 use crate::client::syntax::lexer::Word;
 use crate::client::ui::results::Results;
 use crate::wire::message::Name;
@@ -29,7 +30,7 @@ pub fn run_local_command(session: &mut Session, words: &[Word]) -> Result<(), Fa
     let status = session.link.interrupt().ignoring_ctrl_c(|| shell.status()).map_err(|error| failure(&error))?;
     // An interactive shell exits with the status of its last command, so only a given command is checked.
     if !line.is_empty() && !status.success() {
-        return Err(Failure::Local(format!("the command {}", describe_exit(status))));
+        return Err(Failure::Local(format!("the command {}", describe_exit(status)).into()));
     }
     session.output.json(&json!({"command": "!", "ok": true, "line": Name(line)}))
 }
@@ -42,7 +43,8 @@ pub fn run_piped<T>(
     command: impl FnOnce(&mut Session) -> Result<T, Failure>,
 ) -> Result<Option<T>, Failure> {
     session.output.flush()?;
-    let (pipe, results) = pipe().map_err(|error| Failure::Local(format!("cannot create a pipe: {}", plain(&error))))?;
+    let (pipe, results) =
+        pipe().map_err(|error| Failure::Local(format!("cannot create a pipe: {}", plain(&error)).into()))?;
     // The statement drops this process's copy of the read end, so that an early exit of the reader is detected.
     let mut child = shell(&reader.text).stdin(pipe).spawn().map_err(|error| failure(&error))?;
     let saved = session.output.redirect(results);
@@ -52,7 +54,7 @@ pub fn run_piped<T>(
     match result {
         Ok(_) | Err(Failure::OutputClosed) if is_interrupted(status) => Err(Failure::Interrupted),
         Ok(_) | Err(Failure::OutputClosed) if !status.success() => {
-            Err(Failure::Local(format!("'{}' {}", Escaped(&reader.text), describe_exit(status))))
+            Err(Failure::Local(format!("'{}' {}", Escaped(&reader.text), describe_exit(status)).into()))
         }
         Err(Failure::OutputClosed) => Ok(None),
         result => result.map(Some),
@@ -80,7 +82,10 @@ fn stderr() -> io::Result<Stdio> {
 }
 
 fn failure(error: &io::Error) -> Failure {
-    Failure::Local(format!("cannot run the local shell: {}; set $SHELL to an existing program", plain(error)))
+    Failure::Local(Explanation::new(
+        format!("cannot run the local shell: {}", plain(error)),
+        "set $SHELL to an existing program",
+    ))
 }
 
 /// Returns whether Ctrl-C ended the child. A shell reports that in its exit code.

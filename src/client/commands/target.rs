@@ -1,5 +1,6 @@
 //! The last operand of `get` and `put`: the target, or another source.
 
+use crate::base::explanation::Explanation;
 use crate::client::error::Failure;
 use crate::client::syntax::advice::quoted;
 use crate::client::syntax::arguments::Arguments;
@@ -28,7 +29,7 @@ pub(super) fn ambiguous_target(command: &str, arguments: &Arguments, problem: &s
         }
         _ => format!("write '{command} ... .' for all of them"),
     };
-    Failure::Usage(format!("{problem}; {text}"))
+    Failure::Usage(Explanation::new(problem, text))
 }
 
 /// Returns the word as the user can type it again, or `None` if it cannot be typed.

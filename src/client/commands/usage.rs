@@ -12,7 +12,8 @@ use crate::client::error::Failure;
 use crate::client::remote::listing::not_examined;
 use crate::client::syntax::arguments::Arguments;
 use crate::client::syntax::lexer::Word;
-use crate::client::ui::summary::{Summary, report};
+use crate::client::ui::failures::report;
+use crate::client::ui::summary::Summary;
 use crate::wire::message::{EntryKind, Name, QuotaReport};
 
 /// `du [-a] [-s] [PATH...]`

@@ -7,13 +7,14 @@ use rustix::event::{Timespec, poll};
 use zeroize::Zeroizing;
 
 use crate::auth::scram::{Binding, ClientKeys};
-use crate::base::text::Escaped;
+use crate::base::explanation::Explanation;
+use crate::base::text::{Escaped, plain};
 use crate::client::connection::link::Link;
 use crate::client::connection::login;
-use crate::client::connection::stream::{PlainStream, Stream};
+use crate::client::connection::stream::{ConnectError, PlainStream, Stream};
 use crate::client::connection::tls_stream::TlsStream;
 use crate::client::connection::trust::Trust;
-use crate::client::error::{Failure, IS_BERTH, plain};
+use crate::client::error::{Failure, IS_BERTH, Loss};
 use crate::client::interrupt::{Interrupt, POLL_MAX};
 use crate::client::ui::confirm::terminal_can_answer;
 use crate::client::ui::output::Output;
@@ -86,10 +87,10 @@ impl FirstConnection {
         let keys = loop {
             let password = password(link.interrupt())?;
             match login::log_in(&mut link, &user, &password[..], binding) {
-                Err(Failure::Refused(reply))
-                    if passwords < tries && !reply.fatal && reply.code == ErrorCode::LoginFailed =>
+                Err(failure)
+                    if passwords < tries && failure.refuses_request() && failure.is_refusal(ErrorCode::LoginFailed) =>
                 {
-                    output.complain(format_args!("{}; try again", Escaped(reply.message.as_bytes())));
+                    output.complain(format_args!("{failure}; try again"));
                     passwords += 1;
                 }
                 result => break result?,
@@ -138,7 +139,8 @@ impl Endpoint {
             let wait = wait_before(self.attempts, random_share());
             self.attempts += 1;
             let (seconds, attempts, retries) = (shown_seconds(wait), self.attempts, self.retries);
-            output.note(format_args!("{}; reconnecting in {seconds} ({attempts} of {retries})", describe_cause(&why)));
+            // The program itself follows the advice, so it shows only the problem.
+            output.note(format_args!("{}; reconnecting in {seconds} ({attempts} of {retries})", why.problem()));
             wait_for_retry(wait, interrupt)?;
             match self.connect(interrupt) {
                 Ok(link) => return Ok(link),
@@ -148,7 +150,8 @@ impl Endpoint {
         }
         Err(match why {
             failure if self.retries == 0 => failure,
-            failure => Failure::Lost(format!("{}; gave up after {} tries", cause(&failure), self.retries)),
+            Failure::Lost(loss) => Failure::Lost(Loss::GaveUp { cause: loss.to_string(), tries: self.retries }),
+            failure => Failure::Lost(Loss::GaveUp { cause: failure.problem(), tries: self.retries }),
         })
     }
 
@@ -175,14 +178,7 @@ fn open_stream(
         if interrupt.is_set() {
             return Failure::Interrupted;
         }
-        let (host, error) = (Escaped(host.as_bytes()), plain(&error));
-        if let Some(why) = error.strip_prefix("failed to lookup address information: ") {
-            return Failure::Connection(format!(
-                "host {host} not found ({}); 'berth host list' shows the named hosts",
-                why.to_lowercase()
-            ));
-        }
-        Failure::Connection(format!("cannot connect to {host} port {port}: {error}; does berthd listen there?"))
+        Failure::Connection(explain_failed_connect(&error, &Escaped(host.as_bytes()).to_string(), port))
     })?;
     let Some(trust) = trust else { return Ok((Box::new(stream), Binding::None)) };
     let (stream, binding) = TlsStream::connect(stream, trust.pinning(), interrupt)
@@ -190,43 +186,38 @@ fn open_stream(
     Ok((Box::new(stream), binding))
 }
 
+fn explain_failed_connect(error: &ConnectError, host: &str, port: u16) -> Explanation {
+    match error {
+        ConnectError::UnknownHost(why) => Explanation::new(
+            format!("host {host} not found ({})", why.to_lowercase()),
+            "'berth host list' shows the named hosts",
+        ),
+        ConnectError::Failed(error) => Explanation::new(
+            format!("cannot connect to {host} port {port}: {}", plain(error)),
+            "does berthd listen there?",
+        ),
+    }
+}
+
 /// Explains a failure between the TCP connection and the end of the greeting: the server may speak another protocol.
 fn explain_failed_greeting(failure: Failure, host: &str, port: u16) -> Failure {
     let host = Escaped(host.as_bytes());
-    match failure {
-        Failure::Connection(why) if why.ends_with(IS_BERTH) => {
-            let hint = match port {
+    Failure::Connection(match failure {
+        Failure::Violation(_) => Explanation::new(
+            format!("{host} does not speak berth's protocol at port {port}"),
+            match port {
                 FTP_PORT => format!("{FTP_PORT} is usually the FTP port of berthd"),
                 _ => format!("berthd usually listens on port {PORT_DEFAULT}, and another service may use {port}"),
-            };
-            Failure::Connection(format!("{host} does not speak berth's protocol at port {port}; {hint}"))
+            },
+        ),
+        Failure::Lost(Loss::NoAnswer(seconds)) => {
+            Explanation::new(format!("{host} accepted the connection but did not answer within {seconds} s"), IS_BERTH)
         }
-        Failure::Lost(why) if why.starts_with("the server did not answer") => {
-            let what = why.trim_start_matches("the server ");
-            Failure::Connection(format!("{host} accepted the connection but {what}{IS_BERTH}"))
+        Failure::Lost(Loss::Closed | Loss::Cut(_)) => {
+            Explanation::new(format!("{host} closed the connection to port {port} before login"), IS_BERTH)
         }
-        Failure::Lost(why) if CLOSED.iter().any(|closed| why.contains(closed)) => {
-            Failure::Connection(format!("{host} closed the connection to port {port} before login{IS_BERTH}"))
-        }
-        failure => failure,
-    }
-}
-
-/// Returns what happened, without the advice to run the program again.
-fn cause(failure: &Failure) -> String {
-    match failure {
-        Failure::Lost(why) => why.clone(),
-        // The program itself follows the server's advice, which stands after the semicolon.
-        Failure::Refused(reply) => Escaped(reply.message.split(';').next().unwrap_or_default().as_bytes()).to_string(),
-        failure => failure.to_string().trim_end_matches("; does berthd listen there?").to_string(),
-    }
-}
-
-fn describe_cause(failure: &Failure) -> String {
-    match failure {
-        Failure::Lost(why) => format!("connection lost: {why}"),
-        failure => cause(failure),
-    }
+        failure => return failure,
+    })
 }
 
 /// Returns the pause before the next attempt, after `tried` attempts have failed. The pause grows. `share` (0
@@ -270,8 +261,6 @@ fn wait_for_retry(wait: Duration, interrupt: &Interrupt) -> Result<(), Failure> 
     Err(Failure::Interrupted)
 }
 
-/// Texts of failures in which the server or the network has closed the connection.
-const CLOSED: [&str; 3] = ["closed the connection", "connection was cut", "reset by peer"];
 /// The default port of berthd's FTP listener.
 const FTP_PORT: u16 = 2120;
 /// The number of bytes that counts as progress. Several connections may add up to it.

@@ -2,10 +2,11 @@
 //! proves that it knows the account. This module knows no terminal.
 
 use crate::auth::scram::{Binding, ClientExchange, ClientKeys, ClientProved, ScramError, Secret};
+use crate::base::explanation::Explanation;
 use crate::base::text::Escaped;
 use crate::client::connection::incoming::Event;
 use crate::client::connection::link::{Link, LoginCheck};
-use crate::client::error::{Failure, LinkError, unexpected};
+use crate::client::error::{Failure, LinkError, Loss, unexpected};
 use crate::wire::message::VERSION;
 use crate::wire::{Reply, Request};
 
@@ -23,14 +24,15 @@ fn hello() -> Request {
 fn take_hello(link: &mut Link, binding: Binding, reply: Reply) -> Result<(), Failure> {
     let Reply::Hello { version, mechanisms, features, limits, .. } = reply else { return Err(unexpected()) };
     if version != VERSION {
-        let text = format!(
-            "the server speaks version {version} of the protocol, this program {VERSION}; update the older one"
-        );
-        return Err(Failure::Connection(text));
+        let problem = format!("the server speaks version {version} of the protocol, this program {VERSION}");
+        return Err(Failure::Connection(Explanation::new(problem, "update the older one")));
     }
     let needed = binding.mechanism();
     if !mechanisms.iter().any(|mechanism| mechanism == needed) {
-        return Err(Failure::Login(format!("the server offers no {needed} login; do not trust it")));
+        return Err(Failure::Login(Explanation::new(
+            format!("the server offers no {needed} login"),
+            "do not trust it",
+        )));
     }
     link.set_limits(limits);
     link.set_features(&features);
@@ -49,7 +51,7 @@ pub fn log_in<'a>(
     let reply = call(link, &auth)?;
     let (proved, proof) = answer(exchange, reply)?;
     let Reply::Welcome { message } = call(link, &proof)? else { return Err(unexpected()) };
-    verify(&proved, &message)?;
+    verify(&proved, &message).map_err(Failure::Login)?;
     Ok(proved.into_keys())
 }
 
@@ -75,7 +77,7 @@ pub fn log_in_again(link: &mut Link, user: &str, keys: &ClientKeys, binding: Bin
 
 fn begin<'a>(user: &str, secret: Secret<'a>, binding: Binding) -> Result<(ClientExchange<'a>, Request), Failure> {
     let (exchange, message) = ClientExchange::new(user, secret, binding)
-        .map_err(|error| Failure::Login(format!("cannot log in: {error}")))?;
+        .map_err(|error| Failure::Login(format!("cannot log in: {error}").into()))?;
     Ok((exchange, Request::Auth { mechanism: binding.mechanism().into(), message }))
 }
 
@@ -83,25 +85,22 @@ fn begin<'a>(user: &str, secret: Secret<'a>, binding: Binding) -> Result<(Client
 fn answer(exchange: ClientExchange<'_>, reply: Reply) -> Result<(ClientProved, Request), Failure> {
     let Reply::Challenge { message: challenge } = reply else { return Err(unexpected()) };
     let (proved, message) = exchange.answer(&challenge).map_err(|error| match error {
-        ScramError::KeysOutdated => Failure::Login(error.to_string()),
-        error => distrust(&error.to_string()),
+        ScramError::KeysOutdated => Failure::Login(error.to_string().into()),
+        error => Failure::Login(distrust(&error)),
     })?;
     Ok((proved, Request::AuthNext { message }))
 }
 
-fn verify(proved: &ClientProved, proof: &str) -> Result<(), Failure> {
-    proved.verify(proof).map_err(|error| distrust(&error.to_string()))
+fn verify(proved: &ClientProved, proof: &str) -> Result<(), Explanation> {
+    proved.verify(proof).map_err(|error| distrust(&error))
 }
 
 /// Returns the function that verifies the server's reply to the client's proof.
 fn login_check(proved: ClientProved) -> LoginCheck {
     Box::new(move |reply| match reply {
-        Reply::Welcome { message } => match verify(&proved, &message) {
-            Ok(()) => Ok(()),
-            Err(failure) => Err(LinkError::Distrusted(failure.to_string())),
-        },
+        Reply::Welcome { message } => verify(&proved, &message).map_err(LinkError::Distrusted),
         Reply::Error(error) if Failure::Refused(error.clone()).forbids_retry() => Err(LinkError::HungUp(error)),
-        Reply::Error(error) => Err(LinkError::Lost(Escaped(error.message.as_bytes()).to_string())),
+        Reply::Error(error) => Err(LinkError::Lost(Loss::Unproved(error))),
         _ => Err(LinkError::Protocol("an answer of the wrong kind".into())),
     })
 }
@@ -119,7 +118,8 @@ fn receive(link: &mut Link) -> Result<Reply, Failure> {
     }
 }
 
-/// Returns the failure for a login reply with which the server does not prove that it knows the account.
-fn distrust(why: &str) -> Failure {
-    Failure::Login(format!("the server's side of the login is wrong: {}; do not trust it", Escaped(why.as_bytes())))
+/// Explains a login reply with which the server does not prove that it knows the account.
+fn distrust(error: &ScramError) -> Explanation {
+    let problem = format!("the server's side of the login is wrong: {}", Escaped(error.to_string().as_bytes()));
+    Explanation::new(problem, "do not trust it")
 }

@@ -12,8 +12,9 @@ use zeroize::Zeroizing;
 
 use crate::auth::password_prompt::HiddenInput;
 use crate::auth::scram::PASSWORD_BYTES_MAX;
-use crate::base::text::Escaped;
-use crate::client::error::{Failure, plain};
+use crate::base::explanation::Explanation;
+use crate::base::text::{Escaped, plain};
+use crate::client::error::Failure;
 use crate::client::files::local::shown;
 use crate::client::interrupt::Interrupt;
 use crate::client::syntax::advice;
@@ -73,28 +74,30 @@ const PROMPTS_MAX: u32 = 3;
 
 fn from_prompt(user: &str, remark: &str, interrupt: &Interrupt) -> Result<Zeroizing<String>, Failure> {
     let hidden = HiddenInput::open().map_err(|_| {
-        let text =
-            "there is no terminal to ask for the password; use --password-file, --password-command or BERTH_PASSWORD";
-        Failure::Usage(text.into())
+        Failure::Usage(Explanation::new(
+            "there is no terminal to ask for the password",
+            "use --password-file, --password-command or BERTH_PASSWORD",
+        ))
     })?;
     let prompt = format!("{remark}password for {}: ", Escaped(user.as_bytes()));
     let line = hidden.read_line(&prompt, &mut || interrupt.is_set());
-    let line =
-        line.map_err(|error| Failure::Local(format!("cannot read the password from the terminal: {}", plain(&error))))?;
+    let line = line.map_err(|error| {
+        Failure::Local(format!("cannot read the password from the terminal: {}", plain(&error)).into())
+    })?;
     check(line.ok_or(Failure::Interrupted)?, "what was typed")
 }
 
 fn from_file(path: &Path) -> Result<Zeroizing<String>, Failure> {
     let failure = |error: std::io::Error| {
-        Failure::Usage(format!("cannot read the password file {}: {}", shown(path), plain(&error)))
+        Failure::Usage(format!("cannot read the password file {}: {}", shown(path), plain(&error)).into())
     };
     let file = File::open(path).map_err(failure)?;
     let metadata = file.metadata().map_err(failure)?;
     if metadata.mode() & 0o077 != 0 && !is_mounted_secret(&metadata) {
         let name = advice::local_operand(path).unwrap_or_else(|| "FILE".into());
-        return Err(Failure::Usage(format!(
-            "others can read the password file {}; run: chmod 600 {name}, or use --password-command",
-            shown(path)
+        return Err(Failure::Usage(Explanation::new(
+            format!("others can read the password file {}", shown(path)),
+            format!("run: chmod 600 {name}, or use --password-command"),
         )));
     }
     let mut text = Zeroizing::new(String::with_capacity(PASSWORD_BYTES_MAX + 5));
@@ -120,7 +123,7 @@ fn from_command(command: &str, interrupt: &Interrupt) -> Result<Zeroizing<String
     let mut shell = Command::new("/bin/sh");
     shell.arg("-c").arg(command).env_remove("BERTH_PASSWORD").stdin(stdin).stdout(Stdio::piped());
     let failure =
-        |error: std::io::Error| Failure::Local(format!("the password command cannot be run: {}", plain(&error)));
+        |error: std::io::Error| Failure::Local(format!("the password command cannot be run: {}", plain(&error)).into());
     let mut child = shell.spawn().map_err(failure)?;
     let output = output_of(&mut child);
     if output.is_err() {
@@ -137,7 +140,10 @@ fn from_command(command: &str, interrupt: &Interrupt) -> Result<Zeroizing<String
             (None, Some(signal)) => format!("was killed by signal {signal}"),
             (code, _) => format!("exited with {}", code.unwrap_or_default()),
         };
-        return Err(Failure::Usage(format!("the password command {how}; run it by hand to see why")));
+        return Err(Failure::Usage(Explanation::new(
+            format!("the password command {how}"),
+            "run it by hand to see why",
+        )));
     }
     let line = output.split(|byte| *byte == b'\n').next().unwrap_or_default();
     let line = line.strip_suffix(b"\r").unwrap_or(line);
@@ -152,20 +158,23 @@ fn output_of(child: &mut Child) -> Result<Zeroizing<Vec<u8>>, Failure> {
     if let Some(stdout) = child.stdout.take() {
         let read = stdout.take(PASSWORD_OUTPUT_BYTES_MAX as u64 + 1).read_to_end(&mut output);
         read.map_err(|error| {
-            Failure::Local(format!("cannot read the output of the password command: {}", plain(&error)))
+            Failure::Local(format!("cannot read the output of the password command: {}", plain(&error)).into())
         })?;
     }
     match output.len() {
         0..=PASSWORD_OUTPUT_BYTES_MAX => Ok(output),
-        _ => Err(Failure::Usage("the password command prints too much; only its first line is the password".into())),
+        _ => Err(Failure::Usage(Explanation::new(
+            "the password command prints too much",
+            "only its first line is the password",
+        ))),
     }
 }
 
 fn check(password: Zeroizing<String>, source: &str) -> Result<Zeroizing<String>, Failure> {
     match password.len() {
-        0 => Err(Failure::Usage(format!("{source} is empty"))),
+        0 => Err(Failure::Usage(format!("{source} is empty").into())),
         1..=PASSWORD_BYTES_MAX => Ok(password),
-        _ => Err(Failure::Usage(format!("{source} is longer than {PASSWORD_BYTES_MAX} bytes"))),
+        _ => Err(Failure::Usage(format!("{source} is longer than {PASSWORD_BYTES_MAX} bytes").into())),
     }
 }
 

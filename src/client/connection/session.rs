@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use crate::base::explanation::Explanation;
 use crate::base::text::Escaped;
 use crate::base::virtual_path::VirtualPath;
 use crate::client::connection::endpoint::Endpoint;
@@ -167,11 +168,13 @@ impl Session {
 
     /// Adds to `failure` that the last request may have been carried out.
     fn result_unknown(&mut self, failure: Failure) -> Failure {
-        let text = "the result of the last request is not known; check before you repeat it";
+        let (problem, advice) = ("the result of the last request is not known", "check before you repeat it");
         match failure {
-            Failure::Lost(why) => Failure::Connection(format!("connection lost: {why}; {text}")),
+            Failure::Lost(why) => {
+                Failure::Connection(Explanation::new(format!("connection lost: {why}; {problem}"), advice))
+            }
             failure => {
-                self.output.complain(text);
+                self.output.complain(format_args!("{problem}; {advice}"));
                 failure
             }
         }
@@ -183,9 +186,10 @@ impl Session {
             Ok(Reply::Stat { entry, .. }) => Ok(entry),
             Ok(_) => Err(unexpected()),
             // A request about an entry requires directories only above it.
-            Err(failure) if failure.is_refusal(ErrorCode::NotADirectory) => {
-                Err(failure.reworded(format!("a directory above remote {path} is a file; choose another path")))
-            }
+            Err(failure) if failure.is_refusal(ErrorCode::NotADirectory) => Err(failure.reworded(Explanation::new(
+                format!("a directory above remote {path} is a file"),
+                "choose another path",
+            ))),
             Err(failure) => Err(failure),
         }
     }
@@ -201,7 +205,9 @@ impl Session {
 
     /// Resolves `word` against the current directory.
     pub fn path(&self, word: &Word) -> Result<VirtualPath, Failure> {
-        self.directory.join(&word.text).map_err(|error| Failure::Usage(format!("'{}': {error}", Escaped(&word.text))))
+        self.directory
+            .join(&word.text)
+            .map_err(|error| Failure::Usage(format!("'{}': {error}", Escaped(&word.text)).into()))
     }
 
     /// Asks the user a yes-or-no question, or a question about one of many files. The caller has checked

@@ -40,20 +40,46 @@ pub trait Stream {
     fn end_with_reset(&mut self) {}
 }
 
+/// Why there is no connection.
+#[derive(Debug)]
+pub enum ConnectError {
+    /// The host has no known address, with the reason of the resolver.
+    UnknownHost(String),
+    /// The lookup failed on this machine, or no address accepts a connection.
+    Failed(io::Error),
+}
+
+impl ConnectError {
+    /// The resolver's own answers have no system error.
+    fn lookup(error: io::Error) -> Self {
+        if error.raw_os_error().is_some() {
+            return Self::Failed(error);
+        }
+        let text = error.to_string();
+        Self::UnknownHost(text.strip_prefix("failed to lookup address information: ").unwrap_or(&text).into())
+    }
+}
+
+impl From<io::Error> for ConnectError {
+    fn from(error: io::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
 /// A plain TCP connection.
 pub struct PlainStream(TcpStream);
 
 impl PlainStream {
     /// Connects to the first address of `host` that answers. `is_stopped` cancels the attempt.
-    pub fn connect(host: &str, port: u16, is_stopped: Stopped) -> io::Result<Self> {
+    pub fn connect(host: &str, port: u16, is_stopped: Stopped) -> Result<Self, ConnectError> {
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-        for address in (host, port).to_socket_addrs()? {
+        for address in (host, port).to_socket_addrs().map_err(ConnectError::lookup)? {
             match connect_to(address, is_stopped) {
-                Ok(stream) => return Self::new(stream),
+                Ok(stream) => return Ok(Self::new(stream)?),
                 Err(error) => last = error,
             }
         }
-        Err(last)
+        Err(last.into())
     }
 
     fn new(stream: TcpStream) -> io::Result<Self> {

@@ -4,9 +4,8 @@ use std::io::{self, IoSlice, Read, Write};
 use std::time::{Duration, Instant};
 
 use crate::auth::scram::Binding;
-use crate::base::text::Escaped;
 use crate::client::connection::stream::Stream;
-use crate::client::error::LinkError;
+use crate::client::error::{LinkError, Loss};
 use crate::client::interrupt::{Interrupt, POLL_MAX};
 use crate::tls::{Pinning, Received, TlsSession};
 use crate::wire::Reply;
@@ -32,8 +31,8 @@ impl<P: Stream> TlsStream<P> {
         pinning: &std::sync::Arc<Pinning>,
         interrupt: &Interrupt,
     ) -> Result<(Self, Binding), LinkError> {
-        let config = pinning.client_config().map_err(|error| LinkError::Lost(error.to_string()))?;
-        let tls = TlsSession::client(config).map_err(|error| LinkError::Lost(error.to_string()))?;
+        let config = pinning.client_config().map_err(|error| LinkError::Lost(Loss::Other(error.to_string())))?;
+        let tls = TlsSession::client(config).map_err(|error| LinkError::Lost(Loss::Other(error.to_string())))?;
         let mut stream = Self { stream, tls, unreported: 0 };
         let mut first_bytes = Vec::new();
         let deadline = Instant::now() + HANDSHAKE_TIMEOUT;
@@ -42,14 +41,11 @@ impl<P: Stream> TlsStream<P> {
                 return Err(LinkError::Interrupted);
             }
             if Instant::now() >= deadline {
-                return Err(LinkError::Lost(format!(
-                    "the server did not answer within {} s",
-                    HANDSHAKE_TIMEOUT.as_secs()
-                )));
+                return Err(LinkError::Lost(Loss::NoAnswer(HANDSHAKE_TIMEOUT.as_secs())));
             }
-            stream.handshake_step(&mut first_bytes).map_err(|error| explain(&first_bytes, &error))?;
+            stream.handshake_step(&mut first_bytes).map_err(|error| explain(&first_bytes, error))?;
         }
-        let binding = stream.tls.binding().map_err(|error| explain(&[], &error))?;
+        let binding = stream.tls.binding().map_err(|error| explain(&[], error))?;
         Ok((stream, binding))
     }
 
@@ -77,15 +73,15 @@ impl<P: Stream> TlsStream<P> {
 
 /// Explains why the handshake failed. A server without a free connection slot says so without encryption. That
 /// text is reported, but only as a lost connection, because it is not authenticated.
-fn explain(first_bytes: &[u8], error: &io::Error) -> LinkError {
+fn explain(first_bytes: &[u8], error: io::Error) -> LinkError {
     if let Ok(Some((Frame::Control { body, .. }, _))) = frame::decode(first_bytes, CONTROL_BYTES_MAX_BEFORE_LOGIN)
         && let Ok(Reply::Error(error)) = serde_json::from_slice(body)
     {
-        return LinkError::Lost(Escaped(error.message.as_bytes()).to_string());
+        return LinkError::Lost(Loss::Unproved(error));
     }
     match error.kind() {
         io::ErrorKind::InvalidData => LinkError::Protocol(format!("the TLS handshake failed: {error}")),
-        _ => LinkError::Lost(error.to_string()),
+        _ => LinkError::Lost(error.into()),
     }
 }
 

@@ -9,10 +9,11 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::text::Escaped;
+use crate::base::explanation::Explanation;
+use crate::base::text::{Escaped, plain};
 use crate::base::{atomic_file, json};
 use crate::client::connection::state::{StateDirectory, lock_directory, state_directory_path, write_whole};
-use crate::client::error::{Failure, LinkError, plain};
+use crate::client::error::{Failure, LinkError};
 use crate::client::files::local::shown;
 use crate::client::interrupt::Interrupt;
 use crate::client::ui::confirm::confirm;
@@ -49,10 +50,13 @@ impl Trust {
             // A user who gives the fingerprint needs no file.
             Some(_) if given.is_some() => None,
             Some((file, Err(problem))) => {
-                return Err(Failure::Local(format!(
-                    "{} {problem}, so no server can be recognized: restore it from a backup, or remove it and confirm \
-                     the key of each server again; --fingerprint SHA256:... works without it",
-                    shown(file)
+                return Err(Failure::Local(Explanation::new(
+                    format!(
+                        "{} {problem}, so no server can be recognized: restore it from a backup, or remove it and \
+                         confirm the key of each server again",
+                        shown(file)
+                    ),
+                    "--fingerprint SHA256:... works without it",
                 )));
             }
             None => None,
@@ -77,14 +81,17 @@ impl Trust {
         let Some(seen) = self.pinning.seen() else { return error.into() };
         let host_and_port = Escaped(self.host_and_port.as_bytes());
         match (self.given, self.known) {
-            (Some(given), _) if given != seen => Failure::Login(format!(
-                "the key of {host_and_port} is {seen}, not {given} as given; \
-                 ask the administrator what `berthd fingerprint` prints on the server"
+            (Some(given), _) if given != seen => Failure::Login(Explanation::new(
+                format!("the key of {host_and_port} is {seen}, not {given} as given"),
+                "ask the administrator what `berthd fingerprint` prints on the server",
             )),
-            (None, Some(known)) if known != seen => Failure::Login(format!(
-                "the key of {host_and_port} has changed: it was {known} and is {seen} now; this can be an attack, or \
-                 the server has a new key: ask its administrator what `berthd fingerprint` prints on the server, and if \
-                 that is the new key, connect once with --fingerprint {seen}"
+            (None, Some(known)) if known != seen => Failure::Login(Explanation::new(
+                format!("the key of {host_and_port} has changed: it was {known} and is {seen} now"),
+                format!(
+                    "this can be an attack, or the server has a new key: ask its administrator what `berthd \
+                     fingerprint` prints on the server, and if that is the new key, connect once with --fingerprint \
+                     {seen}"
+                ),
             )),
             _ => error.into(),
         }
@@ -107,9 +114,12 @@ impl Trust {
             return Ok(());
         }
         if !may_ask {
-            return Err(Failure::Login(format!(
-                "{host_and_port} is not known here; its key is {seen}; if `berthd fingerprint` prints the same on the server, \
-                 connect with --fingerprint {seen}; --accept-new accepts it without a check"
+            return Err(Failure::Login(Explanation::new(
+                format!("{host_and_port} is not known here; its key is {seen}"),
+                format!(
+                    "if `berthd fingerprint` prints the same on the server, connect with --fingerprint {seen}; \
+                     --accept-new accepts it without a check"
+                ),
             )));
         }
         let question = format!(
@@ -119,7 +129,7 @@ impl Trust {
         if confirm(output, interrupt, &question)? {
             return Ok(());
         }
-        Err(Failure::Login(format!("{host_and_port} is not trusted; nothing was sent")))
+        Err(Failure::Login(format!("{host_and_port} is not trusted; nothing was sent").into()))
     }
 
     /// Stores the key of a server that has proved itself. If that fails, the user is told, because the next
@@ -170,7 +180,7 @@ impl KnownHosts {
             return Err("is empty, as after a power loss".into());
         }
         json::read_object(&bytes).map_err(|error| {
-            let problem = json::explain(&error);
+            let problem = json::explain(&error).to_string();
             format!("is damaged ({})", Escaped(problem.as_bytes()))
         })
     }

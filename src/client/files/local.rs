@@ -13,6 +13,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::base::buffers::PIECE_BYTES;
 use crate::base::digest::Digest;
+use crate::base::explanation::Explanation;
 use crate::base::text::Escaped;
 use crate::client::error::Failure;
 use crate::client::files::directory::sorted_names;
@@ -52,20 +53,23 @@ impl UploadSource {
         let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(failure)?;
         let metadata = file.metadata().map_err(failure)?;
         if metadata.is_dir() {
-            return Err(Failure::Local(format!("{} is a directory; -r uploads it with its contents", shown(path))));
+            return Err(Failure::Local(Explanation::new(
+                format!("{} is a directory", shown(path)),
+                "-r uploads it with its contents",
+            )));
         }
         if !metadata.is_file() {
-            return Err(Failure::Local(format!(
-                "{} is no regular file; upload the output of a program with: PROGRAM | berth HOST put - NAME",
-                shown(path)
+            return Err(Failure::Local(Explanation::new(
+                format!("{} is no regular file", shown(path)),
+                "upload the output of a program with: PROGRAM | berth HOST put - NAME",
             )));
         }
         // Files of /proc report a size of 0.
         if metadata.len() == 0 && file.read_at(&mut [0], 0).map_err(failure)? > 0 {
             let input = advice::local_operand(path).unwrap_or_else(|| "FILE".into());
-            return Err(Failure::Local(format!(
-                "{} reports no size; upload its content with: berth HOST put - NAME < {input}",
-                shown(path)
+            return Err(Failure::Local(Explanation::new(
+                format!("{} reports no size", shown(path)),
+                format!("upload its content with: berth HOST put - NAME < {input}"),
             )));
         }
         Ok(Self {
@@ -181,9 +185,11 @@ pub fn destination(path: &Path) -> Result<Option<fs::Metadata>, Failure> {
         return Ok(Some(metadata));
     }
     Err(Failure::Local(match (metadata.is_dir(), metadata.is_symlink()) {
-        (true, _) => format!("{path} is a local directory; choose another name"),
-        (_, true) => format!("local {path} is a symlink, which is not replaced; give the path of its target"),
-        _ => format!("local {path} is no regular file and is not replaced; choose another name"),
+        (true, _) => Explanation::new(format!("{path} is a local directory"), "choose another name"),
+        (_, true) => {
+            Explanation::new(format!("local {path} is a symlink, which is not replaced"), "give the path of its target")
+        }
+        _ => Explanation::new(format!("local {path} is no regular file and is not replaced"), "choose another name"),
     }))
 }
 

@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 
 use super::{Mirror, relative};
+use crate::base::explanation::Explanation;
 use crate::base::virtual_path::VirtualPath;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
@@ -80,12 +81,11 @@ impl Mirror {
             plan.only_in_target.retain(|extra| !other.contains(extra));
             if source.get(&other).is_some() {
                 let side = if self.is_from { "local" } else { "server's" };
-                let text = format!(
-                    "{} and {} are the same to the {side} file system; rename one of them",
-                    relative(path),
-                    relative(&other)
+                let why = Explanation::new(
+                    format!("{} and {} are the same to the {side} file system", relative(path), relative(&other)),
+                    "rename one of them",
                 );
-                summary.count(&mut session.output, Err(Failure::Local(text)))?;
+                summary.count(&mut session.output, Err(Failure::Local(why)))?;
                 collisions.doubled.insert(path.clone());
             } else {
                 collisions.kept.insert(path.clone());

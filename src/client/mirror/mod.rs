@@ -15,6 +15,7 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use crate::base::attributes::UMASK;
+use crate::base::explanation::Explanation;
 use crate::base::text::Escaped;
 use crate::base::virtual_path::VirtualPath;
 use crate::client::connection::session::Session;
@@ -155,9 +156,9 @@ impl Mirror {
             true => (format!("remote {}", self.remote), format!("local {}", shown(&self.local))),
             false => (format!("local {}", shown(&self.local)), format!("remote {}", self.remote)),
         };
-        Err(Failure::Local(format!(
-            "{from} has no files, so --delete would remove {} from {to}; --dry-run lists them, --allow-empty removes them",
-            entries(removed)
+        Err(Failure::Local(Explanation::new(
+            format!("{from} has no files, so --delete would remove {} from {to}", entries(removed)),
+            "--dry-run lists them, --allow-empty removes them",
         )))
     }
 
@@ -167,14 +168,14 @@ impl Mirror {
 
     fn remote_path(&self, path: &VirtualPath) -> Result<VirtualPath, Failure> {
         let whole = path.components().try_fold(self.remote.clone(), |whole, name| whole.child(name));
-        whole.map_err(|error| Failure::Local(format!("{}: {error}", relative(path))))
+        whole.map_err(|error| Failure::Local(format!("{}: {error}", relative(path)).into()))
     }
 
     /// Converts the path `remote` to a path below the root of the tree.
     fn below(&self, remote: &VirtualPath) -> Result<VirtualPath, Failure> {
         let mut names = remote.components().skip(self.remote.components().count());
         let path = names.try_fold(VirtualPath::root(), |path, name| path.child(name));
-        path.map_err(|error| Failure::Local(format!("{remote}: {error}")))
+        path.map_err(|error| Failure::Local(format!("{remote}: {error}").into()))
     }
 
     fn plan(

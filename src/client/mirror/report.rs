@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::{Mirror, relative};
 use crate::base::digest::Digest;
+use crate::base::explanation::Explanation;
 use crate::base::text::Size;
 use crate::base::virtual_path::VirtualPath;
 use crate::client::connection::session::Session;
@@ -55,12 +56,11 @@ impl Mirror {
         for path in &plan.blocked {
             let (new_side, old_side) = if self.is_from { ("remote", "local") } else { ("local", "remote") };
             let (new, old) = (kind_at(source, path), kind_at(target, path));
-            let text = format!(
-                "{} is of another kind: the {new_side} one is {new}, the {old_side} one {old}; \
-                 --delete replaces the {old_side} one",
-                relative(path)
+            let why = Explanation::new(
+                format!("{} is of another kind: the {new_side} one is {new}, the {old_side} one {old}", relative(path)),
+                format!("--delete replaces the {old_side} one"),
             );
-            summary.count(&mut session.output, Err(Failure::Local(text)))?;
+            summary.count(&mut session.output, Err(Failure::Local(why)))?;
         }
         Ok(())
     }

@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use super::Mirror;
+use crate::base::explanation::Explanation;
 use crate::base::virtual_path::VirtualPath;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
@@ -47,8 +48,9 @@ impl Mirror {
     fn find_directories(&self, session: &mut Session) -> Result<(bool, bool, Option<u32>), Failure> {
         let local = fs::metadata(&self.local);
         let remote = session.find(&self.remote)?;
-        let no_directory =
-            |path: String| Err(Failure::Local(format!("{path} is not a directory; mirror takes two directories")));
+        let no_directory = |path: String| {
+            Err(Failure::Local(Explanation::new(format!("{path} is not a directory"), "mirror takes two directories")))
+        };
         if local.as_ref().is_ok_and(|local| !local.is_dir()) {
             return no_directory(shown(&self.local).to_string());
         }
@@ -57,12 +59,14 @@ impl Mirror {
         }
         match (self.is_from, &local, &remote) {
             (true, _, None) => {
-                let text = "no such remote directory; to send a local one, write: mirror LOCAL REMOTE";
-                return Err(Failure::Local(format!("{}: {text}", self.remote)));
+                let problem = format!("{}: no such remote directory", self.remote);
+                let advice = "to send a local one, write: mirror LOCAL REMOTE";
+                return Err(Failure::Local(Explanation::new(problem, advice)));
             }
             (false, Err(error), _) if error.kind() == std::io::ErrorKind::NotFound => {
-                let text = "no such local directory; to fetch a remote one, write: mirror --from REMOTE LOCAL";
-                return Err(Failure::Local(format!("{}: {text}", shown(&self.local))));
+                let problem = format!("{}: no such local directory", shown(&self.local));
+                let advice = "to fetch a remote one, write: mirror --from REMOTE LOCAL";
+                return Err(Failure::Local(Explanation::new(problem, advice)));
             }
             (false, Err(error), _) => return Err(Failure::local(&self.local, error)),
             _ => {}

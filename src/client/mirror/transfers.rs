@@ -1,6 +1,7 @@
 //! The transfers of a mirror.
 
 use super::{Mirror, is_top, relative};
+use crate::base::explanation::Explanation;
 use crate::base::virtual_path::VirtualPath;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
@@ -62,8 +63,11 @@ impl Mirror {
         self.report_kept(session, summary, &plan, &wanted, &existing)?;
         summary.count_unlisted_identical(plan.identical);
         for path in self.transfer_files(session, summary, &plan)? {
-            let text = format!("another program is changing {} at the target; run the command again", relative(&path));
-            summary.count(&mut session.output, Err(Failure::Local(text)))?;
+            let why = Explanation::new(
+                format!("another program is changing {} at the target", relative(&path)),
+                "run the command again",
+            );
+            summary.count(&mut session.output, Err(Failure::Local(why)))?;
         }
         Ok(())
     }

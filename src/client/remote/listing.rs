@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
+use crate::base::explanation::Explanation;
 use crate::base::memory::{LISTING_BYTES_MAX, LISTING_ENTRIES_MAX};
 use crate::base::text::{Escaped, Size, shortened};
 use crate::base::virtual_path::{NAME_BYTES_MAX, PATH_BYTES_MAX, VirtualPath};
@@ -44,7 +45,7 @@ impl Session {
         let Ok(directory) = VirtualPath::parse(path) else { return Ok(None) };
         match self.list(&directory) {
             Ok(entries) => Ok(Some(entries.into_iter().map(|entry| entry.name.0).collect())),
-            Err(failure @ Failure::Refused(_)) if !failure.ends_session() => Ok(None),
+            Err(failure) if failure.refuses_request() => Ok(None),
             Err(failure) => Err(failure),
         }
     }
@@ -205,10 +206,13 @@ impl<'a> ListingBudget<'a> {
     pub(super) fn spend(&mut self, path: &VirtualPath) -> Result<(), Failure> {
         let left = (self.entries.checked_sub(1), self.bytes.checked_sub(path.as_bytes().len()));
         let (Some(entries), Some(bytes)) = left else {
-            return Err(Failure::Local(format!(
-                "{} is more than {LISTING_ENTRIES_MAX} entries, or {} of paths; run the command for each of its directories",
-                Escaped(self.of),
-                Size(TREE_BYTES_MAX as u64)
+            return Err(Failure::Local(Explanation::new(
+                format!(
+                    "{} is more than {LISTING_ENTRIES_MAX} entries, or {} of paths",
+                    Escaped(self.of),
+                    Size(TREE_BYTES_MAX as u64)
+                ),
+                "run the command for each of its directories",
             )));
         };
         (self.entries, self.bytes) = (entries, bytes);
@@ -232,8 +236,9 @@ pub(super) fn with_paths(directory: &VirtualPath, entries: Vec<Entry>) -> (Vec<T
     let failure = first.map(|(name, error)| {
         let name = shortened(Escaped(&name.0).to_string(), NAME_BYTES_MAX);
         let others = if others > 0 { format!(" and {others} more") } else { String::new() };
-        Failure::Local(format!(
-            "{name}{others} in {directory}: {error}, so this is left out; rename it, or move the directory to a shorter path"
+        Failure::Local(Explanation::new(
+            format!("{name}{others} in {directory}: {error}, so this is left out"),
+            "rename it, or move the directory to a shorter path",
         ))
     });
     (usable, failure)
@@ -241,8 +246,9 @@ pub(super) fn with_paths(directory: &VirtualPath, entries: Vec<Entry>) -> (Vec<T
 
 /// Returns the failure for an entry that the server lists but cannot examine.
 pub fn not_examined(path: &VirtualPath) -> Failure {
-    Failure::Local(format!(
-        "{path}: the server cannot examine it, so it is left out; ask the administrator of the server"
+    Failure::Local(Explanation::new(
+        format!("{path}: the server cannot examine it, so it is left out"),
+        "ask the administrator of the server",
     ))
 }
 

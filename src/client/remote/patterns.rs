@@ -6,7 +6,7 @@ use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 use crate::client::remote::listing::{ListingBudget, TreeEntry, with_paths};
 use crate::client::syntax::lexer::Word;
-use crate::client::ui::summary::report;
+use crate::client::ui::failures::report;
 use crate::wire::message::{Entry, EntryKind};
 
 impl Session {
@@ -60,7 +60,7 @@ impl Session {
                     )?;
                 }
                 // A directory that cannot be listed may still contain an entry of exactly that name.
-                Err(Failure::Refused(_)) => {
+                Err(failure) if failure.refuses_request() => {
                     if let Ok(path) = base.child(&component.text)
                         && self.is_there(&path)?
                     {
@@ -76,7 +76,7 @@ impl Session {
     fn is_there(&mut self, path: &VirtualPath) -> Result<bool, Failure> {
         match self.stat(path) {
             Ok(_) => Ok(true),
-            Err(Failure::Refused(_)) => Ok(false),
+            Err(failure) if failure.refuses_request() => Ok(false),
             Err(failure) => Err(failure),
         }
     }

@@ -25,7 +25,7 @@ use crate::client::shell::dispatch::{self, Flow};
 use crate::client::shell::history;
 use crate::client::syntax::lexer::{Word, split};
 use crate::client::ui::confirm;
-use crate::client::ui::summary::report;
+use crate::client::ui::failures::report;
 use crate::client::ui::terminal::{has_colors, supports_escape_sequences};
 use crate::wire::message::EntryKind;
 
@@ -35,7 +35,7 @@ pub fn run(session: &mut Session, server: &str) -> Option<Failure> {
     let history = session.state.history();
     let mut editor = match open_editor(session) {
         Ok(editor) => editor,
-        Err(error) => return Some(Failure::Local(format!("cannot show a prompt on this terminal: {error}"))),
+        Err(error) => return Some(Failure::Local(format!("cannot show a prompt on this terminal: {error}").into())),
     };
     if let Some(path) = &history {
         recall(&mut editor, path);
@@ -100,7 +100,7 @@ fn converse(editor: &mut ShellEditor<'_>, server: &str, typed: &mut Vec<String>)
             Ok(line) => line,
             Err(ReadlineError::Interrupted) => continue,
             Err(ReadlineError::Eof) => return None,
-            Err(error) => return Some(Failure::Local(format!("cannot read from the terminal: {error}"))),
+            Err(error) => return Some(Failure::Local(format!("cannot read from the terminal: {error}").into())),
         };
         if !line.trim().is_empty() && editor.add_history_entry(line.as_str()).is_ok_and(|is_new| is_new) {
             typed.push(line.clone());

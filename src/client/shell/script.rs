@@ -5,13 +5,14 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
 use crate::base::atomic_file::BYTE_ORDER_MARK;
+use crate::base::text::plain;
 use crate::client::connection::session::Session;
-use crate::client::error::{Failure, plain};
+use crate::client::error::Failure;
 use crate::client::files::local::shown;
 use crate::client::shell::dispatch::{self, Flow};
 use crate::client::syntax::command::find;
 use crate::client::syntax::lexer::{Word, split};
-use crate::client::ui::summary::report;
+use crate::client::ui::failures::report;
 
 /// Runs commands and remembers the first failure.
 pub struct Script {
@@ -44,7 +45,7 @@ impl Script {
                 Ok(None) => break,
                 Ok(Some(line)) => split(line.strip_prefix(BYTE_ORDER_MARK).filter(|_| number == 1).unwrap_or(&line)),
                 Err(error) => {
-                    let failure = Failure::Local(format!("{}: {}", place(source, number), plain(&error)));
+                    let failure = Failure::Local(format!("{}: {}", place(source, number), plain(&error)).into());
                     self.note("script", session, failure);
                     break;
                 }
@@ -52,7 +53,7 @@ impl Script {
             let commands = match commands {
                 Ok(commands) => commands,
                 Err(error) => {
-                    let failure = Failure::Usage(format!("{}: {error}", place(source, number)));
+                    let failure = Failure::Usage(format!("{}: {error}", place(source, number)).into());
                     if self.note("script", session, failure) == Flow::Leave {
                         break;
                     }
@@ -107,8 +108,9 @@ impl Script {
 
 /// Opens a script file.
 pub fn open(path: &Path) -> Result<std::fs::File, Failure> {
-    std::fs::File::open(path)
-        .map_err(|error| Failure::Usage(format!("cannot read the commands in {}: {}", shown(path), plain(&error))))
+    std::fs::File::open(path).map_err(|error| {
+        Failure::Usage(format!("cannot read the commands in {}: {}", shown(path), plain(&error)).into())
+    })
 }
 
 /// Refuses unknown commands before the client connects.

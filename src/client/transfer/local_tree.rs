@@ -81,7 +81,7 @@ impl LocalWalk {
                 continue;
             }
             let path = directory.path.child(name.as_bytes());
-            let path = path.map_err(|error| Failure::Local(format!("{}: {error}", shown(&local))));
+            let path = path.map_err(|error| Failure::Local(format!("{}: {error}", shown(&local)).into()));
             match path.and_then(|path| examine(local, path, self.symlinks)) {
                 Ok(entry) => directory.entries.push(entry),
                 Err(failure) => directory.failures.push(failure),

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use crate::base::calendar::unix_ns;
+use crate::base::explanation::Explanation;
 use crate::base::virtual_path::VirtualPath;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
@@ -92,7 +93,10 @@ impl Overwrite {
                 Direction::Download => (shown(conflict.local).to_string(), "here"),
                 Direction::Upload => (conflict.remote.to_string(), "there"),
             };
-            return Err(Failure::Local(format!("{old} is {side} already and differs; -f replaces it")));
+            return Err(Failure::Local(Explanation::new(
+                format!("{old} is {side} already and differs"),
+                "-f replaces it",
+            )));
         }
         let question = question(session, conflict, self.is_one_of_many)?;
         Ok(match session.ask(&question, self.is_one_of_many)? {

@@ -11,6 +11,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::base::buffers::PIECE_BYTES;
 use crate::base::digest::Digest;
+use crate::base::explanation::Explanation;
 use crate::base::virtual_path::VirtualPath;
 use crate::client::connection::incoming::Event;
 use crate::client::connection::link::Link;
@@ -118,8 +119,8 @@ pub fn upload_stdin(
     progress: &mut Progress,
 ) -> Result<Transferred, Failure> {
     if is_closed(io::stdin()) {
-        let error = io::Error::other("is closed; give '-' a file or a pipe, or </dev/null for an empty file");
-        return Err(Failure::local(Path::new("standard input"), &error));
+        let advice = "give '-' a file or a pipe, or </dev/null for an empty file";
+        return Err(Failure::Local(Explanation::new("standard input: is closed", advice)));
     }
     session.check_link()?;
     let request = Request::Put {
@@ -139,7 +140,10 @@ pub fn upload_stdin(
     let Err(failure) = result else { return result };
     let Some(End { size, sha256 }) = sent else {
         return Err(match failure {
-            Failure::Lost(why) => Failure::Connection(format!("connection lost: {why}; {remote} must be sent again")),
+            Failure::Lost(why) => Failure::Connection(Explanation::new(
+                format!("connection lost: {why}"),
+                format!("{remote} must be sent again"),
+            )),
             failure => failure,
         });
     };
@@ -149,7 +153,10 @@ pub fn upload_stdin(
             Ok(Transferred { size, sha256, resumed_from: 0 })
         }
         Err(failure) if failure.ends_session() => Err(failure),
-        _ => Err(Failure::Connection(format!("the connection was lost before {remote} was stored; send it again"))),
+        _ => Err(Failure::Connection(Explanation::new(
+            format!("the connection was lost before {remote} was stored"),
+            "send it again",
+        ))),
     }
 }
 
@@ -219,8 +226,11 @@ fn check_reply(remote: &VirtualPath, end: End, answer: Event) -> Result<Transfer
             Ok(Transferred { size, sha256, resumed_from: 0 })
         }
         Event::Reply(Reply::Stored { .. }) => {
-            let text = format!("{remote}: the stored content differs from the sent content; run put -f again");
-            Err(Failure::Verification(text))
+            let why = Explanation::new(
+                format!("{remote}: the stored content differs from the sent content"),
+                "run put -f again",
+            );
+            Err(Failure::Verification(why))
         }
         Event::Reply(Reply::Error(error)) => Err(Failure::Refused(error)),
         _ => Err(LinkError::Protocol("an unexpected reply to an upload".into()).into()),
@@ -228,8 +238,9 @@ fn check_reply(remote: &VirtualPath, end: End, answer: Event) -> Result<Transfer
 }
 
 fn digest_mismatch(remote: &VirtualPath) -> Failure {
-    Failure::Verification(format!(
-        "{remote}: the received content differs from the server's; do not use it, and run the command again"
+    Failure::Verification(Explanation::new(
+        format!("{remote}: the received content differs from the server's"),
+        "do not use it, and run the command again",
     ))
 }
 

@@ -5,7 +5,8 @@ use std::io::{self, IsTerminal};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::auth::password_prompt::Suspension;
-use crate::client::error::{Failure, plain};
+use crate::base::text::plain;
+use crate::client::error::Failure;
 use crate::client::interrupt::Interrupt;
 use crate::client::ui::output::Output;
 use crate::client::ui::stopwatch;
@@ -90,7 +91,7 @@ pub fn line(output: &mut Output, interrupt: &Interrupt, question: &str) -> Resul
 }
 
 fn read_line(output: &mut Output, interrupt: &Interrupt, question: &str) -> Result<Option<String>, Failure> {
-    let failure = |error: io::Error| Failure::Local(format!("cannot read from the terminal: {}", plain(&error)));
+    let failure = |error: io::Error| Failure::Local(format!("cannot read from the terminal: {}", plain(&error)).into());
     let suspension = Suspension::begin().map_err(failure)?;
     output.ask(question);
     let stdin = io::stdin();

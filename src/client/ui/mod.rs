@@ -3,6 +3,7 @@
 pub mod amounts;
 pub mod colors;
 pub mod confirm;
+pub mod failures;
 pub mod hashing;
 pub mod listing;
 pub mod local_time;

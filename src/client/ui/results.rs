@@ -10,6 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, OFlags};
 
 use crate::base::buffers::PIECE_BYTES;
+use crate::base::explanation::Explanation;
 use crate::client::error::Failure;
 use crate::client::interrupt::Stopped;
 
@@ -92,15 +93,17 @@ impl Results {
     }
 
     fn write(&mut self, write: impl FnOnce(&mut BufWriter<Box<dyn Write>>) -> io::Result<()>) -> Result<(), Failure> {
-        let failure = |error: &io::Error| Failure::local(Path::new("standard output"), error);
         let closed = match self.is_missing {
-            true => failure(&io::Error::other("is closed; give it a file or a pipe, or /dev/null for no results")),
+            true => Failure::Local(Explanation::new(
+                "standard output: is closed",
+                "give it a file or a pipe, or /dev/null for no results",
+            )),
             false => Failure::OutputClosed,
         };
         if !self.is_closed && !self.is_missing {
             match write(&mut self.writer) {
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => self.is_closed = true,
-                written => return written.map_err(|error| failure(&error)),
+                written => return written.map_err(|error| Failure::local(Path::new("standard output"), &error)),
             }
         }
         if self.continues_unread { Ok(()) } else { Err(closed) }

@@ -3,9 +3,10 @@
 
 use serde_json::{Value, json};
 
-use crate::base::text::Escaped;
+use crate::base::virtual_path::VirtualPath;
 use crate::client::error::Failure;
 use crate::client::ui::amounts::{Bytes, Elapsed, Rate};
+use crate::client::ui::failures::{RepeatedRefusals, report};
 use crate::client::ui::output::Output;
 use crate::client::ui::stopwatch::Stopwatch;
 
@@ -30,6 +31,7 @@ pub struct Summary {
     done: (usize, u64),
     /// Why the command stopped early.
     stop: Option<Failure>,
+    refusals: RepeatedRefusals,
     started: Stopwatch,
 }
 
@@ -50,6 +52,7 @@ impl Summary {
             planned: None,
             done: (0, 0),
             stop: None,
+            refusals: RepeatedRefusals::new(command),
             started: Stopwatch::start(),
         }
     }
@@ -79,6 +82,34 @@ impl Summary {
         };
         self.failed += usize::from(failure.is_some());
         failure.map_or(Ok(()), |failure| report(output, self.command, &failure))
+    }
+
+    /// Like [`Summary::count`], for a request about `path`. Shows refusals of names in one directory once. The command
+    /// ends with [`Summary::finish_refusals`].
+    pub fn count_at(
+        &mut self,
+        output: &mut Output,
+        path: &VirtualPath,
+        result: Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        match result {
+            Err(failure) if !(self.is_single || self.is_stopped() || is_final(&failure)) => {
+                self.total += 1;
+                self.failed += 1;
+                self.refusals.report(output, path, &failure)
+            }
+            Err(failure) => {
+                self.refusals.finish(output);
+                self.count(output, Err(failure))
+            }
+            done => self.count(output, done),
+        }
+    }
+
+    /// Shows the refusals that were only counted, and returns the result of the command.
+    pub fn finish_refusals(mut self, output: &mut Output) -> Result<(), Failure> {
+        self.refusals.finish(output);
+        self.finish()
     }
 
     /// Stops the command because of `failure`. Returns the first failure that stopped it.
@@ -228,7 +259,7 @@ impl Summary {
         match self.failed {
             0 if self.kept == 0 => Ok(()),
             0 if self.kept == 1 => Err(Failure::Local("1 file exists and differs, and was not replaced".into())),
-            0 => Err(Failure::Local(format!("{} files exist and differ, and were not replaced", self.kept))),
+            0 => Err(Failure::Local(format!("{} files exist and differ, and were not replaced", self.kept).into())),
             failed => Err(Failure::Some { failed, total: self.total + self.kept }),
         }
     }
@@ -245,38 +276,4 @@ fn shown_files(files: usize) -> String {
 /// Returns whether all further items would fail in the same way.
 fn is_final(failure: &Failure) -> bool {
     failure.ends_session() || failure.is_full() || failure.is_read_only() || *failure == Failure::Interrupted
-}
-
-/// Reports that a command or a part of it failed: on standard error, and with `--json` as an object. If the
-/// results have no reader, the rest of the command still continues.
-pub fn report(output: &mut Output, command: &str, failure: &Failure) -> Result<(), Failure> {
-    if *failure == Failure::OutputClosed {
-        return Ok(());
-    }
-    output.failures += 1;
-    match failure {
-        // The text names the command.
-        Failure::UnknownCommand(text) => output.complain(format_args!("berth: {text}")),
-        failure => output.complain(format_args!("berth: {}: {failure}", Escaped(command.as_bytes()))),
-    }
-    match output.json(&failure_object(command, failure)) {
-        Err(Failure::OutputClosed) => Ok(()),
-        reported => reported,
-    }
-}
-
-/// Formats a failure for `--json`.
-pub fn failure_object(command: &str, failure: &Failure) -> Value {
-    json!({"command": command, "ok": false, "code": failure.json_code(), "message": failure.to_string()})
-}
-
-/// Reports the failure that ends the program, and returns the exit code.
-pub fn give_up(output: &mut Output, failure: &Failure) -> u8 {
-    let _ = output.flush();
-    if *failure != Failure::OutputClosed {
-        output.complain(format_args!("berth: {failure}"));
-        // The exit code reports the failure too, so errors are ignored.
-        let _ = output.json(&failure_object("berth", failure)).and_then(|()| output.flush());
-    }
-    failure.exit_code()
 }

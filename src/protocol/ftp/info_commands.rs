@@ -87,7 +87,9 @@ impl Ftp {
             Ok(TaskStep::Waits) => return false,
             Ok(_) => return true,
             // The reply has begun with this code.
-            Err(refusal) => turn.reply(REPLY_DIRECTORY_STATUS, format!("Listing incomplete: {refusal}.")),
+            Err(refusal) => {
+                turn.reply(REPLY_DIRECTORY_STATUS, format!("Listing incomplete: {}.", refusal.with_advice()))
+            }
         }
         self.activity = Activity::Nothing;
         true

@@ -125,7 +125,7 @@ pub fn refusal(refusal: SessionError, path: Option<&VirtualPath>) -> (u16, Strin
         // These texts of the session are for clients of the native protocol.
         SessionError::LoginRequired => "log in with USER and PASS first".into(),
         SessionError::TlsRequired => "TLS is required; send AUTH TLS before the login, or use implicit FTPS".into(),
-        refusal => refusal.to_string(),
+        refusal => refusal.with_advice(),
     };
     (code, path.map_or_else(|| sentence(&said), |path| format!("{}: {said}.", subject(path))))
 }

@@ -12,12 +12,8 @@ use crate::wire::frame::{self, FrameType};
 use crate::wire::message::{ERROR_MESSAGE_BYTES_MAX, Entry, EntryKind, ErrorReply, MessageError, Name, Partial};
 
 pub(super) fn vpath(name: &Name) -> Result<VirtualPath, ErrorReply> {
-    name.to_vpath().map_err(|error| ErrorReply {
-        code: ErrorCode::BadName,
-        message: format!("{}: {error}", subject(&name.0)),
-        retry: false,
-        fatal: false,
-    })
+    let invalid = |error| ErrorReply::new(ErrorCode::BadName, format!("{}: {error}", subject(&name.0)));
+    name.to_vpath().map_err(invalid)
 }
 
 pub(super) fn entry(name: Vec<u8>, meta: &Meta) -> Entry {
@@ -58,7 +54,7 @@ pub(super) fn malformed(error: &MessageError) -> ErrorReply {
         MessageError::Malformed(_) => ErrorCode::BadRequest,
         MessageError::Unsupported(_) => ErrorCode::Unsupported,
     };
-    ErrorReply { code, message: shortened(error.to_string(), ERROR_MESSAGE_BYTES_MAX), retry: false, fatal: false }
+    ErrorReply::new(code, shortened(error.to_string(), ERROR_MESSAGE_BYTES_MAX))
 }
 
 /// Maps a partial upload.
@@ -117,7 +113,8 @@ pub(super) fn error_reply(refusal: SessionError, path: Option<&VirtualPath>) -> 
         SessionError::ShuttingDown => (ErrorCode::ShuttingDown, true, true),
     };
     let message = path.map_or_else(|| refusal.to_string(), |path| format!("{}: {refusal}", subject(path.as_bytes())));
-    ErrorReply { code, message, retry, fatal }
+    let advice = refusal.advice().map(str::to_string);
+    ErrorReply { code, message, advice, read_only: refusal == SessionError::ReadOnly, retry, fatal }
 }
 
 #[cfg(test)]
@@ -126,7 +123,6 @@ mod tests {
 
     use super::*;
     use crate::store::ledger::Shortage;
-    use crate::wire::message::READ_ONLY;
 
     const REFUSALS: [SessionError; 42] = [
         SessionError::LoginRequired,
@@ -174,9 +170,10 @@ mod tests {
     ];
 
     #[test]
-    fn the_client_recognizes_the_refusal_of_an_account_that_may_only_read() {
-        let path = VirtualPath::parse(b"/a").expect("valid");
-        assert!(error_reply(SessionError::ReadOnly, Some(&path)).message.ends_with(READ_ONLY));
+    fn only_the_refusal_of_an_account_that_may_only_read_says_so() {
+        for refusal in REFUSALS {
+            assert_eq!(error_reply(refusal, None).read_only, refusal == SessionError::ReadOnly, "{refusal:?}");
+        }
     }
 
     #[test]
@@ -195,7 +192,7 @@ mod tests {
                 // These depend on the caller.
                 _ => {}
             }
-            assert!(error.message.len() < SENTENCE_BYTES_MAX);
+            assert!(error.message.len() + error.advice.map_or(0, |advice| advice.len()) < SENTENCE_BYTES_MAX);
         }
     }
 

@@ -187,7 +187,7 @@ impl Native {
     }
 
     fn end(&mut self, buffers: &mut IoBuffers, message: String, now: Instant) {
-        let error = ErrorReply { code: ErrorCode::BadRequest, message, retry: false, fatal: true };
+        let error = ErrorReply { fatal: true, ..ErrorReply::new(ErrorCode::BadRequest, message) };
         put(buffers, FrameType::Control, 0, &Reply::Error(error));
         self.hang_up(now);
     }
@@ -220,9 +220,9 @@ impl Native {
 
 /// Returns the reply to a client for which there is no session.
 pub fn too_many_sessions(bound: &str) -> Vec<u8> {
-    let message =
-        format!("the server is full ({bound}); connection closed before login; close a session, or try again later");
-    let error = ErrorReply { code: ErrorCode::TooMany, message, retry: true, fatal: true };
+    let message = format!("the server is full ({bound}); connection closed before login");
+    let error = ErrorReply::new(ErrorCode::TooMany, message).advise("close a session, or try again later");
+    let error = ErrorReply { retry: true, fatal: true, ..error };
     let mut words = Vec::new();
     frame::put_json(&mut words, FrameType::Control, 0, &Reply::Error(error));
     words

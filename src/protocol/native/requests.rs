@@ -134,8 +134,9 @@ impl Native {
 
     fn greet(&mut self, versions: &[u32], client: &str) -> Result<Reply, ErrorReply> {
         if !versions.contains(&VERSION) {
-            let message = format!("this server speaks version {VERSION} only; use a client that does");
-            return Err(ErrorReply { code: ErrorCode::Unsupported, message, retry: false, fatal: true });
+            let message = format!("this server speaks version {VERSION} only");
+            let error = ErrorReply::new(ErrorCode::Unsupported, message).advise("use a client that does");
+            return Err(ErrorReply { fatal: true, ..error });
         }
         log::debug!("client {}", Escaped(client.as_bytes()));
         self.has_said_hello = true;
@@ -157,8 +158,8 @@ impl Native {
         // With TLS, only the mechanism with channel binding is offered: a login without it could be relayed.
         let offered = self.session.binding().mechanism();
         if mechanism != offered {
-            let message = format!("this login mechanism is not offered here; use {offered}");
-            return Err(ErrorReply { code: ErrorCode::Unsupported, message, retry: false, fatal: false });
+            let error = ErrorReply::new(ErrorCode::Unsupported, "this login mechanism is not offered here");
+            return Err(error.advise(format!("use {offered}")));
         }
         let challenge =
             self.session.begin_login(turn.service, message, turn.now).map_err(|refusal| error_reply(refusal, None))?;

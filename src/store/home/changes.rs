@@ -10,11 +10,10 @@ use crate::base::attributes::{
     DIRECTORY_BITS_MIN, FILE_BITS_MIN, NEW_DIRECTORY, PERMISSIONS, UMASK, default_list, has_access_list,
     mode_for_change, mode_of_new, path_of, set_mtime,
 };
-use crate::base::refusals::Operation;
+use crate::base::refusals::{OptionalOperation, is_refusal};
 use crate::base::upload_id::UploadId;
 use crate::base::virtual_path::VirtualPath;
 use crate::store::StoreError;
-use crate::store::file_systems::is_refusal;
 use crate::store::meta::{Kind, Meta, meta_of};
 
 /// An entry that has lost a name.
@@ -181,7 +180,7 @@ impl HomeDirectory {
             Err(refused) if is_refusal(refused) => {
                 rename_by_hand(from, from_name, to, to_name)?;
                 let device = rustix::fs::fstat(to)?.st_dev;
-                self.systems.warn(Operation::RenameWithoutReplacing, device, &self.path, refused);
+                self.systems.warn(OptionalOperation::RenameWithoutReplacing, device, &self.path, refused);
                 Ok(())
             }
             result => result,

@@ -8,9 +8,9 @@ use cap_std::fs::Dir;
 use rustix::io::Errno;
 
 use super::{DirectoryId, directory_id};
-use crate::base::refusals::Operation;
+use crate::base::refusals::{OptionalOperation, is_refusal};
 use crate::store::StoreError;
-use crate::store::file_systems::{FileSystems, is_refusal};
+use crate::store::file_systems::FileSystems;
 
 /// The directory of a home. Its look-ups are in `lookup.rs`.
 pub struct HomeDirectory {
@@ -47,7 +47,7 @@ impl HomeDirectory {
         match rustix::fs::fstatvfs(&self.root) {
             Ok(stat) => Ok(Some(stat.f_bavail.saturating_mul(stat.f_frsize))),
             Err(errno) if is_refusal(errno) => {
-                self.systems.warn(Operation::FreeSpace, directory_id(&self.root)?.0, &self.path, errno);
+                self.systems.warn(OptionalOperation::FreeSpace, directory_id(&self.root)?.0, &self.path, errno);
                 Ok(None)
             }
             Err(errno) => Err(errno.into()),
@@ -57,7 +57,7 @@ impl HomeDirectory {
     /// Accepts that a file system refuses `operation`, and logs the first refusal. Returns other errors.
     pub(in crate::store) fn tolerate(
         &self,
-        operation: Operation,
+        operation: OptionalOperation,
         device: u64,
         result: Result<(), Errno>,
     ) -> Result<(), StoreError> {

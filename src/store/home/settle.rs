@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::{Home, LOGGED_PATH_BYTES_MAX};
 use crate::base::budget::{Budget, ENTRY_COST};
@@ -12,6 +12,7 @@ use crate::base::text::{Escaped, shortened};
 use crate::store::StoreError;
 use crate::store::count::{Count, UnreadableEntries};
 use crate::store::ledger::Advanced;
+use crate::store::monotonic;
 
 /// A slice of a count ends after this time, so that a worker serves the next account.
 const COUNT_SLICE: Duration = Duration::from_millis(10);
@@ -59,7 +60,7 @@ impl Home {
         }
         let (count, purpose) = self.ledger.take_count();
         let slice = self.run(move |directory| {
-            let (began, mut budget) = (Instant::now(), Budget::new(units));
+            let (began, mut budget) = (monotonic::now(), Budget::new(units));
             let mut count =
                 count.map_or_else(|| Ok(Box::new(Count::new(directory.root_fd()?)?)), Ok::<_, StoreError>)?;
             loop {

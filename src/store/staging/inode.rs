@@ -10,10 +10,10 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::base::attributes::{NEW_FILE, PERMISSIONS, RequestedMode, mode_for_replacement};
+use crate::base::refusals::is_refusal;
 use crate::base::upload_id::UploadId;
 use crate::store::StoreError;
 use crate::store::access::{check_directory, check_replace, is_append_only};
-use crate::store::file_systems::is_refusal;
 use crate::store::home::{CommitTarget, Home, UploadTarget};
 use crate::store::ledger::Reservation;
 use crate::store::names::part_name;

@@ -41,7 +41,7 @@ use super::syncer::{Flush, OnFailure, Syncer, Unsynced};
 use super::workers::{Disk, Ticket};
 use crate::base::attributes::{RequestedMode, set_mtime};
 use crate::base::buffers::SpliceSource;
-use crate::base::refusals::Operation;
+use crate::base::refusals::OptionalOperation;
 use crate::base::upload_id::UploadId;
 use claims::Claim;
 pub(super) use directory::remove;
@@ -313,7 +313,7 @@ impl Staged {
     /// Sets the modification time, before the file is synced.
     pub fn set_mtime(&self, mtime_ns: i64) -> Result<(), StoreError> {
         let file = self.open_file()?;
-        self.home.tolerate(Operation::SetTimes, file.id().0, set_mtime(&**file, mtime_ns))
+        self.home.tolerate(OptionalOperation::SetTimes, file.id().0, set_mtime(&**file, mtime_ns))
     }
 
     /// Returns the file, for reading its bytes again and for syncing.

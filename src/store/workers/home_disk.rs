@@ -7,10 +7,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::operations::{CallError, Operations};
 use super::{Disk, DiskTask, Workers};
+use crate::store::monotonic;
 
 /// Closes of one home that may be queued. Further requests to the home wait for them.
 const CLOSES_PER_HOME: usize = 64;
@@ -26,7 +27,7 @@ pub struct HomeDisk {
     closes: Arc<AtomicUsize>,
     /// Calls that a worker has, or that are queued for one.
     calls: Rc<Cell<usize>>,
-    changes: Rc<Changes>,
+    changes: Rc<RunningChanges>,
 }
 
 impl HomeDisk {
@@ -51,7 +52,7 @@ impl HomeDisk {
             return Err(CallError::NoAnswer);
         }
         let timed = move || {
-            let began = Instant::now();
+            let began = monotonic::now();
             (call(), began.elapsed())
         };
         let work = async move { catch_unwind(AssertUnwindSafe(timed)).map_err(|_| CallError::Defect) };
@@ -66,7 +67,7 @@ impl HomeDisk {
         Ok(value)
     }
 
-    // ---- Changes --------------------------------------------------------------------------
+    // ---- RunningChanges --------------------------------------------------------------------------
 
     /// Begins an operation that changes the home, until the result is dropped.
     pub fn begin_change(&self) -> Changing {
@@ -88,7 +89,7 @@ impl HomeDisk {
     /// Returns whether the loop may call the file system itself, by [the rule](super::InlineRule).
     pub fn is_prompt(&self) -> bool {
         let Some(workers) = &self.workers else { return true };
-        self.calls.get() == 0 && workers.borrow().inline_rule.allows(self.disk.device, Instant::now())
+        self.calls.get() == 0 && workers.borrow().inline_rule.allows(self.disk.device, monotonic::now())
     }
 
     /// Returns whether the file system needs neither a network nor another program to answer.
@@ -98,7 +99,7 @@ impl HomeDisk {
 
     /// Runs a call on the loop, while the file system [is prompt](Self::is_prompt).
     pub fn run_now<T>(&self, call: impl FnOnce() -> T) -> T {
-        let began = Instant::now();
+        let began = monotonic::now();
         let value = call();
         self.record(began.elapsed());
         value
@@ -106,7 +107,7 @@ impl HomeDisk {
 
     fn record(&self, took: Duration) {
         if let Some(workers) = &self.workers {
-            workers.borrow_mut().inline_rule.record(self.disk.device, took, Instant::now());
+            workers.borrow_mut().inline_rule.record(self.disk.device, took, monotonic::now());
         }
     }
 
@@ -147,7 +148,7 @@ impl HomeDisk {
 
 /// The operations that change a home.
 #[derive(Default)]
-struct Changes {
+struct RunningChanges {
     running: Cell<usize>,
     /// The sessions that wait for them.
     waiting: RefCell<Vec<u64>>,
@@ -155,7 +156,7 @@ struct Changes {
 
 /// An operation that changes a home. The next one may begin when this is dropped.
 pub struct Changing {
-    changes: Rc<Changes>,
+    changes: Rc<RunningChanges>,
     operations: Operations,
 }
 

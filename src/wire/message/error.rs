@@ -10,23 +10,37 @@ pub const ERROR_MESSAGE_BYTES_MAX: usize = 8 * 1024;
 /// Text of an error before login.
 pub const ERROR_MESSAGE_BYTES_MAX_BEFORE_LOGIN: usize = 512;
 
-/// The end of the message of an [`ErrorCode::Denied`] that concerns the whole account: further changes are
-/// refused as well.
-pub const READ_ONLY: &str = "this account is read-only";
-
 /// Body of an abort frame and of [`super::Reply::Error`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorReply {
     /// The kind of failure, for programs.
     pub code: ErrorCode,
-    /// Text for people: what happened, to what, what to do next.
+    /// Text for people: what happened, to what.
     pub message: String,
+    /// Text for people: what they can do about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub advice: Option<String>,
+    /// The account is read-only, so the server refuses each other change too.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub read_only: bool,
     /// The same request may succeed later.
     #[serde(default, skip_serializing_if = "is_false")]
     pub retry: bool,
     /// The server closes the connection after this.
     #[serde(default, skip_serializing_if = "is_false")]
     pub fatal: bool,
+}
+
+impl ErrorReply {
+    /// Creates a refusal of one request that cannot succeed later.
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), advice: None, read_only: false, retry: false, fatal: false }
+    }
+
+    /// Adds what the user can do.
+    pub fn advise(self, advice: impl Into<String>) -> Self {
+        Self { advice: Some(advice.into()), ..self }
+    }
 }
 
 /// The kinds of failure.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::digest::Digest;
 pub use crate::wire::name::Name;
-pub use error::{ERROR_MESSAGE_BYTES_MAX, ERROR_MESSAGE_BYTES_MAX_BEFORE_LOGIN, ErrorCode, ErrorReply, READ_ONLY};
+pub use error::{ERROR_MESSAGE_BYTES_MAX, ERROR_MESSAGE_BYTES_MAX_BEFORE_LOGIN, ErrorCode, ErrorReply};
 pub use reply::{Entry, EntryKind, Partial, QuotaReport, Reply, WireLimits};
 pub use request::{MessageError, PutMode, Request};
 

@@ -119,7 +119,7 @@ fn names_that_could_be_paths_are_not_taken_from_a_server() {
             }
         });
         let failure = stage.run("ls").expect_err("refused");
-        assert!(matches!(failure, Failure::Connection(_)), "{name:?}: {failure:?}");
+        assert!(matches!(failure, Failure::Violation(_)), "{name:?}: {failure:?}");
     }
 }
 
@@ -156,6 +156,35 @@ fn many_requests_go_ahead_but_never_more_than_the_server_takes() {
     });
     let names: Vec<String> = (0..200).map(|i| format!("d{i}")).collect();
     stage.run(&format!("mkdir {}", names.join(" "))).expect("all are answered");
+}
+
+#[test]
+fn names_that_a_directory_refuses_alike_are_one_error_and_a_count() {
+    let directory = state();
+    let mut stage = Stage::new(directory.path(), |seen, answers| match seen {
+        Seen::Request(id, Request::Rm { path }) if path.0 == b"/d/gone" => answers.error(id, ErrorCode::NotFound),
+        Seen::Request(id, Request::Rm { path }) if path.0 == b"/ok" => answers.reply(id, &Reply::Done {}),
+        Seen::Request(id, _) => answers.error(id, ErrorCode::Denied),
+        _ => {}
+    });
+    for (line, failed, total, told) in [
+        ("rm /d/a /d/b /d/c", 3, 3, "berth: rm: refused\nberth: rm: 2 more in /d were refused too\n"),
+        ("rm /d/a /ok /d/b", 2, 3, "berth: rm: refused\nberth: rm: 1 more in /d were refused too\n"),
+        ("rm /d/a /e/a", 2, 2, "berth: rm: refused\nberth: rm: refused\n"),
+        (
+            "rm /d/a /d/b /d/gone",
+            3,
+            3,
+            "berth: rm: refused\nberth: rm: 1 more in /d were refused too\n\
+             berth: rm: refused; 'ls' lists what is on the server\n",
+        ),
+        ("rmdir /d/a /d/b", 2, 2, "berth: rmdir: refused\nberth: rmdir: 1 more in /d were refused too\n"),
+        ("mkdir /d/a /d/b", 2, 2, "berth: mkdir: refused\nberth: mkdir: 1 more in /d were refused too\n"),
+    ] {
+        let before = stage.remarks.text().len();
+        assert_eq!(stage.run(line), Err(Failure::Some { failed, total }), "{line}");
+        assert_eq!(&stage.remarks.text()[before..], told, "{line}");
+    }
 }
 
 #[test]

@@ -105,7 +105,7 @@ fn no_name_a_server_lists_makes_a_get_write_outside_of_its_destination() {
                 let mut stage = place.stage(lists(vec![good, entry(name, kind)]));
                 let line = format!("get {what} {}", place.path("here").display());
                 let failure = stage.run(&line).expect_err("refused");
-                assert!(matches!(failure, Failure::Connection(_)), "{name:?} by {line}: {failure:?}");
+                assert!(matches!(failure, Failure::Violation(_)), "{name:?} by {line}: {failure:?}");
                 assert_eq!(place.files(), ["here", "outside"], "{name:?} by {line}");
             }
         }
@@ -488,7 +488,7 @@ fn frames_without_end_that_bring_nothing_end_the_conversation() {
         let lines = lines.replace("HERE", &place.path("here").display().to_string());
         let mut stage = begin(&place);
         let failure = lines.split("; ").map(|line| stage.run(line).expect_err(what)).last().expect("a line");
-        assert!(matches!(failure, Failure::Connection(_)), "{what}: {failure:?}");
+        assert!(matches!(failure, Failure::Violation(_)), "{what}: {failure:?}");
         assert_eq!(place.files(), ["here", "outside"], "{what}");
     }
 }
@@ -555,7 +555,7 @@ fn a_server_that_answers_an_upload_with_ready_again_and_again_is_left() {
             Seen::Pong => {}
         });
         let failure = stage.run(&line).expect_err("left");
-        assert!(matches!(failure, Failure::Connection(_)), "{failure:?}");
+        assert!(matches!(failure, Failure::Violation(_)), "{failure:?}");
         assert!(stage.requests().len() <= 3, "{:?}", stage.requests());
     }
 }

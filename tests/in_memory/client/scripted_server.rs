@@ -81,7 +81,7 @@ impl Answers {
 }
 
 pub(crate) fn refusal(code: ErrorCode) -> ErrorReply {
-    ErrorReply { code, message: "refused".into(), retry: false, fatal: false }
+    ErrorReply::new(code, "refused")
 }
 
 type Script = Box<dyn FnMut(Seen, &mut Answers)>;

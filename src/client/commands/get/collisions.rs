@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use crate::base::explanation::Explanation;
 use crate::base::virtual_path::VirtualPath;
 use crate::client::error::Failure;
 use crate::client::files::local::{names_in, shown};
@@ -35,9 +36,15 @@ pub(super) fn path_bytes(path: &Path) -> &[u8] {
 
 pub(super) fn local_collision(local: &Path, other: &Path) -> Failure {
     let (local, other) = (shown(local), shown(other));
-    Failure::Local(format!("{local} and {other} are the same to the local file system; get one to another place"))
+    Failure::Local(Explanation::new(
+        format!("{local} and {other} are the same to the local file system"),
+        "get one to another place",
+    ))
 }
 
 pub(super) fn shared_destination(one: &VirtualPath, other: &VirtualPath, local: &Path) -> Failure {
-    Failure::Local(format!("{other} and {one} are both {} here; get one of them to another place", shown(local)))
+    Failure::Local(Explanation::new(
+        format!("{other} and {one} are both {} here", shown(local)),
+        "get one of them to another place",
+    ))
 }

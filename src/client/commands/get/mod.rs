@@ -11,6 +11,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use crate::base::explanation::Explanation;
 use crate::base::virtual_path::VirtualPath;
 use crate::client::commands::cat::Shown;
 use crate::client::connection::session::Session;
@@ -87,7 +88,10 @@ fn get_content(session: &mut Session, remote: &VirtualPath) -> Result<(), Failur
     let style = if is_silent { Style::Silent } else { session.progress };
     let entry = session.stat(remote)?;
     if entry.kind == EntryKind::Dir {
-        return Err(Failure::Local(format!("{remote} is a directory; only a file goes to standard output")));
+        return Err(Failure::Local(Explanation::new(
+            format!("{remote} is a directory"),
+            "only a file goes to standard output",
+        )));
     }
     let size = entry.size;
     let mut progress = Progress::for_file(style, &label(remote), Some(size));
@@ -111,7 +115,10 @@ fn get_single(
 ) -> Result<(), Failure> {
     let entry = session.stat(remote)?;
     if entry.kind == EntryKind::Dir {
-        return Err(Failure::Local(format!("{remote} is a directory; -r downloads it with its contents")));
+        return Err(Failure::Local(Explanation::new(
+            format!("{remote} is a directory"),
+            "-r downloads it with its contents",
+        )));
     }
     let job = job(remote.clone(), target.of(remote), &entry, modes);
     if let Some(directory) = job.local.parent().filter(|directory| !directory.as_os_str().is_empty()) {
@@ -125,7 +132,10 @@ fn check_directory(session: &Session, directory: &Path, destination: &Path) -> R
     match fs::metadata(directory) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
             let creation = advice::local(session.output.is_one_shot, "mkdir -p", directory);
-            Err(Failure::Local(format!("local directory {} does not exist; {creation} creates it", shown(directory))))
+            Err(Failure::Local(Explanation::new(
+                format!("local directory {} does not exist", shown(directory)),
+                format!("{creation} creates it"),
+            )))
         }
         Err(error) if error.kind() == ErrorKind::NotADirectory => Err(Failure::file_above_local(destination)),
         Ok(metadata) if !metadata.is_dir() => Err(Failure::file_above_local(destination)),
@@ -150,7 +160,7 @@ fn get_one(
             return report_identical(session, summary, &conflict, sha256, is_brief);
         }
         if !job.replace && overwrite.decide(session, &conflict)? != Decision::Replace {
-            return Err(Failure::Local(format!("{} was not replaced", shown(&job.local))));
+            return Err(Failure::Local(format!("{} was not replaced", shown(&job.local)).into()));
         }
         job.replace = true;
     }

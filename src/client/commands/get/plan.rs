@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::collisions::{FileId, local_collision, other_spelling, path_bytes, shared_destination};
 use super::target::LocalTarget;
+use crate::base::explanation::Explanation;
 use crate::base::virtual_path::VirtualPath;
 use crate::client::connection::session::Session;
 use crate::client::error::{Failure, unexpected};
@@ -47,7 +48,10 @@ pub(super) fn plan(
                 wanted.extend(plan_tree(session, summary, (remote, bits), &local, target, modes)?);
             }
             Ok(entry) if entry.kind == EntryKind::Dir => {
-                let failure = Failure::Local(format!("{remote} is a directory; -r downloads it with its contents"));
+                let failure = Failure::Local(Explanation::new(
+                    format!("{remote} is a directory"),
+                    "-r downloads it with its contents",
+                ));
                 summary.count(&mut session.output, Err(failure))?;
             }
             Ok(entry) => wanted.push(job(remote.clone(), local, &entry, modes)),
@@ -168,10 +172,14 @@ fn make_directory(path: &Path, bits: Option<u32>) -> Result<(), Failure> {
     let path = shown(path);
     match (metadata.is_dir(), metadata.is_symlink()) {
         (true, _) => Ok(()),
-        (_, true) => Err(Failure::Local(format!(
-            "local {path} is a symlink, which is not followed; download the directory to the target of the symlink"
+        (_, true) => Err(Failure::Local(Explanation::new(
+            format!("local {path} is a symlink, which is not followed"),
+            "download the directory to the target of the symlink",
         ))),
-        _ => Err(Failure::Local(format!("local {path} is a file, not a directory; choose another place"))),
+        _ => Err(Failure::Local(Explanation::new(
+            format!("local {path} is a file, not a directory"),
+            "choose another place",
+        ))),
     }
 }
 

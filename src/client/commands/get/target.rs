@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use crate::base::explanation::Explanation;
 use crate::base::virtual_path::VirtualPath;
 use crate::client::commands::target::{ambiguous_target, has_explicit_target};
 use crate::client::connection::session::Session;
@@ -95,7 +96,7 @@ fn refuse_ambiguous(
             let problem = format!("{remote} exists on the server and is not a local directory");
             Err(ambiguous_target("get", arguments, &problem, is_one_shot))
         }
-        Err(Failure::Refused(reply)) if !reply.fatal => Ok(()),
+        Err(failure) if failure.refuses_request() => Ok(()),
         Err(failure) => Err(failure),
     }
 }
@@ -107,8 +108,8 @@ fn not_a_directory(session: &Session, path: &Path) -> Failure {
     let creation = advice::local(session.output.is_one_shot, "mkdir", path);
     let path = shown(path);
     Failure::Usage(match exists {
-        true => format!("local {path} is a file, not a directory; choose another place"),
-        false => format!("{path} is not a local directory; create it with {creation}"),
+        true => Explanation::new(format!("local {path} is a file, not a directory"), "choose another place"),
+        false => Explanation::new(format!("{path} is not a local directory"), format!("create it with {creation}")),
     })
 }
 

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 use super::plan::PutPlan;
+use crate::base::explanation::Explanation;
 use crate::base::virtual_path::VirtualPath;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
@@ -25,8 +26,11 @@ pub(super) fn without_shared_destinations(
         match sources.get(remote) {
             Some(other) => {
                 let other = shown(other);
-                let text = format!("{local} and {other} are both {remote} there; put one of them to another place");
-                summary.count(&mut session.output, Err(Failure::Local(text)))?;
+                let why = Explanation::new(
+                    format!("{local} and {other} are both {remote} there"),
+                    "put one of them to another place",
+                );
+                summary.count(&mut session.output, Err(Failure::Local(why)))?;
             }
             None => {
                 sources.insert(remote.clone(), job.local.clone());
@@ -81,5 +85,8 @@ fn sorted(doubled: HashMap<Vec<u8>, Vec<u8>>) -> Vec<(VirtualPath, VirtualPath)>
 
 /// Returns the failure for a path that the server treats as the same as another one.
 fn remote_collision(path: &VirtualPath, other: &VirtualPath) -> Failure {
-    Failure::Local(format!("{path} and {other} are the same to the server's file system; put one to another place"))
+    Failure::Local(Explanation::new(
+        format!("{path} and {other} are the same to the server's file system"),
+        "put one to another place",
+    ))
 }

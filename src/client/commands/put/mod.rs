@@ -10,6 +10,7 @@ use std::fs;
 use std::iter::successors;
 use std::path::{Path, PathBuf};
 
+use crate::base::explanation::Explanation;
 use crate::base::virtual_path::VirtualPath;
 use crate::client::commands::refusal;
 use crate::client::connection::session::Session;
@@ -92,7 +93,7 @@ fn put_content(session: &mut Session, target: &Word, force: bool) -> Result<(), 
     drop(progress);
     let transferred = sent.map_err(|failure| match failure {
         failure if failure.is_refusal(ErrorCode::Exists) => {
-            Failure::Local(format!("{remote} is there already; -f replaces it"))
+            Failure::Local(Explanation::new(format!("{remote} is there already"), "-f replaces it"))
         }
         failure => refusal::explain_upload(session, &remote, failure),
     })?;
@@ -109,7 +110,10 @@ fn put_single(
 ) -> Result<(), Failure> {
     let metadata = fs::metadata(local).map_err(|error| Failure::missing_local_file(local, &error))?;
     if metadata.is_dir() {
-        return Err(Failure::Local(format!("{} is a directory; -r uploads it with its contents", shown(local))));
+        return Err(Failure::Local(Explanation::new(
+            format!("{} is a directory", shown(local)),
+            "-r uploads it with its contents",
+        )));
     }
     let job = new_job(local.to_path_buf(), target.of(local)?, metadata.len(), modes);
     let started = Stopwatch::start();
@@ -154,7 +158,7 @@ fn put_over(
                 return report_identical(session, summary, &conflict, sha256, false);
             }
             if overwrite.decide(session, &conflict)? != Decision::Replace {
-                return Err(Failure::Local(format!("{} was not replaced", job.remote)));
+                return Err(Failure::Local(format!("{} was not replaced", job.remote).into()));
             }
         }
     }

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use super::target::RemoteTarget;
+use crate::base::explanation::Explanation;
 use crate::base::virtual_path::VirtualPath;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
@@ -38,9 +39,10 @@ pub(super) fn plan(
     for local in locals {
         let planned = match fs::metadata(local) {
             Err(error) => Err(Failure::missing_local_file(local, &error)),
-            Ok(metadata) if metadata.is_dir() && !with_directories => {
-                Err(Failure::Local(format!("{} is a directory; -r uploads it with its contents", shown(local))))
-            }
+            Ok(metadata) if metadata.is_dir() && !with_directories => Err(Failure::Local(Explanation::new(
+                format!("{} is a directory", shown(local)),
+                "-r uploads it with its contents",
+            ))),
             Ok(metadata) => target.of(local).map(|remote| (remote, metadata)),
         };
         match planned {

@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::is_dangling_symlink;
+use crate::base::explanation::Explanation;
 use crate::base::virtual_path::VirtualPath;
 use crate::client::commands::refusal;
 use crate::client::commands::target::{ambiguous_target, has_explicit_target};
@@ -53,9 +54,9 @@ impl RemoteTarget {
                 }
                 let Some(tree) = tree else { return Ok(Self::Path(path)) };
                 match session.find(&path) {
-                    Ok(Some(_)) => Err(Failure::Local(format!(
-                        "remote {path} is a file, and local {} is a directory; choose another path",
-                        shown(&locals[0])
+                    Ok(Some(_)) => Err(Failure::Local(Explanation::new(
+                        format!("remote {path} is a file, and local {} is a directory", shown(&locals[0])),
+                        "choose another path",
                     ))),
                     _ => Ok(Self::Tree(path, tree)),
                 }
@@ -101,5 +102,5 @@ fn refuse_ambiguous(arguments: &Arguments, word: &Word, locals: &[PathBuf], is_o
 }
 
 fn child(directory: &VirtualPath, name: &OsStr, local: &Path) -> Result<VirtualPath, Failure> {
-    directory.child(name.as_bytes()).map_err(|error| Failure::Local(format!("{}: {error}", shown(local))))
+    directory.child(name.as_bytes()).map_err(|error| Failure::Local(format!("{}: {error}", shown(local)).into()))
 }

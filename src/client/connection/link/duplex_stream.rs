@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::base::buffers::ReceiveBuffer;
 use crate::client::connection::send_buffer::SendBuffer;
 use crate::client::connection::stream::{SILENCE_MAX, Stream};
-use crate::client::error::LinkError;
+use crate::client::error::{LinkError, Loss};
 use crate::client::interrupt::Interrupt;
 use crate::wire::frame::{self, FrameType, HEADER_BYTES};
 
@@ -103,7 +103,7 @@ impl DuplexStream {
     /// does not read its input it cannot answer, but that never lasts `silence_max`.
     fn check_silence(&mut self) -> Result<(), LinkError> {
         if self.silence >= self.silence_max {
-            return Err(LinkError::Lost(format!("the server did not answer within {} s", self.silence_max.as_secs())));
+            return Err(LinkError::Lost(Loss::NoAnswer(self.silence_max.as_secs())));
         }
         if self.send_buffer.is_empty() && self.last_sent.elapsed() >= PING_INTERVAL {
             self.queue_ping();
@@ -155,7 +155,7 @@ impl DuplexStream {
             return Ok(false);
         }
         match self.stream.recv(room) {
-            Ok(0) => Err(LinkError::Lost("the server closed the connection".into())),
+            Ok(0) => Err(LinkError::Lost(Loss::Closed)),
             Ok(count) => {
                 self.input.commit(count);
                 Ok(true)
@@ -171,7 +171,7 @@ fn is_transient(error: &io::Error) -> bool {
 }
 
 fn lost(error: io::Error) -> LinkError {
-    LinkError::Lost(error.to_string())
+    LinkError::Lost(error.into())
 }
 
 /// The size of the input buffer. It still fits in the L2 cache between the socket, the hash and the file, and

@@ -245,5 +245,5 @@ impl Link {
 }
 
 fn cancelled() -> ErrorReply {
-    ErrorReply { code: ErrorCode::Cancelled, message: "cancelled by the client".into(), retry: false, fatal: false }
+    ErrorReply::new(ErrorCode::Cancelled, "cancelled by the client")
 }

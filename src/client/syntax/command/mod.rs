@@ -6,6 +6,7 @@ mod table;
 
 use strsim::osa_distance;
 
+use crate::base::explanation::Explanation;
 use crate::base::text::Escaped;
 use crate::client::error::Failure;
 use crate::client::syntax::lexer::Word;
@@ -134,11 +135,11 @@ pub fn find(name: &str) -> Result<&'static Command, Failure> {
     let called = |command: &&Command| command.name == name || command.aliases.contains(&name);
     COMMANDS.iter().find(called).ok_or_else(|| {
         let shown = Escaped(name.as_bytes());
-        let text = match nearest(name) {
-            Some(near) => format!("unknown command '{shown}'; did you mean '{near}'?"),
-            None => format!("unknown command '{shown}'; 'help' lists the commands"),
+        let advice = match nearest(name) {
+            Some(near) => format!("did you mean '{near}'?"),
+            None => "'help' lists the commands".into(),
         };
-        Failure::UnknownCommand(text)
+        Failure::UnknownCommand(Explanation::new(format!("unknown command '{shown}'"), advice))
     })
 }
 
@@ -147,9 +148,9 @@ pub fn find(name: &str) -> Result<&'static Command, Failure> {
 pub fn no_option(name: &str, word: &Word) -> Failure {
     let shown = Escaped(&word.text);
     match find(name) {
-        Ok(command) => Failure::Usage(format!(
-            "unknown option {shown}; usage: {name} {}; for a name that begins with a dash, write ./{shown}",
-            command.usage()
+        Ok(command) => Failure::Usage(Explanation::new(
+            format!("unknown option {shown}"),
+            format!("usage: {name} {}; for a name that begins with a dash, write ./{shown}", command.usage()),
         )),
         Err(failure) => failure,
     }
@@ -157,13 +158,13 @@ pub fn no_option(name: &str, word: &Word) -> Failure {
 
 /// Returns a failure that shows the usage of `name`.
 pub fn usage(name: &str, problem: &str) -> Failure {
-    let problem = Escaped(problem.as_bytes());
-    match find(name) {
+    let problem = Escaped(problem.as_bytes()).to_string();
+    Failure::Usage(match find(name) {
         Ok(command) => {
-            Failure::Usage(format!("{problem}; usage: {}", format!("{name} {}", command.usage()).trim_end()))
+            Explanation::new(problem, format!("usage: {}", format!("{name} {}", command.usage()).trim_end()))
         }
-        Err(_) => Failure::Usage(problem.to_string()),
-    }
+        Err(_) => problem.into(),
+    })
 }
 
 /// Returns the command name within two typing errors. An alias counts only if no name is as near. Only the first

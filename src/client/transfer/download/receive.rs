@@ -1,6 +1,7 @@
 //! Receives one requested file into its part, and verifies it.
 
 use super::{PART_BYTES_MIN, QueuedDownload, ReceiveError};
+use crate::base::explanation::Explanation;
 use crate::base::text::Size;
 use crate::client::connection::incoming::Event;
 use crate::client::connection::session::Session;
@@ -135,8 +136,8 @@ fn discard_if_wrong(part: Part, failure: Failure) -> Failure {
 }
 
 fn digest_mismatch(job: &TransferJob) -> Failure {
-    Failure::Verification(format!(
-        "{}: the received content differs from the server's; run the command again",
-        job.remote
+    Failure::Verification(Explanation::new(
+        format!("{}: the received content differs from the server's", job.remote),
+        "run the command again",
     ))
 }

@@ -52,7 +52,7 @@ fn create_marked(path: &Path, destination: &Path) -> io::Result<Option<File>> {
 pub(super) fn rename_to_new(from: &Path, to: &Path) -> io::Result<()> {
     let refusal = match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
         Ok(()) => return Ok(()),
-        Err(error) if is_refusal(&error.into()) => error,
+        Err(error) if is_refusal(error) => error,
         Err(error) => return Err(error.into()),
     };
     match fs::hard_link(from, to) {

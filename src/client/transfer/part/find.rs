@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use crate::base::buffers::PIECE_BYTES;
+use crate::base::explanation::Explanation;
 use crate::client::error::Failure;
 use crate::client::files::local::{hash_up_to, shown};
 use crate::client::interrupt::Watch;
@@ -103,19 +104,22 @@ impl Part {
                     return Ok(part);
                 }
                 Occupant::Link => {
-                    return Err(Failure::Local(format!(
-                        "local {} is a symlink; remove it, then run the command again",
-                        shown(&path)
+                    return Err(Failure::Local(Explanation::new(
+                        format!("local {} is a symlink", shown(&path)),
+                        "remove it, then run the command again",
                     )));
                 }
                 Occupant::Nothing | Occupant::Unmarked { .. } | Occupant::Foreign => {}
             }
         }
         let path = part_path(destination, 0)?;
-        Err(Failure::Local(format!(
-            "no partial download of {} can be stored: {NAMES_MAX} names such as {} are taken; remove old ones",
-            shown(destination),
-            shown(&path)
+        Err(Failure::Local(Explanation::new(
+            format!(
+                "no partial download of {} can be stored: {NAMES_MAX} names such as {} are taken",
+                shown(destination),
+                shown(&path)
+            ),
+            "remove old ones",
         )))
     }
 }

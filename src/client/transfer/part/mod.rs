@@ -16,7 +16,8 @@ use sha2::{Digest as _, Sha256};
 
 use crate::base::attributes::{RequestedMode, set_mtime};
 use crate::base::digest::Digest;
-use crate::base::refusals::{self, Operation};
+use crate::base::explanation::Explanation;
+use crate::base::refusals::{self, OptionalOperation};
 use crate::client::error::Failure;
 use crate::client::files::local::{FileStamp, destination, shown, stamp_of};
 use crate::client::files::modes::apply_attributes;
@@ -45,7 +46,9 @@ impl Part {
     /// Locks `file` as a part. Fails if another process has locked it. None of its bytes are hashed yet.
     fn lock_file(file: File, path: PathBuf, destination: &Path) -> Result<Self, Failure> {
         if !lock(&file, &path) {
-            return Err(Failure::Local(format!("another berth process is downloading to {}", shown(destination))));
+            return Err(Failure::Local(
+                format!("another berth process is downloading to {}", shown(destination)).into(),
+            ));
         }
         let destination = destination.to_path_buf();
         Ok(Self {
@@ -104,22 +107,25 @@ impl Part {
         if let Some((before, now)) = replaced.zip(is_there.as_ref().map(stamp_of))
             && !is_same_file(before, now)
         {
-            return Err(Failure::Local(format!(
-                "{} was changed here while it was fetched, so it was not replaced; run the command again",
-                shown(&self.destination)
+            return Err(Failure::Local(Explanation::new(
+                format!("{} was changed here while it was fetched, so it was not replaced", shown(&self.destination)),
+                "run the command again",
             )));
         }
         apply_attributes(&self.file, &self.destination, is_there.is_some(), mode)
             .map_err(|error| failure(error.into()))?;
         if let Err(errno) = set_mtime(&self.file, mtime_ns) {
-            refusals::note(Operation::SetTimes.noun(), &self.destination, &errno.into());
+            refusals::note(OptionalOperation::SetTimes.noun(), &self.destination, &errno.into());
         }
         match is_there {
             Some(_) => fs::rename(&self.path, &self.destination).map_err(failure)?,
             None => rename_to_new(&self.path, &self.destination).map_err(|error| match error.kind() {
-                io::ErrorKind::AlreadyExists => Failure::Local(format!(
-                    "local {} was created during the download, perhaps in another spelling, and is not replaced; choose another name",
-                    shown(&self.destination)
+                io::ErrorKind::AlreadyExists => Failure::Local(Explanation::new(
+                    format!(
+                        "local {} was created during the download, perhaps in another spelling, and is not replaced",
+                        shown(&self.destination)
+                    ),
+                    "choose another name",
                 )),
                 _ => failure(error),
             })?,

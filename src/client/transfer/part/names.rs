@@ -54,7 +54,7 @@ pub fn part_path(destination: &Path, number: u32) -> Result<PathBuf, Failure> {
 
 fn name_of_file(destination: &Path) -> Result<&[u8], Failure> {
     let name = destination.file_name().map(OsStrExt::as_bytes);
-    name.ok_or_else(|| Failure::Usage(format!("{} is no file name", shown(destination))))
+    name.ok_or_else(|| Failure::Usage(format!("{} is no file name", shown(destination)).into()))
 }
 
 /// Returns whether `path` has the form of a part's name.

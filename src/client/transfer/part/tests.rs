@@ -94,7 +94,7 @@ fn what_is_not_a_part_of_ours_is_copied_and_never_used() {
     let deadline = Instant::now() + Duration::from_secs(10);
     let find = |bytes_max| loop {
         match Part::find(&destination, &Reserved::new(), bytes_max, &mut |_| false) {
-            Err(Failure::Local(text)) if text.contains("another berth") && Instant::now() < deadline => {}
+            Err(Failure::Local(why)) if why.problem.contains("another berth") && Instant::now() < deadline => {}
             found => return found.expect("look"),
         }
     };

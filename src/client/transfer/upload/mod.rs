@@ -21,6 +21,7 @@ use std::collections::VecDeque;
 use std::io;
 
 use crate::base::buffers::PIECE_BYTES;
+use crate::base::explanation::Explanation;
 use crate::base::upload_id::UploadId;
 use crate::client::connection::session::Session;
 use crate::client::error::{Failure, LinkError};
@@ -255,7 +256,10 @@ impl From<TransferJob> for QueuedUpload {
 }
 
 fn source_changed(source: &UploadSource) -> Failure {
-    Failure::Local(format!("{} changed while it was read; run the command again", shown(source.path())))
+    Failure::Local(Explanation::new(
+        format!("{} changed while it was read", shown(source.path())),
+        "run the command again",
+    ))
 }
 
 /// If more bytes than this are queued, no more are read from files, so that a cancel takes effect quickly.

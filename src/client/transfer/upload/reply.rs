@@ -1,6 +1,7 @@
 //! Replies to uploads. They arrive in the order of the uploads.
 
 use super::{Pending, QUEUED_BYTES_MAX, QueuedUpload, Uploader};
+use crate::base::explanation::Explanation;
 use crate::base::upload_id::RESUME_BYTES_MIN;
 use crate::client::connection::incoming::{Event, Incoming};
 use crate::client::connection::session::Session;
@@ -51,9 +52,9 @@ impl Uploader {
                 Ok(Transferred { size, sha256, resumed_from })
             }
             (Reply::Error(error), _) => Err(Failure::Refused(error)),
-            (_, _) => Err(Failure::Verification(format!(
-                "{}: the stored content differs from the sent content; run put -f again",
-                unsent.job.remote
+            (_, _) => Err(Failure::Verification(Explanation::new(
+                format!("{}: the stored content differs from the sent content", unsent.job.remote),
+                "run put -f again",
             ))),
         };
         let is_superseded = matches!(&result, Err(failure) if failure.is_refusal(ErrorCode::Superseded));
