@@ -69,6 +69,7 @@ impl Session {
         let mut attempt = self.calls.0.borrow_mut();
         attempt.results.clear();
         (attempt.waiting, attempt.is_blocked, attempt.is_unanswered) = (None, false, false);
+        self.awaits_change.set(false);
     }
 
     /// Lets the call that waits return [`SessionError::NoAnswer`].

@@ -64,9 +64,11 @@ impl Session {
         if self.waits_for_call() {
             return Ok(true);
         }
-        home.check_answers()?;
         let is_settled = home.settle(self.sync_owner, budget)?;
-        self.awaits_change.set(!is_settled && home.disk().is_changing(self.sync_owner));
+        if !is_settled {
+            home.check_answers()?;
+            self.awaits_change.set(home.disk().is_changing(self.sync_owner));
+        }
         Ok(is_settled)
     }
 }

@@ -241,5 +241,11 @@ fn commands_of_ftp_that_wait_are_answered_in_order() {
     slow.go_on();
     let replies: Vec<String> = (0..8).map(|_| ftp.reply()[..3].to_string()).collect();
     assert_eq!(replies, ["250", "213", "200", "350", "250", "250", "550", "257"]);
+    slow.stop();
+    ftp.say("SIZE nothing");
+    assert_eq!(&ftp.ask("ABOR")[..3], "426");
+    assert_eq!(&ftp.reply()[..3], "226");
+    assert_eq!(&ftp.ask("NOOP")[..3], "200", "the session goes on");
+    slow.go_on();
     slow.verify();
 }

@@ -19,7 +19,8 @@ const INVALID_LINES_BEFORE_LOGIN_MAX: u32 = 10;
 impl Ftp {
     /// Takes `ABOR` and `STAT` out of order, wherever they are in the queue.
     pub(super) fn take_urgent(&mut self, turn: &mut FtpContext) -> bool {
-        if matches!(self.activity, Activity::Nothing | Activity::CheckingPassword) {
+        let waits_for_storage = self.pending.is_some() && self.session.awaits_storage();
+        if matches!(self.activity, Activity::Nothing | Activity::CheckingPassword) && !waits_for_storage {
             return false;
         }
         // A reply must not be sent within another one.
@@ -30,10 +31,19 @@ impl Ftp {
                 self.count_request(turn);
                 self.reply_status(turn);
             }
+            None if self.queue.has_abort() && waits_for_storage => self.abort_pending(turn),
             None if self.queue.has_abort() && !self.session.is_stored() => self.abort_transfer(turn),
             None => return false,
         }
         true
+    }
+
+    /// `ABOR`: no longer waits for the file system. A change that has begun is still made.
+    fn abort_pending(&mut self, turn: &mut FtpContext) {
+        self.session.end_request();
+        (self.pending, self.pending_arguments) = (None, PendingArguments::default());
+        turn.reply(426, "Command aborted.");
+        self.was_aborted = true;
     }
 
     pub(super) fn take_line(&mut self, turn: &mut FtpContext) -> LineResult {

@@ -45,11 +45,11 @@ impl HomeDisk {
     /// Runs a call that may wait for the file system. The calls of a home run one after the other.
     pub async fn run<T: Send + 'static>(&self, call: impl FnOnce() -> T + Send + 'static) -> Result<T, CallError> {
         let Some(workers) = &self.workers else { return Ok(call()) };
-        if self.is_prompt() {
-            return Ok(self.run_now(call));
-        }
         if self.is_unresponsive() {
             return Err(CallError::NoAnswer);
+        }
+        if self.is_prompt() {
+            return Ok(self.run_now(call));
         }
         let timed = move || {
             let began = monotonic::now();
