@@ -54,13 +54,13 @@ impl Session {
         (attempt.made, attempt.is_blocked) = (0, false);
     }
 
-    /// Returns whether a call of this attempt waits.
-    pub(super) fn is_attempt_blocked(&self) -> bool {
+    /// Returns whether a call of this attempt waits, so that the request must be handled once more.
+    pub fn is_attempt_blocked(&self) -> bool {
         self.calls.0.borrow().is_blocked
     }
 
-    /// Returns whether a call waits, so that the request must be handled once more.
-    pub fn waits_for_call(&self) -> bool {
+    /// Returns whether a call waits.
+    pub(super) fn waits_for_call(&self) -> bool {
         self.calls.0.borrow().waiting.is_some()
     }
 
@@ -93,6 +93,25 @@ impl Session {
         F: Future<Output = Result<T, StoreError>> + 'static,
     {
         self.make_call(home, work, |_| None, |_| None)
+    }
+
+    /// Makes a call that cannot wait. A later attempt gets its refusal again.
+    pub(super) fn immediate_call<T>(&self, work: impl FnOnce() -> Result<T, SessionError>) -> Answer<T> {
+        let mut calls = self.calls.0.borrow_mut();
+        if calls.is_blocked {
+            return Answer { result: Err(SessionError::NotYet), is_new: false };
+        }
+        let made = calls.made;
+        calls.made += 1;
+        if let Some(CallResult::Refusal(refusal)) = calls.results.get(made) {
+            return Answer { result: Err(*refusal), is_new: false };
+        }
+        drop(calls);
+        let result = work();
+        if let Err(refusal) = &result {
+            self.calls.0.borrow_mut().results.push(CallResult::Refusal(*refusal));
+        }
+        Answer { result, is_new: true }
     }
 
     fn make_call<T: 'static, F>(

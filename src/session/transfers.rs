@@ -23,11 +23,11 @@ impl CountedSession<'_> {
     pub fn begin_upload(&mut self, service: &Service, plan: UploadPlan, now: Instant) -> Result<(), SessionError> {
         let home = &self.member(Verb::BeginUpload)?.home;
         let path = plan.path.clone();
-        let begun = Upload::begin(home, &service.store, service.policy.sync, plan, now);
-        if let Err(refusal) = &begun {
-            self.log_path("put", &path, &Err::<(), _>(*refusal));
+        let begun = self.immediate_call(|| Upload::begin(home, &service.store, service.policy.sync, plan, now));
+        if begun.is_new && begun.result.is_err() {
+            self.log_path("put", &path, &begun.result);
         }
-        let upload = begun?;
+        let upload = begun.result?;
         self.session.replace_state(|state| match state {
             State::Command(member, None) => State::Upload(member, Box::new(upload)),
             other => other,

@@ -71,7 +71,7 @@ impl Ftp {
             None if row.allowed == Allowed::AfterLogin => Err(NotBegun::Refused(SessionError::LoginRequired)),
             _ => self.begin_command(&command, from.as_ref(), turn),
         };
-        if self.session.waits_for_call() {
+        if self.session.is_attempt_blocked() {
             turn.buffers.output.take_back(held_bytes);
             (self.pending, self.pending_arguments.from) = (Some((row, command)), from);
             return false;

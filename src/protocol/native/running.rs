@@ -98,7 +98,7 @@ impl Native {
             DecodedRequest::Request(request) => self.begin(pending.id, request, turn),
         };
         let is_cancelled = matches!(pending.request, DecodedRequest::Cancelled);
-        if self.session.waits_for_call() && !is_cancelled {
+        if self.session.is_attempt_blocked() && !is_cancelled {
             turn.buffers.output.take_back(held_bytes);
             self.pipeline.put_back(pending);
             return false;

@@ -194,7 +194,7 @@ impl Ftp {
         let path = self.directory.join(&tree.heading).ok().inspect(|path| turn.charge_for(path));
         self.session.begin_attempt();
         let is_begun = path.is_some_and(|path| self.begin_directory(&path, list).is_ok());
-        if self.session.waits_for_call() {
+        if self.session.is_attempt_blocked() {
             return ListProgress::Blocked;
         }
         self.session.end_request();
