@@ -9,6 +9,7 @@ pub mod digest_cache;
 mod expiry;
 mod file_systems;
 pub mod home;
+mod home_root;
 pub mod ledger;
 pub mod listing;
 pub mod meta;
@@ -26,22 +27,19 @@ pub mod workers;
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
-use std::os::fd::AsFd;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
-use cap_std::fs::Dir;
 use hmac::{Hmac, KeyInit, Mac};
-use rustix::fs::{AtFlags, StatxFlags};
 
-use crate::base::file_system_type;
 use clock::WallClock;
 use digest_cache::DigestCache;
 use file_systems::FileSystems;
 use home::{DirectoryId, Home, HomeContext};
+use home_root::Birth;
+pub use home_root::HomeRoot;
 use ledger::{Ledger, QuotaLimits, Shortage};
 use meta::Identity;
 pub use open_file::OpenFile;
@@ -319,43 +317,3 @@ impl Store {
         String::from_utf8_lossy(&text).into_owned()
     }
 }
-
-/// The open directory of a home.
-pub struct HomeRoot {
-    directory: Dir,
-    birth: Birth,
-    is_local: bool,
-    is_on_device_of_root: bool,
-}
-
-impl HomeRoot {
-    fn open(roots: &[PathBuf], path: &Path) -> Result<Self, StoreError> {
-        let directory = home::open_root(roots, path)?;
-        let birth = Birth::of(&directory, home::directory_id(&directory)?)?;
-        let root = roots.iter().find(|root| path.starts_with(root));
-        let root = root.and_then(|root| std::fs::metadata(root).ok());
-        let is_on_device_of_root = root.is_some_and(|root| root.dev() == birth.directory.0);
-        Ok(Self { is_local: file_system_type::is_local(&directory), directory, birth, is_on_device_of_root })
-    }
-}
-
-/// A directory and its birth time, if the file system has one: the inode of a removed directory is soon
-/// reused.
-#[derive(PartialEq, Eq, Hash)]
-struct Birth {
-    directory: DirectoryId,
-    time: Option<(i64, u32)>,
-}
-
-impl Birth {
-    /// Returns an error if the disk fails. Treating that as an unknown time could give one directory two
-    /// ledgers.
-    fn of(root: impl AsFd, directory: DirectoryId) -> Result<Self, StoreError> {
-        let told = match rustix::fs::statx(root, c"", AtFlags::EMPTY_PATH, StatxFlags::BTIME) {
-            Err(errno) if !is_refusal(errno) => return Err(errno.into()),
-            told => told.ok().filter(|told| told.stx_mask & StatxFlags::BTIME.bits() != 0),
-        };
-        Ok(Self { directory, time: told.map(|told| (told.stx_btime.tv_sec, told.stx_btime.tv_nsec)) })
-    }
-}
-use crate::base::refusals::is_refusal;
