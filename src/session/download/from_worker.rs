@@ -47,7 +47,7 @@ impl Download {
         out.extend_from_slice(&piece);
         self.next += piece.len() as u64;
         budget.spend(piece.len() as u64);
-        if !self.is_fetched() {
+        if !self.is_fetched() && !site.is_prompt() {
             self.piece = Some(self.read_piece(site, max));
         }
         Ok(Fetched::Bytes(piece.len()))
