@@ -4,9 +4,9 @@ use std::cell::{Cell, RefCell};
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::operations::{CallError, Operations};
@@ -44,30 +44,41 @@ impl HomeDisk {
 
     /// Runs a call that may wait for the file system. The calls of a home run one after the other.
     pub async fn run<T: Send + 'static>(&self, call: impl FnOnce() -> T + Send + 'static) -> Result<T, CallError> {
-        let Some(workers) = &self.workers else { return Ok(call()) };
+        if self.workers.is_none() {
+            return Ok(call());
+        }
         if self.is_unresponsive() {
             return Err(CallError::NoAnswer);
         }
         if self.is_prompt() {
             return Ok(self.run_now(call));
         }
-        let timed = move || {
+        let result = Arc::new(Mutex::new(None));
+        let value = Arc::clone(&result);
+        let job = move || {
             let began = monotonic::now();
-            (call(), began.elapsed())
+            let called = catch_unwind(AssertUnwindSafe(call)).map_err(|_| CallError::Defect);
+            *lock(&value) = Some((called, began.elapsed()));
         };
-        let work = async move { catch_unwind(AssertUnwindSafe(timed)).map_err(|_| CallError::Defect) };
-        let (runnable, result) = async_task::spawn(work, |_| {});
+        self.run_on_worker(Box::new(job)).await;
+        let (called, took) = lock(&result).take().ok_or(CallError::NoAnswer)?;
+        self.record(took);
+        called
+    }
+
+    /// Runs a job on a worker, or drops it if the file system does not answer.
+    async fn run_on_worker(&self, job: Box<dyn FnOnce() + Send>) {
+        let Some(workers) = &self.workers else { return job() };
+        let (runnable, ended) = async_task::spawn(async move { job() }, |_| {});
         let _counted = CallCount::one_more(&self.calls);
         let pushed = workers.borrow_mut().push(&self.disk, DiskTask::Call(self.operations.caller(), runnable));
         if let Err(DiskTask::Call(_, runnable)) = pushed {
             runnable.run();
         }
-        let (value, took) = result.fallible().await.unwrap_or(Err(CallError::NoAnswer))?;
-        self.record(took);
-        Ok(value)
+        ended.fallible().await;
     }
 
-    // ---- RunningChanges --------------------------------------------------------------------------
+    // ---- Changes --------------------------------------------------------------------------
 
     /// Begins an operation that changes the home, until the result is dropped.
     pub fn begin_change(&self) -> Changing {
@@ -167,6 +178,10 @@ impl Drop for Changing {
             self.changes.waiting.take().into_iter().for_each(|caller| self.operations.wake(caller));
         }
     }
+}
+
+fn lock<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
+    value.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Counts a call while it exists.

@@ -9,13 +9,13 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::task::{Context, Poll, Waker};
+use std::task::Poll;
 
-use async_task::{FallibleTask, Runnable};
+use async_task::Runnable;
 
 /// Why a call has no result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +42,10 @@ struct Shared {
 }
 
 /// An operation that was begun. Dropping it drops its result only.
-pub struct Operation<T>(Option<FallibleTask<T>>);
+pub struct Operation<T> {
+    /// The operation has the other reference until it ends.
+    result: Rc<Cell<Option<T>>>,
+}
 
 impl Operations {
     /// Makes the set of operations. `wake` wakes the loop and is called on worker threads.
@@ -54,20 +57,27 @@ impl Operations {
 
     /// Begins an operation of the session with this number, and runs it as far as possible without waiting.
     pub fn begin<T: 'static>(&self, caller: u64, work: impl Future<Output = T> + 'static) -> Operation<T> {
+        let result = Rc::new(Cell::new(None));
+        let value = Rc::clone(&result);
+        self.run(caller, Box::pin(async move { value.set(Some(work.await)) }));
+        Operation { result }
+    }
+
+    fn run(&self, caller: u64, mut work: Pin<Box<dyn Future<Output = ()>>>) {
         let shared = Rc::clone(&self.0);
         let work = async move {
-            let (mut work, mut has_waited) = (pin!(work), false);
-            let value = poll_fn(|context| {
+            let mut has_waited = false;
+            poll_fn(|context| {
                 shared.caller.set(caller);
                 let polled = work.as_mut().poll(context);
                 has_waited |= polled.is_pending();
                 polled
             })
             .await;
+            drop(work);
             if has_waited {
                 shared.completed.borrow_mut().push_back(caller);
             }
-            value
         };
         let (sender, wake) = (self.0.ready_sender.clone(), Arc::clone(&self.0.wake));
         let schedule = move |runnable| {
@@ -78,8 +88,8 @@ impl Operations {
             wake();
         };
         let (runnable, task) = async_task::spawn_local(work, schedule);
+        task.detach();
         runnable.run();
-        Operation(Some(task.fallible()))
     }
 
     /// Returns the session of the operation that runs now.
@@ -111,19 +121,9 @@ impl Operations {
 impl<T> Operation<T> {
     /// Returns the result once it is there. `Ready(None)`: the operation panicked, or the result was taken.
     pub fn take(&mut self) -> Poll<Option<T>> {
-        let Some(task) = &mut self.0 else { return Poll::Ready(None) };
-        let polled = Pin::new(task).poll(&mut Context::from_waker(Waker::noop()));
-        if polled.is_ready() {
-            self.0 = None;
-        }
-        polled
-    }
-}
-
-impl<T> Drop for Operation<T> {
-    fn drop(&mut self) {
-        if let Some(task) = self.0.take() {
-            task.detach();
+        match self.result.take() {
+            None if Rc::strong_count(&self.result) > 1 => Poll::Pending,
+            result => Poll::Ready(result),
         }
     }
 }
