@@ -7,6 +7,7 @@
 
 use std::any::Any;
 use std::cell::RefCell;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
 
@@ -39,6 +40,9 @@ enum CallResult {
     Value(Box<dyn Any>),
     Refusal(SessionError),
 }
+
+/// What a call does, once it is made.
+type Work<T> = Box<dyn FnOnce(Rc<Home>) -> Pin<Box<dyn Future<Output = Result<T, StoreError>>>>>;
 
 /// The answer to a call.
 pub(super) struct Answer<T> {
@@ -79,20 +83,28 @@ impl Session {
     }
 
     /// Makes a call whose value a later attempt gets again.
-    pub(super) fn call<T: Clone + 'static, F>(&self, home: &Rc<Home>, work: impl FnOnce(Rc<Home>) -> F) -> Answer<T>
+    pub(super) fn call<T: Clone + 'static, F>(
+        &self,
+        home: &Rc<Home>,
+        work: impl FnOnce(Rc<Home>) -> F + 'static,
+    ) -> Answer<T>
     where
         F: Future<Output = Result<T, StoreError>> + 'static,
     {
         let repeat = |value: &dyn Any| value.downcast_ref::<T>().cloned();
-        self.make_call(home, work, repeat, |value| Some(Box::new(value.clone())))
+        self.make_call(home, Box::new(|home| Box::pin(work(home))), repeat, |value| Some(Box::new(value.clone())))
     }
 
     /// Makes the last call of a request that succeeds. A later attempt gets only its refusal again.
-    pub(super) fn last_call<T: 'static, F>(&self, home: &Rc<Home>, work: impl FnOnce(Rc<Home>) -> F) -> Answer<T>
+    pub(super) fn last_call<T: 'static, F>(
+        &self,
+        home: &Rc<Home>,
+        work: impl FnOnce(Rc<Home>) -> F + 'static,
+    ) -> Answer<T>
     where
         F: Future<Output = Result<T, StoreError>> + 'static,
     {
-        self.make_call(home, work, |_| None, |_| None)
+        self.make_call(home, Box::new(|home| Box::pin(work(home))), |_| None, |_| None)
     }
 
     /// Makes a call that cannot wait. A later attempt gets its refusal again.
@@ -114,16 +126,13 @@ impl Session {
         Answer { result, is_new: true }
     }
 
-    fn make_call<T: 'static, F>(
+    fn make_call<T: 'static>(
         &self,
         home: &Rc<Home>,
-        work: impl FnOnce(Rc<Home>) -> F,
-        repeat: impl FnOnce(&dyn Any) -> Option<T>,
-        keep: impl FnOnce(&T) -> Option<Box<dyn Any>>,
-    ) -> Answer<T>
-    where
-        F: Future<Output = Result<T, StoreError>> + 'static,
-    {
+        work: Work<T>,
+        repeat: fn(&dyn Any) -> Option<T>,
+        keep: fn(&T) -> Option<Box<dyn Any>>,
+    ) -> Answer<T> {
         let mut attempt = self.calls.0.borrow_mut();
         if attempt.is_blocked {
             return Answer { result: Err(SessionError::NotYet), is_new: false };
@@ -161,14 +170,7 @@ impl Session {
     }
 
     /// Begins an operation of this session in `home`.
-    pub(super) fn begin_operation<T: 'static, F>(
-        &self,
-        home: &Rc<Home>,
-        work: impl FnOnce(Rc<Home>) -> F,
-    ) -> Operation<Result<T, SessionError>>
-    where
-        F: Future<Output = Result<T, StoreError>> + 'static,
-    {
+    fn begin_operation<T: 'static>(&self, home: &Rc<Home>, work: Work<T>) -> Operation<Result<T, SessionError>> {
         let work = work(Rc::clone(home));
         home.disk().operations().begin(self.sync_owner, async move { work.await.map_err(SessionError::from) })
     }

@@ -79,11 +79,9 @@ impl CountedSession<'_> {
     /// Makes a directory, with the permission bits of its source if there is one.
     pub fn make_directory(&self, path: &VirtualPath, bits: Option<u32>) -> Result<(), SessionError> {
         let asked = path.clone();
-        let made =
-            self.call(
-                &self.member(Verb::MakeDirectory)?.home,
-                |home| async move { home.make_directory(asked, bits).await },
-            );
+        let made = self.call(&self.member(Verb::MakeDirectory)?.home, move |home| async move {
+            home.make_directory(asked, bits).await
+        });
         self.logged("mkdir", path, made)
     }
 
@@ -91,38 +89,41 @@ impl CountedSession<'_> {
     pub fn remove_file(&self, path: &VirtualPath) -> Result<(), SessionError> {
         let asked = path.clone();
         let removed =
-            self.call(&self.member(Verb::RemoveFile)?.home, |home| async move { home.remove_file(asked).await });
+            self.call(&self.member(Verb::RemoveFile)?.home, move |home| async move { home.remove_file(asked).await });
         self.logged("rm", path, removed)
     }
 
     /// Removes an empty directory.
     pub fn remove_directory(&self, path: &VirtualPath) -> Result<(), SessionError> {
         let asked = path.clone();
-        let removed = self
-            .call(&self.member(Verb::RemoveDirectory)?.home, |home| async move { home.remove_directory(asked).await });
+        let removed = self.call(&self.member(Verb::RemoveDirectory)?.home, move |home| async move {
+            home.remove_directory(asked).await
+        });
         self.logged("rmdir", path, removed)
     }
 
     /// Renames an entry.
     pub fn rename(&self, from: &VirtualPath, to: &VirtualPath, replace: bool) -> Result<(), SessionError> {
         let asked = (from.clone(), to.clone());
-        let renamed = self
-            .call(&self.member(Verb::Rename)?.home, |home| async move { home.rename(asked.0, asked.1, replace).await });
+        let renamed = self.call(&self.member(Verb::Rename)?.home, move |home| async move {
+            home.rename(asked.0, asked.1, replace).await
+        });
         self.logged_with("mv", &[("path", Value::path(from.as_bytes())), ("to", Value::path(to.as_bytes()))], renamed)
     }
 
     /// Sets the modification time of a file or directory, nanoseconds since the epoch.
     pub fn set_mtime(&self, path: &VirtualPath, mtime_ns: i64) -> Result<(), SessionError> {
         let asked = path.clone();
-        let set =
-            self.call(&self.member(Verb::SetMtime)?.home, |home| async move { home.set_mtime(asked, mtime_ns).await });
+        let set = self
+            .call(&self.member(Verb::SetMtime)?.home, move |home| async move { home.set_mtime(asked, mtime_ns).await });
         self.logged("mtime", path, set)
     }
 
     /// Sets the permission bits of a file or directory; see [`crate::store::home::Home::set_mode`].
     pub fn set_mode(&self, path: &VirtualPath, mode: u32) -> Result<(), SessionError> {
         let asked = path.clone();
-        let set = self.call(&self.member(Verb::SetMode)?.home, |home| async move { home.set_mode(asked, mode).await });
+        let set =
+            self.call(&self.member(Verb::SetMode)?.home, move |home| async move { home.set_mode(asked, mode).await });
         self.logged("chmod", path, set)
     }
 
@@ -130,18 +131,16 @@ impl CountedSession<'_> {
     /// [`crate::store::home::Home::apply_mode_of_source`].
     pub fn apply_mode_of_source(&self, path: &VirtualPath, bits: u32) -> Result<u32, SessionError> {
         let asked = path.clone();
-        let set =
-            self.call(
-                &self.member(Verb::SetMode)?.home,
-                |home| async move { home.apply_mode_of_source(asked, bits).await },
-            );
+        let set = self.call(&self.member(Verb::SetMode)?.home, move |home| async move {
+            home.apply_mode_of_source(asked, bits).await
+        });
         self.logged("chmod", path, set)
     }
 
     /// Drops a partial upload.
     pub fn drop_partial_upload(&self, id: &UploadId) -> Result<(), SessionError> {
         let asked = *id;
-        let dropped = self.call(&self.member(Verb::DropPartialUpload)?.home, |home| async move {
+        let dropped = self.call(&self.member(Verb::DropPartialUpload)?.home, move |home| async move {
             if home.drop_partial(asked).await? { Ok(()) } else { Err(StoreError::NotFound) }
         });
         self.logged_with("drop_partial", &[("upload", Value::name(id.to_string().as_bytes()))], dropped)

@@ -26,7 +26,8 @@ pub enum Unfinished {
 impl Session {
     /// Returns the metadata of `path`, and the etag of a file.
     pub fn stat(&self, service: &Service, path: &VirtualPath) -> Result<(Meta, Option<String>), SessionError> {
-        let found = self.call(&self.member(Verb::Stat)?.home, |home| stat(home, path.clone()));
+        let asked = path.clone();
+        let found = self.call(&self.member(Verb::Stat)?.home, move |home| stat(home, asked));
         let meta = self.logged("stat", path, found)?;
         let is_file = meta.kind == Kind::File;
         Ok((meta, is_file.then(|| service.store.etag(&meta.identity))))
@@ -36,7 +37,7 @@ impl Session {
     /// upload, so that a client can resume it.
     pub fn stat_resumable(&self, path: &VirtualPath) -> Result<Meta, SessionError> {
         let asked = path.clone();
-        let found = self.call(&self.member(Verb::Stat)?.home, |home| async move {
+        let found = self.call(&self.member(Verb::Stat)?.home, move |home| async move {
             match stat(Rc::clone(&home), asked.clone()).await {
                 Err(StoreError::NotFound) => home.find_newer_partial_upload(asked).await?.ok_or(StoreError::NotFound),
                 found => found,
@@ -53,7 +54,7 @@ impl Session {
     /// Returns the metadata of the dangling symlink at `path`.
     pub fn link_itself(&self, path: &VirtualPath) -> Option<Meta> {
         let asked = path.clone();
-        let found = self.call(&self.state.member()?.home, |home| async move {
+        let found = self.call(&self.state.member()?.home, move |home| async move {
             home.run(move |directory| directory.entry(&asked)).await
         });
         found.result.ok()?.filter(|entry| entry.kind == Kind::Link)
@@ -63,7 +64,7 @@ impl Session {
     /// upload or it cannot be read.
     pub fn unfinished_upload(&self, path: &VirtualPath) -> Option<Unfinished> {
         let asked = path.clone();
-        let found = self.call(&self.state.member()?.home, |home| async move {
+        let found = self.call(&self.state.member()?.home, move |home| async move {
             if !matches!(stat(Rc::clone(&home), asked.clone()).await, Err(StoreError::NotFound)) {
                 return Ok(None);
             }
@@ -79,7 +80,7 @@ impl Session {
     /// Returns the metadata of `path`; a symlink is not followed.
     pub fn entry(&self, path: &VirtualPath) -> Result<Meta, SessionError> {
         let asked = path.clone();
-        let found = self.call(&self.member(Verb::Stat)?.home, |home| async move {
+        let found = self.call(&self.member(Verb::Stat)?.home, move |home| async move {
             home.run(move |directory| directory.entry(&asked)?.ok_or(StoreError::NotFound)).await
         });
         self.logged("stat", path, found)
@@ -93,8 +94,8 @@ impl Session {
         }
         let Some(member) = self.state.member() else { return false };
         let asked = path.clone();
-        let found =
-            self.call(&member.home, |home| async move { home.run(move |directory| directory.entry(&asked)).await });
+        let found = self
+            .call(&member.home, move |home| async move { home.run(move |directory| directory.entry(&asked)).await });
         matches!(found.result, Ok(Some(_)))
     }
 
@@ -105,14 +106,14 @@ impl Session {
 
     pub(super) fn free_bytes(&self) -> Result<Option<u64>, SessionError> {
         let home = &self.member(Verb::Quota)?.home;
-        self.call(home, |home| async move { home.run(|directory| directory.free_bytes()).await }).result
+        self.call(home, move |home| async move { home.run(|directory| directory.free_bytes()).await }).result
     }
 
     /// Returns whether a partial upload of this name exists that no session is sending.
     pub fn is_interrupted(&self, id: &UploadId) -> bool {
         let Some(member) = self.state.member() else { return false };
         let asked = *id;
-        let found = self.call(&member.home, |home| async move {
+        let found = self.call(&member.home, move |home| async move {
             let has_part = home.run(move |directory| directory.has_part(&asked)).await?;
             Ok(has_part && !home.is_uploading(&asked))
         });

@@ -43,7 +43,7 @@ impl Session {
     ) -> Result<(), SessionError> {
         let member = self.member(Verb::List)?;
         let (asked, charge) = (path.clone(), Charge::to(&member.active_account.memory));
-        let listing = self.last_call(&member.home, |home| async move {
+        let listing = self.last_call(&member.home, move |home| async move {
             let open = move |directory: &HomeDirectory| {
                 let (directory, is_root) = directory.open_to_list(&asked)?;
                 Listing::new(directory, is_root, charge)
@@ -64,7 +64,7 @@ impl Session {
     /// Opens a file for reading.
     pub(super) fn open(&self, home: &Rc<Home>, path: &VirtualPath) -> Answer<(OpenFile, Meta)> {
         let asked = path.clone();
-        self.last_call(home, |home| async move {
+        self.last_call(home, move |home| async move {
             let (file, meta) = home.run(move |directory| directory.open_regular(&asked)).await?;
             Ok((home.track_open_regular(file, &meta), meta))
         })

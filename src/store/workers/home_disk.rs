@@ -67,6 +67,7 @@ impl HomeDisk {
     }
 
     /// Runs a job on a worker, or drops it if the file system does not answer.
+    #[inline(never)]
     async fn run_on_worker(&self, job: Box<dyn FnOnce() + Send>) {
         let Some(workers) = &self.workers else { return job() };
         let (runnable, ended) = async_task::spawn(async move { job() }, |_| {});
@@ -98,6 +99,7 @@ impl HomeDisk {
     }
 
     /// Returns whether the loop may call the file system itself, by [the rule](super::InlineRule).
+    #[inline(never)]
     pub fn is_prompt(&self) -> bool {
         let Some(workers) = &self.workers else { return true };
         self.calls.get() == 0 && workers.borrow().inline_rule.allows(self.disk.device, monotonic::now())
@@ -116,6 +118,7 @@ impl HomeDisk {
         value
     }
 
+    #[inline(never)]
     fn record(&self, took: Duration) {
         if let Some(workers) = &self.workers {
             workers.borrow_mut().inline_rule.record(self.disk.device, took, monotonic::now());
@@ -135,6 +138,7 @@ impl HomeDisk {
     }
 
     /// Returns whether the home's file system does not answer.
+    #[inline(never)]
     pub fn is_unresponsive(&self) -> bool {
         self.workers.as_ref().is_some_and(|workers| workers.borrow().is_unresponsive(self.disk.device))
     }
