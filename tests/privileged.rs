@@ -16,6 +16,7 @@ mod privileged {
     mod rights;
     pub(crate) mod service_manager;
     pub(crate) mod service_user;
+    pub(crate) mod slow_storage;
     pub(crate) mod system_calls;
     pub(crate) mod unreadable_entries;
 
@@ -36,6 +37,7 @@ fn main() -> std::process::ExitCode {
         permissions_of_copies::TESTS,
         service_manager::TESTS,
         service_user::TESTS,
+        slow_storage::TESTS,
         system_calls::account_refusals::TESTS,
         system_calls::client_refusals::TESTS,
         system_calls::disk_failures::TESTS,

@@ -7,12 +7,30 @@ use std::path::{Path, PathBuf};
 use rustix::fs::Access;
 use rustix::io::Errno;
 
-use super::{Account, AccountError, Accounts, HomeError};
+use super::{Account, AccountError, HomeError};
 use crate::base::atomic_file::{self, GROUP_DIRECTORY};
 
+/// Where homes may lie. A worker can check it.
+#[derive(Debug, Clone)]
+pub struct HomeRules {
+    pub(super) roots: Vec<PathBuf>,
+    /// The directory of configuration, accounts and keys.
+    pub(super) configuration: PathBuf,
+    pub(super) config_file: PathBuf,
+}
+
+impl HomeRules {
+    /// Checks that the account's home lies below a home root, with symlinks resolved. Called after each
+    /// login, because files and symlinks may be changed without this program. Overlaps of homes are checked
+    /// when accounts are changed, and by [`Accounts::check`](super::Accounts::check).
+    pub fn check(&self, account: &Account) -> Result<(), AccountError> {
+        check(self, account, &[])
+    }
+}
+
 /// Checks `account`'s home against the rules and all `others`, which may include the account itself.
-pub(super) fn check(accounts: &Accounts, account: &Account, others: &[Account]) -> Result<(), AccountError> {
-    check_rules(accounts, account, others).map_err(|problem| refuse(account, problem))
+pub(super) fn check(rules: &HomeRules, account: &Account, others: &[Account]) -> Result<(), AccountError> {
+    check_rules(rules, account, others).map_err(|problem| refuse(account, problem))
 }
 
 /// Checks that the home of an existing account exists, and that this process has the permissions there
@@ -30,10 +48,10 @@ fn refuse(account: &Account, problem: HomeError) -> AccountError {
     AccountError::Home { name: account.name.clone(), home: account.home.clone(), problem }
 }
 
-fn check_rules(accounts: &Accounts, account: &Account, others: &[Account]) -> Result<(), HomeError> {
+fn check_rules(rules: &HomeRules, account: &Account, others: &[Account]) -> Result<(), HomeError> {
     let home = real_path(&account.home)?;
-    check_is_below_root(accounts, &home)?;
-    let configuration = real_path(accounts.configuration())?;
+    check_is_below_root(rules, &account.home, &home)?;
+    let configuration = real_path(&rules.configuration)?;
     if overlap(&home, &configuration) {
         return Err(HomeError::HoldsConfiguration(configuration));
     }
@@ -48,15 +66,17 @@ fn check_rules(accounts: &Accounts, account: &Account, others: &[Account]) -> Re
 }
 
 /// Checks that the home lies below a home root and is not itself one, because a root contains other homes.
-fn check_is_below_root(accounts: &Accounts, home: &Path) -> Result<(), HomeError> {
-    // A root that cannot be resolved now contains no home.
-    for root in accounts.home_roots().iter().filter_map(|root| real_path(root).ok()) {
+fn check_is_below_root(rules: &HomeRules, path: &Path, home: &Path) -> Result<(), HomeError> {
+    let (likely, others): (Vec<_>, Vec<_>) = rules.roots.iter().partition(|root| path.starts_with(root));
+    // The likely ones first: another root may be on a file system that does not answer. A root that cannot be
+    // resolved now contains no home.
+    for root in likely.into_iter().chain(others).filter_map(|root| real_path(root).ok()) {
         if home != root && home.starts_with(&root) {
             return Ok(());
         }
     }
-    let roots: Vec<_> = accounts.home_roots().iter().map(|root| root.display().to_string()).collect();
-    Err(HomeError::OutsideRoots { roots: roots.join(" or "), config: accounts.config_file().to_path_buf() })
+    let roots: Vec<_> = rules.roots.iter().map(|root| root.display().to_string()).collect();
+    Err(HomeError::OutsideRoots { roots: roots.join(" or "), config: rules.config_file.clone() })
 }
 
 /// Makes the home if it does not exist. Returns true if it was made.

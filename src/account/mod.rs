@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::auth::scram::Verifier;
 pub use directory::{Accounts, Candidate, Stamp};
 pub use error::{AccountError, HomeError};
+pub use home::HomeRules;
 pub use name::{AccountName, AccountNameError};
 
 /// The length of an account name, which is used as file name, directory name and log field.

@@ -130,11 +130,11 @@ fn a_link_above_a_home_does_not_lead_it_elsewhere() {
 fn a_home_moved_out_of_the_roots_by_hand_is_refused_after_login() {
     let mut place = place();
     let bob = place.add("bob");
-    assert!(place.accounts.check_home(&bob).is_ok());
+    assert!(place.accounts.home_rules().check(&bob).is_ok());
     let text = fs::read_to_string(place.accounts.path(&bob.name)).expect("readable");
     place.write("bob", &text.replace("homes/bob", "/etc"));
     let account = place.accounts.candidate("bob", Instant::now()).expect("readable").account.expect("not locked");
-    assert!(matches!(place.accounts.check_home(&account), Err(AccountError::Home { .. })));
+    assert!(matches!(place.accounts.home_rules().check(&account), Err(AccountError::Home { .. })));
 }
 
 #[test]

@@ -60,7 +60,7 @@ fn count(
     let mut audit = admin::begin(&service, user, mode).map_err(AdminError::Failed)?;
     loop {
         match audit.next(&mut service, &mut Budget::new(u64::MAX)) {
-            HomeCheckStep::Later => {}
+            HomeCheckStep::Later | HomeCheckStep::Waits => {}
             HomeCheckStep::Account(name, state, found, unseen) => take(admin::usage(&name, &state, found, &unseen))?,
             HomeCheckStep::Failed(name, error) => {
                 let nothing = QuotaState::default();

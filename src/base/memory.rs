@@ -2,8 +2,9 @@
 //! a peer's requests is charged before it grows. A session without room waits, continues with less, or
 //! is refused; other sessions are not affected.
 
-use std::cell::Cell;
-use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 /// Default bound for listings and large buffers of all accounts' sessions: two accounts can list the
@@ -23,28 +24,28 @@ pub const LISTING_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// The bound for all accounts together, and the bytes that they hold.
 pub struct Memory {
-    bytes_max: Cell<usize>,
-    held: Cell<usize>,
+    bytes_max: AtomicUsize,
+    held: AtomicUsize,
 }
 
 impl Memory {
     /// A ledger of at most `bytes_max`.
     pub fn new(bytes_max: usize) -> Self {
-        Self { bytes_max: Cell::new(bytes_max), held: Cell::new(0) }
+        Self { bytes_max: AtomicUsize::new(bytes_max), held: AtomicUsize::new(0) }
     }
 
     /// Changes the bound. Memory held beyond it stays until it is freed.
     pub fn set_bytes_max(&self, bytes_max: usize) {
-        self.bytes_max.set(bytes_max);
+        self.bytes_max.store(bytes_max, Relaxed);
     }
 
     /// Returns the bytes that all accounts hold now.
     pub fn held(&self) -> usize {
-        self.held.get()
+        self.held.load(Relaxed)
     }
 
     fn share_bytes_max(&self) -> usize {
-        self.bytes_max.get() / 2
+        self.bytes_max.load(Relaxed) / 2
     }
 }
 
@@ -58,16 +59,37 @@ impl Default for Memory {
 /// another without memory.
 #[derive(Default)]
 pub struct Share {
-    all: Rc<Memory>,
-    charged: Cell<usize>,
+    all: Arc<Memory>,
+    charged: AtomicUsize,
     /// Bytes of [`SmallBuffers`], which are not charged.
-    small_buffers: Cell<usize>,
+    small_buffers: AtomicUsize,
 }
 
 impl Share {
     /// A share that holds nothing yet.
-    pub fn of(all: &Rc<Memory>) -> Self {
-        Self { all: Rc::clone(all), charged: Cell::new(0), small_buffers: Cell::new(0) }
+    pub fn of(all: &Arc<Memory>) -> Self {
+        Self { all: Arc::clone(all), charged: AtomicUsize::new(0), small_buffers: AtomicUsize::new(0) }
+    }
+
+    /// Charges `bytes` more, if there is room for them. A worker may do this at the same time as the loop.
+    fn grow(&self, bytes: usize, is_small: bool) -> bool {
+        let room = |bytes_max: usize| if is_small { bytes_max } else { without_reserve(bytes_max) };
+        let charged = self.charged.fetch_add(bytes, Relaxed) + bytes;
+        let all = self.all.held.fetch_add(bytes, Relaxed) + bytes;
+        // Other accounts may hold all the memory, but each account keeps a minimum.
+        let fits = bytes == 0
+            || charged <= MEMORY_ALWAYS_BYTES
+            || charged + self.small_buffers.load(Relaxed) <= room(self.all.share_bytes_max())
+                && all <= room(self.all.bytes_max.load(Relaxed));
+        if !fits {
+            self.shrink(bytes);
+        }
+        fits
+    }
+
+    fn shrink(&self, bytes: usize) {
+        self.charged.fetch_sub(bytes, Relaxed);
+        self.all.held.fetch_sub(bytes, Relaxed);
     }
 
     /// Returns the largest size of a single charge.
@@ -85,18 +107,18 @@ fn without_reserve(bytes_max: usize) -> usize {
 #[derive(Default)]
 pub struct Charge {
     /// `None` for a charge that is not counted.
-    share: Option<Rc<Share>>,
+    share: Option<Arc<Share>>,
     bytes: usize,
 }
 
 impl Charge {
     /// Makes an empty charge.
-    pub fn to(share: &Rc<Share>) -> Self {
-        Self { share: Some(Rc::clone(share)), bytes: 0 }
+    pub fn to(share: &Arc<Share>) -> Self {
+        Self { share: Some(Arc::clone(share)), bytes: 0 }
     }
 
     /// Charges `bytes` to `share`. Returns `None` if there is no room.
-    pub fn of(bytes: usize, share: &Rc<Share>) -> Option<Self> {
+    pub fn of(bytes: usize, share: &Arc<Share>) -> Option<Self> {
         let mut charge = Self::to(share);
         charge.resize(bytes).then_some(charge)
     }
@@ -114,19 +136,12 @@ impl Charge {
     /// Changes the charge to `bytes`. Returns false and changes nothing if there is no room.
     pub fn resize(&mut self, bytes: usize) -> bool {
         if let Some(share) = &self.share {
-            let is_small = bytes <= MEMORY_SMALL_BYTES;
-            let room = |bytes_max: usize| if is_small { bytes_max } else { without_reserve(bytes_max) };
-            let charged = share.charged.get() - self.bytes + bytes;
-            let all = share.all.held.get() - self.bytes + bytes;
-            // Other accounts may hold all the memory, but each account keeps a minimum.
-            let fits = charged <= MEMORY_ALWAYS_BYTES
-                || charged + share.small_buffers.get() <= room(share.all.share_bytes_max())
-                    && all <= room(share.all.bytes_max.get());
-            if bytes > self.bytes && !fits {
+            let change = bytes.abs_diff(self.bytes);
+            if bytes < self.bytes {
+                share.shrink(change);
+            } else if !share.grow(change, bytes <= MEMORY_SMALL_BYTES) {
                 return false;
             }
-            share.charged.set(charged);
-            share.all.held.set(all);
         }
         self.bytes = bytes;
         true
@@ -142,25 +157,26 @@ impl Drop for Charge {
 /// The small buffers of one session, which it cannot work without. They are counted and never refused,
 /// and leave less room for charges.
 pub struct SmallBuffers {
-    share: Rc<Share>,
+    share: Arc<Share>,
     bytes: usize,
 }
 
 impl SmallBuffers {
     /// An empty count for `share`.
-    pub fn of(share: &Rc<Share>) -> Self {
-        Self { share: Rc::clone(share), bytes: 0 }
+    pub fn of(share: &Arc<Share>) -> Self {
+        Self { share: Arc::clone(share), bytes: 0 }
     }
 
     /// Returns whether `share` counts them.
-    pub fn belong_to(&self, share: &Rc<Share>) -> bool {
-        Rc::ptr_eq(&self.share, share)
+    pub fn belong_to(&self, share: &Arc<Share>) -> bool {
+        Arc::ptr_eq(&self.share, share)
     }
 
     /// Sets their size to `bytes`.
     pub fn set_bytes(&mut self, bytes: usize) {
         for held in [&self.share.small_buffers, &self.share.all.held] {
-            held.set(held.get() - self.bytes + bytes);
+            held.fetch_add(bytes, Relaxed);
+            held.fetch_sub(self.bytes, Relaxed);
         }
         self.bytes = bytes;
     }
@@ -179,14 +195,14 @@ mod tests {
     const SMALL: usize = MEMORY_SMALL_BYTES;
 
     /// A ledger in which an account may hold 80 small charges. The last 10 are reserved for small ones.
-    fn memory() -> Rc<Memory> {
-        Rc::new(Memory::new(160 * SMALL))
+    fn memory() -> Arc<Memory> {
+        Arc::new(Memory::new(160 * SMALL))
     }
 
     #[test]
     fn what_is_dropped_can_be_charged_again() {
         let memory = memory();
-        let share = Rc::new(Share::of(&memory));
+        let share = Arc::new(Share::of(&memory));
         let charge = Charge::of(70 * SMALL, &share).expect("room");
         assert!(Charge::of(2 * SMALL, &share).is_none());
         assert_eq!(memory.held(), 70 * SMALL);
@@ -198,7 +214,7 @@ mod tests {
     #[test]
     fn an_account_at_its_bound_leaves_others_theirs() {
         let memory = memory();
-        let (one, other) = (Rc::new(Share::of(&memory)), Rc::new(Share::of(&memory)));
+        let (one, other) = (Arc::new(Share::of(&memory)), Arc::new(Share::of(&memory)));
         let small: Vec<Charge> = std::iter::from_fn(|| Charge::of(SMALL, &one)).collect();
         assert_eq!(small.len(), 80);
         assert!(Charge::of(60 * SMALL, &other).is_some());
@@ -207,7 +223,7 @@ mod tests {
     #[test]
     fn small_charges_have_room_beside_large_ones() {
         let memory = memory();
-        let shares: Vec<_> = (0..3).map(|_| Rc::new(Share::of(&memory))).collect();
+        let shares: Vec<_> = (0..3).map(|_| Arc::new(Share::of(&memory))).collect();
         let large: Vec<Charge> = shares[..2].iter().filter_map(|share| Charge::of(70 * SMALL, share)).collect();
         assert_eq!(large.len(), 2);
         assert!(Charge::of(3 * SMALL, &shares[2]).is_none());
@@ -218,8 +234,8 @@ mod tests {
     #[test]
     fn an_account_that_holds_nothing_always_has_room_for_two_small_charges() {
         let memory = memory();
-        let shares: Vec<_> = (0..4).map(|_| Rc::new(Share::of(&memory))).collect();
-        let fill = |share: &Rc<Share>| std::iter::from_fn(|| Charge::of(SMALL, share)).collect::<Vec<_>>();
+        let shares: Vec<_> = (0..4).map(|_| Arc::new(Share::of(&memory))).collect();
+        let fill = |share: &Arc<Share>| std::iter::from_fn(|| Charge::of(SMALL, share)).collect::<Vec<_>>();
         let filled: Vec<Vec<Charge>> = shares.iter().map(fill).collect();
         assert_eq!(filled.iter().map(Vec::len).collect::<Vec<_>>(), [80, 80, 2, 2]);
     }
@@ -227,7 +243,7 @@ mod tests {
     #[test]
     fn small_buffers_leave_less_room_and_are_never_refused() {
         let memory = memory();
-        let shares: Vec<_> = (0..2).map(|_| Rc::new(Share::of(&memory))).collect();
+        let shares: Vec<_> = (0..2).map(|_| Arc::new(Share::of(&memory))).collect();
         let mut buffers = SmallBuffers::of(&shares[0]);
         buffers.set_bytes(60 * SMALL);
         assert!(Charge::of(20 * SMALL, &shares[0]).is_none());
@@ -245,7 +261,7 @@ mod tests {
     #[test]
     fn a_charge_that_cannot_grow_stays_as_it_was() {
         let memory = memory();
-        let share = Rc::new(Share::of(&memory));
+        let share = Arc::new(Share::of(&memory));
         let mut charge = Charge::of(SMALL, &share).expect("room");
         assert!(!charge.resize(71 * SMALL));
         assert_eq!((charge.bytes(), memory.held()), (SMALL, SMALL));

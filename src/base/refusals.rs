@@ -30,7 +30,7 @@ pub fn is_refusal(errno: Errno) -> bool {
 
 /// An operation that some file systems refuse and that files can be served without.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Operation {
+pub enum OptionalOperation {
     /// utimensat.
     SetTimes,
     /// fchmod.
@@ -47,7 +47,7 @@ pub enum Operation {
     FreeSpace,
 }
 
-impl Operation {
+impl OptionalOperation {
     /// Returns what is left out, as a noun in the plural with its system call.
     pub fn noun(self) -> &'static str {
         match self {

@@ -166,8 +166,8 @@ pub const KEYS: &[Key] = &[
         "timeouts.storage",
         "30",
         "30",
-        "How long the server waits for a disk to answer a sync. Then uploads and removals on this disk fail (`io`, \
-         FTP 451) until it answers. They can be tried again, and uploads can be resumed.",
+        "How long the server waits for a file system to answer. Then requests to it fail (`io`, FTP 451) until it \
+         answers. They can be tried again, and uploads can be resumed.",
     ),
     key(
         "sync",

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::error::SessionError;
 use super::totals::Total;
@@ -21,7 +22,7 @@ pub struct ActiveAccount {
     /// Traffic of all sessions. A closing connection still counts here, after its session has ended.
     pub traffic: Rc<Traffic>,
     /// Memory that all sessions of the account use.
-    pub memory: Rc<Share>,
+    pub memory: Arc<Share>,
     /// Transfers of all accounts.
     pub(super) total: Rc<Total>,
 }
@@ -35,13 +36,13 @@ pub(super) struct ActiveAccounts {
     last_number: u64,
     pub(super) total: Rc<Total>,
     /// Memory that all accounts use.
-    pub(super) memory: Rc<Memory>,
+    pub(super) memory: Arc<Memory>,
 }
 
 impl ActiveAccounts {
     /// Makes an empty map. All accounts together may use `memory` bytes.
     pub(super) fn new(memory: usize) -> Self {
-        Self { by_name: HashMap::new(), last_number: 0, total: Rc::default(), memory: Rc::new(Memory::new(memory)) }
+        Self { by_name: HashMap::new(), last_number: 0, total: Rc::default(), memory: Arc::new(Memory::new(memory)) }
     }
 
     /// Adds a session of `account`, unless it already has `most`. Dropping the result ends it.
@@ -58,7 +59,7 @@ impl ActiveAccounts {
             Rc::new(ActiveAccount {
                 number: self.last_number,
                 traffic: Rc::default(),
-                memory: Rc::new(Share::of(&self.memory)),
+                memory: Arc::new(Share::of(&self.memory)),
                 total: Rc::clone(&self.total),
             })
         };

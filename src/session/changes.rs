@@ -12,6 +12,7 @@ use crate::base::budget::Budget;
 use crate::base::upload_id::UploadId;
 use crate::base::virtual_path::VirtualPath;
 use crate::logging::Value;
+use crate::store::StoreError;
 use crate::store::ledger::QuotaState;
 use crate::store::new_directories::NewDirectories;
 
@@ -48,11 +49,27 @@ impl Session {
     /// Continues the count of the home within `budget`, and returns the session once it is complete.
     /// `None`: the budget is spent; call it again in the next turn.
     pub fn counted(&mut self, budget: &mut Budget) -> Result<Option<CountedSession<'_>>, SessionError> {
-        let is_counted = match self.state.member() {
-            Some(Member { home, .. }) => home.settle(budget)?,
-            None => true,
-        };
-        Ok(is_counted.then_some(CountedSession { session: self }))
+        Ok(self.is_counted(budget)?.then_some(CountedSession { session: self }))
+    }
+
+    /// Continues the count of the home within `budget`. Returns true once the ledger is exact. False: call it
+    /// again in the next turn, or when the session is woken if it [awaits storage](Self::awaits_storage).
+    pub(super) fn is_counted(&self, budget: &mut Budget) -> Result<bool, SessionError> {
+        self.awaits_change.set(false);
+        if self.is_attempt_blocked() {
+            return Ok(false);
+        }
+        let Some(Member { home, .. }) = self.state.member() else { return Ok(true) };
+        // Its own change may be the one that runs.
+        if self.waits_for_call() {
+            return Ok(true);
+        }
+        let is_settled = home.settle(self.sync_owner, budget)?;
+        if !is_settled {
+            home.check_answers()?;
+            self.awaits_change.set(home.disk().is_changing(self.sync_owner));
+        }
+        Ok(is_settled)
     }
 }
 
@@ -61,61 +78,72 @@ impl CountedSession<'_> {
 
     /// Makes a directory, with the permission bits of its source if there is one.
     pub fn make_directory(&self, path: &VirtualPath, bits: Option<u32>) -> Result<(), SessionError> {
-        let result = self.member(Verb::MakeDirectory)?.home.make_directory(path, bits).map_err(SessionError::from);
-        self.log_path("mkdir", path, &result);
-        result
+        let asked = path.clone();
+        let made = self.call(&self.member(Verb::MakeDirectory)?.home, move |home| async move {
+            home.make_directory(asked, bits).await
+        });
+        self.logged("mkdir", path, made)
     }
 
     /// Removes a file or symlink.
     pub fn remove_file(&self, path: &VirtualPath) -> Result<(), SessionError> {
-        let result = self.member(Verb::RemoveFile)?.home.remove_file(path).map_err(SessionError::from);
-        self.log_path("rm", path, &result);
-        result
+        let asked = path.clone();
+        let removed =
+            self.call(&self.member(Verb::RemoveFile)?.home, move |home| async move { home.remove_file(asked).await });
+        self.logged("rm", path, removed)
     }
 
     /// Removes an empty directory.
     pub fn remove_directory(&self, path: &VirtualPath) -> Result<(), SessionError> {
-        let result = self.member(Verb::RemoveDirectory)?.home.remove_directory(path).map_err(SessionError::from);
-        self.log_path("rmdir", path, &result);
-        result
+        let asked = path.clone();
+        let removed = self.call(&self.member(Verb::RemoveDirectory)?.home, move |home| async move {
+            home.remove_directory(asked).await
+        });
+        self.logged("rmdir", path, removed)
     }
 
     /// Renames an entry.
     pub fn rename(&self, from: &VirtualPath, to: &VirtualPath, replace: bool) -> Result<(), SessionError> {
-        let result = self.member(Verb::Rename)?.home.rename(from, to, replace).map_err(SessionError::from);
-        self.log_access("mv", &[("path", Value::path(from.as_bytes())), ("to", Value::path(to.as_bytes()))], &result);
-        result
+        let asked = (from.clone(), to.clone());
+        let renamed = self.call(&self.member(Verb::Rename)?.home, move |home| async move {
+            home.rename(asked.0, asked.1, replace).await
+        });
+        self.logged_with("mv", &[("path", Value::path(from.as_bytes())), ("to", Value::path(to.as_bytes()))], renamed)
     }
 
     /// Sets the modification time of a file or directory, nanoseconds since the epoch.
     pub fn set_mtime(&self, path: &VirtualPath, mtime_ns: i64) -> Result<(), SessionError> {
-        let result = self.member(Verb::SetMtime)?.home.set_mtime(path, mtime_ns).map_err(SessionError::from);
-        self.log_path("mtime", path, &result);
-        result
+        let asked = path.clone();
+        let set = self
+            .call(&self.member(Verb::SetMtime)?.home, move |home| async move { home.set_mtime(asked, mtime_ns).await });
+        self.logged("mtime", path, set)
     }
 
     /// Sets the permission bits of a file or directory; see [`crate::store::home::Home::set_mode`].
     pub fn set_mode(&self, path: &VirtualPath, mode: u32) -> Result<(), SessionError> {
-        let result = self.member(Verb::SetMode)?.home.set_mode(path, mode).map_err(SessionError::from);
-        self.log_path("chmod", path, &result);
-        result
+        let asked = path.clone();
+        let set =
+            self.call(&self.member(Verb::SetMode)?.home, move |home| async move { home.set_mode(asked, mode).await });
+        self.logged("chmod", path, set)
     }
 
     /// Gives a file or directory the permission bits of its source; see
     /// [`crate::store::home::Home::apply_mode_of_source`].
     pub fn apply_mode_of_source(&self, path: &VirtualPath, bits: u32) -> Result<u32, SessionError> {
-        let home = &self.member(Verb::SetMode)?.home;
-        let result = home.apply_mode_of_source(path, bits).map_err(SessionError::from);
-        self.log_path("chmod", path, &result);
-        result
+        let asked = path.clone();
+        let set = self.call(&self.member(Verb::SetMode)?.home, move |home| async move {
+            home.apply_mode_of_source(asked, bits).await
+        });
+        self.logged("chmod", path, set)
     }
 
     /// Drops a partial upload.
     pub fn drop_partial_upload(&self, id: &UploadId) -> Result<(), SessionError> {
-        let dropped = self.member(Verb::DropPartialUpload)?.home.drop_partial_upload(id).map_err(SessionError::from);
-        let result = dropped.and_then(|was_there| if was_there { Ok(()) } else { Err(SessionError::NotFound) });
-        self.log_access("drop_partial", &[("upload", Value::name(id.to_string().as_bytes()))], &result);
-        result
+        let asked = *id;
+        let dropped = self.call(&self.member(Verb::DropPartialUpload)?.home, move |home| async move {
+            if home.drop_partial(asked).await? { Ok(()) } else { Err(StoreError::NotFound) }
+        });
+        self.logged_with("drop_partial", &[("upload", Value::name(id.to_string().as_bytes()))], dropped)
     }
 
     /// Begins to make a directory and its missing parents.
@@ -143,8 +171,10 @@ impl CountedSession<'_> {
     /// space. If the file system does not report its free space, only the quota counts.
     pub fn available_bytes(&self) -> Result<u64, SessionError> {
         let home = &self.member(Verb::Quota)?.home;
-        let free = home.free_bytes().map_err(SessionError::from);
-        self.log_access("available", &[], &free);
+        let free = self.free_bytes();
+        if free != Err(SessionError::NotYet) {
+            self.log_access("available", &[], &free);
+        }
         let state = home.ledger().state();
         let taken = state.stored() + state.reserved;
         let left = state.limits.bytes.map(|limit| limit.saturating_sub(taken.bytes));

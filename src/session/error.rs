@@ -122,6 +122,9 @@ pub enum SessionError {
     /// The disk does not answer. The received part of an upload is kept as after a lost connection.
     #[error("the server's disk does not answer, so this is not confirmed")]
     NoAnswer,
+    /// A call waits for the file system. Never sent: the request is handled once more.
+    #[error("not yet")]
+    NotYet,
     /// A deadline passed.
     #[error("timed out: no activity for too long")]
     Timeout,
@@ -179,6 +182,7 @@ impl SessionError {
             Self::Io => "Io",
             Self::Unwritten => "Unwritten",
             Self::NoAnswer => "NoAnswer",
+            Self::NotYet => "NotYet",
             Self::Timeout => "Timeout",
             Self::TlsRequired => "TlsRequired",
             Self::Defect => "Defect",
@@ -231,6 +235,7 @@ impl SessionError {
             | Self::Cut
             | Self::Cancelled
             | Self::Superseded
+            | Self::NotYet
             | Self::TooLarge
             | Self::Timeout => return None,
         })

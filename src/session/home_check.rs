@@ -2,18 +2,21 @@
 //! replaces them by a new count. Works in slices, while the accounts are in use.
 
 use std::collections::VecDeque;
+use std::fmt::Display;
 use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
+use std::task::Poll;
 
 use super::Service;
 use crate::account::{Account, AccountError, AccountName};
 use crate::base::budget::{Budget, REQUEST_COST};
 use crate::base::text::Escaped;
-use crate::store::StoreError;
 use crate::store::count::UnreadableEntries;
 use crate::store::home::Home;
 use crate::store::ledger::{QuotaLimits, QuotaState};
 use crate::store::usage::Usage;
+use crate::store::workers::operations::{CallError, Operation};
+use crate::store::{HomeRoot, StoreError};
 
 /// What the check does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +33,15 @@ pub enum HomeCheckMode {
 pub struct HomeCheck {
     names: VecDeque<AccountName>,
     mode: HomeCheckMode,
-    current: Option<(AccountName, Rc<Home>, QuotaState)>,
+    current: Current,
+}
+
+/// The account that is being checked.
+enum Current {
+    Nothing,
+    Opening(Account, Operation<Result<HomeRoot, StoreError>>),
+    /// With the state of the ledger before.
+    Counting(AccountName, Rc<Home>, QuotaState),
 }
 
 /// The result of a step.
@@ -38,6 +49,8 @@ pub struct HomeCheck {
 pub enum HomeCheckStep {
     /// No result yet: the budget is spent, or an account was removed. Call it again.
     Later,
+    /// A worker must answer first. Call it again in a moment.
+    Waits,
     /// One account: the ledger before the count, the usage that the count found, and the entries that it
     /// could not read.
     Account(AccountName, QuotaState, Option<Usage>, UnreadableEntries),
@@ -57,52 +70,75 @@ impl HomeCheck {
             }
             None => service.accounts.names()?.into(),
         };
-        Ok(Self { names, mode, current: None })
+        Ok(Self { names, mode, current: Current::Nothing })
     }
 
     /// Continues the check within `budget`.
     pub fn next(&mut self, service: &mut Service, budget: &mut Budget) -> HomeCheckStep {
-        if self.current.is_none() {
-            let Some(name) = self.names.pop_front() else { return HomeCheckStep::End };
-            budget.spend(REQUEST_COST);
-            match self.open(service, &name) {
-                Ok(Some(opened)) => self.current = Some(opened),
-                // Removed since the names were read.
-                Ok(None) => return HomeCheckStep::Later,
-                Err(error) => return HomeCheckStep::Failed(name, error),
+        match std::mem::replace(&mut self.current, Current::Nothing) {
+            Current::Nothing => {
+                let Some(name) = self.names.pop_front() else { return HomeCheckStep::End };
+                budget.spend(REQUEST_COST);
+                match service.accounts.load(&name) {
+                    Ok(Some(account)) => {
+                        let opening = service.store.open_home_root(0, &account.home, || Ok::<_, StoreError>(()));
+                        self.current = Current::Opening(account, opening);
+                        HomeCheckStep::Later
+                    }
+                    // Removed since the names were read.
+                    Ok(None) => HomeCheckStep::Later,
+                    Err(error) => HomeCheckStep::Failed(name, error.to_string()),
+                }
             }
-        }
-        let Some((name, home, before)) = self.current.take() else { return HomeCheckStep::Later };
-        match home.settle(budget) {
-            Ok(true) => {
-                let unseen = home.ledger().unseen();
-                HomeCheckStep::Account(name, self.ledger_state(&home, before), self.found(&home), unseen)
-            }
-            Ok(false) => {
-                self.current = Some((name, home, before));
-                HomeCheckStep::Later
-            }
-            Err(error) => HomeCheckStep::Failed(name, error.to_string()),
+            Current::Opening(account, opening) => self.open(service, account, opening),
+            Current::Counting(name, home, before) => match home.settle(0, budget) {
+                Ok(true) => {
+                    let unseen = home.ledger().unseen();
+                    HomeCheckStep::Account(name, self.ledger_state(&home, before), self.found(&home), unseen)
+                }
+                Ok(false) => match home.check_answers() {
+                    Err(error) => HomeCheckStep::Failed(name, error.to_string()),
+                    Ok(()) => {
+                        let waits = home.disk().is_changing(0);
+                        self.current = Current::Counting(name, home, before);
+                        if waits { HomeCheckStep::Waits } else { HomeCheckStep::Later }
+                    }
+                },
+                Err(error) => HomeCheckStep::Failed(name, error.to_string()),
+            },
         }
     }
 
     fn open(
-        &self,
+        &mut self,
         service: &mut Service,
-        name: &AccountName,
-    ) -> Result<Option<(AccountName, Rc<Home>, QuotaState)>, String> {
-        let Some(account) = service.accounts.load(name).map_err(|error| error.to_string())? else { return Ok(None) };
-        let home = open_home(service, &account).map_err(|error| {
+        account: Account,
+        mut opening: Operation<Result<HomeRoot, StoreError>>,
+    ) -> HomeCheckStep {
+        let failed = |error: &dyn Display| {
             let path = Escaped(account.home.as_os_str().as_bytes());
-            format!("{path}: {error}")
-        })?;
+            HomeCheckStep::Failed(account.name.clone(), format!("{path}: {error}"))
+        };
+        let root = match opening.take() {
+            Poll::Pending if service.store.answers(&account.home) => {
+                self.current = Current::Opening(account, opening);
+                return HomeCheckStep::Waits;
+            }
+            Poll::Pending => return failed(&StoreError::NoAnswer),
+            Poll::Ready(None) => return failed(&StoreError::from(CallError::Defect)),
+            Poll::Ready(Some(Err(error))) => return failed(&error),
+            Poll::Ready(Some(Ok(root))) => root,
+        };
+        let limits = QuotaLimits { bytes: account.quota_bytes, files: account.quota_files };
+        let home = service.store.home_at(root, &account.home, limits);
         let before = home.ledger().state();
         match self.mode {
             HomeCheckMode::Ledger => {}
             HomeCheckMode::Verify => home.ledger().begin_check(),
             HomeCheckMode::Repair => home.ledger().begin_recount(),
         }
-        Ok(Some((account.name, home, before)))
+        self.current = Current::Counting(account.name, home, before);
+        HomeCheckStep::Later
     }
 
     /// Returns the ledger's value before the count, or its present value if it was never counted.
@@ -113,10 +149,4 @@ impl HomeCheck {
     fn found(&self, home: &Home) -> Option<Usage> {
         if self.mode == HomeCheckMode::Ledger { None } else { home.ledger().on_disk() }
     }
-}
-
-/// Opens the home of an account, with the limits of its file.
-pub(super) fn open_home(service: &mut Service, account: &Account) -> Result<Rc<Home>, StoreError> {
-    let limits = QuotaLimits { bytes: account.quota_bytes, files: account.quota_files };
-    service.store.home(&account.home, limits)
 }

@@ -1,22 +1,25 @@
 //! Logging in by SCRAM or password. Each attempt is checked only when its origin may try again. A
 //! failure is answered at once; the next attempt waits.
 
+use std::task::Poll;
 use std::time::Instant;
 
 use log::Level;
 use zeroize::Zeroizing;
 
 use super::error::SessionError;
-use super::login_attempt::{Attempt, Challenged, Login};
+use super::login_attempt::{Attempt, Challenged, Login, OpenError, Opening};
 use super::origin::Origin;
 use super::password::{Checked, PasswordCheck};
 use super::state::{Member, State};
 use super::verb::Verb;
-use super::{Service, Session, home_check};
+use super::{Service, Session};
 use crate::account::{Account, AccountError, AccountName, Candidate};
 use crate::auth::scram::{ClientFirst, ScramError, ServerExchange};
 use crate::base::budget::Budget;
 use crate::logging::{self, STDERR};
+use crate::store::StoreError;
+use crate::store::ledger::QuotaLimits;
 
 /// The state of a login.
 #[derive(Debug, PartialEq, Eq)]
@@ -99,6 +102,7 @@ impl Session {
         login.waits_until = None;
         match &mut login.attempt {
             Attempt::None | Attempt::Challenged(_) => Err(SessionError::WrongState),
+            Attempt::Opening(_) => self.enter_home(service, now),
             Attempt::Proved(..) => match service.guard.held_until(origin, now) {
                 Some(until) => {
                     login.waits_until = Some(until);
@@ -124,10 +128,7 @@ impl Session {
         };
         let Challenged { exchange, account, claimed } = *challenged;
         match exchange.finish(&client_final) {
-            Ok(welcome) => {
-                self.log_in_if_unchanged(service, account, claimed.as_ref(), now)?;
-                Ok(LoginProgress::Welcome(Some(welcome)))
-            }
+            Ok(proof) => self.log_in_if_unchanged(service, account, claimed, Some(proof), None, now),
             Err(ScramError::Malformed(_)) => Err(SessionError::LoginMalformed),
             Err(_) => Err(self.refuse_login(service, claimed.as_ref(), now)),
         }
@@ -141,9 +142,8 @@ impl Session {
     ) -> Result<LoginProgress, SessionError> {
         let State::Login(login) = &mut self.state else { return Err(SessionError::WrongState) };
         let Attempt::Password(check) = std::mem::take(&mut login.attempt) else { return Err(SessionError::WrongState) };
-        let name = self.log_in_if_unchanged(service, account, check.claimed(), now)?;
-        check.remember(&mut service.passwords, &name, now);
-        Ok(LoginProgress::Welcome(None))
+        let claimed = check.claimed().cloned();
+        self.log_in_if_unchanged(service, account, claimed, None, Some(check), now)
     }
 
     /// Logs in to `account`, whose password or proof was right, if the account's file has not changed since
@@ -152,16 +152,69 @@ impl Session {
         &mut self,
         service: &mut Service,
         account: Option<Account>,
-        claimed: Option<&AccountName>,
+        claimed: Option<AccountName>,
+        proof: Option<String>,
+        check: Option<Box<PasswordCheck>>,
         now: Instant,
-    ) -> Result<AccountName, SessionError> {
+    ) -> Result<LoginProgress, SessionError> {
         let account = account.map_or(Ok(None), |account| service.accounts.still(account)).map_err(log_account_error)?;
-        let Some(account) = account else { return Err(self.refuse_login(service, claimed, now)) };
-        let result = self.log_in(service, &account);
-        self.log_login(claimed, &result);
+        let Some(account) = account else { return Err(self.refuse_login(service, claimed.as_ref(), now)) };
+        let active_account = match service.active_account(&account.name) {
+            Ok(active_account) => active_account,
+            Err(refusal) => {
+                self.log_login(claimed.as_ref(), &Err(refusal));
+                return Err(refusal);
+            }
+        };
+        let (rules, checked) = (service.accounts.home_rules(), account.clone());
+        let root = service
+            .store
+            .open_home_root(self.sync_owner, &account.home, move || Ok::<_, OpenError>(rules.check(&checked)?));
+        let opening = Opening { account, active_account, claimed, root, proof, check };
+        let State::Login(login) = &mut self.state else { return Err(SessionError::WrongState) };
+        login.attempt = Attempt::Opening(Box::new(opening));
+        self.enter_home(service, now)
+    }
+
+    /// Completes the login once the home is open.
+    fn enter_home(&mut self, service: &mut Service, now: Instant) -> Result<LoginProgress, SessionError> {
+        let State::Login(login) = &mut self.state else { return Err(SessionError::WrongState) };
+        let Attempt::Opening(mut opening) = std::mem::take(&mut login.attempt) else {
+            return Err(SessionError::WrongState);
+        };
+        let root = match opening.root.take() {
+            Poll::Pending if self.is_unanswered.take() => Err(SessionError::NoAnswer),
+            Poll::Pending => {
+                login.attempt = Attempt::Opening(opening);
+                return Ok(LoginProgress::Waiting);
+            }
+            Poll::Ready(None) => Err(SessionError::Defect),
+            Poll::Ready(Some(Ok(root))) => Ok(root),
+            Poll::Ready(Some(Err(error))) => {
+                let account = &opening.account;
+                log::error!("home {} of {}: {error}", account.home.display(), account.name);
+                Err(if matches!(error, OpenError::Store(StoreError::NoAnswer)) {
+                    SessionError::NoAnswer
+                } else {
+                    SessionError::Io
+                })
+            }
+        };
+        let Opening { account, active_account, claimed, proof, check, .. } = *opening;
+        let result = root.map(|root| {
+            let limits = QuotaLimits { bytes: account.quota_bytes, files: account.quota_files };
+            let home = service.store.home_at(root, &account.home, limits);
+            let member =
+                Member { account: account.name.clone(), home, is_read_only: account.read_only, active_account };
+            self.state = State::Command(member, None);
+        });
+        self.log_login(claimed.as_ref(), &result);
         result?;
         service.guard.succeeded(Origin::of(self.peer.ip()), now);
-        Ok(account.name)
+        if let Some(check) = check {
+            check.remember(&mut service.passwords, &account.name, now);
+        }
+        Ok(LoginProgress::Welcome(proof))
     }
 
     /// Counts a failed login, which delays the next one of the same origin.
@@ -175,21 +228,6 @@ impl Session {
         } else {
             SessionError::LoginFailed
         }
-    }
-
-    fn log_in(&mut self, service: &mut Service, account: &Account) -> Result<(), SessionError> {
-        let active_account = service.active_account(&account.name)?;
-        service.accounts.check_home(account).map_err(|error| {
-            log::error!("home of {}: {error}", account.name);
-            SessionError::Io
-        })?;
-        let home = home_check::open_home(service, account).map_err(|error| {
-            log::error!("home {} of {}: {error}", account.home.display(), account.name);
-            SessionError::Io
-        })?;
-        let member = Member { account: account.name.clone(), home, is_read_only: account.read_only, active_account };
-        self.state = State::Command(member, None);
-        Ok(())
     }
 }
 

@@ -16,6 +16,7 @@
 
 pub mod access_log;
 pub mod active_accounts;
+mod calls;
 mod changes;
 pub mod download;
 pub mod error;
@@ -26,9 +27,11 @@ pub mod login_guard;
 pub mod origin;
 pub mod password;
 mod queries;
+mod range_hash;
 mod read_ahead;
 mod service;
 pub mod session_info;
+mod sliced;
 pub mod state;
 pub mod task;
 mod task_calls;
@@ -37,8 +40,10 @@ mod transfers;
 pub mod upload;
 pub mod verb;
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::account::AccountName;
@@ -46,6 +51,7 @@ use crate::auth::scram::Binding;
 use crate::base::memory::Share;
 use crate::base::token_bucket::TokenBucket;
 use active_accounts::Traffic;
+use calls::Calls;
 pub use changes::CountedSession;
 pub use error::SessionError;
 use login_attempt::Login;
@@ -80,6 +86,11 @@ pub struct Session {
     binding: Binding,
     requests: TokenBucket,
     state: State,
+    calls: Calls,
+    /// The file system that the running task or transfer waits for does not answer.
+    is_unanswered: Cell<bool>,
+    /// Another session of the account is changing the home.
+    awaits_change: Cell<bool>,
     was_connect_logged: bool,
 }
 
@@ -101,6 +112,9 @@ impl Session {
             binding: Binding::None,
             requests: TokenBucket::default(),
             state: State::Login(Login::default()),
+            calls: Calls::default(),
+            is_unanswered: Cell::default(),
+            awaits_change: Cell::default(),
         }
     }
 
@@ -137,18 +151,41 @@ impl Session {
     }
 
     /// Returns the account's share of memory.
-    pub fn memory(&self) -> Option<&Rc<Share>> {
+    pub fn memory(&self) -> Option<&Arc<Share>> {
         self.state.member().map(|member| &member.active_account.memory)
     }
 
     /// Returns what the session is waiting for.
     pub fn phase(&self) -> Phase {
         match &self.state {
+            // The deadline of a login is absolute.
             State::Login(_) => Phase::Login,
+            _ if self.awaits_storage() => Phase::Working,
             State::Command(_, None) => Phase::Idle,
             State::Upload(_, upload) if !upload.is_starting() && !upload.waits_for_sync() => Phase::Transfer,
             State::Download(..) => Phase::Transfer,
             State::Command(_, Some(_)) | State::Upload(..) | State::Commit(..) | State::Closing => Phase::Working,
+        }
+    }
+
+    /// Returns whether a call to the file system is running, whose result wakes the session.
+    pub fn awaits_storage(&self) -> bool {
+        self.waits_for_call()
+            || self.awaits_change.get()
+            || match &self.state {
+                State::Login(login) => login.awaits_storage(),
+                State::Command(_, Some(task)) => task.awaits_storage(),
+                State::Download(_, download) => download.awaits_storage(),
+                _ => false,
+            }
+    }
+
+    /// Lets what waits for the file system end with [`SessionError::NoAnswer`].
+    pub fn give_up_waiting(&self) {
+        if self.waits_for_call() {
+            self.give_up_call();
+        } else {
+            self.is_unanswered.set(self.awaits_storage());
         }
     }
 
@@ -204,6 +241,8 @@ impl Session {
     /// Ends the running task or transfer because of `why`. An upload with an [id](upload::UploadPlan::id) is
     /// kept as a partial upload.
     pub fn abort(&mut self, why: SessionError, now: Instant) -> Result<(), SessionError> {
+        self.end_request();
+        self.is_unanswered.set(false);
         self.check(Verb::Abort)?;
         self.log_unfinished(why, now);
         self.return_to_command();
@@ -215,6 +254,7 @@ impl Session {
         self.log_unfinished(why.unwrap_or(SessionError::Cancelled), now);
         let result = why.map_or(Ok(()), Err);
         self.log_access("close", &[], &result);
+        self.end_request();
         self.state = State::Closing;
     }
 

@@ -1,13 +1,17 @@
-//! Session calls that only read, and complete at once.
+//! Session calls that only read.
+
+use std::rc::Rc;
 
 use super::Session;
+use super::calls::Answer;
 use super::error::SessionError;
 use super::service::Service;
-use super::state::Member;
 use super::verb::Verb;
 use crate::base::upload_id::UploadId;
 use crate::base::virtual_path::VirtualPath;
+use crate::logging::Value;
 use crate::store::StoreError;
+use crate::store::home::Home;
 use crate::store::meta::{Kind, Meta};
 
 /// An upload to a path at which there is no file yet.
@@ -22,9 +26,9 @@ pub enum Unfinished {
 impl Session {
     /// Returns the metadata of `path`, and the etag of a file.
     pub fn stat(&self, service: &Service, path: &VirtualPath) -> Result<(Meta, Option<String>), SessionError> {
-        let found = self.member(Verb::Stat)?.home.stat(path).map_err(SessionError::from);
-        self.log_path("stat", path, &found);
-        let meta = found?;
+        let asked = path.clone();
+        let found = self.call(&self.member(Verb::Stat)?.home, move |home| stat(home, asked));
+        let meta = self.logged("stat", path, found)?;
         let is_file = meta.kind == Kind::File;
         Ok((meta, is_file.then(|| service.store.etag(&meta.identity))))
     }
@@ -32,16 +36,14 @@ impl Session {
     /// Returns the metadata of `path`. If nothing is there, returns the size and times of its partial
     /// upload, so that a client can resume it.
     pub fn stat_resumable(&self, path: &VirtualPath) -> Result<Meta, SessionError> {
-        let home = &self.member(Verb::Stat)?.home;
-        let found = match home.stat(path) {
-            Err(StoreError::NotFound) => {
-                home.newer_partial_upload(path).and_then(|partial| partial.ok_or(StoreError::NotFound))
+        let asked = path.clone();
+        let found = self.call(&self.member(Verb::Stat)?.home, move |home| async move {
+            match stat(Rc::clone(&home), asked.clone()).await {
+                Err(StoreError::NotFound) => home.find_newer_partial_upload(asked).await?.ok_or(StoreError::NotFound),
+                found => found,
             }
-            found => found,
-        };
-        let found = found.map_err(SessionError::from);
-        self.log_path("stat", path, &found);
-        found
+        });
+        self.logged("stat", path, found)
     }
 
     /// Returns whether a partial upload to `path` is kept.
@@ -51,46 +53,97 @@ impl Session {
 
     /// Returns the metadata of the dangling symlink at `path`.
     pub fn link_itself(&self, path: &VirtualPath) -> Option<Meta> {
-        let entry = self.state.member()?.home.entry(path).ok()??;
-        (entry.kind == Kind::Link).then_some(entry)
+        let asked = path.clone();
+        let found = self.call(&self.state.member()?.home, move |home| async move {
+            home.run(move |directory| directory.entry(&asked)).await
+        });
+        found.result.ok()?.filter(|entry| entry.kind == Kind::Link)
     }
 
     /// Returns the running or interrupted upload to `path`, if no file is there. `None` if there is no such
     /// upload or it cannot be read.
     pub fn unfinished_upload(&self, path: &VirtualPath) -> Option<Unfinished> {
-        let home = &self.state.member()?.home;
-        if !matches!(home.stat(path), Err(StoreError::NotFound)) {
-            return None;
-        }
-        if home.is_uploading(&UploadId::of_path(path)) {
-            return Some(Unfinished::Running);
-        }
-        home.newer_partial_upload(path).ok().flatten().map(|partial| Unfinished::Interrupted(partial.size))
+        let asked = path.clone();
+        let found = self.call(&self.state.member()?.home, move |home| async move {
+            if !matches!(stat(Rc::clone(&home), asked.clone()).await, Err(StoreError::NotFound)) {
+                return Ok(None);
+            }
+            if home.is_uploading(&UploadId::of_path(&asked)) {
+                return Ok(Some(Unfinished::Running));
+            }
+            let partial = home.find_newer_partial_upload(asked).await?;
+            Ok(partial.map(|partial| Unfinished::Interrupted(partial.size)))
+        });
+        found.result.ok().flatten()
     }
 
     /// Returns the metadata of `path`; a symlink is not followed.
     pub fn entry(&self, path: &VirtualPath) -> Result<Meta, SessionError> {
-        let home = &self.member(Verb::Stat)?.home;
-        let found = home.entry(path).and_then(|entry| entry.ok_or(StoreError::NotFound)).map_err(SessionError::from);
-        self.log_path("stat", path, &found);
-        found
+        let asked = path.clone();
+        let found = self.call(&self.member(Verb::Stat)?.home, move |home| async move {
+            home.run(move |directory| directory.entry(&asked)?.ok_or(StoreError::NotFound)).await
+        });
+        self.logged("stat", path, found)
     }
 
     /// Returns whether `path` exists; a symlink is not followed. Used to interpret an argument, so it is not
     /// logged.
     pub fn has_entry(&self, path: &VirtualPath) -> bool {
-        let home = self.state.member().map(|member| &member.home);
-        path.is_root() || home.is_some_and(|home| matches!(home.entry(path), Ok(Some(_))))
+        if path.is_root() {
+            return true;
+        }
+        let Some(member) = self.state.member() else { return false };
+        let asked = path.clone();
+        let found = self
+            .call(&member.home, move |home| async move { home.run(move |directory| directory.entry(&asked)).await });
+        matches!(found.result, Ok(Some(_)))
     }
 
     /// Returns the free bytes on the home's disk, if the file system reports them.
     pub fn disk_free_bytes(&self) -> Option<u64> {
-        let home = &self.state.member()?.home;
-        home.check_answers().and_then(|()| home.free_bytes()).ok().flatten()
+        self.free_bytes().ok().flatten()
+    }
+
+    pub(super) fn free_bytes(&self) -> Result<Option<u64>, SessionError> {
+        let home = &self.member(Verb::Quota)?.home;
+        self.call(home, move |home| async move { home.run(|directory| directory.free_bytes()).await }).result
     }
 
     /// Returns whether a partial upload of this name exists that no session is sending.
     pub fn is_interrupted(&self, id: &UploadId) -> bool {
-        self.state.member().is_some_and(|Member { home, .. }| home.is_interrupted(id))
+        let Some(member) = self.state.member() else { return false };
+        let asked = *id;
+        let found = self.call(&member.home, move |home| async move {
+            let has_part = home.run(move |directory| directory.has_part(&asked)).await?;
+            Ok(has_part && !home.is_uploading(&asked))
+        });
+        found.result.unwrap_or(false)
     }
+
+    /// Logs an answer, unless an earlier attempt has logged it. Returns its result.
+    pub(super) fn logged<T>(
+        &self,
+        verb: &'static str,
+        path: &VirtualPath,
+        answer: Answer<T>,
+    ) -> Result<T, SessionError> {
+        self.logged_with(verb, &[("path", Value::path(path.as_bytes()))], answer)
+    }
+
+    /// Like [`Session::logged`], for calls with other arguments.
+    pub(super) fn logged_with<T>(
+        &self,
+        verb: &'static str,
+        fields: &[(&str, Value<'_>)],
+        answer: Answer<T>,
+    ) -> Result<T, SessionError> {
+        if answer.is_new {
+            self.log_access(verb, fields, &answer.result);
+        }
+        answer.result
+    }
+}
+
+async fn stat(home: Rc<Home>, path: VirtualPath) -> Result<Meta, StoreError> {
+    home.run(move |directory| directory.stat(&path)).await
 }

@@ -1,19 +1,16 @@
 //! Work that takes many turns: listing a directory or partial uploads, hashing a file, making many
 //! directories. A session has at most one such task.
 
-use std::fs::File;
 use std::time::{Duration, Instant};
 
-use rustix::buffer::spare_capacity;
-use sha2::{Digest as _, Sha256};
-
 use super::error::SessionError;
+use super::range_hash::RangeHash;
+use super::sliced::{Site, Sliced};
 use crate::base::budget::Budget;
-use crate::base::buffers::PIECE_BYTES;
 use crate::base::digest::Digest;
 use crate::base::memory::MEMORY_WAIT_STEP;
 use crate::store::listing::{Listed, Listing, ListingStep, PAGE_BYTES_TARGET};
-use crate::store::meta::{Meta, meta_of};
+use crate::store::meta::Meta;
 use crate::store::new_directories::NewDirectories;
 use crate::store::staging::{PartialUpload, PartialUploadListing, PartialUploadPage};
 use crate::store::{OpenFile, Store, StoreError};
@@ -40,7 +37,7 @@ pub enum Task {
 pub enum TaskStep {
     /// The budget is spent.
     Later,
-    /// No memory is available; the task retries by timer.
+    /// No memory is available, and the task retries by timer; or a worker continues it.
     Waits,
     /// Entries of a listing, and whether they are the last.
     Page(Vec<Listed>, bool),
@@ -62,13 +59,31 @@ impl Task {
         }
     }
 
-    /// Continues within `budget`.
-    pub fn run(&mut self, store: &mut Store, budget: &mut Budget, now: Instant) -> Result<TaskStep, SessionError> {
+    /// Returns whether a worker continues it.
+    pub fn awaits_storage(&self) -> bool {
         match self {
-            Self::List(list) => list.next_page(budget, now),
-            Self::Digest(hash) => Ok(hash
-                .advance(store, budget)?
-                .map_or(TaskStep::Later, |(digest, size)| TaskStep::Digest(digest, size))),
+            Self::List(list) => list.work.awaits_storage(),
+            Self::Digest(hash) => hash.reading.awaits_storage(),
+            Self::Directories(_) | Self::PartialUploads(_) => false,
+        }
+    }
+
+    /// Continues within `budget`.
+    pub(super) fn run(
+        &mut self,
+        site: Site<'_>,
+        store: &mut Store,
+        budget: &mut Budget,
+        now: Instant,
+    ) -> Result<TaskStep, SessionError> {
+        match self {
+            Self::List(list) => list.next_page(site, budget, now),
+            Self::Digest(hash) => Ok(match hash.advance(site, store, budget)? {
+                Some((digest, size)) => TaskStep::Digest(digest, size),
+                None if hash.reading.awaits_storage() => TaskStep::Waits,
+                None => TaskStep::Later,
+            }),
+            Self::Directories(_) if site.home.disk().is_changing(site.caller) => Ok(TaskStep::Waits),
             Self::Directories(directories) => {
                 Ok(if directories.advance(budget)? { TaskStep::DirectoriesMade } else { TaskStep::Later })
             }
@@ -79,9 +94,14 @@ impl Task {
 
 /// A listing of a directory, page by page.
 pub struct DirectoryList {
+    work: Sliced<Pages, Result<Option<TaskStep>, StoreError>>,
+    wait: MemoryWait,
+}
+
+/// A listing, and the entries of its next page.
+struct Pages {
     listing: Listing,
     page: Vec<Listed>,
-    wait: MemoryWait,
 }
 
 /// A listing of partial uploads, page by page.
@@ -137,16 +157,19 @@ impl PartialUploadList {
 impl DirectoryList {
     /// Divides the entries that `listing` finds into pages.
     pub fn new(listing: Listing) -> Self {
-        Self { listing, page: Vec::new(), wait: MemoryWait::default() }
+        Self { work: Sliced::Here(Pages { listing, page: Vec::new() }), wait: MemoryWait::default() }
     }
 
-    fn next_page(&mut self, budget: &mut Budget, now: Instant) -> Result<TaskStep, SessionError> {
+    fn next_page(&mut self, site: Site<'_>, budget: &mut Budget, now: Instant) -> Result<TaskStep, SessionError> {
         if self.wait.lasts(now) {
             return Ok(TaskStep::Waits);
         }
-        match fill_page(&mut self.listing, &mut self.page, budget)? {
-            Some(step) => Ok(step),
-            None => self.wait.begin(now),
+        let fill = |pages: &mut Pages, budget: &mut Budget| fill_page(&mut pages.listing, &mut pages.page, budget);
+        let step = self.work.advance(site, budget, fill, |step| matches!(step, Ok(Some(TaskStep::Later))))?;
+        match step.transpose()? {
+            None => Ok(TaskStep::Waits),
+            Some(Some(step)) => Ok(step),
+            Some(None) => self.wait.begin(now),
         }
     }
 }
@@ -176,77 +199,41 @@ fn fill_page(
 pub struct FileHash {
     file: OpenFile,
     meta: Meta,
-    hash: Sha256,
-    next: u64,
-    second_reading: SecondReading,
+    reading: RangeHash,
+    /// The digest of the first reading, if the file must be read once more: its times or size changed while it
+    /// was read. If it was only touched or appended to, its first bytes are the same.
+    first_digest: Option<Digest>,
 }
 
 impl FileHash {
     /// Begins to hash `file`.
     pub fn new(file: OpenFile, meta: Meta) -> Self {
-        Self { file, meta, hash: Sha256::new(), next: 0, second_reading: SecondReading::default() }
+        let reading = RangeHash::of_first(meta.size, &file);
+        Self { file, meta, reading, first_digest: None }
     }
 
     /// Continues. Returns the digest and size once the file is hashed.
-    fn advance(&mut self, store: &mut Store, budget: &mut Budget) -> Result<Option<(Digest, u64)>, StoreError> {
+    fn advance(
+        &mut self,
+        site: Site<'_>,
+        store: &mut Store,
+        budget: &mut Budget,
+    ) -> Result<Option<(Digest, u64)>, SessionError> {
         if let Some(digest) = store.digests.get(&self.meta.identity) {
             return Ok(Some((digest, self.meta.size)));
         }
-        if !hash_range(&self.file, &mut self.hash, &mut self.next, self.meta.size, budget)? {
-            return Ok(None);
-        }
-        let digest = Digest::finish(self.hash.clone());
-        let (now, then) = (meta_of(&self.file)?.identity, self.meta.identity);
-        if now == then {
-            store.digests.insert(then, digest, store.clock.now_ns());
-        } else if !now.has_content_of(&then) && !self.second_reading.verify(&self.file, then.size, digest, budget)? {
-            return Ok(None);
+        let Some((hash, now)) = self.reading.advance(site, budget)? else { return Ok(None) };
+        let (digest, then) = (Digest::finish(hash), self.meta.identity);
+        match self.first_digest {
+            Some(first) if first != digest => return Err(SessionError::Changed),
+            None if now.identity == then => store.digests.insert(then, digest, store.clock.now_ns()),
+            None if !now.identity.has_content_of(&then) => {
+                self.first_digest = Some(digest);
+                self.reading = RangeHash::of_first(then.size, &self.file);
+                return Ok(None);
+            }
+            _ => {}
         }
         Ok(Some((digest, then.size)))
     }
-}
-
-/// Reads a file once more, because its times or size changed while it was read. If it was only touched or
-/// appended to, its first bytes are the same.
-#[derive(Default)]
-pub struct SecondReading {
-    hash: Sha256,
-    next: u64,
-}
-
-impl SecondReading {
-    /// Continues. Returns true once the first `size` bytes are read and have this digest. If they have
-    /// another, returns the error `Changed`.
-    pub fn verify(&mut self, file: &File, size: u64, digest: Digest, budget: &mut Budget) -> Result<bool, StoreError> {
-        if !hash_range(file, &mut self.hash, &mut self.next, size, budget)? {
-            return Ok(false);
-        }
-        if Digest::finish(self.hash.clone()) == digest { Ok(true) } else { Err(StoreError::Changed) }
-    }
-}
-
-/// Hashes `file` from `next` up to `end` within `budget`. Returns true at the end.
-pub fn hash_range(
-    file: &File,
-    hash: &mut Sha256,
-    next: &mut u64,
-    end: u64,
-    budget: &mut Budget,
-) -> Result<bool, StoreError> {
-    let mut piece = Vec::with_capacity(PIECE_BYTES.min(usize::try_from(end - *next).unwrap_or(PIECE_BYTES)));
-    while *next < end {
-        if budget.is_spent() {
-            return Ok(false);
-        }
-        piece.clear();
-        let count = rustix::io::pread(file, spare_capacity(&mut piece), *next)?;
-        if count == 0 {
-            return Err(StoreError::Changed);
-        }
-        let wanted = usize::try_from(end - *next).unwrap_or(usize::MAX).min(count);
-        hash.update(&piece[..wanted]);
-        *next += wanted as u64;
-        budget.spend(wanted as u64);
-    }
-    Ok(true)
 }

@@ -4,15 +4,20 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use super::Session;
+use super::calls::Answer;
 use super::error::SessionError;
 use super::service::Service;
+use super::sliced::Site;
 use super::state::State;
 use super::task::{DirectoryList, FileHash, PartialUploadList, Task, TaskStep};
 use super::verb::Verb;
 use crate::base::budget::Budget;
 use crate::base::memory::Charge;
 use crate::base::virtual_path::VirtualPath;
+use crate::store::OpenFile;
+use crate::store::home::{Home, HomeDirectory};
 use crate::store::listing::Listing;
+use crate::store::meta::Meta;
 use crate::store::staging::PartialUploadListing;
 
 impl Session {
@@ -37,17 +42,32 @@ impl Session {
         choose: impl FnOnce(Listing) -> Listing,
     ) -> Result<(), SessionError> {
         let member = self.member(Verb::List)?;
-        let listing = member.home.list(path, Charge::to(&member.active_account.memory)).map_err(SessionError::from);
-        self.log_path("list", path, &listing);
-        self.begin_task(Task::List(Box::new(DirectoryList::new(choose(listing?)))))
+        let (asked, charge) = (path.clone(), Charge::to(&member.active_account.memory));
+        let listing = self.last_call(&member.home, move |home| async move {
+            let open = move |directory: &HomeDirectory| {
+                let (directory, is_root) = directory.open_to_list(&asked)?;
+                Listing::new(directory, is_root, charge)
+            };
+            home.run(open).await
+        });
+        let listing = self.logged("list", path, listing)?;
+        self.begin_task(Task::List(Box::new(DirectoryList::new(choose(listing)))))
     }
 
     /// Begins to hash a file.
     pub fn begin_digest(&mut self, path: &VirtualPath) -> Result<(), SessionError> {
-        let opened = self.member(Verb::Digest)?.home.open(path).map_err(SessionError::from);
-        self.log_path("sha256", path, &opened);
-        let (file, meta) = opened?;
+        let opened = self.open(&self.member(Verb::Digest)?.home, path);
+        let (file, meta) = self.logged("sha256", path, opened)?;
         self.begin_task(Task::Digest(Box::new(FileHash::new(file, meta))))
+    }
+
+    /// Opens a file for reading.
+    pub(super) fn open(&self, home: &Rc<Home>, path: &VirtualPath) -> Answer<(OpenFile, Meta)> {
+        let asked = path.clone();
+        self.last_call(home, move |home| async move {
+            let (file, meta) = home.run(move |directory| directory.open_regular(&asked)).await?;
+            Ok((home.track_open_regular(file, &meta), meta))
+        })
     }
 
     pub(super) fn begin_task(&mut self, task: Task) -> Result<(), SessionError> {
@@ -69,9 +89,13 @@ impl Session {
         now: Instant,
     ) -> Result<TaskStep, SessionError> {
         self.check(Verb::RunTask)?;
-        let State::Command(_, current) = &mut self.state else { return Err(SessionError::WrongState) };
+        let State::Command(member, current) = &mut self.state else { return Err(SessionError::WrongState) };
         let Some(task) = current else { return Err(SessionError::WrongState) };
-        let step = task.run(&mut service.store, budget, now);
+        let site = Site { home: &member.home, caller: self.sync_owner };
+        let step = match self.is_unanswered.take() {
+            true => Err(SessionError::NoAnswer),
+            false => task.run(site, &mut service.store, budget, now),
+        };
         if matches!(
             step,
             Ok(TaskStep::Later | TaskStep::Waits | TaskStep::Page(_, false) | TaskStep::PartialUploads(_, false))

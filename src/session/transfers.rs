@@ -9,6 +9,7 @@ use super::download::{Download, DownloadHeader, DownloadPlan, Fetched};
 use super::error::SessionError;
 use super::service::Service;
 use super::session_info::TransferInfo;
+use super::sliced::Site;
 use super::state::State;
 use super::upload::{Commit, Stored, Upload, UploadPlan};
 use super::verb::Verb;
@@ -22,11 +23,11 @@ impl CountedSession<'_> {
     pub fn begin_upload(&mut self, service: &Service, plan: UploadPlan, now: Instant) -> Result<(), SessionError> {
         let home = &self.member(Verb::BeginUpload)?.home;
         let path = plan.path.clone();
-        let begun = Upload::begin(home, &service.store, service.policy.sync, plan, now);
-        if let Err(refusal) = &begun {
-            self.log_path("put", &path, &Err::<(), _>(*refusal));
+        let begun = self.immediate_call(|| Upload::begin(home, &service.store, service.policy.sync, plan, now));
+        if begun.is_new && begun.result.is_err() {
+            self.log_path("put", &path, &begun.result);
         }
-        let upload = begun?;
+        let upload = begun.result?;
         self.session.replace_state(|state| match state {
             State::Command(member, None) => State::Upload(member, Box::new(upload)),
             other => other,
@@ -81,10 +82,11 @@ impl Session {
         service: &mut Service,
         budget: &mut Budget,
     ) -> Result<Option<(u64, Option<Digest>)>, SessionError> {
-        let State::Upload(member, upload) = &mut self.state else { return Err(SessionError::WrongState) };
-        if upload.is_starting() && !member.home.settle(budget)? {
+        let State::Upload(_, upload) = &self.state else { return Err(SessionError::WrongState) };
+        if upload.is_starting() && !self.is_counted(budget)? {
             return Ok(None);
         }
+        let State::Upload(_, upload) = &mut self.state else { return Err(SessionError::WrongState) };
         upload.prepare(&mut service.store, self.sync_owner, budget)
     }
 
@@ -147,13 +149,12 @@ impl Session {
 
     /// Begins a download.
     pub fn begin_download(&mut self, service: &Service, plan: DownloadPlan, now: Instant) -> Result<(), SessionError> {
-        let home = &self.member(Verb::BeginDownload)?.home;
-        let path = plan.path.clone();
-        let begun = Download::begin(home, &service.store, plan, now).map_err(SessionError::from);
-        if let Err(refusal) = &begun {
-            self.log_path("get", &path, &Err::<(), _>(*refusal));
+        let opened = self.open(&self.member(Verb::BeginDownload)?.home, &plan.path);
+        if opened.is_new && opened.result.is_err() {
+            self.log_path("get", &plan.path, &opened.result);
         }
-        let download = begun?;
+        let (file, meta) = opened.result?;
+        let download = Download::of(file, meta, &service.store, plan, now);
         self.replace_state(|state| match state {
             State::Command(member, None) => State::Download(member, Box::new(download)),
             other => other,
@@ -167,10 +168,11 @@ impl Session {
         service: &Service,
         budget: &mut Budget,
     ) -> Result<Option<DownloadHeader>, SessionError> {
-        match &mut self.state {
-            State::Download(_, download) => download.prepare(&service.store, budget),
-            _ => Err(SessionError::WrongState),
+        let State::Download(member, download) = &mut self.state else { return Err(SessionError::WrongState) };
+        if self.is_unanswered.take() {
+            return Err(SessionError::NoAnswer);
         }
+        download.prepare(Site { home: &member.home, caller: self.sync_owner }, &service.store, budget)
     }
 
     /// Fetches the next piece of the download, at most `max` bytes; see [`Download::fetch`]. Its end ends
@@ -185,8 +187,12 @@ impl Session {
         now: Instant,
     ) -> Result<Fetched, SessionError> {
         self.check(Verb::Fetch)?;
-        let State::Download(_, download) = &mut self.state else { return Err(SessionError::WrongState) };
-        let fetched = download.fetch(&mut service.store, out, max, range_max, budget)?;
+        let State::Download(member, download) = &mut self.state else { return Err(SessionError::WrongState) };
+        if self.is_unanswered.take() {
+            return Err(SessionError::NoAnswer);
+        }
+        let site = Site { home: &member.home, caller: self.sync_owner };
+        let fetched = download.fetch(site, &mut service.store, out, max, range_max, budget)?;
         if let Fetched::End(_, digest) = fetched {
             let record = TransferInfo::of_download(download);
             self.log_transfer(&record, now, Ok(digest));

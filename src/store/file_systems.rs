@@ -2,16 +2,16 @@
 //! logged, and the server leaves the operation out. It knows no files, and homes only as paths for
 //! messages.
 
-use std::cell::RefCell;
 use std::collections::HashMap;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::io::Errno;
 
 use super::StoreError;
-use crate::base::refusals::{Operation, is_refusal};
+use crate::base::refusals::{OptionalOperation, is_refusal};
 use crate::base::text::Escaped;
 use crate::base::{file_system_type, refusals};
 
@@ -27,31 +27,31 @@ struct FileSystemLimits {
     /// Whether a file can be created without a name and linked later; `None` before the first try.
     takes_nameless: Option<bool>,
     frees_slowly: Option<bool>,
-    warned: Vec<Operation>,
+    warned: Vec<OptionalOperation>,
     /// When a full disk was last logged, nanoseconds since the epoch.
     full_logged_ns: Option<i64>,
 }
 
 /// The remembered file systems, by device number.
 #[derive(Default)]
-pub(super) struct FileSystems(RefCell<HashMap<u64, FileSystemLimits>>);
+pub(super) struct FileSystems(Mutex<HashMap<u64, FileSystemLimits>>);
 
 impl FileSystems {
     /// Returns whether files without a name can be created on `device`; `None` before the first try.
     pub(super) fn takes_nameless(&self, device: u64) -> Option<bool> {
-        self.0.borrow().get(&device).and_then(|known| known.takes_nameless)
+        self.lock().get(&device).and_then(|known| known.takes_nameless)
     }
 
     /// Returns whether any file system is known to refuse files without a name.
     pub(super) fn any_refuses_nameless(&self) -> bool {
-        self.0.borrow().values().any(|known| known.takes_nameless == Some(false))
+        self.lock().values().any(|known| known.takes_nameless == Some(false))
     }
 
     /// Returns whether freeing a file on `device` writes to the disk, by the type of the file system; `on`
     /// is a descriptor there. False for network file systems: there an open file that loses its name gets
     /// another one, and its directory cannot be removed.
     pub(super) fn frees_slowly(&self, device: u64, on: impl AsFd) -> bool {
-        if let Some(known) = self.0.borrow().get(&device).and_then(|known| known.frees_slowly) {
+        if let Some(known) = self.lock().get(&device).and_then(|known| known.frees_slowly) {
             return known;
         }
         let frees_slowly = file_system_type::frees_slowly(on);
@@ -67,7 +67,7 @@ impl FileSystems {
     /// Accepts a refusal, and logs the first of its kind on this file system. Returns other errors.
     pub(super) fn tolerate(
         &self,
-        operation: Operation,
+        operation: OptionalOperation,
         device: u64,
         home: &Path,
         result: Result<(), Errno>,
@@ -82,7 +82,7 @@ impl FileSystems {
     }
 
     /// Logs once for this file system that it refuses `operation`.
-    pub(super) fn warn(&self, operation: Operation, device: u64, home: &Path, errno: Errno) {
+    pub(super) fn warn(&self, operation: OptionalOperation, device: u64, home: &Path, errno: Errno) {
         let is_new = self.with(device, |known| {
             let is_new = !known.warned.contains(&operation);
             if is_new {
@@ -110,8 +110,13 @@ impl FileSystems {
         }
     }
 
+    /// The lock is held for a moment only, never during a call to a file system.
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, FileSystemLimits>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn with<T>(&self, device: u64, act: impl FnOnce(&mut FileSystemLimits) -> T) -> T {
-        let mut known = self.0.borrow_mut();
+        let mut known = self.lock();
         if known.len() >= FILE_SYSTEMS_MAX && !known.contains_key(&device) {
             known.clear();
         }
@@ -127,18 +132,18 @@ mod tests {
     fn a_refusal_is_tolerated_and_a_failure_is_not() {
         let (systems, home) = (FileSystems::default(), Path::new("/homes/ann"));
         for refused in [Errno::PERM, Errno::NOSYS, Errno::OPNOTSUPP, Errno::INVAL, Errno::NOTTY] {
-            assert!(systems.tolerate(Operation::SetTimes, 1, home, Err(refused)).is_ok(), "{refused:?}");
+            assert!(systems.tolerate(OptionalOperation::SetTimes, 1, home, Err(refused)).is_ok(), "{refused:?}");
         }
         for failed in [Errno::IO, Errno::NOSPC, Errno::STALE, Errno::DQUOT] {
-            assert!(systems.tolerate(Operation::SetTimes, 1, home, Err(failed)).is_err(), "{failed:?}");
+            assert!(systems.tolerate(OptionalOperation::SetTimes, 1, home, Err(failed)).is_err(), "{failed:?}");
         }
-        assert_eq!(systems.0.borrow()[&1].warned, [Operation::SetTimes]);
+        assert_eq!(systems.lock()[&1].warned, [OptionalOperation::SetTimes]);
     }
 
     #[test]
     fn file_systems_that_come_and_go_take_bounded_memory() {
         let systems = FileSystems::default();
         (0..FILE_SYSTEMS_MAX as u64 * 3).for_each(|device| systems.record_nameless_support(device, false));
-        assert!(systems.0.borrow().len() <= FILE_SYSTEMS_MAX);
+        assert!(systems.lock().len() <= FILE_SYSTEMS_MAX);
     }
 }

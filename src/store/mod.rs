@@ -9,9 +9,11 @@ pub mod digest_cache;
 mod expiry;
 mod file_systems;
 pub mod home;
+mod home_root;
 pub mod ledger;
 pub mod listing;
 pub mod meta;
+pub mod monotonic;
 pub mod names;
 pub mod new_directories;
 mod open_file;
@@ -20,31 +22,38 @@ pub mod staging;
 pub mod syncer;
 pub mod usage;
 pub mod watch;
+pub mod workers;
 
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
-use std::os::fd::AsFd;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use hmac::{Hmac, KeyInit, Mac};
-use rustix::fs::{AtFlags, StatxFlags};
 
 use clock::WallClock;
 use digest_cache::DigestCache;
 use file_systems::FileSystems;
 use home::{DirectoryId, Home, HomeContext};
+use home_root::Birth;
+pub use home_root::HomeRoot;
 use ledger::{Ledger, QuotaLimits, Shortage};
 use meta::Identity;
 pub use open_file::OpenFile;
 use splice::Pipe;
-use syncer::{Disk, Syncer};
+use syncer::Syncer;
 use watch::Watcher;
+use workers::operations::{CallError, Operation};
+use workers::{Disk, HomeDisk};
 
 /// Homes whose ledger is kept after their last session, so that the next session need not count again.
 const LEDGERS_REMEMBERED: usize = 4096;
+/// Numbers from here on stand for the unknown file systems of homes that are being opened, one for each home
+/// root. No device has such a number.
+const FIRST_UNKNOWN_DEVICE: u64 = 1 << 63;
 /// A removed or replaced file of at least this size is closed by the file system's worker: the last
 /// close frees its pages, and a gigabyte of them would stall the loop for 0.1 s.
 pub const SLOW_CLOSE_BYTES: u64 = 16 * 1024 * 1024;
@@ -143,11 +152,20 @@ impl From<io::Error> for StoreError {
     }
 }
 
-impl From<syncer::SyncError> for StoreError {
-    fn from(error: syncer::SyncError) -> Self {
+impl From<workers::SyncError> for StoreError {
+    fn from(error: workers::SyncError) -> Self {
         match error {
-            syncer::SyncError::Failed(error) => error.into(),
-            syncer::SyncError::NoAnswer => Self::NoAnswer,
+            workers::SyncError::Failed(error) => error.into(),
+            workers::SyncError::NoAnswer => Self::NoAnswer,
+        }
+    }
+}
+
+impl From<CallError> for StoreError {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::NoAnswer => Self::NoAnswer,
+            CallError::Defect => Self::Io(io::Error::other("a defect ended a call to the file system")),
         }
     }
 }
@@ -164,7 +182,9 @@ pub struct Store {
     /// By the identity of their directories, because a path may lead to another directory while a session is open.
     homes: HashMap<DirectoryId, Weak<Home>>,
     ledgers: HashMap<Birth, Rc<Ledger>>,
-    systems: Rc<FileSystems>,
+    /// The device numbers of homes that were open, by path.
+    devices: HashMap<PathBuf, u64>,
+    systems: Arc<FileSystems>,
     partial_expiry: Duration,
     /// Read at start, because Landlock forbids it later.
     boot: Rc<str>,
@@ -191,7 +211,8 @@ impl Store {
             roots,
             homes: HashMap::new(),
             ledgers: HashMap::new(),
-            systems: Rc::default(),
+            devices: HashMap::new(),
+            systems: Arc::default(),
             partial_expiry,
             boot: boot_id::boot_id()?.into(),
             etag_key,
@@ -205,37 +226,76 @@ impl Store {
 
     /// Returns the home at `path`, shared by all sessions of that directory, and sets its limits.
     pub fn home(&mut self, path: &Path, limits: QuotaLimits) -> Result<Rc<Home>, StoreError> {
-        let root = home::open_root(&self.roots, path)?;
-        let id = home::directory_id(&root)?;
+        let root = HomeRoot::open(&self.roots, path)?;
+        Ok(self.home_at(root, path, limits))
+    }
+
+    /// Begins to open the directory of the home at `path` for the session `caller`, after `check`. A worker does
+    /// that, unless the file system of the home is known and prompt.
+    pub fn open_home_root<E: From<StoreError> + Send + 'static>(
+        &self,
+        caller: u64,
+        path: &Path,
+        check: impl FnOnce() -> Result<(), E> + Send + 'static,
+    ) -> Operation<Result<HomeRoot, E>> {
+        let (disk, roots, path) = (self.disk_of_path(path), self.roots.clone(), path.to_path_buf());
+        let work = async move {
+            let open = move || {
+                check()?;
+                Ok(HomeRoot::open(&roots, &path)?)
+            };
+            disk.run(open).await.map_err(StoreError::from)?
+        };
+        self.syncer.operations().begin(caller, work)
+    }
+
+    /// Returns whether the file system of the home at `path` answers, as far as known.
+    pub fn answers(&self, path: &Path) -> bool {
+        !self.disk_of_path(path).is_unresponsive()
+    }
+
+    /// Returns the file system of a home that is not open yet: the one on which it was the last time, or else
+    /// one that no home has, so that a worker opens it.
+    fn disk_of_path(&self, path: &Path) -> HomeDisk {
+        let root = self.roots.iter().position(|root| path.starts_with(root)).unwrap_or(self.roots.len());
+        let device = self.devices.get(path).copied().unwrap_or(FIRST_UNKNOWN_DEVICE + root as u64);
+        let mut account = DefaultHasher::new();
+        path.hash(&mut account);
+        let name: Rc<Path> = self.roots.get(root).map_or(path, PathBuf::as_path).into();
+        self.syncer.known_disk(Disk { device, account: account.finish(), path: Rc::clone(&name), home: name })
+    }
+
+    /// Returns the home whose directory is open, and sets its limits.
+    pub fn home_at(&mut self, root: HomeRoot, path: &Path, limits: QuotaLimits) -> Rc<Home> {
+        let HomeRoot { directory, birth, is_local, is_on_device_of_root } = root;
+        let id = birth.directory;
+        if self.devices.len() >= LEDGERS_REMEMBERED && !self.devices.contains_key(path) {
+            self.devices.clear();
+        }
+        self.devices.insert(path.to_path_buf(), id.0);
         if let Some(home) = self.homes.get(&id).and_then(Weak::upgrade) {
             home.ledger().set_limits(limits);
-            return Ok(home);
+            return home;
         }
-        let ledger = self.ledger(Birth::of(&root, id)?);
+        let ledger = self.ledger(birth);
         ledger.set_limits(limits);
         // Without sessions, changes to it bypassed the ledger.
         ledger.recount_if_old(self.clock.now_ns());
         let home: Rc<Path> = path.into();
-        let disk =
-            Disk { device: id.0, account: Rc::as_ptr(&ledger).addr() as u64, path: self.disk_path(&home, id.0), home };
+        // Messages name a file system by the home root, unless the home has its own file system.
+        let root = self.roots.iter().find(|root| is_on_device_of_root && path.starts_with(root));
+        let name = root.map_or_else(|| Rc::clone(&home), |root| root.as_path().into());
+        let disk = Disk { device: id.0, account: Rc::as_ptr(&ledger).addr() as u64, path: name, home };
         let context = HomeContext {
-            systems: Rc::clone(&self.systems),
+            systems: Arc::clone(&self.systems),
             partial_expiry: self.partial_expiry,
             boot: Rc::clone(&self.boot),
-            closer: self.syncer.closer(disk),
+            disk: self.syncer.home_disk(disk, is_local),
             clock: self.clock.clone(),
         };
-        let home = Rc::new(Home::new(root, path.into(), ledger, context));
+        let home = Rc::new(Home::new(directory, path.into(), ledger, context));
         self.homes.insert(id, Rc::downgrade(&home));
-        Ok(home)
-    }
-
-    /// Returns the name of a home's file system in messages: the home root, unless the home has its own
-    /// file system.
-    fn disk_path(&self, home: &Rc<Path>, device: u64) -> Rc<Path> {
-        let root = self.roots.iter().find(|root| home.starts_with(root));
-        let root = root.filter(|root| std::fs::metadata(root).is_ok_and(|root| root.dev() == device));
-        root.map_or_else(|| Rc::clone(home), |root| root.as_path().into())
+        home
     }
 
     fn ledger(&mut self, directory: Birth) -> Rc<Ledger> {
@@ -257,24 +317,3 @@ impl Store {
         String::from_utf8_lossy(&text).into_owned()
     }
 }
-
-/// A directory and its birth time, if the file system has one: the inode of a removed directory is soon
-/// reused.
-#[derive(PartialEq, Eq, Hash)]
-struct Birth {
-    directory: DirectoryId,
-    time: Option<(i64, u32)>,
-}
-
-impl Birth {
-    /// Returns an error if the disk fails. Treating that as an unknown time could give one directory two
-    /// ledgers.
-    fn of(root: impl AsFd, directory: DirectoryId) -> Result<Self, StoreError> {
-        let told = match rustix::fs::statx(root, c"", AtFlags::EMPTY_PATH, StatxFlags::BTIME) {
-            Err(errno) if !is_refusal(errno) => return Err(errno.into()),
-            told => told.ok().filter(|told| told.stx_mask & StatxFlags::BTIME.bits() != 0),
-        };
-        Ok(Self { directory, time: told.map(|told| (told.stx_btime.tv_sec, told.stx_btime.tv_nsec)) })
-    }
-}
-use crate::base::refusals::is_refusal;

@@ -1,15 +1,14 @@
 //! Makes a directory and its missing parents, in slices: a legal path can have two thousand components,
 //! and the kernel looks up all parents of each new directory.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use super::StoreError;
-use super::home::Home;
-use crate::base::attributes::{DIRECTORY_BITS_MIN, NEW_DIRECTORY, PERMISSIONS};
+use super::home::{Home, make_directory_in};
 use crate::base::budget::{Budget, DIRECTORY_COST, PATH_COMPONENT_COST};
 use crate::base::virtual_path::VirtualPath;
 
@@ -45,7 +44,7 @@ impl NewDirectories {
     /// Continues within `budget`. Returns true once the directory exists.
     pub fn advance(&mut self, budget: &mut Budget) -> Result<bool, StoreError> {
         // A count must finish first.
-        if !self.home.settle(budget)? {
+        if !self.home.settle(0, budget)? {
             return Ok(false);
         }
         while self.existing_depth < self.depth {
@@ -78,7 +77,11 @@ impl NewDirectories {
         budget.spend(DIRECTORY_COST + self.existing_depth as u64 * PATH_COMPONENT_COST);
         let Some(name) = self.path.components().nth(self.existing_depth) else { return Err(StoreError::BadName) };
         let bits = self.bits.filter(|_| self.existing_depth + 1 == self.depth);
-        let made = self.home.make_directory_in(&self.at, name, bits);
+        let reservation = self.home.ledger().reserve(0, 1)?;
+        let made = make_directory_in(&self.at, name, bits);
+        if made.is_ok() {
+            reservation.take(0, 1);
+        }
         // Another session may have made it since the search.
         if !matches!(made, Err(StoreError::Exists)) {
             made?;
@@ -90,21 +93,6 @@ impl NewDirectories {
         }
         self.existing_depth += 1;
         self.missing_depth = self.missing_depth.max(self.existing_depth + 1).min(self.depth + 1);
-        Ok(())
-    }
-}
-
-impl Home {
-    pub(super) fn make_directory_in(
-        &self,
-        parent: impl AsFd,
-        name: &[u8],
-        bits: Option<u32>,
-    ) -> Result<(), StoreError> {
-        let reservation = self.ledger().reserve(0, 1)?;
-        let bits = bits.map_or(NEW_DIRECTORY, |bits| bits & PERMISSIONS | DIRECTORY_BITS_MIN);
-        rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(bits))?;
-        reservation.take(0, 1);
         Ok(())
     }
 }

@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use super::ledger::Ledger;
 use super::meta::{Meta, meta_of};
-use super::syncer::Closer;
 use super::usage::{InodeId, Usage};
+use super::workers::HomeDisk;
 use crate::store::SLOW_CLOSE_BYTES;
 
 /// An open file that is closed by a worker if that may take long, and counts as used while it is open.
@@ -24,15 +24,15 @@ pub struct OpenFile {
     /// Its usage while it has no name.
     nameless: Cell<Option<Usage>>,
     ledger: Rc<Ledger>,
-    closer: Closer,
+    home_disk: HomeDisk,
 }
 
 impl OpenFile {
-    pub(super) fn new(file: File, meta: &Meta, ledger: &Rc<Ledger>, closer: &Closer) -> Self {
+    pub(super) fn new(file: File, meta: &Meta, ledger: &Rc<Ledger>, home_disk: &HomeDisk) -> Self {
         let (file, id) = (Arc::new(file), meta.identity.inode());
         ledger.record_open(id, &file);
-        let (ledger, closer) = (Rc::clone(ledger), closer.clone());
-        Self { file: Some(file), id, bytes: Cell::new(meta.size), nameless: Cell::new(None), ledger, closer }
+        let (ledger, home_disk) = (Rc::clone(ledger), home_disk.clone());
+        Self { file: Some(file), id, bytes: Cell::new(meta.size), nameless: Cell::new(None), ledger, home_disk }
     }
 
     /// Records that the file has no name and uses `usage`.
@@ -65,8 +65,8 @@ impl OpenFile {
         self.id
     }
 
-    /// Returns the file itself, for a worker that syncs it.
-    pub(super) fn shared(&self) -> &Arc<File> {
+    /// Returns the file itself, for a worker.
+    pub fn shared(&self) -> &Arc<File> {
         self.file.as_ref().expect("it is there until this is dropped")
     }
 }
@@ -91,9 +91,10 @@ impl Drop for OpenFile {
         if let Some(usage) = self.nameless.take() {
             self.ledger.give_up_nameless(usage, Arc::downgrade(&file));
         }
-        let is_large = self.bytes.get() >= SLOW_CLOSE_BYTES;
-        if is_large && meta_of(&*file).is_ok_and(|meta| meta.links == 0) {
-            self.closer.close(self.id.0, file);
+        let frees_much = || self.bytes.get() >= SLOW_CLOSE_BYTES && meta_of(&*file).is_ok_and(|meta| meta.links == 0);
+        // A remote file system answers the close of any file.
+        if !self.home_disk.is_local() || frees_much() {
+            self.home_disk.close(self.id.0, file);
         } else {
             drop(file);
         }
@@ -111,7 +112,8 @@ mod tests {
     use std::sync::mpsc::channel;
 
     use super::*;
-    use crate::store::syncer::{Disk, Flush, Syncer};
+    use crate::store::syncer::{Flush, Syncer};
+    use crate::store::workers::Disk;
 
     #[test]
     fn a_large_file_without_a_name_is_left_to_the_worker_and_any_other_closed_at_once() {
@@ -129,7 +131,7 @@ mod tests {
             let file = File::create(&path).expect("created");
             file.set_len(bytes).expect("sparse");
             let meta = meta_of(&file).expect("open");
-            let open = OpenFile::new(file, &meta, &Rc::default(), &syncer.closer(disk.clone()));
+            let open = OpenFile::new(file, &meta, &Rc::default(), &syncer.home_disk(disk.clone(), true));
             if is_removed {
                 fs::remove_file(&path).expect("removed");
             }

@@ -179,9 +179,11 @@ fn the_session_knows_no_protocol_and_only_the_store_touches_users_files() {
                 assert!(!source.code.contains(forbidden), "{}: {forbidden}", source.path.display());
             }
         }
-        // The logs' own clock bounds how often they complain.
-        if !["net", "server", "admin", "client", "logging"].contains(&source.module.as_str()) {
-            for forbidden in ["mio::", "TcpStream", "Instant::now()"] {
+        // The logs' own clock bounds how often they complain. Calls to a file system are timed by one function.
+        let has_clock = ["net", "server", "admin", "client", "logging"].contains(&source.module.as_str());
+        let forbidden = if source.path.ends_with("store/monotonic.rs") { &[][..] } else { &["Instant::now()"][..] };
+        if !has_clock {
+            for forbidden in ["mio::", "TcpStream"].iter().chain(forbidden) {
                 assert!(!source.code.contains(forbidden), "{}: {forbidden}", source.path.display());
             }
         }

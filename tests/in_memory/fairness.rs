@@ -2,7 +2,7 @@
 //! drives them, without a clock.
 
 use std::io::Read;
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -503,7 +503,7 @@ fn take_replies(pair: &mut Pair) -> Vec<Reply> {
 }
 
 /// All the memory that an account may hold, down to the smallest charges.
-fn fill(share: &Rc<Share>) -> Vec<Charge> {
+fn fill(share: &Arc<Share>) -> Vec<Charge> {
     let sizes = [share.charge_bytes_max(), MEMORY_SMALL_BYTES, 1024, 1];
     sizes.into_iter().flat_map(|size| std::iter::from_fn(move || Charge::of(size, share))).collect()
 }

@@ -760,7 +760,7 @@ fn download(
     loop {
         let mut budget = Budget::new(TURN_BUDGET);
         match session.fetch(&mut server.service, &mut all, usize::MAX, Some(usize::MAX), &mut budget, server.now)? {
-            Fetched::Bytes(_) | Fetched::Later => {}
+            Fetched::Bytes(_) | Fetched::Later | Fetched::Waits => {}
             Fetched::Range(range) => {
                 let mut bytes = vec![0; range.length as usize];
                 assert_eq!(rustix::io::pread(&*range.file, &mut bytes[..], range.offset), Ok(bytes.len()));

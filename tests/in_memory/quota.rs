@@ -417,7 +417,7 @@ fn cancelling_an_upload_during_a_recount_keeps_the_usage_exact() {
     let home = server.capability();
     home.ledger().begin_recount();
     for slice in 0..150 {
-        home.settle(&mut Budget::new(2 * ENTRY_COST)).expect("counts");
+        home.settle(0, &mut Budget::new(2 * ENTRY_COST)).expect("counts");
         if slice == 80 {
             uploader.cancel(id);
             uploader.pump(&mut server);

@@ -282,7 +282,7 @@ impl Server {
     /// What the ledger says, counted first if that is due: bytes, entries.
     pub fn usage_in_ledger(&mut self) -> (u64, u64) {
         let home = self.capability();
-        while !home.settle(&mut Budget::new(u64::MAX)).expect("counted") {}
+        while !home.settle(0, &mut Budget::new(u64::MAX)).expect("counted") {}
         let used = home.ledger().state().used;
         (used.bytes, used.files)
     }

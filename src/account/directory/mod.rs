@@ -12,7 +12,7 @@ use std::time::{Instant, SystemTime};
 use rustix::fs::OFlags;
 use zeroize::Zeroizing;
 
-use super::{Account, AccountError, AccountName, AccountRecord, home};
+use super::{Account, AccountError, AccountName, AccountRecord, HomeRules, home};
 use crate::auth::scram::Verifier;
 use crate::base::atomic_file;
 use crate::base::calendar;
@@ -118,11 +118,13 @@ impl Accounts {
         self.names()?.iter().filter_map(|name| self.load(name).transpose()).collect()
     }
 
-    /// Checks that the account's home lies below a home root, with symlinks resolved. Called after each
-    /// login, because files and symlinks may be changed without this program. Overlaps of homes are checked
-    /// when accounts are changed, and by [`Accounts::check`].
-    pub fn check_home(&self, account: &Account) -> Result<(), AccountError> {
-        home::check(self, account, &[])
+    /// Returns where homes may lie.
+    pub fn home_rules(&self) -> HomeRules {
+        HomeRules {
+            roots: self.config.home_roots.clone(),
+            configuration: self.config.directory().to_path_buf(),
+            config_file: self.config.file.clone(),
+        }
     }
 
     /// Returns a value that differs whenever an account was added, changed or removed. It is the change time of
@@ -143,7 +145,7 @@ impl Accounts {
         if self.path(&account.name).exists() {
             return Err(AccountError::Exists(account.name.clone()));
         }
-        home::check(self, account, &self.list()?)?;
+        home::check(&self.home_rules(), account, &self.list()?)?;
         let made = home::make(account)?;
         self.write(account).inspect_err(|_| {
             if made {
@@ -161,7 +163,7 @@ impl Accounts {
         change(&mut new);
         new.name = old.name;
         if new.home != old.home {
-            home::check(self, &new, &self.list()?)?;
+            home::check(&self.home_rules(), &new, &self.list()?)?;
             home::make(&new)?;
         }
         self.write(&new)?;
@@ -193,7 +195,9 @@ impl Accounts {
             }
         }
         for account in &accounts {
-            errors.extend(home::check(self, account, &accounts).and_then(|()| home::check_usable(account)).err());
+            errors.extend(
+                home::check(&self.home_rules(), account, &accounts).and_then(|()| home::check_usable(account)).err(),
+            );
         }
         Ok(errors)
     }
@@ -206,19 +210,6 @@ impl Accounts {
     /// Returns the file of an account, whether it exists or not.
     pub fn path(&self, name: &AccountName) -> PathBuf {
         self.directory.join(format!("{name}.json"))
-    }
-
-    pub(super) fn home_roots(&self) -> &[PathBuf] {
-        &self.config.home_roots
-    }
-
-    pub(super) fn config_file(&self) -> &Path {
-        &self.config.file
-    }
-
-    /// Returns the directory of configuration, accounts and keys.
-    pub(super) fn configuration(&self) -> &Path {
-        self.config.directory()
     }
 
     fn write(&self, account: &Account) -> Result<(), AccountError> {

@@ -13,7 +13,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use rustix::fs::{Gid, Mode, Stat, Timespec, Timestamps, Uid};
 use rustix::io::Errno;
 
-use crate::base::refusals::{self, Operation};
+use crate::base::refusals::{self, OptionalOperation};
 use acl::{Acl, Preserved};
 use extended::Attributes;
 
@@ -45,7 +45,7 @@ pub struct NewFile<'a> {
     /// The file.
     pub file: &'a File,
     /// Called for each operation that the file system refuses, with the number of its device.
-    pub on_refusal: &'a dyn Fn(Operation, u64, Errno),
+    pub on_refusal: &'a dyn Fn(OptionalOperation, u64, Errno),
 }
 
 /// Returns the permission bits to create the replacement of `old` with: those of `old`, and read and write
@@ -100,7 +100,7 @@ impl NewFile<'_> {
         }
         for name in old_attributes.names() {
             if let Some(value) = old_attributes.get(name)? {
-                self.tolerate(Operation::SetAttribute, new.st_dev, extended::set(self.file, name, &value))?;
+                self.tolerate(OptionalOperation::SetAttribute, new.st_dev, extended::set(self.file, name, &value))?;
             }
         }
         Ok(())
@@ -111,7 +111,7 @@ impl NewFile<'_> {
         let (above, new) = (rustix::fs::fstat(directory)?, rustix::fs::fstat(self.file)?);
         if Mode::from_raw_mode(above.st_mode).contains(Mode::SGID) && above.st_gid != new.st_gid {
             let owner = rustix::fs::fchown(self.file, None, Some(Gid::from_raw(above.st_gid)));
-            self.tolerate(Operation::SetOwner, new.st_dev, owner)?;
+            self.tolerate(OptionalOperation::SetOwner, new.st_dev, owner)?;
         }
         self.apply_default_acl(default_list(&path_of(directory, b"."))?, bits)
     }
@@ -131,7 +131,7 @@ impl NewFile<'_> {
     pub fn set_mode(&self, mode: u32) -> Result<(), Errno> {
         match rustix::fs::fchmod(self.file, Mode::from_raw_mode(mode)) {
             Ok(()) => Ok(()),
-            refused => self.tolerate(Operation::SetMode, rustix::fs::fstat(self.file)?.st_dev, refused),
+            refused => self.tolerate(OptionalOperation::SetMode, rustix::fs::fstat(self.file)?.st_dev, refused),
         }
     }
 
@@ -155,7 +155,7 @@ impl NewFile<'_> {
         if !rustix::process::geteuid().is_root() && result == Err(Errno::PERM) {
             result = Ok(());
         }
-        self.tolerate(Operation::SetOwner, new.st_dev, result)?;
+        self.tolerate(OptionalOperation::SetOwner, new.st_dev, result)?;
         Ok(preserved)
     }
 
@@ -167,7 +167,7 @@ impl NewFile<'_> {
             None => return extended::remove(self.file, acl::ACCESS).map(|()| false),
         };
         let is_set = result.is_ok();
-        self.tolerate(Operation::SetAcl, rustix::fs::fstat(self.file)?.st_dev, result)?;
+        self.tolerate(OptionalOperation::SetAcl, rustix::fs::fstat(self.file)?.st_dev, result)?;
         Ok(is_set)
     }
 
@@ -181,10 +181,10 @@ impl NewFile<'_> {
         if opens_more && result.is_err_and(refusals::is_refusal) {
             return Err(Errno::ACCESS);
         }
-        self.tolerate(Operation::SetMode, new.st_dev, result)
+        self.tolerate(OptionalOperation::SetMode, new.st_dev, result)
     }
 
-    fn tolerate(&self, operation: Operation, device: u64, result: Result<(), Errno>) -> Result<(), Errno> {
+    fn tolerate(&self, operation: OptionalOperation, device: u64, result: Result<(), Errno>) -> Result<(), Errno> {
         match result {
             Err(errno) if refusals::is_refusal(errno) => {
                 (self.on_refusal)(operation, device, errno);

@@ -101,6 +101,20 @@ impl SendBuffer {
         result
     }
 
+    /// Takes back the bytes that were appended since [`SendBuffer::held_bytes`] was `held_bytes`.
+    pub fn take_back(&mut self, held_bytes: usize) {
+        while self.held_bytes > held_bytes
+            && let Some(Chunk::Bytes(tail)) = self.chunks.back_mut()
+        {
+            let count = tail.len().min(self.held_bytes - held_bytes);
+            tail.truncate(tail.len() - count);
+            self.held_bytes -= count;
+            if tail.is_empty() {
+                self.chunks.pop_back();
+            }
+        }
+    }
+
     /// Removes the incomplete frame that is left when `write` panics in [`SendBuffer::append`].
     pub fn take_back_unfinished(&mut self) {
         let bytes = |chunk: &Chunk| if let Chunk::Bytes(bytes) = chunk { bytes.len() } else { 0 };

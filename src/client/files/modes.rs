@@ -17,7 +17,7 @@ use crate::base::attributes::{
     DIRECTORY_BITS_MIN, FILE_BITS_MIN, NEW_DIRECTORY, NewFile, PERMISSIONS, RequestedMode, default_list,
     has_access_list, mode_for_change, mode_of_new,
 };
-use crate::base::refusals::{self, Operation};
+use crate::base::refusals::{self, OptionalOperation};
 
 /// Which files get the permission bits of their source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -57,7 +57,7 @@ pub fn apply_attributes(
     replaces: bool,
     wanted: Option<RequestedMode>,
 ) -> Result<(), Errno> {
-    let on_refusal = |operation: Operation, device, errno: Errno| {
+    let on_refusal = |operation: OptionalOperation, device, errno: Errno| {
         refusals::note_on(device, operation.noun(), destination, &errno.into());
     };
     let new = NewFile { file, on_refusal: &on_refusal };

@@ -1,7 +1,7 @@
 //! Charges large buffers of busy sessions to their account, and counts the small ones. Before login all
 //! buffers are small.
 
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::{Connection, earliest};
@@ -83,7 +83,7 @@ impl Connection {
         self.memory().and_then(|share| Charge::of(bytes, share))
     }
 
-    fn memory(&self) -> Option<&Rc<Share>> {
+    fn memory(&self) -> Option<&Arc<Share>> {
         self.session().and_then(Session::memory)
     }
 }

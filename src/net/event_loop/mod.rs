@@ -42,7 +42,7 @@ use super::transport::TlsPolicy;
 use crate::base::histogram::Histogram;
 use crate::config::{FtpConfig, Limits, Timeouts};
 use crate::session::origin::Origin;
-use crate::session::{Service, SessionError};
+use crate::session::{Service, Session, SessionError};
 use crate::tls::TicketKeys;
 use tokens::{FIRST_CONNECTION, FIRST_LISTENER, slot_of, slot_of_token};
 pub use tokens::{SIGNALS, WAKER};
@@ -282,16 +282,40 @@ impl EventLoop {
 
     fn take_synced(&mut self, now: Instant) {
         self.service.store.syncer.tick(now, self.timeouts.storage);
+        self.continue_operations();
         while let Some(synced) = self.service.store.syncer.take_synced() {
-            let (key, number) = slot_of(synced.owner);
-            if let Some(slot) = self.slots.get_mut(key)
-                && slot.session_number & u64::from(u32::MAX) == number
-            {
+            if let Some(key) = self.slot_of(synced.owner) {
+                let slot = &mut self.slots[key];
                 match guarded(&mut slot.connection, now, |connection| connection.synced(synced, now)) {
                     Ok(()) | Err(AfterTurn::Again) => self.enqueue(key),
                     Err(_) => self.mark_for_removal(key),
                 }
             }
         }
+    }
+
+    /// Continues operations whose calls have results, and wakes the sessions whose operations have completed or
+    /// wait for a file system that does not answer.
+    fn continue_operations(&mut self) {
+        self.service.store.syncer.operations().run_ready();
+        while let Some(caller) = self.service.store.syncer.operations().take_completed() {
+            self.slot_of(caller).into_iter().for_each(|key| self.enqueue(key));
+        }
+        while let Some(caller) = self.service.store.syncer.take_unanswered_caller() {
+            if let Some(key) = self.slot_of(caller) {
+                self.slots[key].connection.session().into_iter().for_each(Session::give_up_waiting);
+            }
+            // Others may wait for this session's change.
+            let waits = |slot: &Slot| slot.connection.session().is_some_and(Session::awaits_storage);
+            let waiting: Vec<usize> = self.slots.iter().filter(|(_, slot)| waits(slot)).map(|(key, _)| key).collect();
+            waiting.into_iter().for_each(|key| self.enqueue(key));
+        }
+    }
+
+    /// Returns the slot of a session, if it has not ended.
+    fn slot_of(&self, owner: u64) -> Option<usize> {
+        let (key, number) = slot_of(owner);
+        let slot = self.slots.get(key)?;
+        (slot.session_number & u64::from(u32::MAX) == number).then_some(key)
     }
 }

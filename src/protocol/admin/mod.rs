@@ -5,7 +5,7 @@ mod kick;
 pub mod query;
 mod status;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::account::AccountName;
 use crate::base::budget::{Budget, ENTRY_COST};
@@ -36,7 +36,12 @@ pub struct Control {
     query: Option<Query>,
     is_closing: bool,
     requests: u64,
+    /// When a count that a worker makes is looked at again.
+    looks_at: Option<Instant>,
 }
+
+/// The interval at which it is.
+const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 
 /// The running request.
 enum AdminRequest {
@@ -101,7 +106,8 @@ impl Protocol for Control {
     fn status(&self) -> ProtocolStatus {
         let phase = if self.running.is_some() { Phase::Working } else { Phase::Idle };
         let (is_closing, requests) = (self.is_closing, self.requests);
-        ProtocolStatus { is_closing, requests, progress: requests, ..ProtocolStatus::new(phase) }
+        let wakes_at = self.looks_at;
+        ProtocolStatus { is_closing, requests, progress: requests, wakes_at, ..ProtocolStatus::new(phase) }
     }
 }
 
@@ -146,6 +152,7 @@ impl Control {
             AdminRequest::Kick(kick) => kick.next(),
         };
         let has_moved = !matches!(step, RequestResult::Waiting);
+        self.looks_at = (!has_moved).then(|| now + LOOK_INTERVAL);
         match step {
             RequestResult::Later | RequestResult::Waiting => {}
             RequestResult::Query(query) => self.query = Some(query),
@@ -177,6 +184,7 @@ pub fn begin(service: &Service, user: Option<String>, mode: AuditMode) -> Result
 fn next_usage(audit: &mut HomeCheck, service: &mut Service, budget: &mut Budget) -> RequestResult {
     match audit.next(service, budget) {
         HomeCheckStep::Later => RequestResult::Later,
+        HomeCheckStep::Waits => RequestResult::Waiting,
         HomeCheckStep::Account(name, state, found, unseen) => {
             RequestResult::Reply(ControlReply::Usage(usage(&name, &state, found, &unseen)))
         }

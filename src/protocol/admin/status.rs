@@ -87,6 +87,7 @@ impl Status {
             },
             StatusStage::SendAllUsers(audit) => match audit.next(service, budget) {
                 HomeCheckStep::Later => RequestResult::Later,
+                HomeCheckStep::Waits => RequestResult::Waiting,
                 HomeCheckStep::Account(name, state, _, _) => user(&name, self.sessions_of(&name), &state, None),
                 HomeCheckStep::Failed(name, error) => {
                     user(&name, self.sessions_of(&name), &QuotaState::default(), Some(error))

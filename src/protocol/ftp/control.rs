@@ -19,7 +19,8 @@ const INVALID_LINES_BEFORE_LOGIN_MAX: u32 = 10;
 impl Ftp {
     /// Takes `ABOR` and `STAT` out of order, wherever they are in the queue.
     pub(super) fn take_urgent(&mut self, turn: &mut FtpContext) -> bool {
-        if matches!(self.activity, Activity::Nothing | Activity::CheckingPassword) {
+        let waits_for_storage = self.pending.is_some() && self.session.awaits_storage();
+        if matches!(self.activity, Activity::Nothing | Activity::CheckingPassword) && !waits_for_storage {
             return false;
         }
         // A reply must not be sent within another one.
@@ -30,10 +31,19 @@ impl Ftp {
                 self.count_request(turn);
                 self.reply_status(turn);
             }
+            None if self.queue.has_abort() && waits_for_storage => self.abort_pending(turn),
             None if self.queue.has_abort() && !self.session.is_stored() => self.abort_transfer(turn),
             None => return false,
         }
         true
+    }
+
+    /// `ABOR`: no longer waits for the file system. A change that has begun is still made.
+    fn abort_pending(&mut self, turn: &mut FtpContext) {
+        self.session.end_request();
+        (self.pending, self.pending_arguments) = (None, PendingArguments::default());
+        turn.reply(426, "Command aborted.");
+        self.was_aborted = true;
     }
 
     pub(super) fn take_line(&mut self, turn: &mut FtpContext) -> LineResult {
@@ -55,15 +65,25 @@ impl Ftp {
         self.end_unused_data_connection(turn.data);
         // Only the command right after RNFR may use its path.
         let from = self.pending_arguments.from.take();
+        let held_bytes = turn.buffers.output.held_bytes();
+        self.session.begin_attempt();
         let begun = match self.session.account() {
             None if row.allowed == Allowed::AfterLogin => Err(NotBegun::Refused(SessionError::LoginRequired)),
             _ => self.begin_command(&command, from.as_ref(), turn),
         };
+        if self.session.is_attempt_blocked() {
+            turn.buffers.output.take_back(held_bytes);
+            (self.pending, self.pending_arguments.from) = (Some((row, command)), from);
+            return false;
+        }
+        if !matches!(begun, Err(NotBegun::NotCounted)) {
+            self.session.end_request();
+        }
         match begun {
             Ok(()) => {}
             Err(NotBegun::NotCounted) => {
                 (self.pending, self.pending_arguments.from) = (Some((row, command)), from);
-                return true;
+                return !self.session.awaits_storage();
             }
             Err(NotBegun::Refused(refusal)) => turn.refuse(refusal, None),
         }

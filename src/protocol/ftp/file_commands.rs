@@ -88,7 +88,8 @@ impl Ftp {
     /// Refuses a command about a file. If there is no file but an upload, running or interrupted, the reply
     /// says so, because SIZE reports it.
     pub(super) fn refuse_absent(&self, refusal: SessionError, path: &VirtualPath, turn: &mut FtpContext) {
-        let unfinished = self.session.unfinished_upload(path).filter(|_| refusal == SessionError::NotFound);
+        let is_absent = refusal == SessionError::NotFound;
+        let unfinished = if is_absent { self.session.unfinished_upload(path) } else { None };
         let upload = match unfinished {
             None => return turn.refuse(refusal, Some(path)),
             Some(Unfinished::Running) => "an upload to it is in progress".to_string(),

@@ -108,6 +108,7 @@ impl Ftp {
                 }
                 Hashed::Xsha256 => turn.reply(250, digest.to_string()),
             },
+            Ok(TaskStep::Waits) => return false,
             Ok(_) => return true,
             Err(refusal) => turn.refuse(refusal, Some(path)),
         }

@@ -227,7 +227,11 @@ impl Ftp {
     fn phase(&self) -> Phase {
         match (&self.activity, self.session.phase()) {
             // A listing without memory does not wait for its peer.
-            (Activity::Transfer(_), Phase::Working) if self.session.wakes_at().is_some() => Phase::Working,
+            (Activity::Transfer(_), Phase::Working)
+                if self.session.wakes_at().is_some() || self.session.awaits_storage() =>
+            {
+                Phase::Working
+            }
             (Activity::Transfer(transfer), phase) => transfer.phase(phase),
             (Activity::Hashing(..) | Activity::ListingStatus(_), _) => Phase::Working,
             (_, Phase::Idle) if self.pending.is_some() => Phase::Working,
@@ -264,6 +268,8 @@ impl Ftp {
     /// alive; one that uploads has sent `QUIT`, or may have been disconnected.
     fn is_peer_gone(&self, turn: &FtpContext) -> bool {
         match &self.activity {
+            // What was sent before the end is carried out.
+            _ if self.session.awaits_storage() => false,
             Activity::Nothing => self.next_request_at.is_none(),
             Activity::Transfer(transfer) if transfer.is_upload() => {
                 self.session.state_name() != StateName::Commit && !self.queue.has_quit()

@@ -116,6 +116,7 @@ pub fn refusal(refusal: SessionError, path: Option<&VirtualPath>) -> (u16, Strin
         | SessionError::SizeMismatch
         | SessionError::Io
         | SessionError::Unwritten
+        | SessionError::NotYet
         | SessionError::NoAnswer => 451,
         SessionError::Cancelled | SessionError::Cut => 426,
         SessionError::BadOffset => 554,

@@ -104,7 +104,9 @@ pub(super) fn error_reply(refusal: SessionError, path: Option<&VirtualPath>) -> 
         SessionError::Superseded => (ErrorCode::Superseded, false, false),
         SessionError::Busy => (ErrorCode::Busy, true, false),
         SessionError::TooLarge => (ErrorCode::TooLarge, false, false),
-        SessionError::Io | SessionError::Unwritten | SessionError::NoAnswer => (ErrorCode::Io, true, false),
+        SessionError::Io | SessionError::Unwritten | SessionError::NoAnswer | SessionError::NotYet => {
+            (ErrorCode::Io, true, false)
+        }
         SessionError::Timeout => (ErrorCode::Timeout, true, true),
         SessionError::TlsRequired => (ErrorCode::TlsRequired, false, true),
         SessionError::Defect => (ErrorCode::Internal, false, true),

@@ -91,7 +91,7 @@ impl Native {
             }
             Request::Get { path, offset, etag, prefix_sha256 } => {
                 let path = vpath(path)?;
-                let start = DownloadStart::Proved { offset: *offset, etag: etag.take(), prefix: *prefix_sha256 };
+                let start = DownloadStart::Proved { offset: *offset, etag: etag.clone(), prefix: *prefix_sha256 };
                 let plan = DownloadPlan { path: path.clone(), start, hash: true };
                 self.session.begin_download(turn.service, plan, turn.now).map_err(error_about(&path))?;
                 return Ok(self.run(id, RequestStage::PrepareDownload, Some(path)));

@@ -90,15 +90,24 @@ impl Native {
             return false;
         }
         let Some(mut pending) = self.pipeline.pop() else { return false };
+        let held_bytes = turn.buffers.output.held_bytes();
+        self.session.begin_attempt();
         let begun = match &mut pending.request {
             DecodedRequest::Cancelled => Err(error_reply(SessionError::Cancelled, None)),
             DecodedRequest::Invalid(error) | DecodedRequest::InvalidUpload(error) => Err(malformed(error)),
             DecodedRequest::Request(request) => self.begin(pending.id, request, turn),
         };
+        let is_cancelled = matches!(pending.request, DecodedRequest::Cancelled);
+        if self.session.is_attempt_blocked() && !is_cancelled {
+            turn.buffers.output.take_back(held_bytes);
+            self.pipeline.put_back(pending);
+            return false;
+        }
         if matches!(begun, Ok(false)) {
             self.pipeline.put_back(pending);
-            return true;
+            return !self.session.awaits_storage();
         }
+        self.session.end_request();
         let PendingRequest { id, request, .. } = pending;
         turn.budget.spend(request.cost());
         self.session.count_request(turn.service, turn.now);

@@ -18,7 +18,7 @@ const PREFIX_COMPARED_PER_SECOND_MIN: u64 = 8 * 1024 * 1024;
 impl Native {
     pub(super) fn prepare_upload(&mut self, id: u32, turn: &mut NativeContext) -> Result<bool, SessionError> {
         let Some((offset, digest)) = self.session.prepare_upload(turn.service, turn.budget)? else {
-            return Ok(!self.session.waits_for_sync());
+            return Ok(!self.session.waits_for_sync() && !self.session.awaits_storage());
         };
         let patience = Duration::from_secs(offset / PREFIX_COMPARED_PER_SECOND_MIN);
         self.prefix_check_until = turn.now.checked_add(patience);
@@ -28,7 +28,9 @@ impl Native {
     }
 
     pub(super) fn advance_commit(&mut self, id: u32, turn: &mut NativeContext) -> Result<bool, SessionError> {
-        let Some(mut session) = self.session.counted(turn.budget)? else { return Ok(true) };
+        let Some(mut session) = self.session.counted(turn.budget)? else {
+            return Ok(!self.session.awaits_storage());
+        };
         let Some(stored) = session.advance_commit(turn.service, turn.now)? else { return Ok(false) };
         turn.reply(id, &Reply::Stored { size: stored.size, sha256: stored.digest.ok_or(SessionError::Defect)? });
         self.running = None;
@@ -41,7 +43,7 @@ impl Native {
             turn.reply(id, &Reply::File { size, mtime_ns, etag, offset, mode: Some(mode) });
             self.set_stage(RequestStage::Send);
         }
-        Ok(true)
+        Ok(!self.session.awaits_storage())
     }
 
     pub(super) fn send(&mut self, id: u32, turn: &mut NativeContext) -> Result<bool, SessionError> {
@@ -58,7 +60,7 @@ impl Native {
             let length = match &fetched {
                 Ok(Fetched::Bytes(count)) => Some(*count),
                 Ok(Fetched::Range(range)) => Some(range.length as usize),
-                Ok(Fetched::Later | Fetched::End(..)) | Err(_) => None,
+                Ok(Fetched::Later | Fetched::Waits | Fetched::End(..)) | Err(_) => None,
             };
             match length {
                 Some(length) => {
@@ -70,6 +72,7 @@ impl Native {
         })?;
         match fetched {
             Fetched::Bytes(_) | Fetched::Later => {}
+            Fetched::Waits => return Ok(false),
             Fetched::Range(range) => turn.buffers.output.push_range(range),
             Fetched::End(size, digest) => {
                 let sha256 = digest.ok_or(SessionError::Defect)?;

@@ -10,7 +10,8 @@ use crate::config::SyncPolicy;
 use crate::session::error::SessionError;
 use crate::store::home::{Home, reopen_directory};
 use crate::store::staging::Staged;
-use crate::store::syncer::{Disk, Flush, SyncError, Synced, Ticket};
+use crate::store::syncer::{Flush, Synced};
+use crate::store::workers::{Disk, SyncError, Ticket};
 use crate::store::{Store, StoreError};
 
 /// An upload with all its bytes, verified if the client sent a digest.

@@ -10,7 +10,7 @@ use std::time::Instant;
 use sha2::{Digest as _, Sha256};
 
 use super::error::SessionError;
-use super::task::hash_range;
+use super::range_hash::hash_range;
 use crate::base::budget::Budget;
 use crate::base::buffers::{PIECE_BYTES, SpliceSource};
 use crate::base::digest::Digest;

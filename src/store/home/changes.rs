@@ -5,49 +5,61 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode, RenameFlags, Stat};
 use rustix::io::Errno;
 
-use super::{Home, directory_id};
+use super::{Home, HomeDirectory, directory_id};
 use crate::base::attributes::{
-    DIRECTORY_BITS_MIN, FILE_BITS_MIN, PERMISSIONS, UMASK, default_list, has_access_list, mode_for_change, mode_of_new,
-    path_of, set_mtime,
+    DIRECTORY_BITS_MIN, FILE_BITS_MIN, NEW_DIRECTORY, PERMISSIONS, UMASK, default_list, has_access_list,
+    mode_for_change, mode_of_new, path_of, set_mtime,
 };
-use crate::base::refusals::{Operation, is_refusal};
+use crate::base::refusals::{OptionalOperation, is_refusal};
 use crate::base::upload_id::UploadId;
 use crate::base::virtual_path::VirtualPath;
 use crate::store::StoreError;
 use crate::store::meta::{Kind, Meta, meta_of};
 
+/// An entry that has lost a name.
+pub(super) struct Removed {
+    meta: Meta,
+    /// Its descriptor, whose close frees it.
+    held: Option<OwnedFd>,
+}
+
+/// The result of a rename.
+struct Renamed {
+    /// What was renamed.
+    kind: Kind,
+    /// The file that was replaced.
+    removed: Option<Removed>,
+}
+
 impl Home {
     /// Makes a directory with the permission bits `bits`, as far as the umask or the access control list of
     /// its parent allows.
-    pub fn make_directory(&self, path: &VirtualPath, bits: Option<u32>) -> Result<(), StoreError> {
+    pub async fn make_directory(&self, path: VirtualPath, bits: Option<u32>) -> Result<(), StoreError> {
+        let _changing = self.disk.begin_change();
         if path.is_root() {
             return Err(StoreError::Exists);
         }
-        let (parent, name) = self.parent(path)?;
-        self.make_directory_in(&parent, name, bits)
+        // A missing parent is reported before an exceeded quota.
+        let checked = path.clone();
+        self.run(move |directory| directory.parent(&checked).map(drop)).await?;
+        let reservation = self.ledger.reserve(0, 1)?;
+        self.run(move |directory| directory.make_directory(&path, bits)).await?;
+        reservation.take(0, 1);
+        Ok(())
     }
 
     /// Removes an entry that is not a directory.
-    pub fn remove_file(&self, path: &VirtualPath) -> Result<(), StoreError> {
-        self.check_answers()?;
-        let (parent, name) = self.parent(path)?;
-        let meta: Meta = rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW)?.into();
-        if meta.kind == Kind::Directory {
-            return Err(StoreError::NotAFile);
-        }
-        let held = self.open_for_deferred_close(&parent, name, &meta);
-        rustix::fs::unlinkat(&parent, name, AtFlags::empty())?;
+    pub async fn remove_file(&self, path: VirtualPath) -> Result<(), StoreError> {
+        let (_changing, defers) = (self.disk.begin_change(), self.disk.has_room());
+        let Removed { meta, held } = self.run(move |directory| directory.remove_file(&path, defers)).await?;
         self.credit(&meta, held);
         Ok(())
     }
 
     /// Removes an empty directory.
-    pub fn remove_directory(&self, path: &VirtualPath) -> Result<(), StoreError> {
-        self.check_answers()?;
-        let (parent, name) = self.parent(path)?;
-        let held = self.open_directory_for_deferred_close(&parent, name);
-        rustix::fs::unlinkat(&parent, name, AtFlags::REMOVEDIR)?;
-        if let Some((device, held)) = held {
+    pub async fn remove_directory(&self, path: VirtualPath) -> Result<(), StoreError> {
+        let (_changing, defers) = (self.disk.begin_change(), self.disk.has_room());
+        if let Some((device, held)) = self.run(move |directory| directory.remove_directory(&path, defers)).await? {
             self.close_deferred(device, Some(held));
         }
         self.ledger.credit(0, 1);
@@ -55,7 +67,75 @@ impl Home {
     }
 
     /// Renames an entry. A file at `to` is replaced only if `replace` is set; a directory never is.
-    pub fn rename(&self, from: &VirtualPath, to: &VirtualPath, replace: bool) -> Result<(), StoreError> {
+    pub async fn rename(&self, from: VirtualPath, to: VirtualPath, replace: bool) -> Result<(), StoreError> {
+        let (_changing, defers) = (self.disk.begin_change(), self.disk.has_room());
+        let upload = UploadId::of_path(&to);
+        let renamed = self.run(move |directory| directory.rename(&from, &to, replace, defers)).await?;
+        if let Some(Removed { meta, held }) = renamed.removed {
+            self.credit(&meta, held);
+        }
+        if renamed.kind != Kind::Directory && !self.is_uploading(&upload) {
+            let dropped = self.drop_partial(upload).await;
+            log_if_not_dropped(dropped);
+        }
+        Ok(())
+    }
+
+    /// Sets the modification time of a file or directory; see [`HomeDirectory::set_mtime`].
+    pub async fn set_mtime(&self, path: VirtualPath, mtime_ns: i64) -> Result<(), StoreError> {
+        let _changing = self.disk.begin_change();
+        self.run(move |directory| directory.set_mtime(&path, mtime_ns)).await
+    }
+
+    /// Sets the permission bits of a file or directory; see [`HomeDirectory::set_mode`].
+    pub async fn set_mode(&self, path: VirtualPath, mode: u32) -> Result<(), StoreError> {
+        let _changing = self.disk.begin_change();
+        self.run(move |directory| directory.set_mode(&path, mode)).await
+    }
+
+    /// Gives a file or directory the permission bits of its source; see
+    /// [`HomeDirectory::apply_mode_of_source`].
+    pub async fn apply_mode_of_source(&self, path: VirtualPath, bits: u32) -> Result<u32, StoreError> {
+        let _changing = self.disk.begin_change();
+        self.run(move |directory| directory.apply_mode_of_source(&path, bits)).await
+    }
+
+    /// Drops the partial upload `id`, and ends the session that is writing it. Returns false if there was
+    /// none.
+    pub async fn drop_partial(&self, id: UploadId) -> Result<bool, StoreError> {
+        let (_changing, defers) = (self.disk.begin_change(), self.disk.has_room());
+        let was_running = self.forget_partial(&id);
+        let removed = self.run(move |directory| directory.remove_partial(&id, defers)).await?;
+        Ok(self.credit_partial(removed) || was_running)
+    }
+}
+
+impl HomeDirectory {
+    fn make_directory(&self, path: &VirtualPath, bits: Option<u32>) -> Result<(), StoreError> {
+        let (parent, name) = self.parent(path)?;
+        make_directory_in(&parent, name, bits)
+    }
+
+    /// Removes a file. If `defers`, its descriptor may be returned, so that a worker frees it.
+    fn remove_file(&self, path: &VirtualPath, defers: bool) -> Result<Removed, StoreError> {
+        let (parent, name) = self.parent(path)?;
+        let meta: Meta = rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW)?.into();
+        if meta.kind == Kind::Directory {
+            return Err(StoreError::NotAFile);
+        }
+        let held = self.open_for_deferred_close(&parent, name, &meta, defers);
+        rustix::fs::unlinkat(&parent, name, AtFlags::empty())?;
+        Ok(Removed { meta, held })
+    }
+
+    fn remove_directory(&self, path: &VirtualPath, defers: bool) -> Result<Option<(u64, OwnedFd)>, StoreError> {
+        let (parent, name) = self.parent(path)?;
+        let held = if defers { self.open_directory_for_deferred_close(&parent, name) } else { None };
+        rustix::fs::unlinkat(&parent, name, AtFlags::REMOVEDIR)?;
+        Ok(held)
+    }
+
+    fn rename(&self, from: &VirtualPath, to: &VirtualPath, replace: bool, defers: bool) -> Result<Renamed, StoreError> {
         if from != to && from.contains(to) {
             return Err(StoreError::IntoItself);
         }
@@ -64,7 +144,7 @@ impl Home {
         let moved: Meta = rustix::fs::statat(&from_parent, from_name, AtFlags::SYMLINK_NOFOLLOW)?.into();
         let replaced = replace_check(&to_parent, to_name, replace && moved.kind != Kind::Directory)?.map(Meta::from);
         let same = replaced.is_some_and(|replaced| replaced.identity.inode() == moved.identity.inode());
-        let held = replaced.and_then(|replaced| self.open_for_deferred_close(&to_parent, to_name, &replaced));
+        let held = replaced.and_then(|replaced| self.open_for_deferred_close(&to_parent, to_name, &replaced, defers));
         self.rename_entry(from_parent.as_fd(), from_name, to_parent.as_fd(), to_name, replaced.is_some()).map_err(
             |errno| match errno {
                 Errno::INVAL => StoreError::IntoItself,
@@ -72,19 +152,16 @@ impl Home {
                 errno => errno.into(),
             },
         )?;
-        match replaced {
+        let removed = match replaced {
             // The kernel treats a rename between two hard links of one file as done.
             Some(_) if same && moved.links > 1 && !may_be_one(from_name, to_name, (&from_parent, &to_parent))? => {
                 rustix::fs::unlinkat(&from_parent, from_name, AtFlags::empty())?;
-                self.credit(&moved, held);
+                Some(Removed { meta: moved, held })
             }
-            Some(replaced) if !same => self.credit(&replaced, held),
-            _ => {}
-        }
-        if moved.kind != Kind::Directory {
-            self.drop_superseded(&UploadId::of_path(to));
-        }
-        Ok(())
+            Some(replaced) if !same => Some(Removed { meta: replaced, held }),
+            _ => None,
+        };
+        Ok(Renamed { kind: moved.kind, removed })
     }
 
     /// Renames. Without `replace`, fails if the new name exists.
@@ -103,7 +180,7 @@ impl Home {
             Err(refused) if is_refusal(refused) => {
                 rename_by_hand(from, from_name, to, to_name)?;
                 let device = rustix::fs::fstat(to)?.st_dev;
-                self.systems.warn(Operation::RenameWithoutReplacing, device, &self.path, refused);
+                self.systems.warn(OptionalOperation::RenameWithoutReplacing, device, &self.path, refused);
                 Ok(())
             }
             result => result,
@@ -111,14 +188,14 @@ impl Home {
     }
 
     /// Sets the modification time of a file or directory. Symlinks inside the home are followed.
-    pub fn set_mtime(&self, path: &VirtualPath, mtime_ns: i64) -> Result<(), StoreError> {
+    fn set_mtime(&self, path: &VirtualPath, mtime_ns: i64) -> Result<(), StoreError> {
         Ok(set_mtime(self.open_for_attributes(path)?.0, mtime_ns)?)
     }
 
     /// Sets the permission bits of a file or directory, exactly as requested (`chmod`). Symlinks inside the
     /// home are followed. The bits that the server needs to read the file and to count the directory stay
-    /// set. [`Home::apply_mode_of_source`] also applies the umask.
-    pub fn set_mode(&self, path: &VirtualPath, mode: u32) -> Result<(), StoreError> {
+    /// set. [`HomeDirectory::apply_mode_of_source`] also applies the umask.
+    fn set_mode(&self, path: &VirtualPath, mode: u32) -> Result<(), StoreError> {
         let (entry, kind) = self.open_for_attributes(path)?;
         let (needed, kept) = match kind {
             // The owner of a shared directory chose its setgid and sticky bits.
@@ -131,7 +208,7 @@ impl Home {
     /// Gives a file or directory the permission bits of its source, as far as the umask or the access control
     /// list of its directory would allow them for a new one. Returns the resulting bits. Symlinks inside the
     /// home are followed. Fails with `Denied` if the file system does not support modes.
-    pub fn apply_mode_of_source(&self, path: &VirtualPath, bits: u32) -> Result<u32, StoreError> {
+    fn apply_mode_of_source(&self, path: &VirtualPath, bits: u32) -> Result<u32, StoreError> {
         let (entry, kind) = self.open_for_attributes(path)?;
         let needed = if kind == Kind::Directory { DIRECTORY_BITS_MIN } else { FILE_BITS_MIN };
         let mode = self.mode_for_change(self.parent(path)?.0.as_fd(), &entry, bits | needed)?;
@@ -163,6 +240,19 @@ impl Home {
             Err(StoreError::NotADirectory) => Ok((self.open_regular(path)?.0.into(), Kind::File)),
             directory => Ok((directory?, Kind::Directory)),
         }
+    }
+}
+
+/// Makes the directory `name` in `parent`, with these permission bits.
+pub(in crate::store) fn make_directory_in(parent: impl AsFd, name: &[u8], bits: Option<u32>) -> Result<(), StoreError> {
+    let bits = bits.map_or(NEW_DIRECTORY, |bits| bits & PERMISSIONS | DIRECTORY_BITS_MIN);
+    Ok(rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(bits))?)
+}
+
+/// Logs that a partial upload could not be dropped. The file that supersedes it is stored all the same.
+pub(in crate::store) fn log_if_not_dropped(dropped: Result<bool, StoreError>) {
+    if let Err(error) = dropped {
+        log::error!("a partial upload that a newer file supersedes cannot be dropped: {error}");
     }
 }
 

@@ -11,30 +11,17 @@ use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
 use rustix::fs::{AtFlags, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use super::{DirectoryId, Home, reopen_directory};
-use crate::base::memory::Charge;
+use super::directory::HomeDirectory;
+use super::{DirectoryId, reopen_directory};
 use crate::base::virtual_path::VirtualPath;
 use crate::store::StoreError;
-use crate::store::listing::Listing;
 use crate::store::meta::{Kind, Meta, meta_of};
 use crate::store::names::STAGING;
-use crate::store::open_file::OpenFile;
 
-impl Home {
+impl HomeDirectory {
     /// Opens a regular file for reading. Anything else is refused without being opened, so that no FIFO or
     /// device blocks or acts.
-    pub fn open(&self, path: &VirtualPath) -> Result<(OpenFile, Meta), StoreError> {
-        let (file, meta) = self.open_regular(path)?;
-        Ok((OpenFile::new(file, &meta, &self.ledger, &self.closer), meta))
-    }
-
-    /// Wraps the open file of an upload, so that it counts as used while it is open.
-    pub(in crate::store) fn track_open_file(&self, file: File) -> Result<OpenFile, StoreError> {
-        let meta = meta_of(&file)?;
-        Ok(OpenFile::new(file, &meta, &self.ledger, &self.closer))
-    }
-
-    pub(super) fn open_regular(&self, path: &VirtualPath) -> Result<(File, Meta), StoreError> {
+    pub fn open_regular(&self, path: &VirtualPath) -> Result<(File, Meta), StoreError> {
         let file = self.open_any(path)?;
         let meta = meta_of(&file)?;
         match meta.kind {
@@ -96,11 +83,11 @@ impl Home {
         }
     }
 
-    /// Begins to list a directory. Its names are charged to `charge`, which must be empty.
-    pub fn list(&self, path: &VirtualPath, charge: Charge) -> Result<Listing, StoreError> {
+    /// Opens a directory to list it. Returns also whether it is the top of the home.
+    pub fn open_to_list(&self, path: &VirtualPath) -> Result<(OwnedFd, bool), StoreError> {
         let directory = self.open_for_listing(path)?;
         let is_root = self.is_root(&directory)?;
-        Listing::new(directory, is_root, charge)
+        Ok((directory, is_root))
     }
 
     /// Opens a directory by its path. Opening it by its handle would need the right to search the directory.
@@ -187,7 +174,7 @@ impl Home {
     }
 
     pub(in crate::store) fn staging_id(&self) -> Result<Option<DirectoryId>, StoreError> {
-        if let Some(staging) = &*self.staging.borrow() {
+        if let Some(staging) = &*self.open_staging() {
             return Ok(Some(staging.id));
         }
         match rustix::fs::statat(&self.root, STAGING, AtFlags::SYMLINK_NOFOLLOW) {

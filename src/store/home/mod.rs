@@ -2,35 +2,37 @@
 //! spelling, symlink or race leads out. Symlinks that stay inside work.
 
 mod changes;
+mod directory;
 mod lookup;
 mod removed;
+mod settle;
 
-use std::cell::{Cell, RefCell};
-use std::ffi::OsStr;
+use std::cell::Cell;
 use std::fs::File;
 use std::io;
+use std::ops::Deref;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use cap_std::fs::Dir;
 use rustix::fs::{Mode, OFlags};
-use rustix::io::Errno;
 
 use super::StoreError;
 use super::clock::WallClock;
-use super::count::UnreadableEntries;
 use super::file_systems::FileSystems;
-use super::ledger::{Advanced, Ledger, Reservation};
+use super::ledger::{Ledger, Reservation};
 use super::staging::claims::Claims;
 use super::staging::partials::Partials;
-use super::syncer::{Closer, Disk};
-use crate::base::budget::Budget;
-use crate::base::refusals::{Operation, is_refusal};
-use crate::base::text::{Escaped, shortened};
-pub(super) use changes::replace_check;
+use super::workers::{Disk, HomeDisk};
+use crate::base::virtual_path::VirtualPath;
+use crate::store::meta::{Meta, meta_of};
+use crate::store::open_file::OpenFile;
+pub(super) use changes::{log_if_not_dropped, make_directory_in, replace_check};
+pub use directory::HomeDirectory;
+pub(super) use directory::StagingDirectory;
 pub use lookup::UploadTarget;
 pub(super) use lookup::{CommitTarget, directory_id};
 pub(super) use removed::open_large_for_deferred_close;
@@ -60,13 +62,8 @@ pub fn reopen_directory(directory: impl AsFd) -> Result<OwnedFd, StoreError> {
 /// The home of one account. Its methods are divided by subject: look-ups in `lookup.rs`, changes in
 /// `changes.rs`, deferred closes in `removed.rs`, partial uploads in `store/staging` and `store/expiry.rs`.
 pub struct Home {
-    root: Dir,
-    /// The path at which it was opened. For messages only, because another directory may be there by now.
-    pub(super) path: Rc<Path>,
-    pub(super) systems: Rc<FileSystems>,
+    directory: Arc<HomeDirectory>,
     ledger: Rc<Ledger>,
-    /// Opened when it is first needed.
-    pub(super) staging: RefCell<Option<StagingDirectory>>,
     pub(super) claims: Claims,
     pub(super) partials: Partials,
     pub(super) partial_expiry: Duration,
@@ -74,49 +71,82 @@ pub struct Home {
     pub(super) boot: Rc<str>,
     /// No partial upload expires before this, in nanoseconds since the epoch.
     pub(super) next_expiry_ns: Cell<i64>,
-    pub(super) closer: Closer,
+    pub(super) disk: HomeDisk,
     pub(super) clock: WallClock,
+    /// The error of the last step of [`Home::settle`], for the next caller.
+    settle_error: Cell<Option<StoreError>>,
 }
 
 /// What a home gets from the store.
 pub(super) struct HomeContext {
-    pub(super) systems: Rc<FileSystems>,
+    pub(super) systems: Arc<FileSystems>,
     pub(super) partial_expiry: Duration,
     pub(super) boot: Rc<str>,
-    pub(super) closer: Closer,
+    pub(super) disk: HomeDisk,
     pub(super) clock: WallClock,
-}
-
-/// The open staging directory.
-pub(super) struct StagingDirectory {
-    pub(super) handle: Rc<OwnedFd>,
-    pub(super) id: DirectoryId,
 }
 
 /// Device and inode of a directory.
 pub(super) type DirectoryId = (u64, u64);
 
+impl Deref for Home {
+    type Target = HomeDirectory;
+
+    fn deref(&self) -> &HomeDirectory {
+        &self.directory
+    }
+}
+
 impl Home {
     /// Makes the home whose directory is `root`, found at `path`.
-    pub(super) fn new(root: Dir, path: Rc<Path>, ledger: Rc<Ledger>, context: HomeContext) -> Self {
-        let (staging, claims, partials) = (RefCell::default(), Claims::default(), Partials::default());
-        let HomeContext { systems, partial_expiry, boot, closer, clock } = context;
+    pub(super) fn new(root: Dir, path: Arc<Path>, ledger: Rc<Ledger>, context: HomeContext) -> Self {
+        let (claims, partials) = (Claims::default(), Partials::default());
+        let HomeContext { systems, partial_expiry, boot, disk, clock } = context;
         // Unknown until the first check.
         let next_expiry_ns = Cell::new(i64::MIN);
         Self {
-            root,
-            path,
-            systems,
+            directory: Arc::new(HomeDirectory::new(root, path, systems)),
             ledger,
-            staging,
             claims,
             partials,
             partial_expiry,
             boot,
             next_expiry_ns,
-            closer,
+            disk,
             clock,
+            settle_error: Cell::default(),
         }
+    }
+
+    /// Runs a call that may wait for the file system.
+    pub async fn run<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(&HomeDirectory) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let directory = Arc::clone(&self.directory);
+        self.disk.run(move || call(&directory)).await?
+    }
+
+    /// Returns the home's file system.
+    pub fn disk(&self) -> &HomeDisk {
+        &self.disk
+    }
+
+    /// Opens a regular file for reading; see [`HomeDirectory::open_regular`].
+    pub fn open(&self, path: &VirtualPath) -> Result<(OpenFile, Meta), StoreError> {
+        let (file, meta) = self.open_regular(path)?;
+        Ok((self.track_open_regular(file, &meta), meta))
+    }
+
+    /// Wraps an open file, so that it counts as used while it is open.
+    pub fn track_open_regular(&self, file: File, meta: &Meta) -> OpenFile {
+        OpenFile::new(file, meta, &self.ledger, &self.disk)
+    }
+
+    /// Like [`Home::track_open_regular`], for the file of an upload.
+    pub(super) fn track_open_file(&self, file: File) -> Result<OpenFile, StoreError> {
+        let meta = meta_of(&file)?;
+        Ok(self.track_open_regular(file, &meta))
     }
 
     /// Returns the home's ledger.
@@ -124,37 +154,11 @@ impl Home {
         &self.ledger
     }
 
-    pub(super) fn root_fd(&self) -> Result<OwnedFd, StoreError> {
-        Ok(self.root.as_fd().try_clone_to_owned()?)
-    }
-
-    /// Returns the bytes that are free for users; `None` if the file system does not report them.
-    pub fn free_bytes(&self) -> Result<Option<u64>, StoreError> {
-        match rustix::fs::fstatvfs(&self.root) {
-            Ok(stat) => Ok(Some(stat.f_bavail.saturating_mul(stat.f_frsize))),
-            Err(errno) if is_refusal(errno) => {
-                self.systems.warn(Operation::FreeSpace, directory_id(&self.root)?.0, &self.path, errno);
-                Ok(None)
-            }
-            Err(errno) => Err(errno.into()),
-        }
-    }
-
     /// Logs that this home's file system is full, at most once an hour.
     pub fn warn_full(&self) {
         if let Ok((device, _)) = directory_id(&self.root) {
             self.systems.warn_full(device, &self.path, self.clock.now_ns());
         }
-    }
-
-    /// Accepts that a file system refuses `operation`, and logs the first refusal. Returns other errors.
-    pub(super) fn tolerate(
-        &self,
-        operation: Operation,
-        device: u64,
-        result: Result<(), Errno>,
-    ) -> Result<(), StoreError> {
-        self.systems.tolerate(operation, device, &self.path, result)
     }
 
     /// Returns the parent of `directory` and its file system. `None` above the home itself, or if another
@@ -168,45 +172,6 @@ impl Home {
         let above_id = directory_id(&above)?;
         // Only the root of the file system is its own parent.
         Ok(if above_id == id { None } else { Some((above, self.disk_on(above_id.0))) })
-    }
-
-    /// Must be called before every change of the home. Drops expired partial uploads, and continues a due
-    /// count within `budget`. Returns true once the ledger is reliable.
-    pub fn settle(&self, budget: &mut Budget) -> Result<bool, StoreError> {
-        if self.ledger.is_counted() {
-            self.drop_expired();
-        }
-        loop {
-            if self.ledger.is_recount_due() {
-                // The count reports a staging directory that cannot be read.
-                let _ = self.sweep_staging();
-            }
-            match self.ledger.advance_count(|| self.root_fd(), self.clock.now_ns(), budget)? {
-                Advanced::Counted => return Ok(true),
-                Advanced::Finished(before) => {
-                    self.warn_of_unreadable(&before, &self.ledger.unseen());
-                    return Ok(true);
-                }
-                Advanced::Later => return Ok(false),
-                Advanced::Disturbed => {}
-            }
-        }
-    }
-
-    /// Logs what a count could not read, unless the previous count reported the same.
-    fn warn_of_unreadable(&self, before: &UnreadableEntries, unseen: &UnreadableEntries) {
-        if unseen == before {
-            return;
-        }
-        for entry in &unseen.named {
-            let path = self.path.join(OsStr::from_bytes(&entry.path));
-            let path = shortened(Escaped(path.as_os_str().as_bytes()).to_string(), LOGGED_PATH_BYTES_MAX);
-            log::warn!("{path} cannot be examined: {}; its content is not counted", entry.problem);
-        }
-        let more = unseen.count - unseen.named.len() as u64;
-        if more > 0 {
-            log::warn!("{}: {more} more entries cannot be examined", Escaped(self.path.as_os_str().as_bytes()));
-        }
     }
 
     /// Reserves quota for a new file of `bytes` in `directory`. Refuses more bytes than the whole disk has.

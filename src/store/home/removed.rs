@@ -8,43 +8,43 @@ use std::sync::Arc;
 
 use rustix::fs::{Mode, OFlags};
 
-use super::{Home, directory_id};
+use super::{Home, HomeDirectory, directory_id};
 use crate::store::meta::{Kind, Meta};
-use crate::store::syncer::Disk;
+use crate::store::workers::Disk;
 use crate::store::{SLOW_CLOSE_BYTES, StoreError};
 
-impl Home {
+impl HomeDirectory {
     /// Opens a file that is about to lose its name, so that its space is freed when a worker closes it and
     /// not within the loop. On some file systems, freeing takes a hundred times as long as removing the name.
+    /// `defers`: a worker can take it, however small it is.
     pub(in crate::store) fn open_for_deferred_close(
         &self,
         parent: impl AsFd,
         name: &[u8],
         meta: &Meta,
+        defers: bool,
     ) -> Option<OwnedFd> {
         let is_last_name = meta.kind == Kind::File && meta.links == 1;
-        let is_slow = is_last_name && self.systems.frees_slowly(meta.identity.dev, &parent);
-        if is_slow && self.closer.has_room() {
+        if defers && is_last_name && self.systems.frees_slowly(meta.identity.dev, &parent) {
             open_path(&parent, name)
         } else {
             open_large_for_deferred_close(parent, name, meta)
         }
     }
 
-    /// Like [`Home::open_for_deferred_close`], for a directory. Returns its file system too.
+    /// Like [`HomeDirectory::open_for_deferred_close`], for a directory. Returns its file system too.
     pub(super) fn open_directory_for_deferred_close(&self, parent: impl AsFd, name: &[u8]) -> Option<(u64, OwnedFd)> {
-        if !self.closer.has_room() {
-            return None;
-        }
         let held = open_path(parent, name)?;
         let (device, _) = directory_id(&held).ok()?;
         self.systems.frees_slowly(device, &held).then_some((device, held))
     }
+}
 
-    /// Closes a descriptor that [`Home::open_for_deferred_close`] opened.
+impl Home {
+    /// Closes a descriptor that [`HomeDirectory::open_for_deferred_close`] opened.
     pub(in crate::store) fn close_deferred(&self, device: u64, held: Option<OwnedFd>) {
         if let Some(held) = held {
-            self.closer.close(device, Arc::new(held.into()));
+            self.disk.close(device, Arc::new(held.into()));
         }
     }
 
@@ -65,17 +65,17 @@ impl Home {
 
     /// Returns whether the disk frees removed files more slowly than this home removes them.
     pub fn has_backlog(&self) -> bool {
-        self.closer.is_behind()
+        self.disk.is_behind()
     }
 
     /// Returns the error `NoAnswer` if the home's file system does not answer.
     pub fn check_answers(&self) -> Result<(), StoreError> {
-        if self.closer.is_unresponsive() { Err(StoreError::NoAnswer) } else { Ok(()) }
+        if self.disk.is_unresponsive() { Err(StoreError::NoAnswer) } else { Ok(()) }
     }
 
     /// Returns the file system with this device number.
     pub(in crate::store) fn disk_on(&self, device: u64) -> Disk {
-        self.closer.disk_on(device)
+        self.disk.disk_on(device)
     }
 }
 

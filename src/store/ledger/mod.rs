@@ -15,7 +15,6 @@ mod nameless;
 
 use std::cell::{Cell, RefCell};
 use std::fs::File;
-use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -23,7 +22,6 @@ use std::time::Duration;
 use super::StoreError;
 use super::count::{Count, Counted, UnreadableEntries};
 use super::usage::{InodeId, Usage};
-use crate::base::budget::Budget;
 use crate::base::text::Size;
 use nameless::OpenFiles;
 
@@ -76,17 +74,15 @@ enum Counting {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Purpose {
+pub(super) enum Purpose {
     /// The count replaces the ledger's usage.
     Recount,
     /// The count only reports its result; the ledger is not changed.
     Verify,
 }
 
-/// The result of [`Ledger::advance_count`].
+/// The result of [`Ledger::continue_count`].
 pub(super) enum Advanced {
-    /// The ledger is reliable, as before.
-    Counted,
     /// The ledger is reliable again. Holds what the previous count could not read.
     Finished(UnreadableEntries),
     /// The budget is spent.
@@ -219,47 +215,55 @@ impl Ledger {
         self.unseen.borrow().clone()
     }
 
-    /// Returns whether [`Ledger::advance_count`] will begin a count that replaces the usage.
+    /// Returns whether a count will begin that replaces the usage.
     pub(super) fn is_recount_due(&self) -> bool {
         matches!(*self.counting.borrow(), Counting::Due(Purpose::Recount))
     }
 
-    /// Continues a due count within `budget`. `open_root` opens the home, `now_ns` is the time of the wall
-    /// clock, in nanoseconds since the epoch.
-    pub(super) fn advance_count(
-        &self,
-        open_root: impl FnOnce() -> Result<OwnedFd, StoreError>,
-        now_ns: i64,
-        budget: &mut Budget,
-    ) -> Result<Advanced, StoreError> {
+    /// Takes the running count, to continue it. `None`: it has not begun.
+    pub(super) fn take_count(&self) -> (Option<Box<Count>>, Purpose) {
         let mut counting = self.counting.borrow_mut();
-        if let Counting::Due(purpose) = *counting {
-            self.disturbed.set(false);
-            *counting = Counting::Running(Box::new(Count::new(open_root()?)?), purpose);
-        }
-        let Counting::Running(count, purpose) = &mut *counting else { return Ok(Advanced::Counted) };
-        let purpose = *purpose;
-        match count.advance(budget) {
-            Ok(None) => Ok(Advanced::Later),
-            Ok(Some(Counted { usage: found, unseen })) if !self.disturbed.get() => {
-                let before = self.unseen.replace(unseen);
-                self.on_disk.set(Some(found));
-                if purpose == Purpose::Recount {
-                    self.used.set(found);
-                }
-                self.counted_ns.set(now_ns);
-                *counting = Counting::Done;
-                Ok(Advanced::Finished(before))
-            }
-            Ok(Some(_)) => {
-                *counting = Counting::Due(purpose);
-                Ok(Advanced::Disturbed)
-            }
-            Err(error) => {
-                *counting = Counting::Due(purpose);
-                Err(error)
+        let purpose = match &*counting {
+            Counting::Done => Purpose::Verify,
+            Counting::Due(purpose) | Counting::Running(_, purpose) => *purpose,
+        };
+        // If it does not come back, it begins again.
+        match std::mem::replace(&mut *counting, Counting::Due(purpose)) {
+            Counting::Running(count, _) => (Some(count), purpose),
+            Counting::Done | Counting::Due(_) => {
+                self.disturbed.set(false);
+                (None, purpose)
             }
         }
+    }
+
+    /// Puts a count back, or its result. `now_ns` is the time of the wall clock, in nanoseconds since the epoch.
+    pub(super) fn continue_count(
+        &self,
+        count: Box<Count>,
+        purpose: Purpose,
+        counted: Option<Counted>,
+        now_ns: i64,
+    ) -> Advanced {
+        let mut counting = self.counting.borrow_mut();
+        let Some(Counted { usage: found, unseen }) = counted else {
+            // Another count may be required meanwhile.
+            if matches!(&*counting, Counting::Due(due) if *due == purpose) {
+                *counting = Counting::Running(count, purpose);
+            }
+            return Advanced::Later;
+        };
+        if self.disturbed.get() || !matches!(&*counting, Counting::Due(due) if *due == purpose) {
+            return Advanced::Disturbed;
+        }
+        let before = self.unseen.replace(unseen);
+        self.on_disk.set(Some(found));
+        if purpose == Purpose::Recount {
+            self.used.set(found);
+        }
+        self.counted_ns.set(now_ns);
+        *counting = Counting::Done;
+        Advanced::Finished(before)
     }
 
     /// Returns whether the ledger is reliable.

@@ -1,24 +1,24 @@
 //! The staging directory at the top of a home, and the uploads in it.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::rc::Rc;
+use std::sync::Arc;
 
 use rustix::fs::{AtFlags, Dir, Mode, OFlags};
 
-use super::record::PartialUpload;
+use super::record::{PartialUpload, Record, read_record};
 use crate::base::attributes::acl;
 use crate::base::upload_id::UploadId;
 use crate::store::StoreError;
-use crate::store::home::{Home, StagingDirectory, directory_id};
+use crate::store::home::{Home, HomeDirectory, StagingDirectory, directory_id, log_if_not_dropped};
 use crate::store::meta::Meta;
 use crate::store::names::{NEW_RECORD_SUFFIX, PART_SUFFIX, RECORD_SUFFIX, STAGING, part_name, record_name};
 use crate::store::usage::InodeId;
 
-impl Home {
+impl HomeDirectory {
     /// Returns the staging directory. If it does not exist, it is made if `create` is set, else `None`.
-    pub(in crate::store) fn staging(&self, create: bool) -> Result<Option<Rc<OwnedFd>>, StoreError> {
-        if let Some(staging) = &*self.staging.borrow() {
-            return Ok(Some(Rc::clone(&staging.handle)));
+    pub(in crate::store) fn staging(&self, create: bool) -> Result<Option<Arc<OwnedFd>>, StoreError> {
+        if let Some(staging) = &*self.open_staging() {
+            return Ok(Some(Arc::clone(&staging.handle)));
         }
         let root = self.root_fd()?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -33,52 +33,62 @@ impl Home {
             Err(rustix::io::Errno::NOENT) => return Ok(None),
             result => result?,
         };
-        let (id, handle) = (directory_id(&fd)?, Rc::new(fd));
-        *self.staging.borrow_mut() = Some(StagingDirectory { handle: Rc::clone(&handle), id });
+        let (id, handle) = (directory_id(&fd)?, Arc::new(fd));
+        *self.open_staging() = Some(StagingDirectory { handle: Arc::clone(&handle), id });
         Ok(Some(handle))
     }
+}
 
+impl Home {
     /// Returns the uploads that can be resumed, oldest first; an expired one only while it is running.
     pub fn partial_uploads(&self) -> Result<Vec<PartialUpload>, StoreError> {
-        let mut kept = self.recorded_partial_uploads()?;
+        let mut kept = self.with_expiry(self.staged()?.uploads);
         kept.retain(|upload| self.is_listed(upload));
         Ok(kept)
     }
 
-    /// Like [`Home::partial_uploads`], with expired ones.
-    pub(in crate::store) fn recorded_partial_uploads(&self) -> Result<Vec<PartialUpload>, StoreError> {
-        let Some(staging) = self.staging(false)? else { return Ok(Vec::new()) };
-        let names = staged_names(&staging)?.into_iter().filter(|(_, suffix)| *suffix == RECORD_SUFFIX);
-        let mut kept: Vec<PartialUpload> = names.filter_map(|(id, _)| self.partial_upload(&staging, id)).collect();
+    /// Adds when uploads expire, and sorts them by that.
+    pub(in crate::store) fn with_expiry(&self, found: Vec<StagedUpload>) -> Vec<PartialUpload> {
+        let expiring = |StagedUpload { id, record, meta }| PartialUpload {
+            id,
+            record,
+            length: meta.size,
+            expires_ns: self.expires_ns(&meta),
+        };
+        let mut kept: Vec<PartialUpload> = found.into_iter().map(expiring).collect();
         kept.sort_by_key(|upload| upload.expires_ns);
-        Ok(kept)
+        kept
     }
 
     /// Drops the partial upload `id`, and ends the session that is writing it. Returns false if there was
-    /// none.
+    /// none. [`Home::drop_partial`] is for callers that can wait.
     pub fn drop_partial_upload(&self, id: &UploadId) -> Result<bool, StoreError> {
+        let was_running = self.forget_partial(id);
+        let removed = self.remove_partial(id, self.disk.has_room())?;
+        Ok(self.credit_partial(removed) || was_running)
+    }
+
+    /// Ends the session that is writing the upload `id`. Returns whether there was one.
+    pub(in crate::store) fn forget_partial(&self, id: &UploadId) -> bool {
         let was_running = self.claims.supersede(id);
         self.partials.forget(id);
-        let Some(staging) = self.staging(false)? else { return Ok(was_running) };
-        let Ok(stat) = rustix::fs::statat(&*staging, part_name(id), AtFlags::SYMLINK_NOFOLLOW) else {
-            return Ok(was_running);
-        };
-        remove(&staging, &record_name(id));
-        let (part, meta) = (part_name(id), Meta::from(stat));
-        let held = self.open_for_deferred_close(&*staging, part.as_bytes(), &meta);
-        if remove(&staging, &part) {
+        was_running
+    }
+
+    /// Credits a part that was removed. Returns whether there was one.
+    pub(in crate::store) fn credit_partial(&self, part: Option<RemovedPart>) -> bool {
+        let Some(RemovedPart { meta, held, is_removed }) = part else { return false };
+        if is_removed {
             self.credit(&meta, held);
         }
-        Ok(true)
+        true
     }
 
     /// Drops the partial upload under the shared name of a path, because a newer file was stored there. A
     /// running upload stays, and replaces that file at its end.
     pub(in crate::store) fn drop_superseded(&self, shared: &UploadId) {
-        if !self.claims.is_running(shared)
-            && let Err(error) = self.drop_partial_upload(shared)
-        {
-            log::error!("a partial upload that a newer file supersedes cannot be dropped: {error}");
+        if !self.claims.is_running(shared) {
+            log_if_not_dropped(self.drop_partial_upload(shared));
         }
     }
 
@@ -97,6 +107,70 @@ impl Home {
         } else if let Err(error) = self.drop_partial_upload(id) {
             log::error!("a partial upload that the disk did not take cannot be dropped: {error}");
         }
+    }
+}
+
+/// What is in the staging directory.
+#[derive(Default)]
+pub(in crate::store) struct StagedEntries {
+    /// The names that belong to uploads.
+    pub(in crate::store) names: Vec<(UploadId, &'static str)>,
+    /// The uploads that have a record and a part.
+    pub(in crate::store) uploads: Vec<StagedUpload>,
+}
+
+/// An upload that has a record and a part.
+pub(in crate::store) struct StagedUpload {
+    pub(in crate::store) id: UploadId,
+    pub(in crate::store) record: Record,
+    /// The metadata of the part.
+    pub(in crate::store) meta: Meta,
+}
+
+/// Returns the upload `id`, if it has a record and a part.
+pub(super) fn staged_upload(staging: &OwnedFd, id: UploadId) -> Option<StagedUpload> {
+    let record = read_record(staging, &id)?.record;
+    Some(StagedUpload { id, record, meta: part_meta(staging, &id)? })
+}
+
+/// Returns the metadata of the part of an upload.
+pub(super) fn part_meta(staging: &OwnedFd, id: &UploadId) -> Option<Meta> {
+    rustix::fs::statat(staging, part_name(id), AtFlags::SYMLINK_NOFOLLOW).ok().map(Meta::from)
+}
+
+/// The part of a partial upload that was dropped.
+pub(in crate::store) struct RemovedPart {
+    meta: Meta,
+    /// Its descriptor, whose close frees it.
+    held: Option<OwnedFd>,
+    is_removed: bool,
+}
+
+impl HomeDirectory {
+    /// Returns what is in the staging directory.
+    pub(in crate::store) fn staged(&self) -> Result<StagedEntries, StoreError> {
+        let Some(staging) = self.staging(false)? else { return Ok(StagedEntries::default()) };
+        let names = staged_names(&staging)?;
+        let recorded = names.iter().filter(|(_, suffix)| *suffix == RECORD_SUFFIX);
+        let uploads = recorded.filter_map(|&(id, _)| staged_upload(&staging, id)).collect();
+        Ok(StagedEntries { names, uploads })
+    }
+
+    /// Removes the part and the record of an upload. `defers` as in [`HomeDirectory::open_for_deferred_close`].
+    pub(in crate::store) fn remove_partial(
+        &self,
+        id: &UploadId,
+        defers: bool,
+    ) -> Result<Option<RemovedPart>, StoreError> {
+        let Some(staging) = self.staging(false)? else { return Ok(None) };
+        let Ok(stat) = rustix::fs::statat(&*staging, part_name(id), AtFlags::SYMLINK_NOFOLLOW) else {
+            return Ok(None);
+        };
+        remove(&staging, &record_name(id));
+        let (part, meta) = (part_name(id), Meta::from(stat));
+        let held = self.open_for_deferred_close(&*staging, part.as_bytes(), &meta, defers);
+        let is_removed = remove(&staging, &part);
+        Ok(Some(RemovedPart { meta, held, is_removed }))
     }
 }
 

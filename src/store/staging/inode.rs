@@ -4,7 +4,7 @@
 
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::rc::Rc;
+use std::sync::Arc;
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
@@ -29,7 +29,7 @@ pub(super) enum PartLocation {
     Nameless,
     /// It has a name in the staging directory. If it `was_nameless`, it was created in the directory of its
     /// target, and has inherited the attributes of a file there.
-    Staging { directory: Rc<OwnedFd>, was_nameless: bool },
+    Staging { directory: Arc<OwnedFd>, was_nameless: bool },
     /// It has the name [`temporary_name`] in the directory of its target. Used if that directory lies on
     /// another file system than the staging directory, and that file system does not support files without
     /// a name.
@@ -214,7 +214,7 @@ fn create_part(
     id: &UploadId,
     target: &CommitTarget,
     mode: Mode,
-) -> Result<Option<(Rc<OwnedFd>, File)>, StoreError> {
+) -> Result<Option<(Arc<OwnedFd>, File)>, StoreError> {
     let device = rustix::fs::fstat(&target.directory)?.st_dev;
     for _ in 0..2 {
         let staging = home.staging(true)?.ok_or(StoreError::NotFound)?;
@@ -224,7 +224,7 @@ fn create_part(
         match rustix::fs::openat(&*staging, part_name(id), NEW_PART, mode) {
             Ok(fd) => return Ok(Some((staging, File::from(fd)))),
             // Another program has removed the directory; it is made again.
-            Err(Errno::NOENT) => *home.staging.borrow_mut() = None,
+            Err(Errno::NOENT) => *home.open_staging() = None,
             Err(errno) => return Err(errno.into()),
         }
     }
@@ -240,12 +240,12 @@ const NEW_PART: OFlags =
     OFlags::RDWR.union(OFlags::CREATE).union(OFlags::EXCL).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// Gives a file without a name the name of a part in the staging directory, so that it outlives the server.
-pub(super) fn link_part(home: &Home, id: &UploadId, file: &OpenFile) -> Result<Rc<OwnedFd>, StoreError> {
+pub(super) fn link_part(home: &Home, id: &UploadId, file: &OpenFile) -> Result<Arc<OwnedFd>, StoreError> {
     for _ in 0..2 {
         let staging = home.staging(true)?.ok_or(StoreError::NotFound)?;
         match link_or_record_refusal(home, file, &staging, part_name(id).as_bytes()) {
             Ok(()) => return Ok(staging),
-            Err(Errno::NOENT) => *home.staging.borrow_mut() = None,
+            Err(Errno::NOENT) => *home.open_staging() = None,
             Err(Errno::XDEV) => return Err(StoreError::OtherFileSystem),
             Err(errno) => return Err(errno.into()),
         }

@@ -6,18 +6,19 @@
 
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
+use std::sync::Arc;
 
-use rustix::fs::{AtFlags, Dir};
+use rustix::fs::Dir;
 
-use super::record::{PartialUpload, Record, read_record};
+use super::directory::{part_meta, staged_names, staged_upload};
+use super::record::PartialUpload;
 use crate::base::budget::{Budget, ENTRY_COST};
 use crate::base::memory::Charge;
 use crate::base::upload_id::UploadId;
 use crate::store::StoreError;
 use crate::store::home::Home;
 use crate::store::listing::PAGE_BYTES_TARGET;
-use crate::store::meta::Meta;
-use crate::store::names::{RECORD_SUFFIX, part_name};
+use crate::store::names::RECORD_SUFFIX;
 use crate::store::staging::PARTIALS_PER_HOME_MAX;
 
 /// Cost of reading the record of a partial upload: open, read, parse and close a small file.
@@ -50,21 +51,17 @@ impl Home {
 
     fn find_interrupted(&self) -> Result<Vec<(i64, UploadId)>, StoreError> {
         let Some(staging) = self.staging(false)? else { return Ok(Vec::new()) };
-        let names = super::staged_names(&staging)?;
+        let names = staged_names(&staging)?;
         let recorded = names.iter().filter(|(id, suffix)| *suffix == RECORD_SUFFIX && !self.claims.is_running(id));
         let found = recorded.filter_map(|&(id, _)| Some((part_meta(&staging, &id)?.identity.ctime_ns, id)));
         Ok(found.collect())
     }
 }
 
-fn part_meta(staging: &OwnedFd, id: &UploadId) -> Option<Meta> {
-    rustix::fs::statat(staging, part_name(id), AtFlags::SYMLINK_NOFOLLOW).ok().map(Meta::from)
-}
-
 /// Lists the partial uploads that have a record, in slices, oldest first.
 pub struct PartialUploadListing {
     home: Rc<Home>,
-    staging: Option<Rc<OwnedFd>>,
+    staging: Option<Arc<OwnedFd>>,
     names: Option<Dir>,
     recorded: Vec<UploadId>,
     /// All uploads, once read; the next one is last.
@@ -137,7 +134,8 @@ impl PartialUploadListing {
                 return Some(PartialUploadPage::Later);
             }
             budget.spend(RECORD_COST);
-            let upload = self.home.partial_upload(staging, id).filter(|upload| self.home.is_listed(upload));
+            let staged = staged_upload(staging, id).into_iter().collect();
+            let upload = self.home.with_expiry(staged).pop().filter(|upload| self.home.is_listed(upload));
             if let Some(upload) = &upload
                 && !self.charge.resize(self.charge.bytes() + held_bytes(upload))
             {
@@ -166,15 +164,8 @@ fn path_bytes(upload: &PartialUpload) -> usize {
 }
 
 impl Home {
-    /// Returns the partial upload `id`, if it has a record and a part.
-    pub(super) fn partial_upload(&self, staging: &OwnedFd, id: UploadId) -> Option<PartialUpload> {
-        let record: Record = read_record(staging, &id)?.record;
-        let meta = part_meta(staging, &id)?;
-        Some(PartialUpload { id, record, length: meta.size, expires_ns: self.expires_ns(&meta) })
-    }
-
     /// Returns whether a listing shows `upload`: an expired one only while it is running.
-    pub(super) fn is_listed(&self, upload: &PartialUpload) -> bool {
+    pub(in crate::store) fn is_listed(&self, upload: &PartialUpload) -> bool {
         !self.has_expired(upload.expires_ns, self.clock.now_ns()) || self.claims.is_running(&upload.id)
     }
 }

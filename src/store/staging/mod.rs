@@ -37,13 +37,14 @@ use super::meta::{Meta, meta_of};
 use super::names::{FULL_DISK_MTIME_NS, part_name, record_name};
 use super::open_file::OpenFile;
 use super::splice::Pipe;
-use super::syncer::{Disk, Flush, OnFailure, Syncer, Ticket, Unsynced};
+use super::syncer::{Flush, OnFailure, Syncer, Unsynced};
+use super::workers::{Disk, Ticket};
 use crate::base::attributes::{RequestedMode, set_mtime};
 use crate::base::buffers::SpliceSource;
-use crate::base::refusals::Operation;
+use crate::base::refusals::OptionalOperation;
 use crate::base::upload_id::UploadId;
 use claims::Claim;
-pub(super) use directory::{remove, staged_names};
+pub(super) use directory::remove;
 use inode::PartLocation;
 pub use listing::{PartialUploadListing, PartialUploadPage};
 use partials::RecordSlot;
@@ -232,16 +233,16 @@ impl Staged {
     }
 
     /// Names the part in the staging directory. Returns that directory.
-    fn name_part(&mut self) -> Result<Rc<OwnedFd>, StoreError> {
+    fn name_part(&mut self) -> Result<Arc<OwnedFd>, StoreError> {
         match &self.location {
-            PartLocation::Staging { directory, .. } => return Ok(Rc::clone(directory)),
+            PartLocation::Staging { directory, .. } => return Ok(Arc::clone(directory)),
             PartLocation::TemporaryInTarget(_) => return Err(StoreError::OtherFileSystem),
             PartLocation::Nameless => {}
         }
         let file = self.open_file()?;
         let directory = inode::link_part(&self.home, &self.id, &file)?;
         file.record_named();
-        self.location = PartLocation::Staging { directory: Rc::clone(&directory), was_nameless: true };
+        self.location = PartLocation::Staging { directory: Arc::clone(&directory), was_nameless: true };
         Ok(directory)
     }
 
@@ -312,7 +313,7 @@ impl Staged {
     /// Sets the modification time, before the file is synced.
     pub fn set_mtime(&self, mtime_ns: i64) -> Result<(), StoreError> {
         let file = self.open_file()?;
-        self.home.tolerate(Operation::SetTimes, file.id().0, set_mtime(&**file, mtime_ns))
+        self.home.tolerate(OptionalOperation::SetTimes, file.id().0, set_mtime(&**file, mtime_ns))
     }
 
     /// Returns the file, for reading its bytes again and for syncing.

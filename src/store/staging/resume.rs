@@ -5,6 +5,7 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
@@ -18,7 +19,7 @@ use crate::base::refusals::is_refusal;
 use crate::base::upload_id::{RESUME_BYTES_MIN, UploadId};
 use crate::base::virtual_path::VirtualPath;
 use crate::store::StoreError;
-use crate::store::home::Home;
+use crate::store::home::{Home, HomeDirectory};
 use crate::store::meta::{Kind, Meta, meta_of};
 use crate::store::names::{FULL_DISK_MTIME_NS, part_name};
 use crate::store::open_file::OpenFile;
@@ -26,7 +27,7 @@ use crate::store::staging::TRUNCATED_BYTES_PER_TURN;
 
 /// The open file and the record of a partial upload.
 struct ResumedUpload {
-    staging: Rc<OwnedFd>,
+    staging: Arc<OwnedFd>,
     file: OpenFile,
     /// Number of stored bytes.
     length: u64,
@@ -225,29 +226,46 @@ impl Home {
         self.claims.is_running(id)
     }
 
-    /// Returns whether the upload `id` is interrupted.
-    pub fn is_interrupted(&self, id: &UploadId) -> bool {
-        let Ok(Some(staging)) = self.staging(false) else { return false };
-        !self.is_uploading(id) && rustix::fs::statat(&*staging, part_name(id), AtFlags::SYMLINK_NOFOLLOW).is_ok()
-    }
-
     /// Returns the metadata of the partial upload of `path`, if it is newer than the file there. The size is
     /// that of its trusted bytes. The comparison uses the change times, because users can set the
     /// modification time.
     pub fn newer_partial_upload(&self, path: &VirtualPath) -> Result<Option<Meta>, StoreError> {
-        let Some(held) = self.partial_upload_meta(path)? else { return Ok(None) };
-        match self.stat(path) {
-            // An error if the parent directory is gone or was moved.
-            Err(StoreError::NotFound) => self.entry(path).map(|_| Some(held)),
-            there => {
-                let there = there?;
-                let is_newer = there.kind == Kind::File && held.identity.ctime_ns > there.identity.ctime_ns;
-                Ok(is_newer.then_some(held))
-            }
-        }
+        self.newer(self.find_partial(path)?)
     }
 
-    fn partial_upload_meta(&self, path: &VirtualPath) -> Result<Option<Meta>, StoreError> {
+    /// Like [`Home::newer_partial_upload`], for a caller that can wait.
+    pub async fn find_newer_partial_upload(&self, path: VirtualPath) -> Result<Option<Meta>, StoreError> {
+        self.newer(self.run(move |directory| directory.find_partial(&path)).await?)
+    }
+
+    fn newer(&self, found: Option<FoundPartial>) -> Result<Option<Meta>, StoreError> {
+        let Some(FoundPartial { id, kept, mut meta, is_newer }) = found else { return Ok(None) };
+        if self.has_expired(self.expires_ns(&meta), self.clock.now_ns()) && !self.claims.is_running(&id) {
+            return Ok(None);
+        }
+        meta.size = kept.trusted_of(meta.size, self);
+        Ok(is_newer?.then_some(meta))
+    }
+}
+
+/// A partial upload with a record.
+struct FoundPartial {
+    id: UploadId,
+    kept: StoredRecord,
+    /// The metadata of its part.
+    meta: Meta,
+    /// Whether it is newer than the file at its path. An error if the parent directory is gone or was moved.
+    is_newer: Result<bool, StoreError>,
+}
+
+impl HomeDirectory {
+    /// Returns whether the staging directory has the part of the upload `id`.
+    pub fn has_part(&self, id: &UploadId) -> Result<bool, StoreError> {
+        let Some(staging) = self.staging(false)? else { return Ok(false) };
+        Ok(rustix::fs::statat(&*staging, part_name(id), AtFlags::SYMLINK_NOFOLLOW).is_ok())
+    }
+
+    fn find_partial(&self, path: &VirtualPath) -> Result<Option<FoundPartial>, StoreError> {
         let Some(staging) = self.staging(false)? else { return Ok(None) };
         let id = UploadId::of_path(path);
         let Some(kept) = read_record(&staging, &id).filter(|kept| kept.record.path == path.as_bytes()) else {
@@ -256,12 +274,12 @@ impl Home {
         let Ok(stat) = rustix::fs::statat(&*staging, part_name(&id), AtFlags::SYMLINK_NOFOLLOW) else {
             return Ok(None);
         };
-        let mut meta = Meta::from(stat);
-        if self.has_expired(self.expires_ns(&meta), self.clock.now_ns()) && !self.claims.is_running(&id) {
-            return Ok(None);
-        }
-        meta.size = kept.trusted_of(meta.size, self);
-        Ok(Some(meta))
+        let meta = Meta::from(stat);
+        let is_newer = match self.stat(path) {
+            Err(StoreError::NotFound) => self.entry(path).map(|_| true),
+            there => there.map(|there| there.kind == Kind::File && meta.identity.ctime_ns > there.identity.ctime_ns),
+        };
+        Ok(Some(FoundPartial { id, kept, meta, is_newer }))
     }
 }
 

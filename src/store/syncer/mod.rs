@@ -8,14 +8,11 @@
 //!                        └─ no answer in time ──► NoAnswer; so do all syncs until it answers
 //! ```
 
-mod queue;
 mod unsynced;
-mod workers;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
-use std::io;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -23,11 +20,10 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 pub use crate::base::disk_sync::Flush;
-use queue::{DiskTask, SyncTask, WorkerReport};
+use crate::store::workers::operations::Operations;
+use crate::store::workers::{Disk, DiskTask, HomeDisk, SyncError, SyncTask, Ticket, WorkerReport, Workers};
 pub use unsynced::{OnFailure, Unsynced};
 use unsynced::{UnsyncedUpload, UnsyncedUploads};
-use workers::Workers;
-pub use workers::{Closer, Disk};
 
 /// Written and unsynced bytes of one upload, above which its input is not read.
 pub const UNSYNCED_BYTES_MAX: u64 = 16 * 1024 * 1024;
@@ -36,25 +32,6 @@ pub const UNSYNCED_BYTES_MAX: u64 = 16 * 1024 * 1024;
 pub const UNSYNCED_BYTES_MAX_TOTAL: u64 = 64 * 1024 * 1024;
 /// A sync is started whenever this much has been written since the last one.
 pub const SYNC_STEP_BYTES: u64 = 8 * 1024 * 1024;
-
-/// Identifies a sync, so that the result for an upload that has ended is not taken for another's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Ticket(u64);
-
-/// Why data is not on disk, or not known to be.
-#[derive(Debug)]
-pub enum SyncError {
-    /// The disk reported an error.
-    Failed(io::Error),
-    /// The disk has not answered in time. It may still do so.
-    NoAnswer,
-}
-
-impl From<io::Error> for SyncError {
-    fn from(error: io::Error) -> Self {
-        Self::Failed(error)
-    }
-}
 
 /// The result of a sync.
 #[derive(Debug)]
@@ -86,6 +63,9 @@ pub struct Syncer {
     pending: BTreeMap<Ticket, Pending>,
     /// Syncs for which `NoAnswer` is to be returned.
     unanswered: VecDeque<Ticket>,
+    /// Sessions that wait for a call to a file system that does not answer.
+    unanswered_callers: VecDeque<u64>,
+    operations: Operations,
     uploads: UnsyncedUploads,
     next_ticket: u64,
     /// The time of the last tick.
@@ -100,6 +80,8 @@ impl Syncer {
             inline: VecDeque::new(),
             pending: BTreeMap::new(),
             unanswered: VecDeque::new(),
+            unanswered_callers: VecDeque::new(),
+            operations: Operations::new(Arc::new(|| {})),
             uploads: UnsyncedUploads::default(),
             next_ticket: 0,
             now: None,
@@ -108,9 +90,9 @@ impl Syncer {
 
     /// Makes a syncer with threads, which call `wake` after each sync. They are started when needed.
     pub fn start(wake: impl Fn() + Send + Sync + 'static) -> Self {
-        let (reports, input) = channel();
-        let workers = Rc::new(RefCell::new(Workers::new(reports, Arc::new(wake))));
-        Self { workers: Some((workers, input)), ..Self::inline() }
+        let ((reports, input), wake) = (channel(), Arc::new(wake) as Arc<dyn Fn() + Send + Sync>);
+        let workers = Rc::new(RefCell::new(Workers::new(reports, Arc::clone(&wake))));
+        Self { workers: Some((workers, input)), operations: Operations::new(wake), ..Self::inline() }
     }
 
     // ---- Requests -------------------------------------------------------------------------
@@ -151,7 +133,7 @@ impl Syncer {
         match handed {
             Ok(worker) => return Some(worker),
             Err(DiskTask::Sync(sync_task)) => self.inline.push_back(sync_task),
-            Err(DiskTask::Close(..)) => {}
+            Err(DiskTask::Call(..) | DiskTask::Close(..)) => {}
         }
         None
     }
@@ -204,6 +186,7 @@ impl Syncer {
                 }
             }
             self.unanswered.extend(given_up);
+            self.unanswered_callers.extend(found.caller);
         }
     }
 
@@ -277,9 +260,29 @@ impl Syncer {
         !self.inline.is_empty() || !self.unanswered.is_empty()
     }
 
-    /// Returns a closer for large files of the home whose file system is `disk`.
-    pub fn closer(&self, disk: Disk) -> Closer {
-        Closer::new(self.workers.as_ref().map(|(workers, _)| Rc::clone(workers)), disk)
+    /// Returns a session that waits for a call to a file system that does not answer. The call may still complete.
+    pub fn take_unanswered_caller(&mut self) -> Option<u64> {
+        self.unanswered_callers.pop_front()
+    }
+
+    // ---- Calls ----------------------------------------------------------------------------
+
+    /// Returns the operations of sessions.
+    pub fn operations(&self) -> &Operations {
+        &self.operations
+    }
+
+    /// Like [`Syncer::home_disk`], without knowing more of the file system than before.
+    pub(super) fn known_disk(&self, disk: Disk) -> HomeDisk {
+        HomeDisk::new(self.workers.as_ref().map(|(workers, _)| Rc::clone(workers)), self.operations.clone(), disk)
+    }
+
+    /// Returns the file system `disk` of a home. `is_local`: it needs neither a network nor another program.
+    pub fn home_disk(&self, disk: Disk, is_local: bool) -> HomeDisk {
+        if let Some((workers, _)) = &self.workers {
+            workers.borrow_mut().add_file_system(disk.device, is_local);
+        }
+        self.known_disk(disk)
     }
 }
 
@@ -422,7 +425,7 @@ mod tests {
         woken.recv().expect("another disk");
         assert!(syncer.take_synced().is_some_and(|synced| synced.owner == 4 && synced.result.is_ok()));
         // Any result shows that the disk answers again.
-        syncer.closer(disk(1, 1)).close(1, file());
+        syncer.home_disk(disk(1, 1), true).close(1, file());
         drop(go);
         woken.recv().expect("the worker has closed a file");
         assert!(syncer.take_synced().is_none() && syncer.silent().is_empty());

@@ -8,9 +8,8 @@ use std::rc::{Rc, Weak};
 use std::sync::{Arc, Weak as WeakFile};
 use std::time::{Duration, Instant};
 
-use super::Ticket;
-use super::workers::Disk;
 use crate::store::syncer::{SYNC_STEP_BYTES, UNSYNCED_BYTES_MAX, UNSYNCED_BYTES_MAX_TOTAL};
+use crate::store::workers::{Disk, Ticket};
 
 /// The interval at which paused uploads are looked for. Their bytes are synced after one to two
 /// intervals.

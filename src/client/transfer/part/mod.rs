@@ -17,7 +17,7 @@ use sha2::{Digest as _, Sha256};
 use crate::base::attributes::{RequestedMode, set_mtime};
 use crate::base::digest::Digest;
 use crate::base::explanation::Explanation;
-use crate::base::refusals::{self, Operation};
+use crate::base::refusals::{self, OptionalOperation};
 use crate::client::error::Failure;
 use crate::client::files::local::{FileStamp, destination, shown, stamp_of};
 use crate::client::files::modes::apply_attributes;
@@ -115,7 +115,7 @@ impl Part {
         apply_attributes(&self.file, &self.destination, is_there.is_some(), mode)
             .map_err(|error| failure(error.into()))?;
         if let Err(errno) = set_mtime(&self.file, mtime_ns) {
-            refusals::note(Operation::SetTimes.noun(), &self.destination, &errno.into());
+            refusals::note(OptionalOperation::SetTimes.noun(), &self.destination, &errno.into());
         }
         match is_there {
             Some(_) => fs::rename(&self.path, &self.destination).map_err(failure)?,

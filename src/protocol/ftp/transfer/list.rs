@@ -18,7 +18,7 @@ use crate::store::meta::{self, Meta};
 
 /// The result of a step of a listing.
 enum ListProgress {
-    /// Nothing was done, because no memory is available.
+    /// Nothing was done, because no memory is available, or a worker must answer first.
     Blocked,
     Progressed,
     Finished,
@@ -160,11 +160,7 @@ impl Ftp {
     /// Takes the next page, or continues with the next directory.
     fn send_page(&mut self, list: &mut List, turn: &mut FtpContext) -> Result<ListProgress, SessionError> {
         if !self.session.has_task() {
-            return Ok(if self.list_next_directory(list, turn) {
-                ListProgress::Progressed
-            } else {
-                ListProgress::Finished
-            });
+            return Ok(self.list_next_directory(list, turn));
         }
         let entries = match self.session.run_task(turn.service, turn.budget, turn.now)? {
             TaskStep::Page(entries, _) => entries,
@@ -181,23 +177,32 @@ impl Ftp {
         Ok(ListProgress::Progressed)
     }
 
-    fn list_next_directory(&mut self, list: &mut List, turn: &mut FtpContext) -> bool {
-        let Some(tree) = &mut list.tree else { return false };
-        turn.budget.spend(ENTRY_COST);
-        if !tree.descend() {
-            return false;
+    /// Begins to list the next directory of a tree.
+    fn list_next_directory(&mut self, list: &mut List, turn: &mut FtpContext) -> ListProgress {
+        let Some(tree) = &mut list.tree else { return ListProgress::Finished };
+        if !list.is_opening {
+            turn.budget.spend(ENTRY_COST);
+            if !tree.descend() {
+                return ListProgress::Finished;
+            }
+            turn.data.buffers_mut().output.append(|out| {
+                out.extend_from_slice(b"\r\n");
+                put_heading(out, &tree.heading);
+            });
+            (list.pattern, list.is_opening) = (None, true);
         }
-        turn.data.buffers_mut().output.append(|out| {
-            out.extend_from_slice(b"\r\n");
-            put_heading(out, &tree.heading);
-        });
-        list.pattern = None;
         let path = self.directory.join(&tree.heading).ok().inspect(|path| turn.charge_for(path));
+        self.session.begin_attempt();
         let is_begun = path.is_some_and(|path| self.begin_directory(&path, list).is_ok());
+        if self.session.is_attempt_blocked() {
+            return ListProgress::Blocked;
+        }
+        self.session.end_request();
+        list.is_opening = false;
         if let Some(tree) = list.tree.as_mut().filter(|_| !is_begun) {
             tree.skipped += 1;
         }
-        true
+        ListProgress::Progressed
     }
 
     fn put_entries(&mut self, list: &List, entries: &[Listed], turn: &mut FtpContext) {

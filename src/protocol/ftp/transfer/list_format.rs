@@ -18,6 +18,8 @@ pub(in crate::protocol::ftp) struct List {
     pub(super) pattern: Option<Pattern>,
     /// Present in a recursive listing.
     pub(super) tree: Option<Tree>,
+    /// The heading of the next directory is sent, and the directory is being opened.
+    pub(super) is_opening: bool,
 }
 
 /// The format of entries.
@@ -33,7 +35,7 @@ pub(in crate::protocol::ftp) enum Form {
 
 impl List {
     pub(super) fn new(form: Form, options: Options, prefix: Vec<u8>, pattern: Option<Pattern>) -> Self {
-        Self { form, options, prefix, pattern, tree: None }
+        Self { form, options, prefix, pattern, tree: None, is_opening: false }
     }
 
     /// Returns whether the listing contains `entry`.

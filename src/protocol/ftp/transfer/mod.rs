@@ -152,7 +152,9 @@ impl Ftp {
     }
 
     fn prepare_download(&mut self, turn: &mut FtpContext) -> Result<bool, SessionError> {
-        let Some(opened) = self.session.prepare_download(turn.service, turn.budget)? else { return Ok(true) };
+        let Some(opened) = self.session.prepare_download(turn.service, turn.budget)? else {
+            return Ok(!self.session.awaits_storage());
+        };
         self.announce_opening(&format!("the file ({} bytes)", opened.size - opened.offset), turn);
         Ok(true)
     }

@@ -26,7 +26,7 @@ const STORE_WAIT_MAX: Duration = Duration::from_secs(1);
 impl Ftp {
     pub(super) fn prepare_upload(&mut self, turn: &mut FtpContext) -> Result<bool, SessionError> {
         if self.session.prepare_upload(turn.service, turn.budget)?.is_none() {
-            return Ok(!self.session.waits_for_sync());
+            return Ok(!self.session.waits_for_sync() && !self.session.awaits_storage());
         }
         match &self.activity {
             // RFC 1123, section 4.1.2.9.
@@ -63,7 +63,9 @@ impl Ftp {
                 return Ok(false);
             }
         }
-        let Some(mut session) = self.session.counted(turn.budget)? else { return Ok(true) };
+        let Some(mut session) = self.session.counted(turn.budget)? else {
+            return Ok(!self.session.awaits_storage());
+        };
         let stored = session.store(turn.service, bytes)?;
         turn.budget.spend(stored as u64);
         turn.data.buffers_mut().input.consume(stored);
@@ -121,7 +123,9 @@ impl Ftp {
     }
 
     pub(super) fn commit(&mut self, turn: &mut FtpContext) -> Result<bool, SessionError> {
-        let Some(mut session) = self.session.counted(turn.budget)? else { return Ok(true) };
+        let Some(mut session) = self.session.counted(turn.budget)? else {
+            return Ok(!self.session.awaits_storage());
+        };
         let Some(stored) = session.advance_commit(turn.service, turn.now)? else { return Ok(false) };
         let Activity::Transfer(transfer) = std::mem::replace(&mut self.activity, Activity::Nothing) else {
             return Ok(true);

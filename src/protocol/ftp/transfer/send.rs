@@ -24,6 +24,7 @@ impl Ftp {
             output.append(|out| self.session.fetch(turn.service, out, max, range_max, turn.budget, turn.now))?;
         match fetched {
             Fetched::Bytes(_) | Fetched::Later => {}
+            Fetched::Waits => return Ok(false),
             Fetched::Range(range) => output.push_range(range),
             Fetched::End(..) => self.finish(turn.data),
         }

@@ -9,21 +9,41 @@ use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::{Flush, SyncError, Ticket};
-use crate::base::disk_sync::flush;
+use async_task::Runnable;
+
+use crate::base::disk_sync::{Flush, flush};
 
 /// A worker without work ends after this.
 const WORKER_IDLE: Duration = Duration::from_secs(60);
 
+/// Identifies a sync, so that the result for an upload that has ended is not taken for another's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(pub(in crate::store) u64);
+
+/// Why data is not on disk, or not known to be.
+#[derive(Debug)]
+pub enum SyncError {
+    /// The disk reported an error.
+    Failed(io::Error),
+    /// The disk has not answered in time. It may still do so.
+    NoAnswer,
+}
+
+impl From<io::Error> for SyncError {
+    fn from(error: io::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
 /// A sync of one file.
-pub(super) struct SyncTask {
-    pub(super) ticket: Ticket,
-    pub(super) file: Arc<File>,
-    pub(super) flush: Flush,
+pub(in crate::store) struct SyncTask {
+    pub(in crate::store) ticket: Ticket,
+    pub(in crate::store) file: Arc<File>,
+    pub(in crate::store) flush: Flush,
 }
 
 impl SyncTask {
-    pub(super) fn run(self) -> (Ticket, Result<(), SyncError>) {
+    pub(in crate::store) fn run(self) -> (Ticket, Result<(), SyncError>) {
         let done = catch_unwind(AssertUnwindSafe(|| flush(&self.file, self.flush)));
         let done = done.unwrap_or_else(|_| Err(io::Error::other("a defect ended the sync of a file")));
         (self.ticket, done.map_err(SyncError::Failed))
@@ -31,16 +51,18 @@ impl SyncTask {
 }
 
 /// The work of a worker.
-pub(super) enum DiskTask {
+pub(in crate::store) enum DiskTask {
+    /// A call whose result the session with this number waits for. Dropping it cancels it.
+    Call(u64, Runnable),
     Sync(SyncTask),
     /// Also decrements the home's number of pending closes.
     Close(Arc<File>, Arc<AtomicUsize>),
 }
 
 /// The result of a worker.
-pub(super) struct WorkerReport {
+pub(in crate::store) struct WorkerReport {
     pub(super) worker: u64,
-    pub(super) answer: Option<(Ticket, Result<(), SyncError>)>,
+    pub(in crate::store) answer: Option<(Ticket, Result<(), SyncError>)>,
 }
 
 /// The queue of one worker, by account.
@@ -53,8 +75,10 @@ pub(super) struct Queue {
     pub(super) is_running: bool,
     /// No more work will come.
     pub(super) is_closed: bool,
-    /// The next completed task is reported, even a close.
+    /// The next completed task is reported, even a call or a close.
     pub(super) is_watched: bool,
+    /// The session whose call is running.
+    pub(super) caller: Option<u64>,
 }
 
 impl Queue {
@@ -80,17 +104,14 @@ impl Queue {
         task
     }
 
-    /// Removes all queued syncs. Closes stay.
-    pub(super) fn take_syncs(&mut self) -> Vec<Ticket> {
+    /// Removes all queued calls and syncs. Closes stay.
+    pub(super) fn take_waiting(&mut self) -> Vec<DiskTask> {
         let mut taken = Vec::new();
         self.accounts.retain(|_, tasks| {
-            tasks.retain(|task| match task {
-                DiskTask::Sync(sync_task) => {
-                    taken.push(sync_task.ticket);
-                    false
-                }
-                DiskTask::Close(..) => true,
-            });
+            let (closes, waiting) =
+                std::mem::take(tasks).into_iter().partition(|task| matches!(task, DiskTask::Close(..)));
+            *tasks = closes;
+            taken.extend::<VecDeque<_>>(waiting);
             !tasks.is_empty()
         });
         self.turns.retain(|account| self.accounts.contains_key(account));
@@ -117,6 +138,7 @@ impl WorkerShared {
     /// Counts a finished task. Returns whether to report it.
     pub(super) fn count_done(&self) -> bool {
         let mut queue = self.lock();
+        queue.caller = None;
         self.done.fetch_add(1, Relaxed);
         self.left.fetch_sub(1, Relaxed);
         std::mem::take(&mut queue.is_watched)
@@ -127,6 +149,7 @@ impl WorkerShared {
         let mut queue = self.lock();
         loop {
             if let Some(task) = queue.pop() {
+                queue.caller = if let DiskTask::Call(caller, _) = &task { Some(*caller) } else { None };
                 return Some(task);
             }
             let (after, waited) =
@@ -167,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn only_syncs_are_taken_out_of_a_queue() {
+    fn closes_stay_in_a_queue_whose_waiting_work_is_taken() {
         let mut queue = Queue::default();
         let file = Arc::new(tempfile::tempfile().expect("file"));
         queue.push(1, task());
@@ -177,9 +200,7 @@ mod tests {
                 DiskTask::Sync(SyncTask { ticket: Ticket(ticket), file: Arc::clone(&file), flush: Flush::Data }),
             );
         }
-        let mut taken = queue.take_syncs();
-        taken.sort();
-        assert_eq!(taken, [Ticket(1), Ticket(2)]);
+        assert_eq!(queue.take_waiting().len(), 2);
         assert!(matches!(queue.pop(), Some(DiskTask::Close(..))) && queue.pop().is_none());
     }
 }

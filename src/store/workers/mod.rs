@@ -1,30 +1,34 @@
 //! The threads that wait for disks: one for each file system, started when needed and ended when idle.
 //! A disk that is slow or does not answer delays its own file system only.
 
-use std::cell::RefCell;
+mod home_disk;
+mod inline_rule;
+pub mod operations;
+mod queue;
+
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
-use super::Ticket;
-use super::queue::{DiskTask, WorkerReport, WorkerShared};
+pub use home_disk::HomeDisk;
+use inline_rule::InlineRule;
+use queue::WorkerShared;
+pub(in crate::store) use queue::{DiskTask, SyncTask, WorkerReport};
+pub use queue::{SyncError, Ticket};
 
 /// Threads at once. With more file systems, the last thread serves all the others.
 const WORKERS_MAX: usize = 16;
 /// Closes that one worker may have in its queue. Further files are closed by the loop itself. Syncs need no
 /// bound: each session has at most one.
 const CLOSES_MAX: usize = 4096;
-/// Closes of one home that may be queued. Further requests to the home wait for them.
-const CLOSES_PER_HOME: usize = 64;
-/// The stack of a worker. A sync needs little.
-const STACK_BYTES: usize = 128 * 1024;
+/// The stack of a worker. Its calls keep what is large on the heap.
+const STACK_BYTES: usize = 256 * 1024;
 /// The worker of file systems without their own; no device has this number.
 const SHARED_WORKER: u64 = u64::MAX;
 
@@ -74,15 +78,18 @@ impl Worker {
 }
 
 /// A worker that has had no result for too long.
-pub(super) struct UnresponsiveWorker {
-    pub(super) worker: u64,
+pub(in crate::store) struct UnresponsiveWorker {
+    pub(in crate::store) worker: u64,
     /// The syncs that it had not begun. They are removed from its queue.
-    pub(super) dropped: Vec<Ticket>,
+    pub(in crate::store) dropped: Vec<Ticket>,
+    /// The session whose call it runs.
+    pub(in crate::store) caller: Option<u64>,
 }
 
 /// All workers.
-pub(super) struct Workers {
+pub(in crate::store) struct Workers {
     by_device: BTreeMap<u64, Worker>,
+    inline_rule: InlineRule,
     reports: Sender<WorkerReport>,
     wake: Arc<dyn Fn() + Send + Sync>,
     unresponsive: usize,
@@ -91,12 +98,19 @@ pub(super) struct Workers {
 }
 
 impl Workers {
-    pub(super) fn new(reports: Sender<WorkerReport>, wake: Arc<dyn Fn() + Send + Sync>) -> Self {
-        Self { by_device: BTreeMap::new(), reports, wake, unresponsive: 0, now: None }
+    pub(in crate::store) fn new(reports: Sender<WorkerReport>, wake: Arc<dyn Fn() + Send + Sync>) -> Self {
+        Self {
+            by_device: BTreeMap::new(),
+            inline_rule: InlineRule::default(),
+            reports,
+            wake,
+            unresponsive: 0,
+            now: None,
+        }
     }
 
     /// Queues a task. Returns its worker; or returns the task, if there is no thread or no room for it.
-    pub(super) fn push(&mut self, disk: &Disk, task: DiskTask) -> Result<u64, DiskTask> {
+    pub(in crate::store) fn push(&mut self, disk: &Disk, task: DiskTask) -> Result<u64, DiskTask> {
         let key = self.key(disk.device);
         let worker = self.by_device.entry(key).or_insert_with(|| Worker {
             shared: Arc::default(),
@@ -105,16 +119,15 @@ impl Workers {
             done: 0,
             is_unresponsive: false,
         });
-        let is_sync = matches!(task, DiskTask::Sync(_));
         let mut queue = worker.shared.lock();
-        if !is_sync && queue.closes >= CLOSES_MAX {
+        if matches!(task, DiskTask::Close(..)) && queue.closes >= CLOSES_MAX {
             return Err(task);
         }
         if !queue.is_running {
             let started = start(key, &worker.shared, &self.reports, &self.wake);
             if let Err(error) = started {
                 drop(queue);
-                log::error!("no thread can be started to sync files, so the server itself waits for the disk: {error}");
+                log::error!("no thread can be started for a file system, so the server itself waits for it: {error}");
                 return Err(task);
             }
             queue.is_running = true;
@@ -138,7 +151,7 @@ impl Workers {
     }
 
     /// Records the result of a worker.
-    pub(super) fn record(&mut self, report: &WorkerReport) {
+    pub(in crate::store) fn record(&mut self, report: &WorkerReport) {
         let Some(worker) = self.by_device.get_mut(&report.worker) else { return };
         (worker.since, worker.done) = (self.now, worker.shared.done.load(Relaxed));
         if std::mem::replace(&mut worker.is_unresponsive, false) {
@@ -149,7 +162,7 @@ impl Workers {
 
     /// Returns the workers that have finished nothing for `patience`, and removes the syncs that they have not
     /// begun. The running task may finish later, or never.
-    pub(super) fn find_unresponsive(&mut self, now: Instant, patience: Duration) -> Vec<UnresponsiveWorker> {
+    pub(in crate::store) fn find_unresponsive(&mut self, now: Instant, patience: Duration) -> Vec<UnresponsiveWorker> {
         self.now = Some(now);
         let mut found = Vec::new();
         for (&key, worker) in &mut self.by_device {
@@ -163,24 +176,31 @@ impl Workers {
                 worker.since = Some(now);
                 continue;
             }
-            let dropped = queue.take_syncs();
+            let waiting = queue.take_waiting();
             queue.is_watched = true;
+            let caller = queue.caller;
             drop(queue);
-            worker.shared.left.fetch_sub(dropped.len(), Relaxed);
+            worker.shared.left.fetch_sub(waiting.len(), Relaxed);
             worker.is_unresponsive = true;
             self.unresponsive += 1;
             let path = worker.path.display();
             let seconds = patience.as_secs();
             log::warn!(
-                "{path}: the file system has not answered for {seconds} s; uploads are refused there until it does"
+                "{path}: the file system has not answered for {seconds} s; requests are refused there until it does"
             );
-            found.push(UnresponsiveWorker { worker: key, dropped });
+            // A call that is dropped ends with `NoAnswer`.
+            let sync = |task| if let DiskTask::Sync(sync_task) = task { Some(sync_task.ticket) } else { None };
+            found.push(UnresponsiveWorker {
+                worker: key,
+                dropped: waiting.into_iter().filter_map(sync).collect(),
+                caller,
+            });
         }
         found
     }
 
     /// Returns whether the file system does not answer.
-    pub(super) fn is_unresponsive(&self, device: u64) -> bool {
+    pub(in crate::store) fn is_unresponsive(&self, device: u64) -> bool {
         // A file system without its own worker is served by the shared one only while there are too many.
         let find = |key| self.by_device.get(&key);
         self.unresponsive > 0
@@ -188,12 +208,17 @@ impl Workers {
     }
 
     /// Returns the names of file systems that do not answer.
-    pub(super) fn unresponsive(&self) -> impl Iterator<Item = &Rc<Path>> {
+    pub(in crate::store) fn unresponsive(&self) -> impl Iterator<Item = &Rc<Path>> {
         self.by_device.values().filter(|worker| worker.is_unresponsive).map(|worker| &worker.path)
     }
 
+    /// Makes a file system known; `is_local` as in [`InlineRule::add`].
+    pub(in crate::store) fn add_file_system(&mut self, device: u64, is_local: bool) {
+        self.inline_rule.add(device, is_local);
+    }
+
     /// Returns when the next worker will have been without a result for too long.
-    pub(super) fn next_due(&self, patience: Duration) -> Option<Instant> {
+    pub(in crate::store) fn next_due(&self, patience: Duration) -> Option<Instant> {
         self.by_device.values().filter_map(|worker| worker.due(patience)).min()
     }
 }
@@ -217,6 +242,11 @@ fn start(
     let work = move || {
         while let Some(task) = shared.next() {
             let answer = match task {
+                DiskTask::Call(_, runnable) => {
+                    // If the call panics, its result is missing, and its operation fails.
+                    let _ = catch_unwind(AssertUnwindSafe(|| runnable.run()));
+                    None
+                }
                 DiskTask::Sync(sync_task) => Some(sync_task.run()),
                 DiskTask::Close(file, waiting) => {
                     drop(file);
@@ -233,61 +263,13 @@ fn start(
             }
         }
     };
-    std::thread::Builder::new().name("sync".into()).stack_size(STACK_BYTES).spawn(work).map(drop)
-}
-
-/// Closes files of one home on worker threads.
-#[derive(Clone)]
-pub struct Closer {
-    workers: Option<Rc<RefCell<Workers>>>,
-    disk: Disk,
-    /// Pending closes.
-    waiting: Arc<AtomicUsize>,
-}
-
-impl Closer {
-    pub(super) fn new(workers: Option<Rc<RefCell<Workers>>>, disk: Disk) -> Self {
-        Self { workers, disk, waiting: Arc::default() }
-    }
-
-    /// Returns whether a worker can take another file.
-    pub fn has_room(&self) -> bool {
-        self.workers.is_some() && self.waiting.load(Relaxed) < CLOSES_PER_HOME
-    }
-
-    /// Returns whether the queue of files to close is full, so that the home must wait for its disk.
-    pub fn is_behind(&self) -> bool {
-        self.workers.is_some() && !self.has_room() && !self.is_unresponsive()
-    }
-
-    /// Returns whether the home's file system does not answer.
-    pub fn is_unresponsive(&self) -> bool {
-        self.workers.as_ref().is_some_and(|workers| workers.borrow().is_unresponsive(self.disk.device))
-    }
-
-    /// Returns the file system of this device, as the home sees it.
-    pub fn disk_on(&self, device: u64) -> Disk {
-        self.disk.on(device)
-    }
-
-    /// Closes a `file` of this device on a worker thread, or at once if that is impossible.
-    pub fn close(&self, device: u64, file: Arc<File>) {
-        if let Some(workers) = &self.workers {
-            self.waiting.fetch_add(1, Relaxed);
-            let task = DiskTask::Close(file, Arc::clone(&self.waiting));
-            // A returned file is closed by being dropped.
-            if workers.borrow_mut().push(&self.disk.on(device), task).is_err() {
-                self.waiting.fetch_sub(1, Relaxed);
-            }
-        }
-    }
+    std::thread::Builder::new().name("disk".into()).stack_size(STACK_BYTES).spawn(work).map(drop)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::syncer::Flush;
-    use crate::store::syncer::queue::SyncTask;
+    use crate::base::disk_sync::Flush;
 
     #[test]
     fn more_file_systems_than_workers_share_the_last() {

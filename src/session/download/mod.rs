@@ -1,7 +1,9 @@
 //! A download: a file that is sent in pieces, with its digest at the end.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
+mod end;
+mod from_worker;
+mod write_detection;
+
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -9,16 +11,18 @@ use rustix::buffer::spare_capacity;
 use sha2::{Digest as _, Sha256};
 
 use super::error::SessionError;
+use super::range_hash::RangeHash;
 use super::read_ahead::ReadAhead;
-use super::task::{SecondReading, hash_range};
+use super::sliced::Site;
 use crate::base::budget::Budget;
 use crate::base::buffers::{FileRange, PIECE_BYTES};
 use crate::base::digest::Digest;
 use crate::base::virtual_path::VirtualPath;
-use crate::store::home::Home;
-use crate::store::meta::{Identity, Meta, meta_of};
-use crate::store::watch::Watch;
+use crate::store::meta::Meta;
+use crate::store::workers::operations::Operation;
 use crate::store::{OpenFile, Store, StoreError};
+use from_worker::Piece;
+use write_detection::{EndCheck, WriteDetection};
 
 /// Where a download begins.
 #[derive(Debug, Clone)]
@@ -70,6 +74,8 @@ pub enum Fetched {
     Range(FileRange),
     /// Nothing can be sent yet, because the file is still being read again.
     Later,
+    /// Nothing can be sent before a worker has read it.
+    Waits,
     /// All bytes were fetched. Holds the file's size, and its digest if it was requested or is cached.
     End(u64, Option<Digest>),
 }
@@ -90,54 +96,30 @@ pub struct Download {
     /// The hash of all bytes before `next`, if a digest is requested and not cached.
     hash: Option<Sha256>,
     ahead: ReadAhead,
-    second_reading: SecondReading,
+    /// The hash of the bytes before `offset`, while it is computed.
+    prefix: Option<RangeHash>,
+    /// The next piece, while a worker reads it.
+    piece: Option<Piece>,
+    /// The check of the file after the last byte, while a worker makes it.
+    end_check: Option<Operation<Result<Result<EndCheck, StoreError>, SessionError>>>,
+    /// The result of that check.
+    end: Option<EndCheck>,
+    /// The file is read once more, because it changed meanwhile. If it was only touched or appended to, its
+    /// first bytes are the same.
+    second_reading: Option<RangeHash>,
     /// Used if no digest is requested or cached.
     write_detection: WriteDetection,
+    /// It goes on only when a worker has answered. While the next piece is read and this one is sent, it waits for
+    /// the peer.
+    awaits_storage: bool,
 }
-
-/// How writes to a file are detected while it is sent without being hashed.
-enum WriteDetection {
-    /// Nothing was fetched yet, or there is a digest to compare with.
-    Unknown,
-    /// The file was read in one system call, so no write can come in between.
-    ReadAtOnce,
-    /// By inotify, if available, and by samples of the bytes that were sent.
-    Watched(Option<Watch>, Vec<Sample>),
-}
-
-/// Some sent bytes and their position in the file.
-struct Sample {
-    offset: u64,
-    bytes: Vec<u8>,
-}
-
-impl Sample {
-    /// Samples the last bytes before `end`.
-    fn before(file: &File, end: u64) -> Option<Self> {
-        let offset = end.saturating_sub(SAMPLE_BYTES);
-        let mut bytes = vec![0; usize::try_from(end - offset).ok()?];
-        file.read_exact_at(&mut bytes, offset).ok()?;
-        Some(Self { offset, bytes })
-    }
-
-    fn is_in(&self, file: &File) -> bool {
-        let mut bytes = vec![0; self.bytes.len()];
-        file.read_exact_at(&mut bytes, self.offset).is_ok() && bytes == self.bytes
-    }
-}
-
-/// The size of a sample. Longer samples do not detect a rewritten file any better.
-const SAMPLE_BYTES: u64 = 256;
-/// Files of at most this size are read at once instead of watched.
-const READ_AT_ONCE_BYTES: u64 = 16 * 1024;
 
 impl Download {
-    /// Opens the file. Nothing is read yet.
-    pub fn begin(home: &Home, store: &Store, plan: DownloadPlan, now: Instant) -> Result<Self, StoreError> {
-        let (file, meta) = home.open(&plan.path)?;
+    /// Makes the download of an open file. Nothing is read yet.
+    pub(super) fn of(file: OpenFile, meta: Meta, store: &Store, plan: DownloadPlan, now: Instant) -> Self {
         let cached_digest = store.digests.get(&meta.identity);
         let hash = (plan.hash && cached_digest.is_none()).then(Sha256::new);
-        Ok(Self {
+        Self {
             plan,
             started: now,
             file: Rc::new(file),
@@ -147,15 +129,30 @@ impl Download {
             cached_digest,
             hash,
             ahead: ReadAhead::default(),
-            second_reading: SecondReading::default(),
+            prefix: None,
+            piece: None,
+            end_check: None,
+            end: None,
+            second_reading: None,
             write_detection: WriteDetection::Unknown,
-        })
+            awaits_storage: false,
+        }
+    }
+
+    /// Returns whether it waits for a worker.
+    pub fn awaits_storage(&self) -> bool {
+        self.awaits_storage
     }
 
     /// Decides where to begin. Hashes the bytes before that, if needed, within `budget`.
-    pub fn prepare(&mut self, store: &Store, budget: &mut Budget) -> Result<Option<DownloadHeader>, SessionError> {
+    pub(super) fn prepare(
+        &mut self,
+        site: Site<'_>,
+        store: &Store,
+        budget: &mut Budget,
+    ) -> Result<Option<DownloadHeader>, SessionError> {
         let etag = store.etag(&self.meta.identity);
-        let Some(offset) = self.find_offset(&etag, budget)? else { return Ok(None) };
+        let Some(offset) = self.find_offset(site, &etag, budget)? else { return Ok(None) };
         (self.offset, self.next) = (offset, offset);
         Ok(Some(DownloadHeader {
             size: self.meta.size,
@@ -166,7 +163,7 @@ impl Download {
         }))
     }
 
-    fn find_offset(&mut self, etag: &str, budget: &mut Budget) -> Result<Option<u64>, SessionError> {
+    fn find_offset(&mut self, site: Site<'_>, etag: &str, budget: &mut Budget) -> Result<Option<u64>, SessionError> {
         let (is_proved, offset, prefix) = match &self.plan.start {
             DownloadStart::At(offset) if *offset > self.meta.size => return Err(SessionError::BadOffset),
             DownloadStart::At(offset) => (true, *offset, None),
@@ -177,30 +174,38 @@ impl Download {
         if !is_proved || offset == 0 || offset > self.meta.size {
             return Ok(Some(0));
         }
-        if let Some(claimed) = prefix {
-            return self.check_prefix(offset, claimed, budget);
-        }
-        let Some(hash) = &mut self.hash else { return Ok(Some(offset)) };
-        Ok(hash_range(&self.file, hash, &mut self.next, offset, budget)?.then_some(offset))
-    }
-
-    /// Returns the offset if the client's bytes match the file; else 0.
-    fn check_prefix(&mut self, offset: u64, claimed: Digest, budget: &mut Budget) -> Result<Option<u64>, SessionError> {
-        let hash = self.hash.get_or_insert_with(Sha256::new);
-        if !hash_range(&self.file, hash, &mut self.next, offset, budget)? {
-            return Ok(None);
-        }
-        if Digest::finish(hash.clone()) == claimed {
+        if prefix.is_none() && self.hash.is_none() {
             return Ok(Some(offset));
         }
-        *hash = Sha256::new();
-        Ok(Some(0))
+        let reading = self.prefix.get_or_insert_with(|| RangeHash::of_first(offset, &self.file));
+        let hashed = reading.advance(site, budget)?;
+        self.awaits_storage = reading.awaits_storage();
+        let Some((hash, _)) = hashed else { return Ok(None) };
+        self.prefix = None;
+        let is_right = prefix.is_none_or(|claimed| Digest::finish(hash.clone()) == claimed);
+        self.hash = Some(if is_right { hash } else { Sha256::new() });
+        Ok(Some(if is_right { offset } else { 0 }))
     }
 
     /// Fetches the next piece. Appends at most `max` bytes to `out`; or returns a file range of at most
     /// `range_max` bytes, if the caller can send ranges and the bytes need not be hashed.
-    pub fn fetch(
+    pub(super) fn fetch(
         &mut self,
+        site: Site<'_>,
+        store: &mut Store,
+        out: &mut Vec<u8>,
+        max: usize,
+        range_max: Option<usize>,
+        budget: &mut Budget,
+    ) -> Result<Fetched, SessionError> {
+        let fetched = self.fetch_next(site, store, out, max, range_max, budget)?;
+        self.awaits_storage = matches!(fetched, Fetched::Waits);
+        Ok(fetched)
+    }
+
+    fn fetch_next(
+        &mut self,
+        site: Site<'_>,
         store: &mut Store,
         out: &mut Vec<u8>,
         max: usize,
@@ -209,7 +214,10 @@ impl Download {
     ) -> Result<Fetched, SessionError> {
         let left = self.meta.size - self.next;
         if left == 0 {
-            return self.end(store, budget);
+            return self.end(site, store, budget);
+        }
+        if self.piece.is_some() || !site.is_prompt() {
+            return self.fetch_from_worker(site, out, max, budget);
         }
         if !self.plan.hash && self.cached_digest.is_none() {
             self.watch_for_writes(store, left);
@@ -225,7 +233,8 @@ impl Download {
         let start = out.len();
         let want = PIECE_BYTES.min(max).min(usize::try_from(left).unwrap_or(usize::MAX));
         out.reserve_exact(want);
-        let count = rustix::io::pread(&*self.file, spare_capacity(out), self.next).map_err(StoreError::from)?;
+        let read = site.home.disk().run_now(|| rustix::io::pread(&*self.file, spare_capacity(out), self.next));
+        let count = read.map_err(StoreError::from)?;
         let count = count.min(want);
         out.truncate(start + count);
         if count == 0 {
@@ -242,67 +251,6 @@ impl Download {
         self.next += count as u64;
         budget.spend(count as u64);
         Ok(Fetched::Bytes(count))
-    }
-
-    /// Chooses how writes are detected, and takes samples. Called before each piece.
-    fn watch_for_writes(&mut self, store: &Store, left: u64) {
-        match &mut self.write_detection {
-            WriteDetection::Unknown if left <= READ_AT_ONCE_BYTES => self.write_detection = WriteDetection::ReadAtOnce,
-            WriteDetection::Unknown => {
-                let watch = store.watcher.watch(&self.file).filter(|_| {
-                    // The watch does not report a write between the opening and now.
-                    meta_of(&*self.file).is_ok_and(|meta| meta.identity.has_content_of(&self.meta.identity))
-                });
-                self.write_detection = WriteDetection::Watched(watch, Vec::new());
-            }
-            // The distance between samples doubles, so that even the largest file has few.
-            WriteDetection::Watched(_, samples)
-                if samples.last().is_none_or(|last| self.next - self.offset >= 2 * (last.offset - self.offset)) =>
-            {
-                samples.extend(Sample::before(&self.file, self.next).filter(|sample| sample.offset >= self.offset));
-            }
-            _ => {}
-        }
-    }
-
-    /// Ends the download with the digest, or refuses with `Changed` if the sent bytes may be a mixture of
-    /// versions. The file may have been replaced, renamed, touched or appended to meanwhile.
-    fn end(&mut self, store: &mut Store, budget: &mut Budget) -> Result<Fetched, SessionError> {
-        let (now, then) = (meta_of(&*self.file)?.identity, self.meta.identity);
-        let digest = match (self.cached_digest, &self.hash) {
-            (None, Some(hash)) if self.plan.hash => Some(Digest::finish(hash.clone())),
-            (known, _) => known,
-        };
-        if now.size < then.size {
-            return Err(SessionError::Changed);
-        }
-        if !now.has_content_of(&then) {
-            match digest {
-                Some(digest) if !self.second_reading.verify(&self.file, then.size, digest, budget)? => {
-                    return Ok(Fetched::Later);
-                }
-                None if self.was_rewritten(&now) => return Err(SessionError::Changed),
-                _ => {}
-            }
-        }
-        if let Some(digest) = digest.filter(|_| now == then) {
-            store.digests.insert(now, digest, store.clock.now_ns());
-        }
-        Ok(Fetched::End(self.meta.size, digest))
-    }
-
-    /// Returns whether the content may have changed while it was sent. A longer file was only appended to
-    /// if the samples still match.
-    fn was_rewritten(&self, now: &Identity) -> bool {
-        let has_grown = now.size > self.meta.size;
-        match &self.write_detection {
-            WriteDetection::Unknown | WriteDetection::ReadAtOnce => false,
-            WriteDetection::Watched(watch, samples) => {
-                let is_as_sent = || samples.iter().all(|sample| sample.is_in(&self.file));
-                let was_written = || watch.as_ref().is_none_or(|watch| watch.may_be_written(now));
-                !is_as_sent() || (!has_grown && was_written())
-            }
-        }
     }
 
     /// Returns whether the sent bytes must be hashed.

@@ -1,0 +1,177 @@
+//! Calls to a home that may have to wait for its file system.
+//!
+//! The handler of a request is ordinary code that makes its calls one after the other. If a call must wait,
+//! it returns [`SessionError::NotYet`]. The protocol then drops what the handler has replied, and begins the
+//! request again once the call has a result: all its earlier calls return the same results as before, and
+//! the handler gets one call further. So a handler must not change anything before its last call.
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::Poll;
+
+use super::Session;
+use super::error::SessionError;
+use crate::store::StoreError;
+use crate::store::home::Home;
+use crate::store::workers::operations::Operation;
+
+/// The calls of the request that is being handled.
+#[derive(Default)]
+pub(super) struct Calls(RefCell<MadeCalls>);
+
+/// The calls of one attempt to handle a request.
+#[derive(Default)]
+struct MadeCalls {
+    /// The results of the calls that have completed, in order.
+    results: Vec<CallResult>,
+    /// The number of calls that this attempt has made.
+    made: usize,
+    /// The call that waits: an [`Operation`].
+    waiting: Option<Box<dyn Any>>,
+    /// A call of this attempt waits. The handler may not know that, so its further calls do nothing.
+    is_blocked: bool,
+    /// The file system of the waiting call does not answer.
+    is_unanswered: bool,
+}
+
+enum CallResult {
+    Value(Box<dyn Any>),
+    Refusal(SessionError),
+}
+
+/// What a call does, once it is made.
+type Work<T> = Box<dyn FnOnce(Rc<Home>) -> Pin<Box<dyn Future<Output = Result<T, StoreError>>>>>;
+
+/// The answer to a call.
+pub(super) struct Answer<T> {
+    pub(super) result: Result<T, SessionError>,
+    /// It has completed now, and not in an earlier attempt. A call is logged when this is set.
+    pub(super) is_new: bool,
+}
+
+impl Session {
+    /// Begins to handle a request, for the first time or once more.
+    pub fn begin_attempt(&self) {
+        let mut attempt = self.calls.0.borrow_mut();
+        (attempt.made, attempt.is_blocked) = (0, false);
+    }
+
+    /// Returns whether a call of this attempt waits, so that the request must be handled once more.
+    pub fn is_attempt_blocked(&self) -> bool {
+        self.calls.0.borrow().is_blocked
+    }
+
+    /// Returns whether a call waits.
+    pub(super) fn waits_for_call(&self) -> bool {
+        self.calls.0.borrow().waiting.is_some()
+    }
+
+    /// Ends the handling of a request. The call that waits runs to its end, and its result is dropped.
+    pub fn end_request(&self) {
+        let mut attempt = self.calls.0.borrow_mut();
+        attempt.results.clear();
+        (attempt.waiting, attempt.is_blocked, attempt.is_unanswered) = (None, false, false);
+        self.awaits_change.set(false);
+    }
+
+    /// Lets the call that waits return [`SessionError::NoAnswer`].
+    pub(super) fn give_up_call(&self) {
+        let mut attempt = self.calls.0.borrow_mut();
+        attempt.is_unanswered = attempt.waiting.is_some();
+    }
+
+    /// Makes a call whose value a later attempt gets again.
+    pub(super) fn call<T: Clone + 'static, F>(
+        &self,
+        home: &Rc<Home>,
+        work: impl FnOnce(Rc<Home>) -> F + 'static,
+    ) -> Answer<T>
+    where
+        F: Future<Output = Result<T, StoreError>> + 'static,
+    {
+        let repeat = |value: &dyn Any| value.downcast_ref::<T>().cloned();
+        self.make_call(home, Box::new(|home| Box::pin(work(home))), repeat, |value| Some(Box::new(value.clone())))
+    }
+
+    /// Makes the last call of a request that succeeds. A later attempt gets only its refusal again.
+    pub(super) fn last_call<T: 'static, F>(
+        &self,
+        home: &Rc<Home>,
+        work: impl FnOnce(Rc<Home>) -> F + 'static,
+    ) -> Answer<T>
+    where
+        F: Future<Output = Result<T, StoreError>> + 'static,
+    {
+        self.make_call(home, Box::new(|home| Box::pin(work(home))), |_| None, |_| None)
+    }
+
+    /// Makes a call that cannot wait. A later attempt gets its refusal again.
+    pub(super) fn immediate_call<T>(&self, work: impl FnOnce() -> Result<T, SessionError>) -> Answer<T> {
+        let mut calls = self.calls.0.borrow_mut();
+        if calls.is_blocked {
+            return Answer { result: Err(SessionError::NotYet), is_new: false };
+        }
+        let made = calls.made;
+        calls.made += 1;
+        if let Some(CallResult::Refusal(refusal)) = calls.results.get(made) {
+            return Answer { result: Err(*refusal), is_new: false };
+        }
+        drop(calls);
+        let result = work();
+        if let Err(refusal) = &result {
+            self.calls.0.borrow_mut().results.push(CallResult::Refusal(*refusal));
+        }
+        Answer { result, is_new: true }
+    }
+
+    fn make_call<T: 'static>(
+        &self,
+        home: &Rc<Home>,
+        work: Work<T>,
+        repeat: fn(&dyn Any) -> Option<T>,
+        keep: fn(&T) -> Option<Box<dyn Any>>,
+    ) -> Answer<T> {
+        let mut attempt = self.calls.0.borrow_mut();
+        if attempt.is_blocked {
+            return Answer { result: Err(SessionError::NotYet), is_new: false };
+        }
+        let made = attempt.made;
+        if let Some(known) = attempt.results.get(made) {
+            let result = match known {
+                CallResult::Value(value) => repeat(&**value).ok_or(SessionError::Defect),
+                CallResult::Refusal(refusal) => Err(*refusal),
+            };
+            attempt.made += 1;
+            return Answer { result, is_new: false };
+        }
+        let waiting = attempt.waiting.take().and_then(|waiting| waiting.downcast::<Operation<_>>().ok());
+        let is_unanswered = std::mem::take(&mut attempt.is_unanswered);
+        drop(attempt);
+        let mut operation = waiting.map_or_else(|| self.begin_operation(home, work), |waiting| *waiting);
+        let result = match operation.take() {
+            Poll::Pending if is_unanswered => Err(SessionError::NoAnswer),
+            Poll::Pending => {
+                let mut attempt = self.calls.0.borrow_mut();
+                attempt.waiting = Some(Box::new(operation));
+                attempt.is_blocked = true;
+                return Answer { result: Err(SessionError::NotYet), is_new: false };
+            }
+            Poll::Ready(result) => result.unwrap_or(Err(SessionError::Defect)),
+        };
+        let mut attempt = self.calls.0.borrow_mut();
+        attempt.made += 1;
+        attempt.results.extend(match &result {
+            Ok(value) => keep(value).map(CallResult::Value),
+            Err(refusal) => Some(CallResult::Refusal(*refusal)),
+        });
+        Answer { result, is_new: true }
+    }
+
+    /// Begins an operation of this session in `home`.
+    fn begin_operation<T: 'static>(&self, home: &Rc<Home>, work: Work<T>) -> Operation<Result<T, SessionError>> {
+        let work = work(Rc::clone(home));
+        home.disk().operations().begin(self.sync_owner, async move { work.await.map_err(SessionError::from) })
+    }
+}

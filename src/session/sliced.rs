@@ -1,0 +1,93 @@
+//! Long work in slices. A slice runs on the loop, or on a worker if the file system may make it wait.
+
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use super::error::SessionError;
+use crate::base::budget::Budget;
+use crate::store::home::Home;
+use crate::store::monotonic;
+use crate::store::workers::operations::Operation;
+
+/// A worker that has worked this long on a slice serves the next account.
+const WORKER_SLICE: Duration = Duration::from_millis(10);
+
+/// Where work runs: the home, and the session that is told when a worker is done.
+#[derive(Clone, Copy)]
+pub(super) struct Site<'a> {
+    pub(super) home: &'a Rc<Home>,
+    pub(super) caller: u64,
+}
+
+impl Site<'_> {
+    /// Begins a call that may wait for the file system. It gets the error of a call that cannot be made.
+    pub(super) fn begin<T: Send + 'static>(
+        self,
+        call: impl FnOnce() -> T + Send + 'static,
+    ) -> Operation<Result<T, SessionError>> {
+        let disk = self.home.disk().clone();
+        let work = async move { disk.run(call).await.map_err(|error| SessionError::from(&error.into())) };
+        self.home.disk().operations().begin(self.caller, work)
+    }
+
+    /// Returns whether the loop may call the file system itself.
+    pub(super) fn is_prompt(self) -> bool {
+        self.home.disk().is_prompt()
+    }
+}
+
+/// Work, and the operation that continues it on a worker.
+pub(super) enum Sliced<W, S> {
+    Here(W),
+    OnWorker(Operation<Result<(W, S), SessionError>>),
+    /// A call has failed.
+    Lost,
+}
+
+impl<W: Send + 'static, S: Send + 'static> Sliced<W, S> {
+    /// Returns whether a worker has the work.
+    pub(super) fn awaits_storage(&self) -> bool {
+        matches!(self, Self::OnWorker(_))
+    }
+
+    /// Continues. Returns the result of a slice, or `None` if a worker has the work. `slice` continues within a
+    /// budget; `is_unfinished` says whether the worker may go on after such a result.
+    pub(super) fn advance(
+        &mut self,
+        site: Site<'_>,
+        budget: &mut Budget,
+        slice: fn(&mut W, &mut Budget) -> S,
+        is_unfinished: fn(&S) -> bool,
+    ) -> Result<Option<S>, SessionError> {
+        let mut running = match std::mem::replace(self, Self::Lost) {
+            Self::Here(mut work) if site.is_prompt() => {
+                let step = site.home.disk().run_now(|| slice(&mut work, budget));
+                *self = Self::Here(work);
+                return Ok(Some(step));
+            }
+            Self::Here(mut work) => site.begin(move || {
+                let began = monotonic::now();
+                loop {
+                    let step = slice(&mut work, &mut Budget::new(1));
+                    if !is_unfinished(&step) || began.elapsed() >= WORKER_SLICE {
+                        return (work, step);
+                    }
+                }
+            }),
+            Self::OnWorker(running) => running,
+            Self::Lost => return Err(SessionError::Defect),
+        };
+        match running.take() {
+            Poll::Pending => {
+                *self = Self::OnWorker(running);
+                Ok(None)
+            }
+            Poll::Ready(done) => {
+                let (work, step) = done.unwrap_or(Err(SessionError::Defect))?;
+                *self = Self::Here(work);
+                Ok(Some(step))
+            }
+        }
+    }
+}

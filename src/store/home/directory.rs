@@ -1,0 +1,66 @@
+//! The directory of a home: what is needed to call its file system, and nothing of its accounts. Workers use it, too.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use cap_std::fs::Dir;
+use rustix::io::Errno;
+
+use super::{DirectoryId, directory_id};
+use crate::base::refusals::{OptionalOperation, is_refusal};
+use crate::store::StoreError;
+use crate::store::file_systems::FileSystems;
+
+/// The directory of a home. Its look-ups are in `lookup.rs`.
+pub struct HomeDirectory {
+    pub(super) root: Dir,
+    /// The path at which it was opened. For messages only, because another directory may be there by now.
+    pub(in crate::store) path: Arc<Path>,
+    pub(in crate::store) systems: Arc<FileSystems>,
+    /// Opened when it is first needed.
+    staging: Mutex<Option<StagingDirectory>>,
+}
+
+/// The open staging directory.
+pub(in crate::store) struct StagingDirectory {
+    pub(in crate::store) handle: Arc<OwnedFd>,
+    pub(in crate::store) id: DirectoryId,
+}
+
+impl HomeDirectory {
+    pub(super) fn new(root: Dir, path: Arc<Path>, systems: Arc<FileSystems>) -> Self {
+        Self { root, path, systems, staging: Mutex::default() }
+    }
+
+    pub(in crate::store) fn root_fd(&self) -> Result<OwnedFd, StoreError> {
+        Ok(self.root.as_fd().try_clone_to_owned()?)
+    }
+
+    /// Returns the staging directory, if it is open. The lock is held for a moment only.
+    pub(in crate::store) fn open_staging(&self) -> MutexGuard<'_, Option<StagingDirectory>> {
+        self.staging.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the bytes that are free for users; `None` if the file system does not report them.
+    pub fn free_bytes(&self) -> Result<Option<u64>, StoreError> {
+        match rustix::fs::fstatvfs(&self.root) {
+            Ok(stat) => Ok(Some(stat.f_bavail.saturating_mul(stat.f_frsize))),
+            Err(errno) if is_refusal(errno) => {
+                self.systems.warn(OptionalOperation::FreeSpace, directory_id(&self.root)?.0, &self.path, errno);
+                Ok(None)
+            }
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// Accepts that a file system refuses `operation`, and logs the first refusal. Returns other errors.
+    pub(in crate::store) fn tolerate(
+        &self,
+        operation: OptionalOperation,
+        device: u64,
+        result: Result<(), Errno>,
+    ) -> Result<(), StoreError> {
+        self.systems.tolerate(operation, device, &self.path, result)
+    }
+}

@@ -1,0 +1,99 @@
+//! Keeps the ledger of a home exact, and drops partial uploads that have expired. Both come before each change.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use super::{Home, LOGGED_PATH_BYTES_MAX};
+use crate::base::budget::{Budget, ENTRY_COST};
+use crate::base::text::{Escaped, shortened};
+use crate::store::StoreError;
+use crate::store::count::{Count, UnreadableEntries};
+use crate::store::ledger::Advanced;
+use crate::store::monotonic;
+
+/// A slice of a count ends after this time, so that a worker serves the next account.
+const COUNT_SLICE: Duration = Duration::from_millis(10);
+/// Entries that are counted before the time is checked.
+const ENTRIES_PER_CHECK: u64 = 16;
+
+impl Home {
+    /// Must be called before every change of the home. Drops expired partial uploads, and continues a due
+    /// count within `budget`. Returns true once the ledger is reliable. False: call it again, in the next turn, or
+    /// when the session `caller` is woken if the home [is changing](crate::store::workers::HomeDisk::is_changing).
+    pub fn settle(self: &Rc<Self>, caller: u64, budget: &mut Budget) -> Result<bool, StoreError> {
+        loop {
+            if let Some(error) = self.settle_error.take() {
+                return Err(error);
+            }
+            if self.disk.is_changing(caller) || budget.is_spent() {
+                return Ok(false);
+            }
+            if self.ledger.is_counted() && !self.is_expiry_due() {
+                return Ok(true);
+            }
+            let (home, units) = (Rc::clone(self), budget.left());
+            let step = async move {
+                home.settle_step(units).await.unwrap_or_else(|error| {
+                    home.settle_error.replace(Some(error));
+                    0
+                })
+            };
+            if let Poll::Ready(spent) = self.disk.operations().begin(caller, step).take() {
+                budget.spend(spent.unwrap_or(units));
+            }
+        }
+    }
+
+    /// Drops expired uploads, or continues the count by about `units`. Returns the units that it has spent.
+    async fn settle_step(&self, units: u64) -> Result<u64, StoreError> {
+        let _changing = self.disk.begin_change();
+        if self.ledger.is_counted() {
+            self.drop_expired().await;
+            return Ok(0);
+        }
+        if self.ledger.is_recount_due() {
+            // The count reports a staging directory that cannot be read.
+            let _ = self.sweep_staging().await;
+        }
+        let (count, purpose) = self.ledger.take_count();
+        let slice = self.run(move |directory| {
+            let (began, mut budget) = (monotonic::now(), Budget::new(units));
+            let mut count =
+                count.map_or_else(|| Ok(Box::new(Count::new(directory.root_fd()?)?)), Ok::<_, StoreError>)?;
+            loop {
+                let mut part = Budget::new(budget.left().min(ENTRIES_PER_CHECK * ENTRY_COST));
+                let before = part.left();
+                let counted = count.advance(&mut part)?;
+                budget.spend(before - part.left());
+                if counted.is_some() || budget.is_spent() || began.elapsed() >= COUNT_SLICE {
+                    return Ok((count, counted, units - budget.left()));
+                }
+            }
+        });
+        let (count, counted, spent) = slice.await?;
+        match self.ledger.continue_count(count, purpose, counted, self.clock.now_ns()) {
+            Advanced::Finished(before) => self.warn_of_unreadable(&before, &self.ledger.unseen()),
+            Advanced::Later | Advanced::Disturbed => {}
+        }
+        Ok(spent)
+    }
+
+    /// Logs what a count could not read, unless the previous count reported the same.
+    fn warn_of_unreadable(&self, before: &UnreadableEntries, unseen: &UnreadableEntries) {
+        if unseen == before {
+            return;
+        }
+        for entry in &unseen.named {
+            let path = self.path.join(OsStr::from_bytes(&entry.path));
+            let path = shortened(Escaped(path.as_os_str().as_bytes()).to_string(), LOGGED_PATH_BYTES_MAX);
+            log::warn!("{path} cannot be examined: {}; its content is not counted", entry.problem);
+        }
+        let more = unseen.count - unseen.named.len() as u64;
+        if more > 0 {
+            log::warn!("{}: {more} more entries cannot be examined", Escaped(self.path.as_os_str().as_bytes()));
+        }
+    }
+}

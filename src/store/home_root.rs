@@ -1,0 +1,54 @@
+//! Opens the directory of a home by its path.
+
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use cap_std::fs::Dir;
+use rustix::fs::{AtFlags, StatxFlags};
+
+use super::StoreError;
+use super::home::{DirectoryId, directory_id, open_root};
+use crate::base::file_system_type;
+use crate::base::refusals::is_refusal;
+
+/// The open directory of a home.
+pub struct HomeRoot {
+    pub(super) directory: Dir,
+    pub(super) birth: Birth,
+    /// Its file system needs neither a network nor another program.
+    pub(super) is_local: bool,
+    /// It is on the file system of its home root.
+    pub(super) is_on_device_of_root: bool,
+}
+
+impl HomeRoot {
+    pub(super) fn open(roots: &[PathBuf], path: &Path) -> Result<Self, StoreError> {
+        let directory = open_root(roots, path)?;
+        let birth = Birth::of(&directory, directory_id(&directory)?)?;
+        let root = roots.iter().find(|root| path.starts_with(root));
+        let root = root.and_then(|root| std::fs::metadata(root).ok());
+        let is_on_device_of_root = root.is_some_and(|root| root.dev() == birth.directory.0);
+        Ok(Self { is_local: file_system_type::is_local(&directory), directory, birth, is_on_device_of_root })
+    }
+}
+
+/// A directory and its birth time, if the file system has one: the inode of a removed directory is soon
+/// reused.
+#[derive(PartialEq, Eq, Hash)]
+pub(super) struct Birth {
+    pub(super) directory: DirectoryId,
+    time: Option<(i64, u32)>,
+}
+
+impl Birth {
+    /// Returns an error if the disk fails. Treating that as an unknown time could give one directory two
+    /// ledgers.
+    fn of(root: impl AsFd, directory: DirectoryId) -> Result<Self, StoreError> {
+        let told = match rustix::fs::statx(root, c"", AtFlags::EMPTY_PATH, StatxFlags::BTIME) {
+            Err(errno) if !is_refusal(errno) => return Err(errno.into()),
+            told => told.ok().filter(|told| told.stx_mask & StatxFlags::BTIME.bits() != 0),
+        };
+        Ok(Self { directory, time: told.map(|told| (told.stx_btime.tv_sec, told.stx_btime.tv_nsec)) })
+    }
+}

@@ -1,0 +1,205 @@
+//! The file system of a home: runs calls there, on the loop or on a worker, and closes files there.
+
+use std::cell::{Cell, RefCell};
+use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::operations::{CallError, Operations};
+use super::{Disk, DiskTask, Workers};
+use crate::store::monotonic;
+
+/// Closes of one home that may be queued. Further requests to the home wait for them.
+const CLOSES_PER_HOME: usize = 64;
+
+/// The file system of one home.
+#[derive(Clone)]
+pub struct HomeDisk {
+    /// `None`: all calls run at once.
+    workers: Option<Rc<RefCell<Workers>>>,
+    operations: Operations,
+    disk: Disk,
+    /// Pending closes.
+    closes: Arc<AtomicUsize>,
+    /// Calls that a worker has, or that are queued for one.
+    calls: Rc<Cell<usize>>,
+    changes: Rc<RunningChanges>,
+}
+
+impl HomeDisk {
+    pub(in crate::store) fn new(workers: Option<Rc<RefCell<Workers>>>, operations: Operations, disk: Disk) -> Self {
+        Self { workers, operations, disk, closes: Arc::default(), calls: Rc::default(), changes: Rc::default() }
+    }
+
+    /// Returns the operations of sessions.
+    pub fn operations(&self) -> &Operations {
+        &self.operations
+    }
+
+    // ---- Calls ----------------------------------------------------------------------------
+
+    /// Runs a call that may wait for the file system. The calls of a home run one after the other.
+    pub async fn run<T: Send + 'static>(&self, call: impl FnOnce() -> T + Send + 'static) -> Result<T, CallError> {
+        if self.workers.is_none() {
+            return Ok(call());
+        }
+        if self.is_unresponsive() {
+            return Err(CallError::NoAnswer);
+        }
+        if self.is_prompt() {
+            return Ok(self.run_now(call));
+        }
+        let result = Arc::new(Mutex::new(None));
+        let value = Arc::clone(&result);
+        let job = move || {
+            let began = monotonic::now();
+            let called = catch_unwind(AssertUnwindSafe(call)).map_err(|_| CallError::Defect);
+            *lock(&value) = Some((called, began.elapsed()));
+        };
+        self.run_on_worker(Box::new(job)).await;
+        let (called, took) = lock(&result).take().ok_or(CallError::NoAnswer)?;
+        self.record(took);
+        called
+    }
+
+    /// Runs a job on a worker, or drops it if the file system does not answer.
+    #[inline(never)]
+    async fn run_on_worker(&self, job: Box<dyn FnOnce() + Send>) {
+        let Some(workers) = &self.workers else { return job() };
+        let (runnable, ended) = async_task::spawn(async move { job() }, |_| {});
+        let _counted = CallCount::one_more(&self.calls);
+        let pushed = workers.borrow_mut().push(&self.disk, DiskTask::Call(self.operations.caller(), runnable));
+        if let Err(DiskTask::Call(_, runnable)) = pushed {
+            runnable.run();
+        }
+        ended.fallible().await;
+    }
+
+    // ---- Changes --------------------------------------------------------------------------
+
+    /// Begins an operation that changes the home, until the result is dropped.
+    pub fn begin_change(&self) -> Changing {
+        self.changes.running.set(self.changes.running.get() + 1);
+        Changing { changes: Rc::clone(&self.changes), operations: self.operations.clone() }
+    }
+
+    /// Returns whether an operation that changes the home waits for its file system. Until it has completed,
+    /// the ledger does not know what it does, so no other change may begin. `caller` is woken then.
+    pub fn is_changing(&self, caller: u64) -> bool {
+        let is_changing = self.changes.running.get() > 0;
+        let mut waiting = self.changes.waiting.borrow_mut();
+        if is_changing && !waiting.contains(&caller) {
+            waiting.push(caller);
+        }
+        is_changing
+    }
+
+    /// Returns whether the loop may call the file system itself, by [the rule](super::InlineRule).
+    #[inline(never)]
+    pub fn is_prompt(&self) -> bool {
+        let Some(workers) = &self.workers else { return true };
+        self.calls.get() == 0 && workers.borrow().inline_rule.allows(self.disk.device, monotonic::now())
+    }
+
+    /// Returns whether the file system needs neither a network nor another program to answer.
+    pub fn is_local(&self) -> bool {
+        self.workers.as_ref().is_none_or(|workers| workers.borrow().inline_rule.is_local(self.disk.device))
+    }
+
+    /// Runs a call on the loop, while the file system [is prompt](Self::is_prompt).
+    pub fn run_now<T>(&self, call: impl FnOnce() -> T) -> T {
+        let began = monotonic::now();
+        let value = call();
+        self.record(began.elapsed());
+        value
+    }
+
+    #[inline(never)]
+    fn record(&self, took: Duration) {
+        if let Some(workers) = &self.workers {
+            workers.borrow_mut().inline_rule.record(self.disk.device, took, monotonic::now());
+        }
+    }
+
+    // ---- Closes ---------------------------------------------------------------------------
+
+    /// Returns whether a worker can take another file.
+    pub fn has_room(&self) -> bool {
+        self.workers.is_some() && self.closes.load(Relaxed) < CLOSES_PER_HOME
+    }
+
+    /// Returns whether the queue of files to close is full, so that the home must wait for its disk.
+    pub fn is_behind(&self) -> bool {
+        self.workers.is_some() && !self.has_room() && !self.is_unresponsive()
+    }
+
+    /// Returns whether the home's file system does not answer.
+    #[inline(never)]
+    pub fn is_unresponsive(&self) -> bool {
+        self.workers.as_ref().is_some_and(|workers| workers.borrow().is_unresponsive(self.disk.device))
+    }
+
+    /// Returns the file system of this device, as the home sees it.
+    pub fn disk_on(&self, device: u64) -> Disk {
+        self.disk.on(device)
+    }
+
+    /// Closes a `file` of this device on a worker thread, or at once if that is impossible.
+    pub fn close(&self, device: u64, file: Arc<File>) {
+        if let Some(workers) = &self.workers {
+            self.closes.fetch_add(1, Relaxed);
+            let task = DiskTask::Close(file, Arc::clone(&self.closes));
+            // A returned file is closed by being dropped.
+            if workers.borrow_mut().push(&self.disk.on(device), task).is_err() {
+                self.closes.fetch_sub(1, Relaxed);
+            }
+        }
+    }
+}
+
+/// The operations that change a home.
+#[derive(Default)]
+struct RunningChanges {
+    running: Cell<usize>,
+    /// The sessions that wait for them.
+    waiting: RefCell<Vec<u64>>,
+}
+
+/// An operation that changes a home. The next one may begin when this is dropped.
+pub struct Changing {
+    changes: Rc<RunningChanges>,
+    operations: Operations,
+}
+
+impl Drop for Changing {
+    fn drop(&mut self) {
+        self.changes.running.set(self.changes.running.get() - 1);
+        if self.changes.running.get() == 0 {
+            self.changes.waiting.take().into_iter().for_each(|caller| self.operations.wake(caller));
+        }
+    }
+}
+
+fn lock<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
+    value.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Counts a call while it exists.
+struct CallCount(Rc<Cell<usize>>);
+
+impl CallCount {
+    fn one_more(calls: &Rc<Cell<usize>>) -> Self {
+        calls.set(calls.get() + 1);
+        Self(Rc::clone(calls))
+    }
+}
+
+impl Drop for CallCount {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
