@@ -15,7 +15,7 @@ use crate::store::StoreError;
 use crate::store::workers::operations::Operation;
 
 /// A piece that a worker reads.
-pub(super) type Piece = Operation<Result<Result<Vec<u8>, StoreError>, SessionError>>;
+pub(super) type ReadPiece = Operation<Result<Result<Vec<u8>, StoreError>, SessionError>>;
 
 impl Download {
     /// Like [`Download::fetch`], for a file system that may make the caller wait: a worker reads the piece, and
@@ -53,7 +53,7 @@ impl Download {
         Ok(Fetched::Bytes(piece.len()))
     }
 
-    fn read_piece(&self, site: Site<'_>, max: usize) -> Piece {
+    fn read_piece(&self, site: Site<'_>, max: usize) -> ReadPiece {
         let (file, offset) = (Arc::clone(self.file.shared()), self.next);
         let want = PIECE_BYTES.min(max).min(usize::try_from(self.meta.size - offset).unwrap_or(usize::MAX));
         site.begin(move || {

@@ -21,7 +21,7 @@ use crate::base::virtual_path::VirtualPath;
 use crate::store::meta::Meta;
 use crate::store::workers::operations::Operation;
 use crate::store::{OpenFile, Store, StoreError};
-use from_worker::Piece;
+use from_worker::ReadPiece;
 use write_detection::{EndCheck, WriteDetection};
 
 /// Where a download begins.
@@ -99,7 +99,7 @@ pub struct Download {
     /// The hash of the bytes before `offset`, while it is computed.
     prefix: Option<RangeHash>,
     /// The next piece, while a worker reads it.
-    piece: Option<Piece>,
+    piece: Option<ReadPiece>,
     /// The check of the file after the last byte, while a worker makes it.
     end_check: Option<Operation<Result<Result<EndCheck, StoreError>, SessionError>>>,
     /// The result of that check.

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
@@ -67,16 +68,17 @@ impl HomeDisk {
     }
 
     /// Runs a job on a worker, or drops it if the file system does not answer.
-    #[inline(never)]
-    async fn run_on_worker(&self, job: Box<dyn FnOnce() + Send>) {
-        let Some(workers) = &self.workers else { return job() };
-        let (runnable, ended) = async_task::spawn(async move { job() }, |_| {});
-        let _counted = CallCount::one_more(&self.calls);
-        let pushed = workers.borrow_mut().push(&self.disk, DiskTask::Call(self.operations.caller(), runnable));
-        if let Err(DiskTask::Call(_, runnable)) = pushed {
-            runnable.run();
-        }
-        ended.fallible().await;
+    fn run_on_worker(&self, job: Box<dyn FnOnce() + Send>) -> Pin<Box<dyn Future<Output = ()> + '_>> {
+        Box::pin(async move {
+            let Some(workers) = &self.workers else { return job() };
+            let (runnable, ended) = async_task::spawn(async move { job() }, |_| {});
+            let _counted = CallCount::one_more(&self.calls);
+            let pushed = workers.borrow_mut().push(&self.disk, DiskTask::Call(self.operations.caller(), runnable));
+            if let Err(DiskTask::Call(_, runnable)) = pushed {
+                runnable.run();
+            }
+            ended.fallible().await;
+        })
     }
 
     // ---- Changes --------------------------------------------------------------------------

@@ -68,8 +68,10 @@ impl Operations {
         let work = async move {
             let mut has_waited = false;
             poll_fn(|context| {
-                shared.caller.set(caller);
+                // An operation may begin another one.
+                let before = shared.caller.replace(caller);
                 let polled = work.as_mut().poll(context);
+                shared.caller.set(before);
                 has_waited |= polled.is_pending();
                 polled
             })

@@ -144,6 +144,11 @@ impl Scene {
             Reply::Quota(report) => report,
             other => panic!("a report, not {other:?}"),
         };
+        // strace counts the calls of each thread, so a call can fail once on the loop and once on a worker. A count that
+        // has met both names the entry that it could not examine.
+        if server.program.stderr().contains("cannot be examined") {
+            self.place.admin(&["usage", "ann", "--repair"]);
+        }
         let mut found = None;
         // A session that was cut off gives back its promise a moment later.
         let is_settled = holds_within(SETTLING, || {
