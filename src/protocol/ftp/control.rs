@@ -23,8 +23,8 @@ impl Ftp {
         if matches!(self.activity, Activity::Nothing | Activity::CheckingPassword) && !waits_for_storage {
             return false;
         }
-        // A reply must not be sent within another one.
-        let takes_status = !matches!(self.activity, Activity::ListingStatus(_));
+        // A reply must not be sent within another one, nor before that of an earlier command that is no transfer.
+        let takes_status = !waits_for_storage && !matches!(self.activity, Activity::ListingStatus(_));
         match self.queue.look_ahead(&mut turn.buffers.input, takes_status) {
             Some(LookAhead::Line) => turn.budget.spend(LOOK_AHEAD_COST),
             Some(LookAhead::Status) => {
