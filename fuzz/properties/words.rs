@@ -144,6 +144,8 @@ pub(super) fn completion(input: &[u8]) {
         |named: &NamedEntry| [&directory[..], &named.name, if named.is_directory { b"/" } else { b"" }].concat();
     let mut expected: Vec<Vec<u8>> = names.iter().map(of_name).collect();
     expected.extend(command::COMMANDS.iter().map(|command| command.name.as_bytes().to_vec()));
+    let options = command::COMMANDS.iter().flat_map(|command| command.options);
+    expected.extend(options.map(|option| option.name.as_bytes().to_vec()));
     expected.push([&directory[..], b"../"].concat());
     for pair in pairs {
         assert_is_one_plain_line(&pair.display);
