@@ -32,8 +32,6 @@ struct MadeCalls {
     waiting: Option<Box<dyn Any>>,
     /// A call of this attempt waits. The handler may not know that, so its further calls do nothing.
     is_blocked: bool,
-    /// The file system of the waiting call does not answer.
-    is_unanswered: bool,
 }
 
 enum CallResult {
@@ -72,14 +70,9 @@ impl Session {
     pub fn end_request(&self) {
         let mut attempt = self.calls.0.borrow_mut();
         attempt.results.clear();
-        (attempt.waiting, attempt.is_blocked, attempt.is_unanswered) = (None, false, false);
+        (attempt.waiting, attempt.is_blocked) = (None, false);
         self.awaits_change.set(false);
-    }
-
-    /// Lets the call that waits return [`SessionError::NoAnswer`].
-    pub(super) fn give_up_call(&self) {
-        let mut attempt = self.calls.0.borrow_mut();
-        attempt.is_unanswered = attempt.waiting.is_some();
+        self.is_unanswered.set(false);
     }
 
     /// Makes a call whose value a later attempt gets again.
@@ -147,7 +140,7 @@ impl Session {
             return Answer { result, is_new: false };
         }
         let waiting = attempt.waiting.take().and_then(|waiting| waiting.downcast::<Operation<_>>().ok());
-        let is_unanswered = std::mem::take(&mut attempt.is_unanswered);
+        let is_unanswered = self.is_unanswered.take();
         drop(attempt);
         let mut operation = waiting.map_or_else(|| self.begin_operation(home, work), |waiting| *waiting);
         let result = match operation.take() {

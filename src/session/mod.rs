@@ -87,7 +87,7 @@ pub struct Session {
     requests: TokenBucket,
     state: State,
     calls: Calls,
-    /// The file system that the running task or transfer waits for does not answer.
+    /// The file system that the session waits for does not answer.
     is_unanswered: Cell<bool>,
     /// Another session of the account is changing the home.
     awaits_change: Cell<bool>,
@@ -182,11 +182,7 @@ impl Session {
 
     /// Lets what waits for the file system end with [`SessionError::NoAnswer`].
     pub fn give_up_waiting(&self) {
-        if self.waits_for_call() {
-            self.give_up_call();
-        } else {
-            self.is_unanswered.set(self.awaits_storage());
-        }
+        self.is_unanswered.set(self.awaits_storage());
     }
 
     /// Returns when the session needs a turn without an event.
@@ -242,7 +238,6 @@ impl Session {
     /// kept as a partial upload.
     pub fn abort(&mut self, why: SessionError, now: Instant) -> Result<(), SessionError> {
         self.end_request();
-        self.is_unanswered.set(false);
         self.check(Verb::Abort)?;
         self.log_unfinished(why, now);
         self.return_to_command();

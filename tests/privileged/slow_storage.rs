@@ -169,6 +169,14 @@ fn requests_to_a_file_system_that_does_not_answer_are_refused_until_it_does() {
     }
     let status = slow.place.admin(&["status"]).stdout;
     assert!(!status.contains("does not answer"), "{status}");
+    // The home was not counted yet, so this needs the file system.
+    let mut session = Peer::login(slow.server.address, "ann");
+    slow.stop();
+    expect_no_answer(&session.ask(&Request::Quota {}));
+    slow.go_on();
+    wait_until("it answers once more", || slow.server.program.stderr().matches("answers again").count() == 2);
+    let reply = session.ask(&Request::List { path: "/".into() });
+    assert!(matches!(reply, Reply::Page { .. }), "what was given up concerns no later request: {reply:?}");
 }
 
 fn a_change_is_accounted_for_even_if_its_session_has_given_it_up_or_has_ended() {
