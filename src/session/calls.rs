@@ -102,20 +102,31 @@ impl Session {
 
     /// Makes a call that cannot wait. A later attempt gets its refusal again.
     pub(super) fn immediate_call<T>(&self, work: impl FnOnce() -> Result<T, SessionError>) -> Answer<T> {
-        let mut calls = self.calls.0.borrow_mut();
-        if calls.is_blocked {
-            return Answer { result: Err(SessionError::NotYet), is_new: false };
+        self.repeated(|_| None).unwrap_or_else(|| self.new_answer(work(), |_| None))
+    }
+
+    /// Returns the answer of an earlier attempt to the next call, or `NotYet` if a call of this attempt waits.
+    fn repeated<T>(&self, repeat: fn(&dyn Any) -> Option<T>) -> Option<Answer<T>> {
+        let mut attempt = self.calls.0.borrow_mut();
+        if attempt.is_blocked {
+            return Some(Answer { result: Err(SessionError::NotYet), is_new: false });
         }
-        let made = calls.made;
-        calls.made += 1;
-        if let Some(CallResult::Refusal(refusal)) = calls.results.get(made) {
-            return Answer { result: Err(*refusal), is_new: false };
-        }
-        drop(calls);
-        let result = work();
-        if let Err(refusal) = &result {
-            self.calls.0.borrow_mut().results.push(CallResult::Refusal(*refusal));
-        }
+        let result = match attempt.results.get(attempt.made)? {
+            CallResult::Value(value) => repeat(&**value).ok_or(SessionError::Defect),
+            CallResult::Refusal(refusal) => Err(*refusal),
+        };
+        attempt.made += 1;
+        Some(Answer { result, is_new: false })
+    }
+
+    /// Keeps the result of a call that has completed, for later attempts.
+    fn new_answer<T>(&self, result: Result<T, SessionError>, keep: fn(&T) -> Option<Box<dyn Any>>) -> Answer<T> {
+        let mut attempt = self.calls.0.borrow_mut();
+        attempt.made += 1;
+        attempt.results.extend(match &result {
+            Ok(value) => keep(value).map(CallResult::Value),
+            Err(refusal) => Some(CallResult::Refusal(*refusal)),
+        });
         Answer { result, is_new: true }
     }
 
@@ -126,22 +137,12 @@ impl Session {
         repeat: fn(&dyn Any) -> Option<T>,
         keep: fn(&T) -> Option<Box<dyn Any>>,
     ) -> Answer<T> {
-        let mut attempt = self.calls.0.borrow_mut();
-        if attempt.is_blocked {
-            return Answer { result: Err(SessionError::NotYet), is_new: false };
+        if let Some(answer) = self.repeated(repeat) {
+            return answer;
         }
-        let made = attempt.made;
-        if let Some(known) = attempt.results.get(made) {
-            let result = match known {
-                CallResult::Value(value) => repeat(&**value).ok_or(SessionError::Defect),
-                CallResult::Refusal(refusal) => Err(*refusal),
-            };
-            attempt.made += 1;
-            return Answer { result, is_new: false };
-        }
-        let waiting = attempt.waiting.take().and_then(|waiting| waiting.downcast::<Operation<_>>().ok());
+        let waiting = self.calls.0.borrow_mut().waiting.take();
+        let waiting = waiting.and_then(|waiting| waiting.downcast::<Operation<_>>().ok());
         let is_unanswered = self.is_unanswered.take();
-        drop(attempt);
         let mut operation = waiting.map_or_else(|| self.begin_operation(home, work), |waiting| *waiting);
         let result = match operation.take() {
             Poll::Pending if is_unanswered => Err(SessionError::NoAnswer),
@@ -153,13 +154,7 @@ impl Session {
             }
             Poll::Ready(result) => result.unwrap_or(Err(SessionError::Defect)),
         };
-        let mut attempt = self.calls.0.borrow_mut();
-        attempt.made += 1;
-        attempt.results.extend(match &result {
-            Ok(value) => keep(value).map(CallResult::Value),
-            Err(refusal) => Some(CallResult::Refusal(*refusal)),
-        });
-        Answer { result, is_new: true }
+        self.new_answer(result, keep)
     }
 
     /// Begins an operation of this session in `home`.

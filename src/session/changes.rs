@@ -171,10 +171,7 @@ impl CountedSession<'_> {
     /// space. If the file system does not report its free space, only the quota counts.
     pub fn available_bytes(&self) -> Result<u64, SessionError> {
         let home = &self.member(Verb::Quota)?.home;
-        let free = self.free_bytes();
-        if free != Err(SessionError::NotYet) {
-            self.log_access("available", &[], &free);
-        }
+        let free = self.logged_with("available", &[], self.free_bytes()?);
         let state = home.ledger().state();
         let taken = state.stored() + state.reserved;
         let left = state.limits.bytes.map(|limit| limit.saturating_sub(taken.bytes));

@@ -13,7 +13,7 @@ use crate::base::budget::{Budget, REQUEST_COST};
 use crate::base::text::Escaped;
 use crate::store::count::UnreadableEntries;
 use crate::store::home::Home;
-use crate::store::ledger::{QuotaLimits, QuotaState};
+use crate::store::ledger::QuotaState;
 use crate::store::usage::Usage;
 use crate::store::workers::operations::{CallError, Operation};
 use crate::store::{HomeRoot, StoreError};
@@ -129,8 +129,7 @@ impl HomeCheck {
             Poll::Ready(Some(Err(error))) => return failed(&error),
             Poll::Ready(Some(Ok(root))) => root,
         };
-        let limits = QuotaLimits { bytes: account.quota_bytes, files: account.quota_files };
-        let home = service.store.home_at(root, &account.home, limits);
+        let home = service.home_at(root, &account);
         let before = home.ledger().state();
         match self.mode {
             HomeCheckMode::Ledger => {}

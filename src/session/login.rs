@@ -19,7 +19,6 @@ use crate::auth::scram::{ClientFirst, ScramError, ServerExchange};
 use crate::base::budget::Budget;
 use crate::logging::{self, STDERR};
 use crate::store::StoreError;
-use crate::store::ledger::QuotaLimits;
 
 /// The state of a login.
 #[derive(Debug, PartialEq, Eq)]
@@ -202,8 +201,7 @@ impl Session {
         };
         let Opening { account, active_account, claimed, proof, check, .. } = *opening;
         let result = root.map(|root| {
-            let limits = QuotaLimits { bytes: account.quota_bytes, files: account.quota_files };
-            let home = service.store.home_at(root, &account.home, limits);
+            let home = service.home_at(root, &account);
             let member =
                 Member { account: account.name.clone(), home, is_read_only: account.read_only, active_account };
             self.state = State::Command(member, None);

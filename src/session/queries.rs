@@ -101,12 +101,12 @@ impl Session {
 
     /// Returns the free bytes on the home's disk, if the file system reports them.
     pub fn disk_free_bytes(&self) -> Option<u64> {
-        self.free_bytes().ok().flatten()
+        self.free_bytes().ok()?.result.ok()?
     }
 
-    pub(super) fn free_bytes(&self) -> Result<Option<u64>, SessionError> {
+    pub(super) fn free_bytes(&self) -> Result<Answer<Option<u64>>, SessionError> {
         let home = &self.member(Verb::Quota)?.home;
-        self.call(home, move |home| async move { home.run(|directory| directory.free_bytes()).await }).result
+        Ok(self.call(home, move |home| async move { home.run(|directory| directory.free_bytes()).await }))
     }
 
     /// Returns whether a partial upload of this name exists that no session is sending.

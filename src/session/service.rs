@@ -7,9 +7,11 @@ use super::error::SessionError;
 use super::login_guard::LoginGuard;
 use super::password::Passwords;
 use super::totals::Total;
-use crate::account::{AccountName, Accounts};
+use crate::account::{Account, AccountName, Accounts};
 use crate::config::{Config, Rates, SyncPolicy};
-use crate::store::Store;
+use crate::store::home::Home;
+use crate::store::ledger::QuotaLimits;
+use crate::store::{HomeRoot, Store};
 
 /// State shared by all sessions.
 pub struct Service {
@@ -64,6 +66,12 @@ impl Service {
     pub fn set_policy(&mut self, policy: Policy) {
         self.active_accounts.memory.set_bytes_max(policy.memory);
         self.policy = policy;
+    }
+
+    /// Returns the home of an account whose directory is open, with the limits of the account's file.
+    pub(super) fn home_at(&mut self, root: HomeRoot, account: &Account) -> Rc<Home> {
+        let limits = QuotaLimits { bytes: account.quota_bytes, files: account.quota_files };
+        self.store.home_at(root, &account.home, limits)
     }
 
     /// Returns the totals of finished transfers.

@@ -2,16 +2,13 @@
 
 use std::rc::Rc;
 use std::task::Poll;
-use std::time::Duration;
 
 use super::error::SessionError;
 use crate::base::budget::Budget;
 use crate::store::home::Home;
 use crate::store::monotonic;
+use crate::store::workers::CALL_SLICE;
 use crate::store::workers::operations::Operation;
-
-/// A worker that has worked this long on a slice serves the next account.
-const WORKER_SLICE: Duration = Duration::from_millis(10);
 
 /// Where work runs: the home, and the session that is told when a worker is done.
 #[derive(Clone, Copy)]
@@ -70,7 +67,7 @@ impl<W: Send + 'static, S: Send + 'static> Sliced<W, S> {
                 let began = monotonic::now();
                 loop {
                     let step = slice(&mut work, &mut Budget::new(1));
-                    if !is_unfinished(&step) || began.elapsed() >= WORKER_SLICE {
+                    if !is_unfinished(&step) || began.elapsed() >= CALL_SLICE {
                         return (work, step);
                     }
                 }

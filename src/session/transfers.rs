@@ -193,6 +193,7 @@ impl Session {
         }
         let site = Site { home: &member.home, caller: self.sync_owner };
         let fetched = download.fetch(site, &mut service.store, out, max, range_max, budget)?;
+        download.awaits_storage = matches!(fetched, Fetched::Waits);
         if let Fetched::End(_, digest) = fetched {
             let record = TransferInfo::of_download(download);
             self.log_transfer(&record, now, Ok(digest));

@@ -1,5 +1,5 @@
 //! A home on a file system that stands still holds up nobody else, and what was asked of it is accounted for when
-//! it goes on.
+//! the file system continues.
 
 use std::fs;
 use std::path::{Path, PathBuf};

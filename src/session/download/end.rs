@@ -11,7 +11,11 @@ use crate::session::error::SessionError;
 use crate::session::range_hash::RangeHash;
 use crate::session::sliced::Site;
 use crate::store::meta::meta_of;
+use crate::store::workers::operations::Operation;
 use crate::store::{Store, StoreError};
+
+/// An end check that a worker makes.
+pub(super) type RunningEndCheck = Operation<Result<Result<EndCheck, StoreError>, SessionError>>;
 
 impl Download {
     /// Ends the download with the digest, or refuses with `Changed` if the sent bytes may be a mixture of
@@ -58,18 +62,7 @@ impl Download {
         if self.end.is_some() {
             return Ok(self.end);
         }
-        let samples =
-            if let WriteDetection::Watched(_, samples) = &self.write_detection { samples.clone() } else { Vec::new() };
-        let (file, then) = (Arc::clone(self.file.shared()), self.meta.identity);
-        let check = move || -> Result<EndCheck, StoreError> {
-            let identity = meta_of(&*file)?.identity;
-            let is_as_sent = identity.has_content_of(&then) || samples.iter().all(|sample| sample.is_in(&file));
-            Ok(EndCheck { identity, is_as_sent })
-        };
-        let mut checking = match self.end_check.take() {
-            Some(checking) => checking,
-            None => site.begin(check),
-        };
+        let mut checking = self.end_check.take().unwrap_or_else(|| self.begin_end_check(site));
         self.end = match checking.take() {
             Poll::Pending => {
                 self.end_check = Some(checking);
@@ -78,5 +71,16 @@ impl Download {
             Poll::Ready(checked) => Some(checked.unwrap_or(Err(SessionError::Defect))??),
         };
         Ok(self.end)
+    }
+
+    fn begin_end_check(&self, site: Site<'_>) -> RunningEndCheck {
+        let samples =
+            if let WriteDetection::Watched(_, samples) = &self.write_detection { samples.clone() } else { Vec::new() };
+        let (file, then) = (Arc::clone(self.file.shared()), self.meta.identity);
+        site.begin(move || {
+            let identity = meta_of(&*file)?.identity;
+            let is_as_sent = identity.has_content_of(&then) || samples.iter().all(|sample| sample.is_in(&file));
+            Ok(EndCheck { identity, is_as_sent })
+        })
     }
 }

@@ -19,8 +19,8 @@ use crate::base::buffers::{FileRange, PIECE_BYTES};
 use crate::base::digest::Digest;
 use crate::base::virtual_path::VirtualPath;
 use crate::store::meta::Meta;
-use crate::store::workers::operations::Operation;
 use crate::store::{OpenFile, Store, StoreError};
+use end::RunningEndCheck;
 use from_worker::ReadPiece;
 use write_detection::{EndCheck, WriteDetection};
 
@@ -101,7 +101,7 @@ pub struct Download {
     /// The next piece, while a worker reads it.
     piece: Option<ReadPiece>,
     /// The check of the file after the last byte, while a worker makes it.
-    end_check: Option<Operation<Result<Result<EndCheck, StoreError>, SessionError>>>,
+    end_check: Option<RunningEndCheck>,
     /// The result of that check.
     end: Option<EndCheck>,
     /// The file is read once more, because it changed meanwhile. If it was only touched or appended to, its
@@ -109,9 +109,9 @@ pub struct Download {
     second_reading: Option<RangeHash>,
     /// Used if no digest is requested or cached.
     write_detection: WriteDetection,
-    /// It goes on only when a worker has answered. While the next piece is read and this one is sent, it waits for
+    /// It continues only when a worker has answered. While the next piece is read and this one is sent, it waits for
     /// the peer.
-    awaits_storage: bool,
+    pub(super) awaits_storage: bool,
 }
 
 impl Download {
@@ -190,20 +190,6 @@ impl Download {
     /// Fetches the next piece. Appends at most `max` bytes to `out`; or returns a file range of at most
     /// `range_max` bytes, if the caller can send ranges and the bytes need not be hashed.
     pub(super) fn fetch(
-        &mut self,
-        site: Site<'_>,
-        store: &mut Store,
-        out: &mut Vec<u8>,
-        max: usize,
-        range_max: Option<usize>,
-        budget: &mut Budget,
-    ) -> Result<Fetched, SessionError> {
-        let fetched = self.fetch_next(site, store, out, max, range_max, budget)?;
-        self.awaits_storage = matches!(fetched, Fetched::Waits);
-        Ok(fetched)
-    }
-
-    fn fetch_next(
         &mut self,
         site: Site<'_>,
         store: &mut Store,

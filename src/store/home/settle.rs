@@ -4,7 +4,6 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
 use std::task::Poll;
-use std::time::Duration;
 
 use super::{Home, LOGGED_PATH_BYTES_MAX};
 use crate::base::budget::{Budget, ENTRY_COST};
@@ -13,9 +12,8 @@ use crate::store::StoreError;
 use crate::store::count::{Count, UnreadableEntries};
 use crate::store::ledger::Advanced;
 use crate::store::monotonic;
+use crate::store::workers::CALL_SLICE;
 
-/// A slice of a count ends after this time, so that a worker serves the next account.
-const COUNT_SLICE: Duration = Duration::from_millis(10);
 /// Entries that are counted before the time is checked.
 const ENTRIES_PER_CHECK: u64 = 16;
 
@@ -68,7 +66,7 @@ impl Home {
                 let before = part.left();
                 let counted = count.advance(&mut part)?;
                 budget.spend(before - part.left());
-                if counted.is_some() || budget.is_spent() || began.elapsed() >= COUNT_SLICE {
+                if counted.is_some() || budget.is_spent() || began.elapsed() >= CALL_SLICE {
                     return Ok((count, counted, units - budget.left()));
                 }
             }

@@ -3,7 +3,6 @@
 use std::cell::{Cell, RefCell};
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
@@ -68,17 +67,15 @@ impl HomeDisk {
     }
 
     /// Runs a job on a worker, or drops it if the file system does not answer.
-    fn run_on_worker(&self, job: Box<dyn FnOnce() + Send>) -> Pin<Box<dyn Future<Output = ()> + '_>> {
-        Box::pin(async move {
-            let Some(workers) = &self.workers else { return job() };
-            let (runnable, ended) = async_task::spawn(async move { job() }, |_| {});
-            let _counted = CallCount::one_more(&self.calls);
-            let pushed = workers.borrow_mut().push(&self.disk, DiskTask::Call(self.operations.caller(), runnable));
-            if let Err(DiskTask::Call(_, runnable)) = pushed {
-                runnable.run();
-            }
-            ended.fallible().await;
-        })
+    async fn run_on_worker(&self, job: Box<dyn FnOnce() + Send>) {
+        let Some(workers) = &self.workers else { return job() };
+        let (runnable, ended) = async_task::spawn(async move { job() }, |_| {});
+        let _counted = CallCount::one_more(&self.calls);
+        let pushed = workers.borrow_mut().push(&self.disk, DiskTask::Call(self.operations.caller(), runnable));
+        if let Err(DiskTask::Call(_, runnable)) = pushed {
+            runnable.run();
+        }
+        ended.fallible().await;
     }
 
     // ---- Changes --------------------------------------------------------------------------
@@ -101,7 +98,6 @@ impl HomeDisk {
     }
 
     /// Returns whether the loop may call the file system itself, by [the rule](super::InlineRule).
-    #[inline(never)]
     pub fn is_prompt(&self) -> bool {
         let Some(workers) = &self.workers else { return true };
         self.calls.get() == 0 && workers.borrow().inline_rule.allows(self.disk.device, monotonic::now())
@@ -120,7 +116,6 @@ impl HomeDisk {
         value
     }
 
-    #[inline(never)]
     fn record(&self, took: Duration) {
         if let Some(workers) = &self.workers {
             workers.borrow_mut().inline_rule.record(self.disk.device, took, monotonic::now());
@@ -140,7 +135,6 @@ impl HomeDisk {
     }
 
     /// Returns whether the home's file system does not answer.
-    #[inline(never)]
     pub fn is_unresponsive(&self) -> bool {
         self.workers.as_ref().is_some_and(|workers| workers.borrow().is_unresponsive(self.disk.device))
     }

@@ -27,6 +27,8 @@ const WORKERS_MAX: usize = 16;
 /// Closes that one worker may have in its queue. Further files are closed by the loop itself. Syncs need no
 /// bound: each session has at most one.
 const CLOSES_MAX: usize = 4096;
+/// A call that can be divided ends after this time, so that the worker serves the next account.
+pub const CALL_SLICE: Duration = Duration::from_millis(10);
 /// The stack of a worker. Its calls keep what is large on the heap.
 const STACK_BYTES: usize = 256 * 1024;
 /// The worker of file systems without their own; no device has this number.

@@ -1,6 +1,6 @@
 //! The table of commands.
 
-use super::options::{accepted, flag, operand, swap, with_pattern};
+use super::options::{CommandOption, accepted, flag, operand, swap, with_pattern};
 use super::{Command, CommandEffect, CommandId, Operands, Synopsis};
 
 /// All commands, in the order of `help`.
@@ -11,15 +11,7 @@ pub const COMMANDS: &[Command] = &[
         aliases: &[],
         synopsis: Synopsis::Options("[PATH...]"),
         help: "list directories",
-        options: &[
-            flag("-l", "with permissions, size and time"),
-            flag("-a", "include hidden names"),
-            flag("-1", "one name per line"),
-            flag("-S", "largest first"),
-            flag("-t", "newest first"),
-            flag("-r", "reverse the order"),
-            accepted("-h"),
-        ],
+        options: LISTING_OPTIONS,
         example: "ls -lt photos",
         operands: Operands::Remote,
         effect: CommandEffect::Show,
@@ -267,15 +259,7 @@ pub const COMMANDS: &[Command] = &[
         aliases: &[],
         synopsis: Synopsis::Options("[PATH...]"),
         help: "list local directories",
-        options: &[
-            flag("-l", "with permissions, size and time"),
-            flag("-a", "include hidden names"),
-            flag("-1", "one name per line"),
-            flag("-S", "largest first"),
-            flag("-t", "newest first"),
-            flag("-r", "reverse the order"),
-            accepted("-h"),
-        ],
+        options: LISTING_OPTIONS,
         example: "lls -l",
         operands: Operands::Local,
         effect: CommandEffect::Show,
@@ -313,4 +297,15 @@ pub const COMMANDS: &[Command] = &[
         operands: Operands::None,
         effect: CommandEffect::Leave,
     },
+];
+
+/// The options of `ls` and `lls`.
+const LISTING_OPTIONS: &[CommandOption] = &[
+    flag("-l", "with permissions, size and time"),
+    flag("-a", "include hidden names"),
+    flag("-1", "one name per line"),
+    flag("-S", "largest first"),
+    flag("-t", "newest first"),
+    flag("-r", "reverse the order"),
+    accepted("-h"),
 ];
