@@ -11,7 +11,7 @@ use super::{Account, AccountError, HomeError};
 use crate::base::atomic_file::{self, GROUP_DIRECTORY};
 
 /// Where homes may lie. A worker can check it.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct HomeRules {
     pub(super) roots: Vec<PathBuf>,
     /// The directory of configuration, accounts and keys.

@@ -1,6 +1,7 @@
 //! Logging in by SCRAM or password. Each attempt is checked only when its origin may try again. A
 //! failure is answered at once; the next attempt waits.
 
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Instant;
 
@@ -165,7 +166,7 @@ impl Session {
                 return Err(refusal);
             }
         };
-        let (rules, checked) = (service.accounts.home_rules(), account.clone());
+        let (rules, checked) = (Arc::clone(service.accounts.home_rules()), account.clone());
         let root = service
             .store
             .open_home_root(self.sync_owner, &account.home, move || Ok::<_, OpenError>(rules.check(&checked)?));

@@ -178,7 +178,7 @@ impl From<rustix::io::Errno> for StoreError {
 
 /// State shared by all homes.
 pub struct Store {
-    roots: Vec<PathBuf>,
+    roots: Arc<[PathBuf]>,
     /// By the identity of their directories, because a path may lead to another directory while a session is open.
     homes: HashMap<DirectoryId, Weak<Home>>,
     ledgers: HashMap<Birth, Rc<Ledger>>,
@@ -208,7 +208,7 @@ impl Store {
         let mut etag_key = [0; 32];
         getrandom::fill(&mut etag_key).map_err(io::Error::other)?;
         Ok(Self {
-            roots,
+            roots: roots.into(),
             homes: HashMap::new(),
             ledgers: HashMap::new(),
             devices: HashMap::new(),
@@ -224,12 +224,6 @@ impl Store {
         })
     }
 
-    /// Returns the home at `path`, shared by all sessions of that directory, and sets its limits.
-    pub fn home(&mut self, path: &Path, limits: QuotaLimits) -> Result<Rc<Home>, StoreError> {
-        let root = HomeRoot::open(&self.roots, path)?;
-        Ok(self.home_at(root, path, limits))
-    }
-
     /// Begins to open the directory of the home at `path` for the session `caller`, after `check`. A worker does
     /// that, unless the file system of the home is known and prompt.
     pub fn open_home_root<E: From<StoreError> + Send + 'static>(
@@ -238,7 +232,7 @@ impl Store {
         path: &Path,
         check: impl FnOnce() -> Result<(), E> + Send + 'static,
     ) -> Operation<Result<HomeRoot, E>> {
-        let (disk, roots, path) = (self.disk_of_path(path), self.roots.clone(), path.to_path_buf());
+        let (disk, roots, path) = (self.disk_of_path(path), Arc::clone(&self.roots), path.to_path_buf());
         let work = async move {
             let open = move || {
                 check()?;
@@ -265,7 +259,7 @@ impl Store {
         self.syncer.known_disk(Disk { device, account: account.finish(), path: Rc::clone(&name), home: name })
     }
 
-    /// Returns the home whose directory is open, and sets its limits.
+    /// Returns the home whose directory is open, shared by all sessions of that directory, and sets its limits.
     pub fn home_at(&mut self, root: HomeRoot, path: &Path, limits: QuotaLimits) -> Rc<Home> {
         let HomeRoot { directory, birth, is_local, is_on_device_of_root } = root;
         let id = birth.directory;

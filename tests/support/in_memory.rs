@@ -15,6 +15,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::OnceLock;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -35,11 +36,11 @@ use berth::config::{Config, Rates, SyncPolicy};
 use berth::protocol::native::Native;
 use berth::protocol::{Protocol, ProtocolEvent, Sockets};
 use berth::session::{CountedSession, Policy, Service, Session};
-use berth::store::Store;
 use berth::store::clock::WallClock;
 use berth::store::home::Home;
 use berth::store::ledger::QuotaLimits;
 use berth::store::syncer::{Synced, Syncer};
+use berth::store::{Store, StoreError};
 use berth::wire::frame::{self, Frame, FrameType, HEADER_BYTES};
 use berth::wire::message::{End, ErrorReply, Name, PutMode, QuotaReport, VERSION};
 use berth::wire::{ErrorCode, Reply, Request};
@@ -217,7 +218,9 @@ impl Server {
         let name: AccountName = USER.parse().expect("account name");
         let account = self.service.accounts.load(&name).expect("readable").expect("there");
         let limits = QuotaLimits { bytes: account.quota_bytes, files: account.quota_files };
-        self.service.store.home(&account.home, limits).expect("home")
+        let mut opening = self.service.store.open_home_root(0, &account.home, || Ok::<_, StoreError>(()));
+        let Poll::Ready(Some(Ok(root))) = opening.take() else { panic!("a home") };
+        self.service.store.home_at(root, &account.home, limits)
     }
 
     /// A session before login.

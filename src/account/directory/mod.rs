@@ -7,6 +7,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use rustix::fs::OFlags;
@@ -27,6 +28,7 @@ pub struct Accounts {
     directory: PathBuf,
     pub(super) config: Config,
     decoy_path: PathBuf,
+    home_rules: Arc<HomeRules>,
     /// Used until a decoy is stored on disk. Its salt is also the secret for computations for existing names,
     /// whose results are not used.
     in_memory_decoy: Verifier,
@@ -68,8 +70,14 @@ impl Accounts {
             AccountError::NoDirectory { path: directory.clone(), source, remedy: config.directory_remedy() }
         })?;
         let decoy_path = directory.join(".decoy");
+        let home_rules = HomeRules {
+            roots: config.home_roots.clone(),
+            configuration: config.directory().to_path_buf(),
+            config_file: config.file.clone(),
+        };
         let accounts = Self {
             directory,
+            home_rules: Arc::new(home_rules),
             config: config.clone(),
             decoy_path,
             in_memory_decoy: new_decoy(),
@@ -119,12 +127,8 @@ impl Accounts {
     }
 
     /// Returns where homes may lie.
-    pub fn home_rules(&self) -> HomeRules {
-        HomeRules {
-            roots: self.config.home_roots.clone(),
-            configuration: self.config.directory().to_path_buf(),
-            config_file: self.config.file.clone(),
-        }
+    pub fn home_rules(&self) -> &Arc<HomeRules> {
+        &self.home_rules
     }
 
     /// Returns a value that differs whenever an account was added, changed or removed. It is the change time of
@@ -145,7 +149,7 @@ impl Accounts {
         if self.path(&account.name).exists() {
             return Err(AccountError::Exists(account.name.clone()));
         }
-        home::check(&self.home_rules(), account, &self.list()?)?;
+        home::check(&self.home_rules, account, &self.list()?)?;
         let made = home::make(account)?;
         self.write(account).inspect_err(|_| {
             if made {
@@ -163,7 +167,7 @@ impl Accounts {
         change(&mut new);
         new.name = old.name;
         if new.home != old.home {
-            home::check(&self.home_rules(), &new, &self.list()?)?;
+            home::check(&self.home_rules, &new, &self.list()?)?;
             home::make(&new)?;
         }
         self.write(&new)?;
@@ -196,7 +200,7 @@ impl Accounts {
         }
         for account in &accounts {
             errors.extend(
-                home::check(&self.home_rules(), account, &accounts).and_then(|()| home::check_usable(account)).err(),
+                home::check(&self.home_rules, account, &accounts).and_then(|()| home::check_usable(account)).err(),
             );
         }
         Ok(errors)

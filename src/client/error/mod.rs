@@ -57,8 +57,7 @@ pub enum Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.problem())?;
-        self.advice().iter().try_for_each(|advice| write!(f, "; {advice}"))
+        self.explanation().fmt(f)
     }
 }
 
@@ -67,26 +66,15 @@ impl std::error::Error for Failure {}
 impl Failure {
     /// Returns what happened, without advice.
     pub fn problem(&self) -> String {
-        match self {
-            Self::Usage(why)
-            | Self::UnknownCommand(why)
-            | Self::Local(why)
-            | Self::LocalDenied(why)
-            | Self::LocalFull(why)
-            | Self::Connection(why)
-            | Self::Login(why)
-            | Self::Verification(why) => why.problem.clone(),
-            Self::Violation(why) => Escaped(why.as_bytes()).to_string(),
-            Self::Lost(loss) => format!("connection lost: {loss}"),
-            Self::Refused(reply) => refusal::printable(&reply.message),
-            Self::Some { failed, total } => format!("{failed} of {total} failed"),
-            Self::Interrupted => "interrupted".into(),
-            Self::OutputClosed => "the output was closed".into(),
-        }
+        self.explanation().problem
     }
 
     /// Returns what the user can do about it.
     pub fn advice(&self) -> Option<String> {
+        self.explanation().advice
+    }
+
+    fn explanation(&self) -> Explanation {
         match self {
             Self::Usage(why)
             | Self::UnknownCommand(why)
@@ -95,11 +83,15 @@ impl Failure {
             | Self::LocalFull(why)
             | Self::Connection(why)
             | Self::Login(why)
-            | Self::Verification(why) => why.advice.clone(),
-            Self::Violation(_) => Some(IS_BERTH.into()),
-            Self::Lost(loss) => Some(loss.advice()),
-            Self::Refused(reply) => refusal::advice(reply),
-            Self::Some { .. } | Self::Interrupted | Self::OutputClosed => None,
+            | Self::Verification(why) => why.clone(),
+            Self::Violation(why) => Explanation::new(Escaped(why.as_bytes()).to_string(), IS_BERTH),
+            Self::Lost(loss) => Explanation::new(format!("connection lost: {loss}"), loss.advice()),
+            Self::Refused(reply) => {
+                Explanation { problem: refusal::printable(&reply.message), advice: refusal::advice(reply) }
+            }
+            Self::Some { failed, total } => format!("{failed} of {total} failed").into(),
+            Self::Interrupted => "interrupted".into(),
+            Self::OutputClosed => "the output was closed".into(),
         }
     }
 
