@@ -10,7 +10,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::assert_is_one_plain_line;
-use super::support::in_memory::{Server, disk_usage};
+use super::support::in_memory::{Server, at_once, disk_usage};
 use berth::account::{AccountName, Accounts};
 use berth::auth::scram::{SCRAM_ROUNDS_MAX, SCRAM_ROUNDS_MIN};
 use berth::base::upload_id::UploadId;
@@ -150,15 +150,15 @@ pub(super) fn staging_record(input: &[u8]) {
     assert_eq!(server.usage_in_ledger(), server.usage_on_disk());
     for kept in home.partial_uploads().expect("readable") {
         assert_eq!((kept.id, kept.length), (ID, 5000));
-        if let Ok(Some(mut staged)) = Staged::resume(Rc::clone(&home), ID, &kept.record) {
+        if let Ok(Some(mut staged)) = at_once(Staged::resume(Rc::clone(&home), ID, kept.record.clone())) {
             assert!(staged.length() <= kept.length && kept.record.size.is_none_or(|size| staged.length() <= size));
             while staged.has_surplus() {
-                staged.cut().expect("what is missing was promised");
+                at_once(staged.cut()).expect("what is missing was promised");
                 assert_eq!(server.usage_in_ledger(), server.usage_on_disk());
             }
             assert_eq!(staged.file().expect("ours").metadata().expect("open").len(), staged.length());
             // The quota holds whatever size the record announces.
-            let _ = staged.write(&[1; 1000]);
+            let _ = staged.write_now(&[1; 1000]);
         }
         assert_eq!(server.usage_in_ledger(), server.usage_on_disk());
     }

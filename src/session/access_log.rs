@@ -89,7 +89,7 @@ impl Session {
             self.log_transfer(&record, now, Err(why));
         }
         if let State::Command(_, Some(Task::Directories(directories))) = &self.state {
-            self.log_path::<()>("mkdir", directories.path(), &Err(why));
+            self.log_path::<()>("mkdir", &directories.path, &Err(why));
         }
     }
 

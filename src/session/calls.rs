@@ -13,7 +13,6 @@ use std::task::Poll;
 
 use super::Session;
 use super::error::SessionError;
-use crate::store::StoreError;
 use crate::store::home::Home;
 use crate::store::workers::operations::Operation;
 
@@ -40,7 +39,7 @@ enum CallResult {
 }
 
 /// What a call does, once it is made.
-type Work<T> = Box<dyn FnOnce(Rc<Home>) -> Pin<Box<dyn Future<Output = Result<T, StoreError>>>>>;
+type Work<T> = Box<dyn FnOnce(Rc<Home>) -> Pin<Box<dyn Future<Output = Result<T, SessionError>>>>>;
 
 /// The answer to a call.
 pub(super) struct Answer<T> {
@@ -76,33 +75,30 @@ impl Session {
     }
 
     /// Makes a call whose value a later attempt gets again.
-    pub(super) fn call<T: Clone + 'static, F>(
+    pub(super) fn call<T: Clone + 'static, E, F>(
         &self,
         home: &Rc<Home>,
         work: impl FnOnce(Rc<Home>) -> F + 'static,
     ) -> Answer<T>
     where
-        F: Future<Output = Result<T, StoreError>> + 'static,
+        F: Future<Output = Result<T, E>> + 'static,
+        SessionError: From<E>,
     {
         let repeat = |value: &dyn Any| value.downcast_ref::<T>().cloned();
-        self.make_call(home, Box::new(|home| Box::pin(work(home))), repeat, |value| Some(Box::new(value.clone())))
+        self.make_call(home, boxed(work), repeat, |value| Some(Box::new(value.clone())))
     }
 
     /// Makes the last call of a request that succeeds. A later attempt gets only its refusal again.
-    pub(super) fn last_call<T: 'static, F>(
+    pub(super) fn last_call<T: 'static, E, F>(
         &self,
         home: &Rc<Home>,
         work: impl FnOnce(Rc<Home>) -> F + 'static,
     ) -> Answer<T>
     where
-        F: Future<Output = Result<T, StoreError>> + 'static,
+        F: Future<Output = Result<T, E>> + 'static,
+        SessionError: From<E>,
     {
-        self.make_call(home, Box::new(|home| Box::pin(work(home))), |_| None, |_| None)
-    }
-
-    /// Makes a call that cannot wait. A later attempt gets its refusal again.
-    pub(super) fn immediate_call<T>(&self, work: impl FnOnce() -> Result<T, SessionError>) -> Answer<T> {
-        self.repeated(|_| None).unwrap_or_else(|| self.new_answer(work(), |_| None))
+        self.make_call(home, boxed(work), |_| None, |_| None)
     }
 
     /// Returns the answer of an earlier attempt to the next call, or `NotYet` if a call of this attempt waits.
@@ -160,6 +156,14 @@ impl Session {
     /// Begins an operation of this session in `home`.
     fn begin_operation<T: 'static>(&self, home: &Rc<Home>, work: Work<T>) -> Operation<Result<T, SessionError>> {
         let work = work(Rc::clone(home));
-        home.disk().operations().begin(self.sync_owner, async move { work.await.map_err(SessionError::from) })
+        home.disk().operations().begin(self.sync_owner, work)
     }
+}
+
+fn boxed<T: 'static, E, F>(work: impl FnOnce(Rc<Home>) -> F + 'static) -> Work<T>
+where
+    F: Future<Output = Result<T, E>> + 'static,
+    SessionError: From<E>,
+{
+    Box::new(|home| Box::pin(async move { work(home).await.map_err(SessionError::from) }))
 }

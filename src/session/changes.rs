@@ -6,7 +6,7 @@ use std::rc::Rc;
 use super::Session;
 use super::error::SessionError;
 use super::state::Member;
-use super::task::Task;
+use super::task::{DirectoryMaking, Task};
 use super::verb::Verb;
 use crate::base::budget::Budget;
 use crate::base::upload_id::UploadId;
@@ -149,7 +149,7 @@ impl CountedSession<'_> {
     /// Begins to make a directory and its missing parents.
     pub fn begin_directories(&mut self, path: &VirtualPath, bits: Option<u32>) -> Result<(), SessionError> {
         let directories = NewDirectories::begin(Rc::clone(&self.member(Verb::MakeDirectory)?.home), path, bits)?;
-        self.session.begin_task(Task::Directories(Box::new(directories)))
+        self.session.begin_task(Task::Directories(Box::new(DirectoryMaking::new(directories))))
     }
 
     // ---- Queries --------------------------------------------------------------------------

@@ -21,6 +21,7 @@ mod changes;
 pub mod download;
 pub mod error;
 pub mod home_check;
+mod lent;
 pub mod login;
 pub mod login_attempt;
 pub mod login_guard;
@@ -175,6 +176,8 @@ impl Session {
             || match &self.state {
                 State::Login(login) => login.awaits_storage(),
                 State::Command(_, Some(task)) => task.awaits_storage(),
+                State::Upload(_, upload) => upload.awaits_storage(),
+                State::Commit(_, commit) => commit.awaits_storage(),
                 State::Download(_, download) => download.awaits_storage(),
                 _ => false,
             }

@@ -39,16 +39,11 @@ impl Session {
         let asked = path.clone();
         let found = self.call(&self.member(Verb::Stat)?.home, move |home| async move {
             match stat(Rc::clone(&home), asked.clone()).await {
-                Err(StoreError::NotFound) => home.find_newer_partial_upload(asked).await?.ok_or(StoreError::NotFound),
+                Err(StoreError::NotFound) => home.newer_partial_upload(asked).await?.ok_or(StoreError::NotFound),
                 found => found,
             }
         });
         self.logged("stat", path, found)
-    }
-
-    /// Returns whether a partial upload to `path` is kept.
-    pub fn has_partial_upload(&self, path: &VirtualPath) -> bool {
-        self.state.member().is_some_and(|member| matches!(member.home.newer_partial_upload(path), Ok(Some(_))))
     }
 
     /// Returns the metadata of the dangling symlink at `path`.
@@ -66,12 +61,12 @@ impl Session {
         let asked = path.clone();
         let found = self.call(&self.state.member()?.home, move |home| async move {
             if !matches!(stat(Rc::clone(&home), asked.clone()).await, Err(StoreError::NotFound)) {
-                return Ok(None);
+                return Ok::<_, StoreError>(None);
             }
             if home.is_uploading(&UploadId::of_path(&asked)) {
                 return Ok(Some(Unfinished::Running));
             }
-            let partial = home.find_newer_partial_upload(asked).await?;
+            let partial = home.newer_partial_upload(asked).await?;
             Ok(partial.map(|partial| Unfinished::Interrupted(partial.size)))
         });
         found.result.ok().flatten()
@@ -99,6 +94,11 @@ impl Session {
         matches!(found.result, Ok(Some(_)))
     }
 
+    /// Returns a random name, the same in all attempts to handle a request.
+    pub fn random_name(&self) -> Result<UploadId, SessionError> {
+        self.call(&self.member(Verb::BeginUpload)?.home, |_| async { Ok::<_, StoreError>(UploadId::random()?) }).result
+    }
+
     /// Returns the free bytes on the home's disk, if the file system reports them.
     pub fn disk_free_bytes(&self) -> Option<u64> {
         self.free_bytes().ok()?.result.ok()?
@@ -115,7 +115,7 @@ impl Session {
         let asked = *id;
         let found = self.call(&member.home, move |home| async move {
             let has_part = home.run(move |directory| directory.has_part(&asked)).await?;
-            Ok(has_part && !home.is_uploading(&asked))
+            Ok::<_, StoreError>(has_part && !home.is_uploading(&asked))
         });
         found.result.unwrap_or(false)
     }

@@ -10,8 +10,8 @@ use super::error::SessionError;
 use super::sliced::{Site, Sliced};
 use crate::base::budget::Budget;
 use crate::base::buffers::PIECE_BYTES;
+use crate::store::StoreError;
 use crate::store::meta::{Meta, meta_of};
-use crate::store::{OpenFile, StoreError};
 
 /// A running hash of a range.
 pub(super) struct RangeHash(Sliced<Range, Result<Option<Meta>, StoreError>>);
@@ -25,8 +25,8 @@ struct Range {
 
 impl RangeHash {
     /// Begins to hash the first `end` bytes of `file`.
-    pub(super) fn of_first(end: u64, file: &OpenFile) -> Self {
-        Self(Sliced::Here(Range { file: Arc::clone(file.shared()), hash: Sha256::new(), next: 0, end }))
+    pub(super) fn of_first(end: u64, file: Arc<File>) -> Self {
+        Self(Sliced::Here(Range { file, hash: Sha256::new(), next: 0, end }))
     }
 
     /// Returns whether a worker has it.
@@ -56,7 +56,7 @@ impl Range {
 }
 
 /// Hashes `file` from `next` up to `end` within `budget`. Returns true at the end.
-pub(super) fn hash_range(
+fn hash_range(
     file: &File,
     hash: &mut Sha256,
     next: &mut u64,

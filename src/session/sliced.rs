@@ -1,20 +1,27 @@
 //! Long work in slices. A slice runs on the loop, or on a worker if the file system may make it wait.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
 
 use super::error::SessionError;
 use crate::base::budget::Budget;
+use crate::base::memory::{Charge, Share};
 use crate::store::home::Home;
 use crate::store::monotonic;
 use crate::store::workers::CALL_SLICE;
 use crate::store::workers::operations::Operation;
+
+/// A piece that a worker reads or writes is not larger than this if the account has no memory for more.
+const UNCHARGED_PIECE_BYTES: usize = 16 * 1024;
 
 /// Where work runs: the home, and the session that is told when a worker is done.
 #[derive(Clone, Copy)]
 pub(super) struct Site<'a> {
     pub(super) home: &'a Rc<Home>,
     pub(super) caller: u64,
+    /// The account's share of memory.
+    pub(super) memory: &'a Arc<Share>,
 }
 
 impl Site<'_> {
@@ -26,6 +33,12 @@ impl Site<'_> {
         let disk = self.home.disk().clone();
         let work = async move { disk.run(call).await.map_err(|error| SessionError::from(&error.into())) };
         self.home.disk().operations().begin(self.caller, work)
+    }
+
+    /// Returns the size of a piece of up to `bytes` for a worker, and its charge.
+    pub(super) fn charge_piece(self, bytes: usize) -> (usize, Option<Charge>) {
+        let charge = Charge::of(bytes, self.memory);
+        (if charge.is_some() { bytes } else { bytes.min(UNCHARGED_PIECE_BYTES) }, charge)
     }
 
     /// Returns whether the loop may call the file system itself.
@@ -46,6 +59,17 @@ impl<W: Send + 'static, S: Send + 'static> Sliced<W, S> {
     /// Returns whether a worker has the work.
     pub(super) fn awaits_storage(&self) -> bool {
         matches!(self, Self::OnWorker(_))
+    }
+
+    /// Takes the work for good, unless a worker has it.
+    pub(super) fn take(&mut self) -> Option<W> {
+        match std::mem::replace(self, Self::Lost) {
+            Self::Here(work) => Some(work),
+            other => {
+                *self = other;
+                None
+            }
+        }
     }
 
     /// Continues. Returns the result of a slice, or `None` if a worker has the work. `slice` continues within a

@@ -19,6 +19,7 @@ use std::rc::Rc;
 use super::active_accounts::ActiveAccount;
 use super::download::Download;
 use super::login_attempt::Login;
+use super::sliced::Site;
 use super::task::Task;
 use super::upload::{Commit, Upload};
 use crate::account::AccountName;
@@ -109,4 +110,11 @@ pub struct Member {
     pub is_read_only: bool,
     /// State shared by the account's sessions.
     pub active_account: Rc<ActiveAccount>,
+}
+
+impl Member {
+    /// Returns where the work of the session with this number runs.
+    pub(super) fn site(&self, caller: u64) -> Site<'_> {
+        Site { home: &self.home, caller, memory: &self.active_account.memory }
+    }
 }

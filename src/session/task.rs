@@ -1,18 +1,21 @@
 //! Work that takes many turns: listing a directory or partial uploads, hashing a file, making many
 //! directories. A session has at most one such task.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::error::SessionError;
+use super::lent::Lent;
 use super::range_hash::RangeHash;
 use super::sliced::{Site, Sliced};
 use crate::base::budget::Budget;
 use crate::base::digest::Digest;
 use crate::base::memory::MEMORY_WAIT_STEP;
+use crate::base::virtual_path::VirtualPath;
 use crate::store::listing::{Listed, Listing, ListingStep, PAGE_BYTES_TARGET};
 use crate::store::meta::Meta;
 use crate::store::new_directories::NewDirectories;
-use crate::store::staging::{PartialUpload, PartialUploadListing, PartialUploadPage};
+use crate::store::staging::{PartialUpload, PartialUploadListing, PartialUploadPages, PartialUploadStep};
 use crate::store::{OpenFile, Store, StoreError};
 
 /// Entries in one page of a listing. The page also ends at `PAGE_BYTES_TARGET`.
@@ -27,7 +30,7 @@ pub enum Task {
     /// Hashing a whole file.
     Digest(Box<FileHash>),
     /// Making a directory and its parents.
-    Directories(Box<NewDirectories>),
+    Directories(Box<DirectoryMaking>),
     /// Listing partial uploads.
     PartialUploads(Box<PartialUploadList>),
 }
@@ -64,7 +67,8 @@ impl Task {
         match self {
             Self::List(list) => list.work.awaits_storage(),
             Self::Digest(hash) => hash.reading.awaits_storage(),
-            Self::Directories(_) | Self::PartialUploads(_) => false,
+            Self::Directories(directories) => directories.lent.is_away(),
+            Self::PartialUploads(list) => list.reading.awaits_storage(),
         }
     }
 
@@ -83,11 +87,41 @@ impl Task {
                 None if hash.reading.awaits_storage() => TaskStep::Waits,
                 None => TaskStep::Later,
             }),
-            Self::Directories(_) if site.home.disk().is_changing(site.caller) => Ok(TaskStep::Waits),
-            Self::Directories(directories) => {
-                Ok(if directories.advance(budget)? { TaskStep::DirectoriesMade } else { TaskStep::Later })
+            Self::Directories(directories) => directories.advance(site, budget),
+            Self::PartialUploads(list) => list.next_page(site, budget, now),
+        }
+    }
+}
+
+/// Directories that are being made, step by step.
+pub struct DirectoryMaking {
+    lent: Lent<NewDirectories>,
+    /// The requested path, for the log.
+    pub(super) path: VirtualPath,
+}
+
+impl DirectoryMaking {
+    /// Begins with the first step.
+    pub fn new(directories: NewDirectories) -> Self {
+        Self { path: directories.path().clone(), lent: Lent::Here(directories) }
+    }
+
+    fn advance(&mut self, site: Site<'_>, budget: &mut Budget) -> Result<TaskStep, SessionError> {
+        loop {
+            let Some(cost) = self.lent.take_result()? else { return Ok(TaskStep::Waits) };
+            budget.spend(cost);
+            if self.lent.get().is_some_and(NewDirectories::is_complete) {
+                return Ok(TaskStep::DirectoriesMade);
             }
-            Self::PartialUploads(list) => list.next_page(budget, now),
+            // A count must finish first.
+            if !site.home.settle(site.caller, budget)? {
+                let is_changing = site.home.disk().is_changing(site.caller);
+                return Ok(if is_changing { TaskStep::Waits } else { TaskStep::Later });
+            }
+            if budget.is_spent() {
+                return Ok(TaskStep::Later);
+            }
+            self.lent.lend(site, async |directories| directories.step().await);
         }
     }
 }
@@ -106,7 +140,9 @@ struct Pages {
 
 /// A listing of partial uploads, page by page.
 pub struct PartialUploadList {
-    listing: PartialUploadListing,
+    reading: Sliced<PartialUploadListing, Result<PartialUploadStep, StoreError>>,
+    /// All uploads, once read.
+    pages: Option<PartialUploadPages>,
     wait: MemoryWait,
 }
 
@@ -139,18 +175,30 @@ impl MemoryWait {
 impl PartialUploadList {
     /// Divides the uploads that `listing` finds into pages.
     pub fn new(listing: PartialUploadListing) -> Self {
-        Self { listing, wait: MemoryWait::default() }
+        Self { reading: Sliced::Here(listing), pages: None, wait: MemoryWait::default() }
     }
 
-    fn next_page(&mut self, budget: &mut Budget, now: Instant) -> Result<TaskStep, SessionError> {
+    fn next_page(&mut self, site: Site<'_>, budget: &mut Budget, now: Instant) -> Result<TaskStep, SessionError> {
         if self.wait.lasts(now) {
             return Ok(TaskStep::Waits);
         }
-        match self.listing.next(budget)? {
-            PartialUploadPage::Page(page, is_last) => Ok(TaskStep::PartialUploads(page, is_last)),
-            PartialUploadPage::Later => Ok(TaskStep::Later),
-            PartialUploadPage::NoRoom => self.wait.begin(now),
-        }
+        let pages = match &mut self.pages {
+            Some(pages) => pages,
+            None => {
+                let is_unfinished = |step: &Result<_, _>| matches!(step, Ok(PartialUploadStep::Later));
+                let step = self.reading.advance(site, budget, PartialUploadListing::read, is_unfinished)?;
+                match step.transpose()? {
+                    None => return Ok(TaskStep::Waits),
+                    Some(PartialUploadStep::Later) => return Ok(TaskStep::Later),
+                    Some(PartialUploadStep::NoRoom) => return self.wait.begin(now),
+                    Some(PartialUploadStep::End) => {}
+                }
+                let listing = self.reading.take().ok_or(SessionError::Defect)?;
+                self.pages.insert(listing.pages(site.home))
+            }
+        };
+        let (page, is_last) = pages.next_page();
+        Ok(TaskStep::PartialUploads(page, is_last))
     }
 }
 
@@ -208,7 +256,7 @@ pub struct FileHash {
 impl FileHash {
     /// Begins to hash `file`.
     pub fn new(file: OpenFile, meta: Meta) -> Self {
-        let reading = RangeHash::of_first(meta.size, &file);
+        let reading = RangeHash::of_first(meta.size, Arc::clone(file.shared()));
         Self { file, meta, reading, first_digest: None }
     }
 
@@ -229,7 +277,7 @@ impl FileHash {
             None if now.identity == then => store.digests.insert(then, digest, store.clock.now_ns()),
             None if !now.identity.has_content_of(&then) => {
                 self.first_digest = Some(digest);
-                self.reading = RangeHash::of_first(then.size, &self.file);
+                self.reading = RangeHash::of_first(then.size, Arc::clone(self.file.shared()));
                 return Ok(None);
             }
             _ => {}

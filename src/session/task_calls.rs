@@ -7,7 +7,6 @@ use super::Session;
 use super::calls::Answer;
 use super::error::SessionError;
 use super::service::Service;
-use super::sliced::Site;
 use super::state::State;
 use super::task::{DirectoryList, FileHash, PartialUploadList, Task, TaskStep};
 use super::verb::Verb;
@@ -24,10 +23,12 @@ impl Session {
     /// Begins to list the partial uploads of the account.
     pub fn begin_partial_uploads(&mut self) -> Result<(), SessionError> {
         let member = self.member(Verb::PartialUploads)?;
-        let listing = PartialUploadListing::begin(Rc::clone(&member.home), Charge::to(&member.active_account.memory))
-            .map_err(SessionError::from);
-        self.log_access("partials", &[], &listing);
-        self.begin_task(Task::PartialUploads(Box::new(PartialUploadList::new(listing?))))
+        let charge = Charge::to(&member.active_account.memory);
+        let listing = self.last_call(&member.home, move |home| async move {
+            home.run(move |directory| PartialUploadListing::begin(directory, charge)).await
+        });
+        let listing = self.logged_with("partials", &[], listing)?;
+        self.begin_task(Task::PartialUploads(Box::new(PartialUploadList::new(listing))))
     }
 
     /// Begins to list a directory by name.
@@ -64,10 +65,7 @@ impl Session {
     /// Opens a file for reading.
     pub(super) fn open(&self, home: &Rc<Home>, path: &VirtualPath) -> Answer<(OpenFile, Meta)> {
         let asked = path.clone();
-        self.last_call(home, move |home| async move {
-            let (file, meta) = home.run(move |directory| directory.open_regular(&asked)).await?;
-            Ok((home.track_open_regular(file, &meta), meta))
-        })
+        self.last_call(home, move |home| async move { home.open(asked).await })
     }
 
     pub(super) fn begin_task(&mut self, task: Task) -> Result<(), SessionError> {
@@ -91,7 +89,7 @@ impl Session {
         self.check(Verb::RunTask)?;
         let State::Command(member, current) = &mut self.state else { return Err(SessionError::WrongState) };
         let Some(task) = current else { return Err(SessionError::WrongState) };
-        let site = Site { home: &member.home, caller: self.sync_owner };
+        let site = member.site(self.sync_owner);
         let step = match self.is_unanswered.take() {
             true => Err(SessionError::NoAnswer),
             false => task.run(site, &mut service.store, budget, now),
@@ -103,7 +101,7 @@ impl Session {
             return step;
         }
         if let Some(Task::Directories(directories)) = current.take() {
-            self.log_path("mkdir", directories.path(), &step);
+            self.log_path("mkdir", &directories.path, &step);
         }
         step
     }

@@ -9,7 +9,6 @@ use super::download::{Download, DownloadHeader, DownloadPlan, Fetched};
 use super::error::SessionError;
 use super::service::Service;
 use super::session_info::TransferInfo;
-use super::sliced::Site;
 use super::state::State;
 use super::upload::{Commit, Stored, Upload, UploadPlan};
 use super::verb::Verb;
@@ -22,8 +21,8 @@ impl CountedSession<'_> {
     /// Begins an upload.
     pub fn begin_upload(&mut self, service: &Service, plan: UploadPlan, now: Instant) -> Result<(), SessionError> {
         let home = &self.member(Verb::BeginUpload)?.home;
-        let path = plan.path.clone();
-        let begun = self.immediate_call(|| Upload::begin(home, &service.store, service.policy.sync, plan, now));
+        let (path, etags, sync) = (plan.path.clone(), service.store.etags, service.policy.sync);
+        let begun = self.last_call(home, move |home| Upload::begin(home, etags, sync, plan, now));
         if begun.is_new && begun.result.is_err() {
             self.log_path("put", &path, &begun.result);
         }
@@ -39,27 +38,33 @@ impl CountedSession<'_> {
     /// does not end the upload: [`Session::abort`] does.
     pub fn store(&mut self, service: &mut Service, bytes: &[u8]) -> Result<usize, SessionError> {
         self.check(Verb::Store)?;
-        match &mut self.session.state {
-            State::Upload(_, upload) => upload.store(&mut service.store, self.session.sync_owner, bytes),
-            _ => Err(SessionError::WrongState),
+        let Session { state: State::Upload(member, upload), sync_owner, is_unanswered, .. } = &mut *self.session else {
+            return Err(SessionError::WrongState);
+        };
+        if is_unanswered.take() {
+            return Err(SessionError::NoAnswer);
         }
+        upload.store(member.site(*sync_owner), &mut service.store, bytes)
     }
 
     /// Splices bytes from a socket into the upload. Returns the number of bytes; 0 also if they must be
     /// read.
     pub fn store_from(&mut self, service: &mut Service, incoming: SpliceSource<'_>) -> Result<usize, SessionError> {
         self.check(Verb::Store)?;
-        match &mut self.session.state {
-            State::Upload(_, upload) => upload.store_from(&mut service.store, self.session.sync_owner, incoming),
-            _ => Err(SessionError::WrongState),
-        }
+        let Session { state: State::Upload(member, upload), sync_owner, .. } = &mut *self.session else {
+            return Err(SessionError::WrongState);
+        };
+        upload.store_from(member.site(*sync_owner), &mut service.store, incoming)
     }
 
     /// Continues the commit. Returns the result once it is complete.
     pub fn advance_commit(&mut self, service: &mut Service, now: Instant) -> Result<Option<Stored>, SessionError> {
         self.check(Verb::AdvanceCommit)?;
         let State::Commit(member, commit) = &mut self.session.state else { return Err(SessionError::WrongState) };
-        let result = commit.advance(&member.home, &mut service.store, service.policy.sync, self.session.sync_owner);
+        let result = match self.session.is_unanswered.take() {
+            true => Err(SessionError::NoAnswer),
+            false => commit.advance(member.site(self.session.sync_owner), service.store.etags, service.policy.sync),
+        };
         let record = TransferInfo::of_commit(commit);
         match result {
             Ok(None) => return Ok(None),
@@ -86,8 +91,20 @@ impl Session {
         if upload.is_starting() && !self.is_counted(budget)? {
             return Ok(None);
         }
-        let State::Upload(_, upload) = &mut self.state else { return Err(SessionError::WrongState) };
-        upload.prepare(&mut service.store, self.sync_owner, budget)
+        let State::Upload(member, upload) = &mut self.state else { return Err(SessionError::WrongState) };
+        if self.is_unanswered.take() {
+            return Err(SessionError::NoAnswer);
+        }
+        upload.prepare(member.site(self.sync_owner), &mut service.store, budget)
+    }
+
+    /// Returns whether the upload can be resumed if it is interrupted now, as far as known.
+    pub fn is_upload_resumable(&self) -> bool {
+        match &self.state {
+            State::Upload(_, upload) => upload.is_resumable(),
+            State::Commit(_, commit) => commit.is_resumable(),
+            _ => false,
+        }
     }
 
     /// Returns whether the upload continues only when the disk has answered.
@@ -139,8 +156,7 @@ impl Session {
     /// Takes the result of a sync that this session requested.
     pub fn synced(&mut self, synced: Synced) -> Result<(), SessionError> {
         match &mut self.state {
-            State::Upload(_, upload) => upload.synced(synced),
-            State::Commit(_, commit) => commit.synced(synced),
+            State::Upload(member, upload) => upload.synced(member.site(self.sync_owner), synced),
             _ => Ok(()),
         }
     }
@@ -172,7 +188,7 @@ impl Session {
         if self.is_unanswered.take() {
             return Err(SessionError::NoAnswer);
         }
-        download.prepare(Site { home: &member.home, caller: self.sync_owner }, &service.store, budget)
+        download.prepare(member.site(self.sync_owner), &service.store, budget)
     }
 
     /// Fetches the next piece of the download, at most `max` bytes; see [`Download::fetch`]. Its end ends
@@ -191,7 +207,7 @@ impl Session {
         if self.is_unanswered.take() {
             return Err(SessionError::NoAnswer);
         }
-        let site = Site { home: &member.home, caller: self.sync_owner };
+        let site = member.site(self.sync_owner);
         let fetched = download.fetch(site, &mut service.store, out, max, range_max, budget)?;
         download.awaits_storage = matches!(fetched, Fetched::Waits);
         if let Fetched::End(_, digest) = fetched {

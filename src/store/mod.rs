@@ -6,6 +6,7 @@ mod boot_id;
 pub mod clock;
 pub mod count;
 pub mod digest_cache;
+pub mod etag;
 mod expiry;
 mod file_systems;
 pub mod home;
@@ -32,10 +33,9 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
-use hmac::{Hmac, KeyInit, Mac};
-
 use clock::WallClock;
 use digest_cache::DigestCache;
+use etag::EtagKey;
 use file_systems::FileSystems;
 use home::{DirectoryId, Home, HomeContext};
 use home_root::Birth;
@@ -188,7 +188,8 @@ pub struct Store {
     partial_expiry: Duration,
     /// Read at start, because Landlock forbids it later.
     boot: Rc<str>,
-    etag_key: [u8; 32],
+    /// The key of etags.
+    pub etags: EtagKey,
     /// Digests of unchanged files.
     pub digests: DigestCache,
     /// Detects writes to files while they are sent.
@@ -202,11 +203,8 @@ pub struct Store {
 }
 
 impl Store {
-    /// Makes a store of the homes below `roots`. Etags are keyed by a random key, so they do not outlive
-    /// the store.
+    /// Makes a store of the homes below `roots`.
     pub fn new(roots: Vec<PathBuf>, partial_expiry: Duration, syncer: Syncer) -> io::Result<Self> {
-        let mut etag_key = [0; 32];
-        getrandom::fill(&mut etag_key).map_err(io::Error::other)?;
         Ok(Self {
             roots: roots.into(),
             homes: HashMap::new(),
@@ -215,7 +213,7 @@ impl Store {
             systems: Arc::default(),
             partial_expiry,
             boot: boot_id::boot_id()?.into(),
-            etag_key,
+            etags: EtagKey::random()?,
             digests: DigestCache::default(),
             watcher: Watcher::open(),
             pipe: Pipe::default(),
@@ -302,12 +300,6 @@ impl Store {
 
     /// Returns an opaque name for the file's present content.
     pub fn etag(&self, identity: &Identity) -> String {
-        let mut mac = Hmac::<sha2::Sha256>::new_from_slice(&self.etag_key).expect("HMAC takes a key of any length");
-        for part in identity.parts() {
-            mac.update(&part.to_be_bytes());
-        }
-        let mut text = [0; 32];
-        crate::base::digest::hex_encode(&mac.finalize().into_bytes()[..16], &mut text);
-        String::from_utf8_lossy(&text).into_owned()
+        self.etags.etag(identity)
     }
 }

@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::OnceLock;
-use std::task::Poll;
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -50,6 +50,14 @@ pub const USER: &str = "alice";
 const KIB: usize = 1024;
 /// A mebibyte.
 pub const MIB: usize = 1024 * KIB;
+
+/// Runs an operation of a home to its end. Nothing here waits, so it completes at once.
+pub fn at_once<T>(operation: impl Future<Output = T>) -> T {
+    match std::pin::pin!(operation).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(value) => value,
+        Poll::Pending => panic!("it waits for a file system"),
+    }
+}
 
 // ---- The server ---------------------------------------------------------------------------
 

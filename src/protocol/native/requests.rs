@@ -104,7 +104,7 @@ impl Native {
                     length: size.map_or(Length::Unknown, Length::Exactly),
                     mtime_ns: *mtime_ns,
                     replace: *mode == PutMode::Replace,
-                    if_etag: if_etag.take(),
+                    if_etag: if_etag.clone(),
                     id: *upload_id,
                     start: if *resume { UploadStart::Kept } else { UploadStart::Empty },
                     hash: true,

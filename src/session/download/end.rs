@@ -38,7 +38,7 @@ impl Download {
         if !now.has_content_of(&then) {
             match digest {
                 Some(digest) => {
-                    let first = || RangeHash::of_first(then.size, &self.file);
+                    let first = || RangeHash::of_first(then.size, Arc::clone(self.file.shared()));
                     let reading = self.second_reading.get_or_insert_with(first);
                     match reading.advance(site, budget)? {
                         None if reading.awaits_storage() => return Ok(Fetched::Waits),

@@ -9,13 +9,14 @@ use sha2::Digest as _;
 use super::{Download, Fetched};
 use crate::base::budget::Budget;
 use crate::base::buffers::PIECE_BYTES;
+use crate::base::memory::Charge;
 use crate::session::error::SessionError;
 use crate::session::sliced::Site;
 use crate::store::StoreError;
 use crate::store::workers::operations::Operation;
 
 /// A piece that a worker reads.
-pub(super) type ReadPiece = Operation<Result<Result<Vec<u8>, StoreError>, SessionError>>;
+pub(super) type ReadPiece = Operation<Result<Result<(Vec<u8>, Option<Charge>), StoreError>, SessionError>>;
 
 impl Download {
     /// Like [`Download::fetch`], for a file system that may make the caller wait: a worker reads the piece, and
@@ -28,7 +29,7 @@ impl Download {
         budget: &mut Budget,
     ) -> Result<Fetched, SessionError> {
         let mut reading = self.piece.take().unwrap_or_else(|| self.read_piece(site, max));
-        let piece = match reading.take() {
+        let (piece, _charge) = match reading.take() {
             Poll::Pending => {
                 self.piece = Some(reading);
                 return Ok(Fetched::Waits);
@@ -56,11 +57,12 @@ impl Download {
     fn read_piece(&self, site: Site<'_>, max: usize) -> ReadPiece {
         let (file, offset) = (Arc::clone(self.file.shared()), self.next);
         let want = PIECE_BYTES.min(max).min(usize::try_from(self.meta.size - offset).unwrap_or(usize::MAX));
+        let (want, charge) = site.charge_piece(want);
         site.begin(move || {
             let mut piece = Vec::with_capacity(want);
             rustix::io::pread(&*file, spare_capacity(&mut piece), offset)?;
             piece.truncate(want);
-            Ok(piece)
+            Ok((piece, charge))
         })
     }
 }

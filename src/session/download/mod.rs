@@ -5,6 +5,7 @@ mod from_worker;
 mod write_detection;
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Instant;
 
 use rustix::buffer::spare_capacity;
@@ -177,7 +178,7 @@ impl Download {
         if prefix.is_none() && self.hash.is_none() {
             return Ok(Some(offset));
         }
-        let reading = self.prefix.get_or_insert_with(|| RangeHash::of_first(offset, &self.file));
+        let reading = self.prefix.get_or_insert_with(|| RangeHash::of_first(offset, Arc::clone(self.file.shared())));
         let hashed = reading.advance(site, budget)?;
         self.awaits_storage = reading.awaits_storage();
         let Some((hash, _)) = hashed else { return Ok(None) };

@@ -1,18 +1,23 @@
-//! The end of an upload: the file is synced as the policy demands, then renamed.
+//! The end of an upload: the file is synced as the policy demands, then gets its name.
 
-use std::fs::File;
+use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Instant;
 
-use super::append_base::Replaces;
+use super::append_base::{Content, Replaces};
 use super::plan::{Stored, UploadPlan};
+use crate::base::disk_sync::{Flush, flush};
 use crate::config::SyncPolicy;
 use crate::session::error::SessionError;
-use crate::store::home::{Home, reopen_directory};
-use crate::store::staging::Staged;
-use crate::store::syncer::{Flush, Synced};
-use crate::store::workers::{Disk, SyncError, Ticket};
-use crate::store::{Store, StoreError};
+use crate::session::lent::Lent;
+use crate::session::sliced::Site;
+use crate::store::StoreError;
+use crate::store::etag::EtagKey;
+use crate::store::home::{Home, SyncedDirectory};
+use crate::store::meta::Meta;
+use crate::store::staging::{FinalName, Staged};
+use crate::store::workers::operations::Operation;
 
 /// An upload with all its bytes, verified if the client sent a digest.
 pub struct Commit {
@@ -29,113 +34,109 @@ pub struct Commit {
 }
 
 pub(super) enum CommitStep {
-    /// The bytes are complete. The content is to be synced, unless the policy is `none`.
-    Verified(Staged),
-    /// The content is being synced.
-    SyncingData(Staged, Ticket),
-    /// The content is on disk, if the policy demands it. The file is to be renamed.
-    Synced(Staged),
-    /// The file has its name. The directory is to be synced, then its parents.
-    Renamed(File, Disk),
-    /// The directory is being synced.
-    SyncingDirectory(Arc<File>, Ticket),
-    /// The directory is on disk. Its parent is next.
-    DirectorySynced(Arc<File>),
+    /// All bytes have come. The last of them may still be written.
+    Received(Lent<Content>),
+    /// The content is being synced, if the policy demands it.
+    Syncing(Lent<Content>),
+    /// The file is getting its name. Then the directory is synced, if the policy demands it.
+    Naming(Operation<Result<(), StoreError>>),
     Done,
 }
 
 impl Commit {
     /// Continues as far as possible without waiting. Returns the result once it is complete.
-    pub fn advance(
+    pub(in crate::session) fn advance(
         &mut self,
-        home: &Home,
-        store: &mut Store,
+        site: Site<'_>,
+        etags: EtagKey,
         sync: SyncPolicy,
-        owner: u64,
     ) -> Result<Option<Stored>, SessionError> {
         loop {
             self.step = match std::mem::replace(&mut self.step, CommitStep::Done) {
-                CommitStep::Verified(staged) => {
-                    if let Some(mtime_ns) = self.plan.mtime_ns {
-                        staged.set_mtime(mtime_ns)?;
+                CommitStep::Received(mut content) => {
+                    if content.take_result()?.is_none() {
+                        self.step = CommitStep::Received(content);
+                        return Ok(None);
                     }
-                    if sync == SyncPolicy::None {
-                        CommitStep::Synced(staged)
-                    } else {
-                        let ticket = staged.sync(&mut store.syncer, owner)?;
-                        CommitStep::SyncingData(staged, ticket)
-                    }
+                    let (mtime_ns, syncs) = (self.plan.mtime_ns, sync != SyncPolicy::None);
+                    content.lend(site, async move |content| {
+                        content.staged.complete_content(mtime_ns, syncs).await.map(|()| 0)
+                    });
+                    CommitStep::Syncing(content)
                 }
-                CommitStep::Synced(mut staged) => {
-                    if let Replaces::Only(_) = self.replaces
-                        && !self.replaces.accepts(home.entry(&self.plan.path)?.as_ref())
-                    {
-                        // A resumed upload would replace the file that was stored meanwhile.
-                        staged.forget();
-                        return Err(SessionError::Changed);
+                CommitStep::Syncing(mut content) => {
+                    if content.take_result()?.is_none() {
+                        self.step = CommitStep::Syncing(content);
+                        return Ok(None);
                     }
-                    let disk = staged.disk()?;
-                    let directory = self.rename(store, staged)?;
-                    if sync == SyncPolicy::Full {
-                        CommitStep::Renamed(reopen_directory(directory)?.into(), disk)
-                    } else {
+                    let staged = content.into_inner().ok_or(SessionError::Defect)?.staged;
+                    let (home, name) = (Rc::clone(site.home), self.final_name(etags));
+                    let naming = give_name(home, staged, name, sync == SyncPolicy::Full);
+                    CommitStep::Naming(site.home.disk().operations().begin(site.caller, naming))
+                }
+                CommitStep::Naming(mut naming) => match naming.take() {
+                    Poll::Pending => {
+                        self.step = CommitStep::Naming(naming);
+                        return Ok(None);
+                    }
+                    Poll::Ready(named) => {
+                        named.ok_or(SessionError::Defect)??;
                         CommitStep::Done
                     }
-                }
-                CommitStep::Renamed(directory, disk) => {
-                    let directory = Arc::new(directory);
-                    let ticket = store.syncer.sync(owner, &disk, Arc::clone(&directory), Flush::Directory);
-                    CommitStep::SyncingDirectory(directory, ticket)
-                }
-                // The name is on disk only if its parent directories are; they may be new.
-                CommitStep::DirectorySynced(directory) => match home.directory_above(&directory)? {
-                    Some((above, disk)) => CommitStep::Renamed(above.into(), disk),
-                    None => CommitStep::Done,
                 },
                 CommitStep::Done => return Ok(Some(self.stored)),
-                waiting => {
-                    self.step = waiting;
-                    return Ok(None);
-                }
-            }
+            };
         }
     }
 
-    /// Returns whether the file has its name.
+    /// Returns whether a call to the file system is running.
+    pub fn awaits_storage(&self) -> bool {
+        match &self.step {
+            CommitStep::Received(content) | CommitStep::Syncing(content) => content.is_away(),
+            CommitStep::Naming(_) => true,
+            CommitStep::Done => false,
+        }
+    }
+
+    /// Returns whether the upload can be resumed if it is interrupted now, as far as known.
+    pub fn is_resumable(&self) -> bool {
+        match &self.step {
+            CommitStep::Received(content) | CommitStep::Syncing(content) => {
+                content.get().is_some_and(|content| content.staged.is_resumable())
+            }
+            CommitStep::Naming(_) | CommitStep::Done => false,
+        }
+    }
+
+    /// Returns whether the file gets its name, or has it already.
     pub fn has_name(&self) -> bool {
-        !matches!(self.step, CommitStep::Verified(_) | CommitStep::SyncingData(..) | CommitStep::Synced(_))
+        matches!(self.step, CommitStep::Naming(_) | CommitStep::Done)
     }
 
-    fn rename(&self, store: &Store, staged: Staged) -> Result<File, StoreError> {
-        let Self { plan, .. } = self;
-        staged.commit(&plan.path, plan.replace, plan.wanted_mode, |replaced| plan.accepts(store, replaced))
-    }
-
-    /// Takes the result of a sync.
-    pub fn synced(&mut self, synced: Synced) -> Result<(), SessionError> {
-        self.step = match std::mem::replace(&mut self.step, CommitStep::Done) {
-            CommitStep::SyncingData(staged, ticket) if ticket == synced.ticket => {
-                synced.result.map_err(unwritten)?;
-                CommitStep::Synced(staged)
-            }
-            CommitStep::SyncingDirectory(directory, ticket) if ticket == synced.ticket => {
-                synced.result.map_err(StoreError::from)?;
-                CommitStep::DirectorySynced(directory)
-            }
-            other => other,
-        };
-        Ok(())
+    fn final_name(&self, etags: EtagKey) -> FinalName {
+        let (plan, replaces) = (self.plan.clone(), self.replaces);
+        FinalName {
+            path: plan.path.clone(),
+            replace: plan.replace,
+            wanted_mode: plan.wanted_mode,
+            // A resumed upload must not replace a file that was stored meanwhile.
+            accepts: Box::new(move |there: Option<&Meta>| plan.accepts(&etags, there) && replaces.accepts(there)),
+        }
     }
 }
 
-/// Maps a failed sync of an upload's bytes. The upload cannot be kept: the kernel does not write the
-/// unsynced bytes again, and a later sync would report success.
-pub(super) fn unwritten(error: SyncError) -> StoreError {
-    if let SyncError::Failed(error) = &error {
-        log::error!("an upload could not be brought to disk and is dropped: {error}");
+/// Gives the file its name, and syncs the directory and its parents if `syncs`: the name is on disk only if they
+/// are, and they may be new.
+async fn give_name(home: Rc<Home>, staged: Staged, name: FinalName, syncs: bool) -> Result<(), StoreError> {
+    let directory = staged.commit(name).await?;
+    if !syncs {
+        return Ok(());
     }
-    match error.into() {
-        known @ (StoreError::NoAnswer | StoreError::DiskFull) => known,
-        _ => StoreError::Unwritten,
+    let mut next = home.run(move |_| Ok(Some(SyncedDirectory::open(directory)?))).await?;
+    while let Some(directory) = next {
+        let file = Arc::clone(&directory.file);
+        home.disk().on(directory.device).run_on_worker(move || flush(&file, Flush::Directory)).await??;
+        next = home.run(move |home| home.directory_above(&directory)).await?;
     }
+    Ok(())
 }

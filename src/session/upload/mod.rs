@@ -10,17 +10,20 @@ use std::time::Instant;
 use sha2::{Digest as _, Sha256};
 
 use super::error::SessionError;
-use super::range_hash::hash_range;
+use super::lent::Lent;
+use super::range_hash::RangeHash;
+use super::sliced::Site;
 use crate::base::budget::Budget;
 use crate::base::buffers::{PIECE_BYTES, SpliceSource};
 use crate::base::digest::Digest;
 use crate::base::upload_id::RESUME_BYTES_MIN;
 use crate::config::SyncPolicy;
+use crate::store::etag::EtagKey;
 use crate::store::home::Home;
-use crate::store::staging::Staged;
+use crate::store::staging::{StagedHandle, unwritten};
 use crate::store::syncer::{Synced, Unsynced};
 use crate::store::{Store, StoreError};
-use append_base::{AppendBase, OpenedUpload, Replaces};
+use append_base::{Content, OpenedUpload, Replaces};
 pub use commit::Commit;
 use commit::CommitStep;
 pub use plan::{Length, Stored, UploadPlan, UploadStart};
@@ -34,18 +37,19 @@ pub struct Upload {
     pub plan: UploadPlan,
     /// When it started.
     pub started: Instant,
-    staged: Staged,
-    /// The file to copy first, until that is done.
-    base: Option<AppendBase>,
+    content: Lent<Content>,
+    /// Makes the upload impossible to resume, wherever its content is.
+    handle: StagedHandle,
+    /// The size of the content, with the bytes that are being written.
+    length: u64,
     replaces: Replaces,
-    /// The hash of the first `hashed` bytes; `None` if no digest is requested.
+    /// Whether the initial content is being truncated, copied or hashed.
+    preparation: Preparation,
+    /// The hash of the content; `None` if no digest is requested.
     hash: Option<Sha256>,
-    /// Bytes in `hash`. Fewer than are staged, while a resumed prefix is read again.
-    hashed: u64,
     /// The offset of the first byte that is received in this session.
     offset: u64,
-    /// Whether it can be resumed. An upload that appends to a file is not kept, because its client sees
-    /// only that file.
+    /// Whether it can be resumed.
     outlives_session: bool,
     /// Whether it is synced as the bytes come, so that the last sync is short.
     is_synced: bool,
@@ -53,77 +57,100 @@ pub struct Upload {
     unsynced: Option<Unsynced>,
     /// Bytes written before the registration.
     uncounted: u64,
+    /// The length of the content that was on disk at the last sync, until the record says so.
+    synced_length: Option<u64>,
+}
+
+/// What is done to the initial content.
+enum Preparation {
+    /// It is truncated or copied.
+    Starting,
+    /// It is read again, for the digest.
+    Hashing(RangeHash),
+    Done,
 }
 
 impl Upload {
     /// Checks the target, reserves quota and opens the staged file.
-    pub fn begin(
-        home: &Rc<Home>,
-        store: &Store,
+    pub(super) async fn begin(
+        home: Rc<Home>,
+        etags: EtagKey,
         sync: SyncPolicy,
         mut plan: UploadPlan,
         now: Instant,
     ) -> Result<Self, SessionError> {
+        let _changing = home.disk().begin_change();
         // If the disk does not answer, the partial upload of that name must not be dropped.
         home.check_answers()?;
-        let target = plan.check_target(home, store)?;
-        let OpenedUpload { staged, base, replaces } = append_base::open(home, &mut plan, &target)?;
+        let checked = plan.clone();
+        let target = home.run(move |home| checked.check_target(home, &etags)).await?;
+        let opened = append_base::open(&home, &mut plan, target).await?;
+        let OpenedUpload { content, offset, outlives_session, replaces } = opened;
+        let is_empty = offset == 0 && !content.is_starting();
         Ok(Self {
-            offset: base.as_ref().map_or(staged.length(), |base| base.length),
-            outlives_session: plan.id.is_some() && base.is_none(),
             started: now,
-            staged,
-            base,
+            handle: content.staged.handle(),
+            length: content.staged.length(),
+            content: Lent::Here(content),
             replaces,
+            preparation: if is_empty { Preparation::Done } else { Preparation::Starting },
             hash: plan.hash.then(Sha256::new),
-            hashed: 0,
+            offset,
+            outlives_session,
             is_synced: sync != SyncPolicy::None,
             unsynced: None,
             uncounted: 0,
+            synced_length: None,
             plan,
         })
     }
 
+    // ---- The initial content --------------------------------------------------------------
+
     /// Truncates or copies the initial content and reads it again if a digest is requested. Returns its
-    /// length and digest once done. `None`: call it again in the next turn, or after the next sync if
-    /// [`Upload::waits_for_sync`].
-    pub fn prepare(
+    /// length and digest once done. `None`: call it again in the next turn, after the next sync if
+    /// [`Upload::waits_for_sync`], or after a call to the file system if [`Upload::awaits_storage`].
+    pub(super) fn prepare(
         &mut self,
+        site: Site<'_>,
         store: &mut Store,
-        owner: u64,
         budget: &mut Budget,
     ) -> Result<Option<(u64, Option<Digest>)>, SessionError> {
-        if self.staged.length() > self.offset {
+        if self.length > self.offset {
             return Err(SessionError::WrongState);
         }
-        if !self.cut_surplus(budget)? || !self.copy_base(store, owner, budget)? {
-            return Ok(None);
-        }
-        let Some(hash) = &mut self.hash else { return Ok(Some((self.offset, None))) };
-        let done = hash_range(&*self.staged.file()?, hash, &mut self.hashed, self.offset, budget)?;
-        Ok(done.then(|| (self.offset, Some(Digest::finish(hash.clone())))))
-    }
-
-    /// Truncates to the byte to continue at, within `budget`. Returns true once done.
-    fn cut_surplus(&mut self, budget: &mut Budget) -> Result<bool, StoreError> {
-        while self.staged.has_surplus() {
-            if budget.is_spent() {
-                return Ok(false);
+        if let Preparation::Starting = self.preparation {
+            if !self.start(site, store, budget)? {
+                return Ok(None);
             }
-            budget.spend(self.staged.cut()?);
+            self.preparation = match (&self.hash, self.content.get()) {
+                (Some(_), Some(content)) => {
+                    Preparation::Hashing(RangeHash::of_first(self.offset, content.staged.file()?))
+                }
+                _ => Preparation::Done,
+            };
         }
-        Ok(true)
+        if let Preparation::Hashing(reading) = &mut self.preparation {
+            let Some((hash, _)) = reading.advance(site, budget)? else { return Ok(None) };
+            (self.hash, self.preparation) = (Some(hash), Preparation::Done);
+        }
+        Ok(Some((self.offset, self.hash.clone().map(Digest::finish))))
     }
 
-    /// Copies the base within `budget` and as fast as the disk allows. Returns true once done. A record is
+    /// Truncates or copies within `budget` and as fast as the disk allows. Returns true once done. A record is
     /// written only when bytes of the client are stored, so an interrupted copy is removed.
-    fn copy_base(&mut self, store: &mut Store, owner: u64, budget: &mut Budget) -> Result<bool, StoreError> {
-        while let Some(left) = self.base.as_ref().map(|base| base.length - self.staged.length()) {
-            if left == 0 {
-                self.base.take().map_or(Ok(()), |base| base.check())?;
+    fn start(&mut self, site: Site<'_>, store: &mut Store, budget: &mut Budget) -> Result<bool, SessionError> {
+        loop {
+            let Some(count) = self.content.take_result()? else { return Ok(false) };
+            budget.spend(count);
+            let Some(content) = self.content.get() else { return Err(SessionError::Defect) };
+            let (length, is_starting) = (content.staged.length(), content.is_starting());
+            let copied = length - std::mem::replace(&mut self.length, length);
+            self.record_written(store, site.caller, copied)?;
+            if !is_starting {
                 return Ok(true);
             }
-            // Checked first, so that a waiting upload always has a sync running.
+            // A waiting upload always has a sync running.
             if self.is_disk_behind() {
                 self.request_sync(store)?;
                 return Ok(false);
@@ -131,49 +158,65 @@ impl Upload {
             if budget.is_spent() {
                 return Ok(false);
             }
-            let most = left.min(budget.left()).min(PIECE_BYTES as u64);
-            let count = self.base.as_mut().map_or(Ok(0), |base| base.copy_to(&mut self.staged, most))?;
-            budget.spend(count);
-            self.record_written(store, owner, count)?;
+            let (home, most) = (Rc::clone(site.home), budget.left().min(PIECE_BYTES as u64));
+            self.content.lend(site, async move |content| content.start(home, most).await);
         }
-        Ok(true)
     }
 
-    /// Stores bytes. Returns the number of bytes. 0 means that the disk is behind; the result of a sync then
-    /// wakes the session.
-    pub fn store(&mut self, store: &mut Store, owner: u64, bytes: &[u8]) -> Result<usize, SessionError> {
-        if !self.may_store(store, bytes.len() as u64)? {
+    // ---- Bytes ----------------------------------------------------------------------------
+
+    /// Stores bytes. Returns the number of bytes. 0 means that the disk is behind, or that the file system has not
+    /// taken the last ones yet; a result then wakes the session.
+    pub(super) fn store(&mut self, site: Site<'_>, store: &mut Store, bytes: &[u8]) -> Result<usize, SessionError> {
+        if !self.may_store(site, store, bytes.len() as u64)? {
             return Ok(0);
         }
-        self.staged.write(bytes)?;
-        if let Some(hash) = &mut self.hash {
-            hash.update(bytes);
-            self.hashed += bytes.len() as u64;
+        let mut taken = bytes;
+        match self.content.get_mut() {
+            Some(content) if content.staged.is_prompt() => content.staged.write_now(bytes)?,
+            _ => {
+                let (count, charge) = site.charge_piece(bytes.len().min(PIECE_BYTES));
+                taken = &bytes[..count];
+                let piece = taken.to_vec();
+                self.content.lend(site, async move |content| {
+                    let _charge = charge;
+                    content.staged.write(piece).await.map(|()| 0)
+                });
+                self.content.take_result()?;
+            }
         }
-        self.record_stored(store, owner, bytes.len())
+        if let Some(hash) = &mut self.hash {
+            hash.update(taken);
+        }
+        self.record_stored(site, store, taken.len())
     }
 
     /// Splices bytes from a socket, if no digest is requested. Returns 0 also if they must be read.
-    pub fn store_from(
+    pub(super) fn store_from(
         &mut self,
+        site: Site<'_>,
         store: &mut Store,
-        owner: u64,
         incoming: SpliceSource<'_>,
     ) -> Result<usize, SessionError> {
-        if self.hash.is_some() || !self.may_store(store, incoming.count as u64)? {
+        if self.hash.is_some() || !self.may_store(site, store, incoming.count as u64)? {
             return Ok(0);
         }
-        let count = self.staged.write_from(incoming, &mut store.pipe)?;
-        self.record_stored(store, owner, count)
+        let Some(content) = self.content.get_mut().filter(|content| content.staged.is_prompt()) else { return Ok(0) };
+        let count = content.staged.write_from(incoming, &mut store.pipe)?;
+        self.record_stored(site, store, count)
     }
 
-    /// Returns whether `count` bytes may be stored now. If not, a sync was requested.
-    fn may_store(&mut self, store: &mut Store, count: u64) -> Result<bool, SessionError> {
+    /// Returns whether `count` bytes may be stored now. If not, a sync or a call to the file system is running.
+    fn may_store(&mut self, site: Site<'_>, store: &mut Store, count: u64) -> Result<bool, SessionError> {
         if !self.is_prepared() {
             return Err(SessionError::WrongState);
         }
-        if self.plan.length.is_exceeded_by(self.staged.length() + count) {
+        if self.plan.length.is_exceeded_by(self.length + count) {
             return Err(SessionError::SizeMismatch);
+        }
+        self.update_record(site)?;
+        if self.content.take_result()?.is_none() {
+            return Ok(false);
         }
         let is_disk_behind = self.is_disk_behind();
         if is_disk_behind {
@@ -182,28 +225,44 @@ impl Upload {
         Ok(!is_disk_behind)
     }
 
-    fn record_stored(&mut self, store: &mut Store, owner: u64, count: usize) -> Result<usize, SessionError> {
-        self.record_written(store, owner, count as u64)?;
-        if self.outlives_session && self.staged.length() >= RESUME_BYTES_MIN {
-            self.staged.keep(&self.plan.record())?;
+    /// Records bytes that were written or are being written. A sync of them comes after the write.
+    fn record_stored(&mut self, site: Site<'_>, store: &mut Store, count: usize) -> Result<usize, SessionError> {
+        self.length += count as u64;
+        self.record_written(store, site.caller, count as u64)?;
+        if self.outlives_session && self.length >= RESUME_BYTES_MIN {
+            self.keep(site)?;
         }
         Ok(count)
     }
 
+    /// Makes the upload resumable, unless it is.
+    fn keep(&mut self, site: Site<'_>) -> Result<(), SessionError> {
+        if self.content.get().is_some_and(|content| content.staged.is_to_be_kept()) {
+            let record = self.plan.record();
+            self.content.lend(site, async move |content| content.staged.keep(record).await.map(|()| 0));
+            self.content.take_result()?;
+        }
+        Ok(())
+    }
+
     fn record_written(&mut self, store: &mut Store, owner: u64, count: u64) -> Result<(), StoreError> {
-        if !self.is_synced {
+        if !self.is_synced || count == 0 {
             return Ok(());
         }
         self.uncounted += count;
-        let unsynced = match self.unsynced.take() {
-            Some(unsynced) => unsynced,
-            None if self.uncounted < UNCOUNTED_BYTES_MAX => return Ok(()),
-            None => self.staged.register_unsynced(&mut store.syncer, owner)?,
+        let unsynced = match (self.unsynced.take(), self.content.get()) {
+            (Some(unsynced), _) => unsynced,
+            (None, Some(content)) if self.uncounted >= UNCOUNTED_BYTES_MAX => {
+                content.staged.register_unsynced(&mut store.syncer, owner)?
+            }
+            (None, _) => return Ok(()),
         };
         let count = std::mem::take(&mut self.uncounted);
-        store.syncer.record_written(self.unsynced.insert(unsynced), count, self.staged.length());
+        store.syncer.record_written(self.unsynced.insert(unsynced), count, self.length);
         Ok(())
     }
+
+    // ---- Syncs ----------------------------------------------------------------------------
 
     /// Returns whether the bound of unsynced bytes is reached.
     fn is_disk_behind(&self) -> bool {
@@ -211,8 +270,9 @@ impl Upload {
     }
 
     fn request_sync(&mut self, store: &mut Store) -> Result<(), StoreError> {
-        // Another session may have resumed it.
-        self.staged.disk()?;
+        if let Some(content) = self.content.get() {
+            content.staged.check_is_owned()?;
+        }
         if let Some(unsynced) = &self.unsynced {
             store.syncer.request(unsynced);
         }
@@ -220,35 +280,50 @@ impl Upload {
     }
 
     /// Takes the result of a sync.
-    pub fn synced(&mut self, synced: Synced) -> Result<(), SessionError> {
+    pub(super) fn synced(&mut self, site: Site<'_>, synced: Synced) -> Result<(), SessionError> {
         let Some(unsynced) = &self.unsynced else { return Ok(()) };
         if let Some((bytes, length)) = unsynced.end_sync(synced.ticket) {
-            synced.result.map_err(commit::unwritten)?;
+            synced.result.map_err(unwritten)?;
             unsynced.subtract(bytes);
-            self.staged.record_synced(length)?;
+            self.synced_length = Some(length);
+            self.update_record(site)?;
         }
         Ok(())
     }
+
+    /// Records what the last sync has brought to disk, unless an operation has the content.
+    fn update_record(&mut self, site: Site<'_>) -> Result<(), SessionError> {
+        if self.synced_length.is_some()
+            && self.content.take_result()?.is_some()
+            && let Some(length) = self.synced_length.take()
+        {
+            self.content.lend(site, async move |content| content.staged.record_synced(length).await.map(|()| 0));
+            self.content.take_result()?;
+        }
+        Ok(())
+    }
+
+    // ---- The end --------------------------------------------------------------------------
 
     /// Ends the upload: the client has sent `size` bytes with this digest. A mismatch drops the upload,
     /// because a resume would fail again.
     pub fn finish(mut self, size: u64, digest: Digest) -> Result<Commit, SessionError> {
         let actual = self.hash.take().map(Digest::finish);
-        let refusal = if self.staged.length() != size || !self.plan.length.accepts(size) || self.is_starting() {
+        let refusal = if self.length != size || !self.plan.length.accepts(size) || self.is_starting() {
             SessionError::SizeMismatch
         } else if actual != Some(digest) {
             SessionError::Mismatch
         } else {
             return Ok(self.into_commit(actual));
         };
-        self.staged.forget();
+        self.handle.forget();
         Err(refusal)
     }
 
     /// Ends the upload at the end of the data connection, without verification. If the size is not the
     /// announced one, the upload is refused and its bytes are kept as a partial upload.
     pub fn complete(mut self) -> Result<Commit, SessionError> {
-        if !self.plan.length.accepts(self.staged.length()) {
+        if !self.plan.length.accepts(self.length) {
             return Err(SessionError::SizeMismatch);
         }
         let digest = self.hash.take().map(Digest::finish);
@@ -260,25 +335,38 @@ impl Upload {
             plan: self.plan,
             started: self.started,
             offset: self.offset,
-            stored: Stored { size: self.staged.length(), digest },
+            stored: Stored { size: self.length, digest },
             replaces: self.replaces,
-            step: CommitStep::Verified(self.staged),
+            step: CommitStep::Received(self.content),
         }
     }
 
+    // ---- State ----------------------------------------------------------------------------
+
     /// Returns whether bytes may be stored: the initial content is in the file and in the digest.
     pub fn is_prepared(&self) -> bool {
-        !self.is_starting() && (self.hash.is_none() || self.hashed == self.staged.length())
+        matches!(self.preparation, Preparation::Done)
     }
 
     /// Returns whether the initial content is still being truncated or copied.
     pub fn is_starting(&self) -> bool {
-        self.base.is_some() || self.staged.has_surplus()
+        matches!(self.preparation, Preparation::Starting)
     }
 
     /// Returns whether it is waiting for the disk.
     pub fn waits_for_sync(&self) -> bool {
         self.is_disk_behind()
+    }
+
+    /// Returns whether a call to the file system is running, whose result wakes the session.
+    pub fn awaits_storage(&self) -> bool {
+        self.content.is_away() || matches!(&self.preparation, Preparation::Hashing(hash) if hash.awaits_storage())
+    }
+
+    /// Returns whether the upload can be resumed if it is interrupted now, as far as known.
+    pub fn is_resumable(&self) -> bool {
+        let is_worth_it = self.outlives_session && self.length >= RESUME_BYTES_MIN;
+        self.content.get().map_or(is_worth_it, |content| content.staged.is_resumable())
     }
 
     /// Returns the offset of the first byte that was received in this session.
@@ -288,6 +376,6 @@ impl Upload {
 
     /// Returns the number of bytes that were received in this session.
     pub fn stored_bytes(&self) -> u64 {
-        self.staged.length().saturating_sub(self.offset)
+        self.length.saturating_sub(self.offset)
     }
 }

@@ -4,10 +4,11 @@ use crate::base::attributes::RequestedMode;
 use crate::base::digest::Digest;
 use crate::base::upload_id::UploadId;
 use crate::base::virtual_path::VirtualPath;
-use crate::store::home::{Home, UploadTarget};
+use crate::store::StoreError;
+use crate::store::etag::EtagKey;
+use crate::store::home::{HomeDirectory, UploadTarget};
 use crate::store::meta::{Kind, Meta};
 use crate::store::staging::Record;
-use crate::store::{Store, StoreError};
 
 /// The size of the whole file, as far as the client announces it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,16 +101,16 @@ impl UploadPlan {
     }
 
     /// Returns whether the existing file is the one that the client wants to replace.
-    pub(super) fn accepts(&self, store: &Store, replaced: Option<&Meta>) -> bool {
+    pub(super) fn accepts(&self, etags: &EtagKey, replaced: Option<&Meta>) -> bool {
         match (&self.if_etag, replaced) {
             (None, _) => true,
-            (Some(etag), Some(meta)) => *etag == store.etag(&meta.identity),
+            (Some(etag), Some(meta)) => *etag == etags.etag(&meta.identity),
             (Some(_), None) => false,
         }
     }
 
     /// Refuses at once what the commit would refuse.
-    pub(super) fn check_target(&self, home: &Home, store: &Store) -> Result<UploadTarget, StoreError> {
+    pub(super) fn check_target(&self, home: &HomeDirectory, etags: &EtagKey) -> Result<UploadTarget, StoreError> {
         if self.path.is_root() {
             return Err(StoreError::NotAFile);
         }
@@ -117,7 +118,7 @@ impl UploadPlan {
         match target.there() {
             Some(meta) if meta.kind == Kind::Directory => Err(StoreError::NotAFile),
             Some(_) if !self.replace => Err(StoreError::Exists),
-            there if !self.accepts(store, there.as_ref()) => Err(StoreError::Changed),
+            there if !self.accepts(etags, there.as_ref()) => Err(StoreError::Changed),
             _ => Ok(target),
         }
     }

@@ -1,13 +1,15 @@
 //! The directory of a home: what is needed to call its file system, and nothing of its accounts. Workers use it, too.
 
+use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cap_std::fs::Dir;
+use rustix::fs::Mode;
 use rustix::io::Errno;
 
-use super::{DirectoryId, directory_id};
+use super::{DIRECTORY, DirectoryId, directory_id, reopen_directory};
 use crate::base::refusals::{OptionalOperation, is_refusal};
 use crate::store::StoreError;
 use crate::store::file_systems::FileSystems;
@@ -26,6 +28,27 @@ pub struct HomeDirectory {
 pub(in crate::store) struct StagingDirectory {
     pub(in crate::store) handle: Arc<OwnedFd>,
     pub(in crate::store) id: DirectoryId,
+}
+
+/// A directory that is open to be synced.
+pub struct SyncedDirectory {
+    /// The directory.
+    pub file: Arc<File>,
+    /// The number of its device.
+    pub device: u64,
+    inode: u64,
+}
+
+impl SyncedDirectory {
+    /// Opens a directory again.
+    pub fn open(directory: impl AsFd) -> Result<Self, StoreError> {
+        Self::of(reopen_directory(directory)?)
+    }
+
+    fn of(directory: OwnedFd) -> Result<Self, StoreError> {
+        let (device, inode) = directory_id(&directory)?;
+        Ok(Self { file: Arc::new(directory.into()), device, inode })
+    }
 }
 
 impl HomeDirectory {
@@ -52,6 +75,19 @@ impl HomeDirectory {
             }
             Err(errno) => Err(errno.into()),
         }
+    }
+
+    /// Returns the parent of `directory`. `None` above the home itself, or if another program has moved it out of
+    /// the home.
+    pub fn directory_above(&self, directory: &SyncedDirectory) -> Result<Option<SyncedDirectory>, StoreError> {
+        let id = (directory.device, directory.inode);
+        if id == directory_id(&self.root)? {
+            return Ok(None);
+        }
+        let above = rustix::fs::openat(&directory.file, c"..", DIRECTORY, Mode::empty())?;
+        let above = SyncedDirectory::of(above)?;
+        // Only the root of the file system is its own parent.
+        Ok(Some(above).filter(|above| (above.device, above.inode) != id))
     }
 
     /// Accepts that a file system refuses `operation`, and logs the first refusal. Returns other errors.

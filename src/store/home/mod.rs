@@ -23,16 +23,16 @@ use rustix::fs::{Mode, OFlags};
 use super::StoreError;
 use super::clock::WallClock;
 use super::file_systems::FileSystems;
-use super::ledger::{Ledger, Reservation};
+use super::ledger::Ledger;
 use super::staging::claims::Claims;
 use super::staging::partials::Partials;
-use super::workers::{Disk, HomeDisk};
+use super::workers::HomeDisk;
 use crate::base::virtual_path::VirtualPath;
-use crate::store::meta::{Meta, meta_of};
+use crate::store::meta::Meta;
 use crate::store::open_file::OpenFile;
 pub(super) use changes::{log_if_not_dropped, make_directory_in, replace_check};
-pub use directory::HomeDirectory;
 pub(super) use directory::StagingDirectory;
+pub use directory::{HomeDirectory, SyncedDirectory};
 pub use lookup::UploadTarget;
 pub(super) use lookup::{CommitTarget, directory_id};
 pub(super) use removed::open_large_for_deferred_close;
@@ -55,7 +55,7 @@ pub fn open_root(roots: &[PathBuf], path: &Path) -> Result<Dir, StoreError> {
 }
 
 /// Opens a directory again, for reading: cap-std's handles of directories are O_PATH.
-pub fn reopen_directory(directory: impl AsFd) -> Result<OwnedFd, StoreError> {
+pub(super) fn reopen_directory(directory: impl AsFd) -> Result<OwnedFd, StoreError> {
     Ok(rustix::fs::openat(directory, c".", DIRECTORY, Mode::empty())?)
 }
 
@@ -133,20 +133,14 @@ impl Home {
     }
 
     /// Opens a regular file for reading; see [`HomeDirectory::open_regular`].
-    pub fn open(&self, path: &VirtualPath) -> Result<(OpenFile, Meta), StoreError> {
-        let (file, meta) = self.open_regular(path)?;
+    pub async fn open(&self, path: VirtualPath) -> Result<(OpenFile, Meta), StoreError> {
+        let (file, meta) = self.run(move |directory| directory.open_regular(&path)).await?;
         Ok((self.track_open_regular(file, &meta), meta))
     }
 
     /// Wraps an open file, so that it counts as used while it is open.
     pub fn track_open_regular(&self, file: File, meta: &Meta) -> OpenFile {
         OpenFile::new(file, meta, &self.ledger, &self.disk)
-    }
-
-    /// Like [`Home::track_open_regular`], for the file of an upload.
-    pub(super) fn track_open_file(&self, file: File) -> Result<OpenFile, StoreError> {
-        let meta = meta_of(&file)?;
-        Ok(self.track_open_regular(file, &meta))
     }
 
     /// Returns the home's ledger.
@@ -160,38 +154,11 @@ impl Home {
             self.systems.warn_full(device, &self.path, self.clock.now_ns());
         }
     }
-
-    /// Returns the parent of `directory` and its file system. `None` above the home itself, or if another
-    /// program has moved it out of the home.
-    pub fn directory_above(&self, directory: impl AsFd) -> Result<Option<(OwnedFd, Disk)>, StoreError> {
-        let id = directory_id(&directory)?;
-        if id == directory_id(&self.root)? {
-            return Ok(None);
-        }
-        let above = rustix::fs::openat(directory, c"..", DIRECTORY, Mode::empty())?;
-        let above_id = directory_id(&above)?;
-        // Only the root of the file system is its own parent.
-        Ok(if above_id == id { None } else { Some((above, self.disk_on(above_id.0))) })
-    }
-
-    /// Reserves quota for a new file of `bytes` in `directory`. Refuses more bytes than the whole disk has.
-    pub(super) fn reserve_for_new_file(&self, bytes: u64, directory: impl AsFd) -> Result<Reservation, StoreError> {
-        let reservation = self.ledger.reserve(bytes, 1)?;
-        check_disk(bytes, directory)?;
-        Ok(reservation)
-    }
-
-    /// Reserves quota for `bytes` more of an open file. Refuses more bytes than the whole disk has.
-    pub(super) fn reserve_more(&self, bytes: u64, file: impl AsFd) -> Result<Reservation, StoreError> {
-        let reservation = self.ledger.reserve(bytes, 0)?;
-        check_disk(bytes, file)?;
-        Ok(reservation)
-    }
 }
 
 /// Refuses a file that is larger than the whole disk. The free space is not compared, because it
 /// changes during the upload.
-fn check_disk(bytes: u64, on: impl AsFd) -> Result<(), StoreError> {
+pub(super) fn check_disk(bytes: u64, on: impl AsFd) -> Result<(), StoreError> {
     if bytes < DISK_CHECK_BYTES {
         return Ok(());
     }

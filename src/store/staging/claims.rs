@@ -20,6 +20,8 @@ pub(super) struct Claim {
     pub(super) file: RefCell<Option<Rc<OpenFile>>>,
     /// The disk did not store written bytes of this upload or of an earlier attempt.
     pub(super) is_unwritten: Cell<bool>,
+    /// The upload is not to be resumed.
+    pub(super) is_forgotten: Cell<bool>,
 }
 
 impl Claims {

@@ -1,98 +1,134 @@
 //! Gives a staged file its final name and attributes.
 
 use std::fs::File;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{AtFlags, Stat};
 use rustix::io::Errno;
 
 use super::Staged;
-use super::inode::PartLocation;
 use super::inode::{PART_BITS, link_or_record_refusal, replace_with_temporary, temporary_name};
+use super::part::{Part, PartLocation};
 use crate::base::attributes::{
     FILE_BITS_MIN, NEW_FILE, NewFile, PERMISSIONS, RequestedMode, UMASK, default_list, mode_of_new, path_of,
 };
 use crate::base::upload_id::UploadId;
 use crate::base::virtual_path::VirtualPath;
 use crate::store::StoreError;
-use crate::store::home::{CommitTarget, open_large_for_deferred_close, replace_check};
+use crate::store::home::{CommitTarget, HomeDirectory, open_large_for_deferred_close, replace_check};
 use crate::store::meta::{Kind, Meta};
 use crate::store::names::part_name;
-use crate::store::open_file::OpenFile;
+
+/// The final name and attributes of an upload.
+pub struct FinalName {
+    /// The path of the file.
+    pub path: VirtualPath,
+    /// Whether an existing file may be replaced.
+    pub replace: bool,
+    /// The permission bits. Default: those of any new file.
+    pub wanted_mode: Option<RequestedMode>,
+    /// Returns whether the file that would be replaced, if any, is the right one.
+    pub accepts: Box<dyn FnOnce(Option<&Meta>) -> bool + Send>,
+}
+
+/// The result of naming a file.
+struct Named {
+    /// The directory of the file.
+    directory: File,
+    /// The file that was replaced.
+    replaced: Option<Meta>,
+    /// Its descriptor, whose close frees it.
+    held: Option<OwnedFd>,
+}
 
 impl Staged {
-    /// Gives the upload the name `path` and the permission bits that are `wanted`. Replaces an existing file
-    /// only if `replace` is set and `accepts` returns true for it. Returns the directory of `path`, so that it
-    /// can be synced.
-    pub fn commit(
-        mut self,
-        path: &VirtualPath,
-        replace: bool,
-        wanted: Option<RequestedMode>,
-        accepts: impl FnOnce(Option<&Meta>) -> bool,
-    ) -> Result<File, StoreError> {
-        let committed = self.try_commit(path, replace, wanted, accepts);
+    /// Gives the upload its final name. Returns the directory of that name, so that it can be synced.
+    pub async fn commit(mut self, name: FinalName) -> Result<File, StoreError> {
+        let _changing = self.home.disk().begin_change();
+        let shared = UploadId::of_path(&name.path);
+        let committed = self.try_commit(name).await;
         if let Err(StoreError::Exists | StoreError::Changed | StoreError::OtherFileSystem) = committed {
             // Another upload got the name first, or a resumed upload would fail in the same way.
             self.forget();
         }
+        if committed.is_ok() && self.id != shared {
+            self.home.drop_superseded(shared).await;
+        }
         committed
     }
 
-    fn try_commit(
-        &mut self,
-        path: &VirtualPath,
-        replace: bool,
-        wanted: Option<RequestedMode>,
-        accepts: impl FnOnce(Option<&Meta>) -> bool,
-    ) -> Result<File, StoreError> {
+    async fn try_commit(&mut self, name: FinalName) -> Result<File, StoreError> {
         self.check_claim()?;
         let file = self.open_file()?;
-        if !self.is_as_written() {
+        let (part, bytes, has_record) = (self.part()?, self.bytes_on_disk(), self.slot.is_some());
+        let (location, named) =
+            self.home.run(move |home| Ok(part.give_final_name(home, name, bytes, has_record))).await?;
+        let is_nameless = matches!(location, PartLocation::Nameless) && named.is_err();
+        self.location = location;
+        if !is_nameless {
+            file.record_named();
+        }
+        let Named { directory, replaced, held } = named?;
+        self.is_committed = true;
+        if let Some(replaced) = replaced {
+            self.home.credit(&replaced, held);
+        }
+        Ok(directory)
+    }
+}
+
+impl Part {
+    /// Gives the file its final name, if it has this size. Returns also its location, if that fails.
+    fn give_final_name(
+        mut self,
+        home: &HomeDirectory,
+        name: FinalName,
+        bytes: u64,
+        has_record: bool,
+    ) -> (PartLocation, Result<Named, StoreError>) {
+        let named = self.try_give_final_name(home, name, bytes);
+        if named.is_ok() && has_record {
+            self.remove_record();
+        }
+        (self.location, named)
+    }
+
+    fn try_give_final_name(&mut self, home: &HomeDirectory, name: FinalName, bytes: u64) -> Result<Named, StoreError> {
+        if !self.has_size(bytes) {
             return Err(StoreError::Changed);
         }
-        let target = self.home.target(path)?;
+        let FinalName { path, replace, wanted_mode, accepts } = name;
+        let target = home.target(&path)?;
         // If nothing may be replaced, the link or rename itself fails.
         let old = if replace { replace_check(&target.directory, &target.name, replace)? } else { None };
         let replaced = old.map(Meta::from);
         if !accepts(replaced.as_ref()) {
             return Err(StoreError::Changed);
         }
-        self.apply_attributes(&file, &target, old.as_ref(), wanted)?;
+        self.apply_attributes(home, &target, old.as_ref(), wanted_mode)?;
         let held =
             replaced.and_then(|replaced| open_large_for_deferred_close(&target.directory, &target.name, &replaced));
-        self.give_name(&file, &target, replaced.is_some())?;
-        self.is_committed = true;
-        if let Some(replaced) = replaced {
-            self.home.credit(&replaced, held);
-        }
-        if self.slot.is_some() {
-            self.remove_record();
-        }
-        let shared = UploadId::of_path(path);
-        if self.id != shared {
-            self.home.drop_superseded(&shared);
-        }
-        Ok(target.directory)
+        self.move_to(home, &target, replaced.is_some())?;
+        Ok(Named { directory: target.directory, replaced, held })
     }
 
     /// Sets mode, owner and access control list: those of the file that it replaces, or those of a new file in
     /// its directory.
     fn apply_attributes(
         &self,
-        file: &File,
+        home: &HomeDirectory,
         target: &CommitTarget,
         old: Option<&Stat>,
         wanted: Option<RequestedMode>,
     ) -> Result<(), StoreError> {
-        let on_refusal = |operation, device, errno| self.home.systems.warn(operation, device, &self.home.path, errno);
-        let new = NewFile { file, on_refusal: &on_refusal };
+        let on_refusal = |operation, device, errno| home.systems.warn(operation, device, &home.path, errno);
+        let new = NewFile { file: &self.file, on_refusal: &on_refusal };
         match old {
             Some(old) if Meta::from(*old).kind == Kind::File => {
                 new.copy_attributes_of(path_of(target.directory.as_fd(), &target.name), old)?;
                 match wanted {
                     Some(RequestedMode { bits, applies_to_replaced_file: true }) => {
-                        let mode = self.home.mode_for_change(target.directory.as_fd(), file, bits | FILE_BITS_MIN)?;
+                        let mode = home.mode_for_change(target.directory.as_fd(), &*self.file, bits | FILE_BITS_MIN)?;
                         Ok(new.set_mode(mode)?)
                     }
                     _ => Ok(()),
@@ -123,52 +159,49 @@ impl Staged {
         }
     }
 
-    /// Gives the file its name.
-    fn give_name(&mut self, file: &OpenFile, target: &CommitTarget, replaces: bool) -> Result<(), StoreError> {
-        if file.is_nameless() && !replaces {
-            link_or_record_refusal(&self.home, file, &target.directory, &target.name)?;
-            file.record_named();
-            return Ok(());
+    fn move_to(&mut self, home: &HomeDirectory, target: &CommitTarget, replaces: bool) -> Result<(), StoreError> {
+        if matches!(self.location, PartLocation::Nameless) && !replaces {
+            return Ok(link_or_record_refusal(home, &self.file, &target.directory, &target.name)?);
         }
         if let PartLocation::TemporaryInTarget(directory) = &self.location {
-            return self.rename_temporary(file, directory, target, replaces);
+            return self.rename_temporary(home, directory, target, replaces);
         }
-        let staging = self.name_part();
-        let result = staging.and_then(|staging| self.rename(staging.as_fd(), &part_name(&self.id), target, replaces));
-        match result {
-            Err(StoreError::OtherFileSystem) if file.is_nameless() => {
-                replace_with_temporary(file, &self.id, target)?;
-                file.record_named();
-                Ok(())
+        let staging = self.name(home);
+        let from = part_name(&self.id);
+        let renamed = staging.and_then(|staging| rename(home, staging.as_fd(), &from, target, replaces));
+        match renamed {
+            Err(StoreError::OtherFileSystem) if matches!(self.location, PartLocation::Nameless) => {
+                Ok(replace_with_temporary(&self.file, &self.id, target)?)
             }
-            result => result,
+            renamed => renamed,
         }
     }
 
     fn rename_temporary(
         &self,
-        file: &OpenFile,
+        home: &HomeDirectory,
         directory: &File,
         target: &CommitTarget,
         replaces: bool,
     ) -> Result<(), StoreError> {
         let name = temporary_name(&self.id);
         let there = rustix::fs::statat(directory, name.as_str(), AtFlags::SYMLINK_NOFOLLOW)?;
+        let own = rustix::fs::fstat(&*self.file)?;
         // Another user with write access to the directory can replace the file.
-        if Meta::from(there).identity.inode() != file.id() {
+        if (there.st_dev, there.st_ino) != (own.st_dev, own.st_ino) {
             return Err(StoreError::Changed);
         }
-        self.rename(directory.as_fd(), &name, target, replaces)
+        rename(home, directory.as_fd(), &name, target, replaces)
     }
+}
 
-    fn rename(
-        &self,
-        from: BorrowedFd<'_>,
-        name: &str,
-        target: &CommitTarget,
-        replaces: bool,
-    ) -> Result<(), StoreError> {
-        let renamed = self.home.rename_entry(from, name.as_bytes(), target.directory.as_fd(), &target.name, replaces);
-        renamed.map_err(|errno| if errno == Errno::XDEV { StoreError::OtherFileSystem } else { errno.into() })
-    }
+fn rename(
+    home: &HomeDirectory,
+    from: BorrowedFd<'_>,
+    name: &str,
+    target: &CommitTarget,
+    replaces: bool,
+) -> Result<(), StoreError> {
+    let renamed = home.rename_entry(from, name.as_bytes(), target.directory.as_fd(), &target.name, replaces);
+    renamed.map_err(|errno| if errno == Errno::XDEV { StoreError::OtherFileSystem } else { errno.into() })
 }

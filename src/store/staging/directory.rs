@@ -1,6 +1,7 @@
 //! The staging directory at the top of a home, and the uploads in it.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use rustix::fs::{AtFlags, Dir, Mode, OFlags};
@@ -60,14 +61,6 @@ impl Home {
         kept
     }
 
-    /// Drops the partial upload `id`, and ends the session that is writing it. Returns false if there was
-    /// none. [`Home::drop_partial`] is for callers that can wait.
-    pub fn drop_partial_upload(&self, id: &UploadId) -> Result<bool, StoreError> {
-        let was_running = self.forget_partial(id);
-        let removed = self.remove_partial(id, self.disk.has_room())?;
-        Ok(self.credit_partial(removed) || was_running)
-    }
-
     /// Ends the session that is writing the upload `id`. Returns whether there was one.
     pub(in crate::store) fn forget_partial(&self, id: &UploadId) -> bool {
         let was_running = self.claims.supersede(id);
@@ -86,27 +79,32 @@ impl Home {
 
     /// Drops the partial upload under the shared name of a path, because a newer file was stored there. A
     /// running upload stays, and replaces that file at its end.
-    pub(in crate::store) fn drop_superseded(&self, shared: &UploadId) {
-        if !self.claims.is_running(shared) {
-            log_if_not_dropped(self.drop_partial_upload(shared));
+    pub(in crate::store) async fn drop_superseded(&self, shared: UploadId) {
+        if !self.claims.is_running(&shared) {
+            log_if_not_dropped(self.drop_partial(shared).await);
         }
     }
 
     /// Drops the partial upload `id` because the disk did not store it, if `part` is still its file. A session
     /// that is writing it fails with its next bytes, or at its end.
-    pub(super) fn forget_unwritten(&self, id: &UploadId, part: InodeId) {
+    pub(super) fn forget_unwritten(self: &Rc<Self>, id: UploadId, part: InodeId) {
         // A running upload may have no name yet, so its open file is compared as well.
-        let is_running = self.claims.mark_failed(id, part);
-        let Ok(Some(staging)) = self.staging(false) else { return };
-        let stat = rustix::fs::statat(&*staging, part_name(id), AtFlags::SYMLINK_NOFOLLOW);
-        if stat.ok().map(|stat| Meta::from(stat).identity.inode()) != Some(part) {
-            return;
+        let is_running = self.claims.mark_failed(&id, part);
+        let home = Rc::clone(self);
+        self.disk.operations().begin_detached(async move {
+            if let Err(error) = home.drop_unwritten(id, part, is_running).await {
+                log::error!("a partial upload that the disk did not take cannot be dropped: {error}");
+            }
+        });
+    }
+
+    async fn drop_unwritten(&self, id: UploadId, part: InodeId, is_running: bool) -> Result<(), StoreError> {
+        let _changing = self.disk.begin_change();
+        let is_there = self.run(move |directory| directory.drop_record_of(&id, part)).await?;
+        if is_there && !is_running {
+            self.drop_partial(id).await?;
         }
-        if is_running {
-            remove(&staging, &record_name(id));
-        } else if let Err(error) = self.drop_partial_upload(id) {
-            log::error!("a partial upload that the disk did not take cannot be dropped: {error}");
-        }
+        Ok(())
     }
 }
 
@@ -154,6 +152,16 @@ impl HomeDirectory {
         let recorded = names.iter().filter(|(_, suffix)| *suffix == RECORD_SUFFIX);
         let uploads = recorded.filter_map(|&(id, _)| staged_upload(&staging, id)).collect();
         Ok(StagedEntries { names, uploads })
+    }
+
+    /// Removes the record of an upload, if `part` is the inode of its part. Returns whether it is.
+    fn drop_record_of(&self, id: &UploadId, part: InodeId) -> Result<bool, StoreError> {
+        let Some(staging) = self.staging(false)? else { return Ok(false) };
+        let is_there = part_meta(&staging, id).is_some_and(|meta| meta.identity.inode() == part);
+        if is_there {
+            remove(&staging, &record_name(id));
+        }
+        Ok(is_there)
     }
 
     /// Removes the part and the record of an upload. `defers` as in [`HomeDirectory::open_for_deferred_close`].

@@ -9,41 +9,35 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
+use super::part::PartLocation;
 use crate::base::attributes::{NEW_FILE, PERMISSIONS, RequestedMode, mode_for_replacement};
 use crate::base::refusals::is_refusal;
 use crate::base::upload_id::UploadId;
 use crate::store::StoreError;
 use crate::store::access::{check_directory, check_replace, is_append_only};
-use crate::store::home::{CommitTarget, Home, UploadTarget};
-use crate::store::ledger::Reservation;
+use crate::store::home::{CommitTarget, HomeDirectory, UploadTarget, check_disk};
+use crate::store::meta::{Meta, meta_of};
 use crate::store::names::part_name;
-use crate::store::open_file::OpenFile;
-use crate::store::usage::Usage;
 
 /// The permission bits that the server needs to resume an incomplete upload.
 pub(super) const PART_BITS: u32 = 0o600;
 
-/// The location of an upload's inode.
-pub(super) enum PartLocation {
-    /// It has no name.
-    Nameless,
-    /// It has a name in the staging directory. If it `was_nameless`, it was created in the directory of its
-    /// target, and has inherited the attributes of a file there.
-    Staging { directory: Arc<OwnedFd>, was_nameless: bool },
-    /// It has the name [`temporary_name`] in the directory of its target. Used if that directory lies on
-    /// another file system than the staging directory, and that file system does not support files without
-    /// a name.
-    TemporaryInTarget(File),
+/// An empty file that was created for an upload.
+pub(super) struct NewPart {
+    pub(super) file: File,
+    pub(super) meta: Meta,
+    pub(super) location: PartLocation,
 }
 
-/// Creates an empty inode for an upload to `target`, and counts it as used from `reservation`.
+/// Creates an empty file of `promised` bytes for an upload to `target`.
 pub(super) fn create(
-    home: &Home,
+    home: &HomeDirectory,
     id: &UploadId,
     target: &UploadTarget,
     wanted: Option<RequestedMode>,
-    reservation: &Reservation,
-) -> Result<(OpenFile, PartLocation), StoreError> {
+    promised: u64,
+) -> Result<NewPart, StoreError> {
+    check_disk(promised, &target.at.directory)?;
     check_target(target)?;
     let mode = match (target.there, wanted) {
         (Some(old), _) if FileType::from_raw_mode(old.st_mode).is_file() => mode_for_replacement(&old),
@@ -52,28 +46,22 @@ pub(super) fn create(
         (_, None) => NEW_FILE,
     };
     let mode = Mode::from_raw_mode(mode);
-    if let Some(file) = create_nameless(home, &target.at, mode)?
-        && let Some(location) = choose_location(home, id, &target.at, &file)?
-    {
-        match location {
-            PartLocation::Nameless => {
-                file.charge_as(Usage { bytes: 0, files: 1 });
-                reservation.take_nameless(0, 1);
-            }
-            PartLocation::Staging { .. } | PartLocation::TemporaryInTarget(_) => reservation.take(0, 1),
+    if let Some(file) = create_nameless(home, &target.at, mode)? {
+        let meta = meta_of(&file)?;
+        if let Some(location) = choose_location(home, id, &target.at, &file, meta.identity.dev)? {
+            return Ok(NewPart { file, meta, location });
         }
-        return Ok((file, location));
     }
     check_directory(&target.at.directory)?;
     let (location, file) = match create_part(home, id, &target.at, mode)? {
         Some((directory, file)) => (PartLocation::Staging { directory, was_nameless: false }, file),
         None => {
-            (PartLocation::TemporaryInTarget(target.at.directory.try_clone()?), create_temporary(id, &target.at, mode)?)
+            let directory = Arc::new(target.at.directory.try_clone()?);
+            (PartLocation::TemporaryInTarget(directory), create_temporary(id, &target.at, mode)?)
         }
     };
-    let file = home.track_open_file(file)?;
-    reservation.take(0, 1);
-    Ok((file, location))
+    let meta = meta_of(&file)?;
+    Ok(NewPart { file, meta, location })
 }
 
 /// Refuses if the entry at `target` may not be replaced.
@@ -84,7 +72,7 @@ pub(super) fn check_target(target: &UploadTarget) -> Result<(), StoreError> {
 // ---- Without a name -----------------------------------------------------------------------
 
 /// Creates a file without a name in the directory of `target`. Returns `None` if that is not possible.
-fn create_nameless(home: &Home, target: &CommitTarget, mode: Mode) -> Result<Option<OpenFile>, StoreError> {
+fn create_nameless(home: &HomeDirectory, target: &CommitTarget, mode: Mode) -> Result<Option<File>, StoreError> {
     let systems = &home.systems;
     let device = || Ok::<u64, StoreError>(rustix::fs::fstat(&target.directory)?.st_dev);
     if systems.any_refuses_nameless() && systems.takes_nameless(device()?) == Some(false) {
@@ -95,7 +83,7 @@ fn create_nameless(home: &Home, target: &CommitTarget, mode: Mode) -> Result<Opt
             // Requests are checked against the identity of the staging directory, so it is made now. If it cannot be
             // made, small files are still stored.
             let _ = home.staging(true);
-            Ok(Some(home.track_open_file(file)?))
+            Ok(Some(file))
         }
         Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOSYS | Errno::NOTTY) => {
             systems.record_nameless_support(device()?, false);
@@ -122,12 +110,13 @@ fn open_nameless(directory: impl AsFd, mode: Mode) -> Result<File, Errno> {
 /// file on a file system gets its name at once, as a test: in the staging directory, where a leftover is
 /// invisible to users.
 fn choose_location(
-    home: &Home,
+    home: &HomeDirectory,
     id: &UploadId,
     target: &CommitTarget,
-    file: &OpenFile,
+    file: &File,
+    device: u64,
 ) -> Result<Option<PartLocation>, StoreError> {
-    let (systems, device) = (&home.systems, file.id().0);
+    let systems = &home.systems;
     if systems.takes_nameless(device).is_none() {
         match link_part(home, id, file) {
             Ok(directory) => {
@@ -173,15 +162,15 @@ pub(super) fn link(file: &File, directory: impl AsFd, name: &[u8]) -> Result<(),
 
 /// Like [`link`]. A refusal is remembered, so that the next upload is created in the staging directory.
 pub(super) fn link_or_record_refusal(
-    home: &Home,
-    file: &OpenFile,
+    home: &HomeDirectory,
+    file: &File,
     directory: impl AsFd,
     name: &[u8],
 ) -> Result<(), Errno> {
     let linked = link(file, &directory, name);
     // The file system is not at fault if the directory is immutable.
     if linked.is_err_and(is_refusal) && check_directory(directory).is_ok() {
-        home.systems.record_nameless_support(file.id().0, false);
+        home.systems.record_nameless_support(rustix::fs::fstat(file)?.st_dev, false);
     }
     linked
 }
@@ -210,7 +199,7 @@ pub(super) fn replace_with_temporary(file: &File, id: &UploadId, target: &Commit
 /// Creates a part in the staging directory. Returns `None` if `target` lies on another file system, to which
 /// the part could not be renamed.
 fn create_part(
-    home: &Home,
+    home: &HomeDirectory,
     id: &UploadId,
     target: &CommitTarget,
     mode: Mode,
@@ -240,7 +229,7 @@ const NEW_PART: OFlags =
     OFlags::RDWR.union(OFlags::CREATE).union(OFlags::EXCL).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// Gives a file without a name the name of a part in the staging directory, so that it outlives the server.
-pub(super) fn link_part(home: &Home, id: &UploadId, file: &OpenFile) -> Result<Arc<OwnedFd>, StoreError> {
+pub(super) fn link_part(home: &HomeDirectory, id: &UploadId, file: &File) -> Result<Arc<OwnedFd>, StoreError> {
     for _ in 0..2 {
         let staging = home.staging(true)?.ok_or(StoreError::NotFound)?;
         match link_or_record_refusal(home, file, &staging, part_name(id).as_bytes()) {

@@ -5,18 +5,17 @@
 //! which they survive a crash of the server; the others get a record when they are interrupted.
 
 use std::os::fd::OwnedFd;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use rustix::fs::Dir;
 
-use super::directory::{part_meta, staged_names, staged_upload};
-use super::record::PartialUpload;
+use super::directory::{StagedUpload, part_meta, staged_names, staged_upload};
+use super::record::{PartialUpload, Record};
 use crate::base::budget::{Budget, ENTRY_COST};
 use crate::base::memory::Charge;
 use crate::base::upload_id::UploadId;
 use crate::store::StoreError;
-use crate::store::home::Home;
+use crate::store::home::{Home, HomeDirectory};
 use crate::store::listing::PAGE_BYTES_TARGET;
 use crate::store::names::RECORD_SUFFIX;
 use crate::store::staging::PARTIALS_PER_HOME_MAX;
@@ -27,54 +26,63 @@ const RECORD_COST: u64 = 32 * 1024;
 impl Home {
     /// Records that the upload `id`, whose part has this change time, was interrupted. Above the maximum, drops
     /// the oldest.
-    pub(super) fn record_interrupted(&self, id: UploadId, ctime_ns: i64) {
+    pub(super) async fn record_interrupted(&self, id: UploadId, ctime_ns: i64) {
         self.partials.forget(&id);
         if let Some(interrupted) = &mut *self.partials.interrupted.borrow_mut() {
             interrupted.push((ctime_ns, id));
         }
-        self.drop_surplus();
+        self.drop_surplus().await;
     }
 
-    fn drop_surplus(&self) {
+    async fn drop_surplus(&self) {
         let found = self.partials.interrupted.borrow_mut().take();
-        let mut interrupted = found.unwrap_or_else(|| self.find_interrupted().unwrap_or_default());
+        let mut interrupted = match found {
+            Some(interrupted) => interrupted,
+            None => self.find_interrupted().await.unwrap_or_default(),
+        };
         interrupted.sort_unstable_by_key(|&(ctime_ns, id)| (ctime_ns, id.0));
         let surplus = interrupted.len().saturating_sub(PARTIALS_PER_HOME_MAX);
         let oldest: Vec<_> = interrupted.drain(..surplus).collect();
         *self.partials.interrupted.borrow_mut() = Some(interrupted);
         for (_, id) in oldest {
-            if let Err(error) = self.drop_partial_upload(&id) {
+            if let Err(error) = self.drop_partial(id).await {
                 log::warn!("an interrupted upload cannot be dropped to make room for a newer one: {error}");
             }
         }
     }
 
-    fn find_interrupted(&self) -> Result<Vec<(i64, UploadId)>, StoreError> {
-        let Some(staging) = self.staging(false)? else { return Ok(Vec::new()) };
-        let names = staged_names(&staging)?;
-        let recorded = names.iter().filter(|(id, suffix)| *suffix == RECORD_SUFFIX && !self.claims.is_running(id));
-        let found = recorded.filter_map(|&(id, _)| Some((part_meta(&staging, &id)?.identity.ctime_ns, id)));
-        Ok(found.collect())
+    async fn find_interrupted(&self) -> Result<Vec<(i64, UploadId)>, StoreError> {
+        let found = self.run(HomeDirectory::recorded).await?;
+        let interrupted = found.into_iter().filter(|(_, id)| !self.claims.is_running(id));
+        Ok(interrupted.collect())
     }
 }
 
-/// Lists the partial uploads that have a record, in slices, oldest first.
+impl HomeDirectory {
+    /// Returns the uploads with a record and a part, with the change times of their parts.
+    fn recorded(&self) -> Result<Vec<(i64, UploadId)>, StoreError> {
+        let Some(staging) = self.staging(false)? else { return Ok(Vec::new()) };
+        let names = staged_names(&staging)?;
+        let recorded = names.iter().filter(|(_, suffix)| *suffix == RECORD_SUFFIX);
+        Ok(recorded.filter_map(|&(id, _)| Some((part_meta(&staging, &id)?.identity.ctime_ns, id))).collect())
+    }
+}
+
+/// Reads the partial uploads of a home that have a record, in slices. A worker can continue it.
 pub struct PartialUploadListing {
-    home: Rc<Home>,
     staging: Option<Arc<OwnedFd>>,
     names: Option<Dir>,
     recorded: Vec<UploadId>,
-    /// All uploads, once read; the next one is last.
-    found: Vec<PartialUpload>,
-    is_sorted: bool,
+    found: Vec<StagedUpload>,
     /// The charge for `found`.
     charge: Charge,
 }
 
-/// The result of [`PartialUploadListing::next`].
-pub enum PartialUploadPage {
-    /// Some uploads, and whether they are the last.
-    Page(Vec<PartialUpload>, bool),
+/// The result of [`PartialUploadListing::read`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PartialUploadStep {
+    /// All are read.
+    End,
     /// The budget is spent.
     Later,
     /// No memory is available for the next one.
@@ -82,40 +90,18 @@ pub enum PartialUploadPage {
 }
 
 impl PartialUploadListing {
-    /// Lists those of `home`. Their memory is charged to `charge`.
-    pub fn begin(home: Rc<Home>, charge: Charge) -> Result<Self, StoreError> {
+    /// Reads those of `home`. Their memory is charged to `charge`.
+    pub fn begin(home: &HomeDirectory, charge: Charge) -> Result<Self, StoreError> {
         let staging = home.staging(false)?;
         let names = staging.as_ref().map(Dir::read_from).transpose()?;
-        Ok(Self { home, staging, names, recorded: Vec::new(), found: Vec::new(), is_sorted: false, charge })
+        Ok(Self { staging, names, recorded: Vec::new(), found: Vec::new(), charge })
     }
 
-    /// Returns the next page.
-    pub fn next(&mut self, budget: &mut Budget) -> Result<PartialUploadPage, StoreError> {
-        if !self.read_names(budget)? {
-            return Ok(PartialUploadPage::Later);
-        }
-        if let Some(obstacle) = self.read_records(budget) {
-            return Ok(obstacle);
-        }
-        if !self.is_sorted {
-            self.is_sorted = true;
-            self.found.sort_by_key(|upload| std::cmp::Reverse(upload.expires_ns));
-        }
-        let (mut page, mut bytes) = (Vec::new(), 0);
-        while let Some(upload) =
-            self.found.pop_if(|next| page.is_empty() || bytes + path_bytes(next) <= PAGE_BYTES_TARGET)
-        {
-            bytes += path_bytes(&upload);
-            page.push(upload);
-        }
-        self.charge.resize(self.found.iter().map(held_bytes).sum());
-        Ok(PartialUploadPage::Page(page, self.found.is_empty()))
-    }
-
-    fn read_names(&mut self, budget: &mut Budget) -> Result<bool, StoreError> {
+    /// Continues within `budget`.
+    pub fn read(&mut self, budget: &mut Budget) -> Result<PartialUploadStep, StoreError> {
         while let Some(names) = &mut self.names {
             if budget.is_spent() {
-                return Ok(false);
+                return Ok(PartialUploadStep::Later);
             }
             budget.spend(ENTRY_COST);
             match names.read() {
@@ -123,31 +109,52 @@ impl PartialUploadListing {
                 Some(entry) => self.recorded.extend(recorded_id(entry?.file_name().to_bytes())),
             }
         }
-        Ok(true)
-    }
-
-    /// Reads the records within `budget`. Returns `None` once all are read, otherwise why it stopped.
-    fn read_records(&mut self, budget: &mut Budget) -> Option<PartialUploadPage> {
         while let (Some(id), Some(staging)) = (self.recorded.pop(), &self.staging) {
             if budget.is_spent() {
                 self.recorded.push(id);
-                return Some(PartialUploadPage::Later);
+                return Ok(PartialUploadStep::Later);
             }
             budget.spend(RECORD_COST);
-            let staged = staged_upload(staging, id).into_iter().collect();
-            let upload = self.home.with_expiry(staged).pop().filter(|upload| self.home.is_listed(upload));
-            if let Some(upload) = &upload
-                && !self.charge.resize(self.charge.bytes() + held_bytes(upload))
-            {
+            let Some(upload) = staged_upload(staging, id) else { continue };
+            if !self.charge.resize(self.charge.bytes() + held_bytes(&upload)) {
                 self.recorded.push(id);
                 // A listing that kept its memory could wait for another one that waits for it.
                 self.recorded.extend(self.found.drain(..).map(|upload| upload.id));
                 self.charge.resize(0);
-                return Some(PartialUploadPage::NoRoom);
+                return Ok(PartialUploadStep::NoRoom);
             }
-            self.found.extend(upload);
+            self.found.push(upload);
         }
-        None
+        Ok(PartialUploadStep::End)
+    }
+
+    /// Returns the uploads that were read, as pages.
+    pub fn pages(self, home: &Home) -> PartialUploadPages {
+        let mut uploads = home.with_expiry(self.found);
+        uploads.retain(|upload| home.is_listed(upload));
+        uploads.reverse();
+        PartialUploadPages { uploads, _charge: self.charge }
+    }
+}
+
+/// Pages of partial uploads, those that expire first on the first page.
+pub struct PartialUploadPages {
+    /// The next one is last.
+    uploads: Vec<PartialUpload>,
+    _charge: Charge,
+}
+
+impl PartialUploadPages {
+    /// Returns the next page, and whether it is the last.
+    pub fn next_page(&mut self) -> (Vec<PartialUpload>, bool) {
+        let (mut page, mut bytes) = (Vec::new(), 0);
+        while let Some(upload) =
+            self.uploads.pop_if(|next| page.is_empty() || bytes + path_bytes(&next.record) <= PAGE_BYTES_TARGET)
+        {
+            bytes += path_bytes(&upload.record);
+            page.push(upload);
+        }
+        (page, self.uploads.is_empty())
     }
 }
 
@@ -155,12 +162,12 @@ fn recorded_id(name: &[u8]) -> Option<UploadId> {
     std::str::from_utf8(name).ok()?.strip_suffix(RECORD_SUFFIX)?.parse().ok()
 }
 
-fn held_bytes(upload: &PartialUpload) -> usize {
-    size_of::<PartialUpload>() + path_bytes(upload)
+fn held_bytes(upload: &StagedUpload) -> usize {
+    size_of::<StagedUpload>().max(size_of::<PartialUpload>()) + path_bytes(&upload.record)
 }
 
-fn path_bytes(upload: &PartialUpload) -> usize {
-    upload.record.path.len()
+fn path_bytes(record: &Record) -> usize {
+    record.path.len()
 }
 
 impl Home {

@@ -18,38 +18,39 @@ mod commit;
 mod directory;
 mod inode;
 mod listing;
+mod part;
 pub(super) mod partials;
 mod record;
 mod resume;
 
 use std::cell::{Cell, RefCell};
 use std::fs::File;
-use std::io;
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::FileExt;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use super::StoreError;
 use super::home::{Home, UploadTarget};
 use super::ledger::Reservation;
-use super::meta::{Meta, meta_of};
-use super::names::{FULL_DISK_MTIME_NS, part_name, record_name};
 use super::open_file::OpenFile;
 use super::splice::Pipe;
-use super::syncer::{Flush, OnFailure, Syncer, Unsynced};
-use super::workers::{Disk, Ticket};
+use super::syncer::{OnFailure, Syncer, Unsynced};
+use super::usage::Usage;
+use super::workers::{HomeDisk, SyncError};
 use crate::base::attributes::{RequestedMode, set_mtime};
 use crate::base::buffers::SpliceSource;
+use crate::base::disk_sync::{Flush, flush};
+use crate::base::file_system_type;
 use crate::base::refusals::OptionalOperation;
-use crate::base::upload_id::UploadId;
+use crate::base::upload_id::{RESUME_BYTES_MIN, UploadId};
 use claims::Claim;
+pub use commit::FinalName;
 pub(super) use directory::remove;
-use inode::PartLocation;
-pub use listing::{PartialUploadListing, PartialUploadPage};
+use inode::NewPart;
+pub use listing::{PartialUploadListing, PartialUploadPages, PartialUploadStep};
+use part::{ClosedPart, Part, PartLocation, Resumable, Written, append, write_all};
 use partials::RecordSlot;
 pub use record::{PartialUpload, Record};
-use record::{StoredRecord, kept_text, write_record, write_record_text};
+use record::{StoredRecord, kept_text, write_record_text};
 use resume::Truncation;
 
 /// How much one turn truncates. The kernel frees this in 0.5 ms, and 4 GiB at once in more than a
@@ -62,6 +63,8 @@ pub const PARTIALS_PER_HOME_MAX: usize = 64;
 /// resumed.
 pub struct Staged {
     home: Rc<Home>,
+    /// The file system of the file: a directory of the home may be a mount.
+    disk: HomeDisk,
     location: PartLocation,
     id: UploadId,
     claim: Rc<Claim>,
@@ -81,24 +84,37 @@ pub struct Staged {
 }
 
 impl Staged {
+    // ---- Beginning ------------------------------------------------------------------------
+
     /// Begins an upload to `target` after reserving `promised` bytes. A partial upload `id` is dropped;
     /// without an id the upload gets a random one.
-    pub fn create(
+    pub async fn create(
         home: Rc<Home>,
-        target: &UploadTarget,
+        target: UploadTarget,
         id: Option<UploadId>,
         wanted: Option<RequestedMode>,
         promised: u64,
     ) -> Result<Self, StoreError> {
         let id = match id {
             Some(id) => {
-                home.drop_partial_upload(&id)?;
+                home.drop_partial(id).await?;
                 id
             }
             None => UploadId::random()?,
         };
-        let reservation = home.reserve_for_new_file(promised, &target.at.directory)?;
-        let (file, location) = inode::create(&home, &id, target, wanted, &reservation)?;
+        let reservation = home.ledger().reserve(promised, 1)?;
+        let create = home.run(move |home| inode::create(home, &id, &target, wanted, promised));
+        let NewPart { file, meta, location } = create.await?;
+        let file = home.track_open_regular(file, &meta);
+        let shared = Arc::clone(file.shared());
+        home.disk().learn(file.id().0, move || file_system_type::is_local(&*shared)).await?;
+        match location {
+            PartLocation::Nameless => {
+                file.charge_as(Usage { bytes: 0, files: 1 });
+                reservation.take_nameless(0, 1);
+            }
+            PartLocation::Staging { .. } | PartLocation::TemporaryInTarget(_) => reservation.take(0, 1),
+        }
         Ok(Self::claimed(home, location, id, reservation, file, 0, None))
     }
 
@@ -111,12 +127,19 @@ impl Staged {
         length: u64,
         kept: Option<StoredRecord>,
     ) -> Self {
-        let claim = Claim { reservation, file: RefCell::new(Some(Rc::new(file))), is_unwritten: Cell::new(false) };
+        let disk = home.disk().on(file.id().0);
+        let claim = Claim {
+            reservation,
+            file: RefCell::new(Some(Rc::new(file))),
+            is_unwritten: Cell::new(false),
+            is_forgotten: Cell::new(false),
+        };
         let claim = Rc::new(claim);
         home.claims.insert(id, &claim);
         home.partials.forget(&id);
-        let mut staged = Self {
+        Self {
             home,
+            disk,
             location,
             id,
             claim,
@@ -127,60 +150,41 @@ impl Staged {
             cannot_be_kept: false,
             met_full_disk: false,
             is_committed: false,
-        };
-        if staged.kept.is_some() {
-            staged.slot = staged.home.partials.take_slot();
-            if staged.slot.is_none() {
-                staged.remove_record();
-            }
         }
-        staged
     }
+
+    // ---- Bytes ----------------------------------------------------------------------------
 
     /// Appends bytes. Bytes written before an error stay written and counted.
-    pub fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
-        self.reserve_room(bytes.len() as u64)?;
-        self.append(bytes.len(), |file, offset, left| file.write_at(&bytes[bytes.len() - left..], offset))
+    pub async fn write(&mut self, bytes: Vec<u8>) -> Result<(), StoreError> {
+        let _changing = self.home.disk().begin_change();
+        let file = self.reserve_room(bytes.len() as u64)?;
+        let (shared, at) = (Arc::clone(file.shared()), self.length);
+        let written = self.disk.run(move || write_all(&shared, at, &bytes)).await?;
+        self.record_written(&file, written)
     }
 
-    /// Splices bytes from a socket. Returns the number of bytes; 0 means that they must be read and
+    /// Like [`Staged::write`], on the loop.
+    pub fn write_now(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        let file = self.reserve_room(bytes.len() as u64)?;
+        let written = self.disk.run_now(|| write_all(&file, self.length, bytes));
+        self.record_written(&file, written)
+    }
+
+    /// Splices bytes from a socket, on the loop. Returns the number of bytes; 0 means that they must be read and
     /// written.
     pub fn write_from(&mut self, incoming: SpliceSource<'_>, pipe: &mut Pipe) -> Result<usize, StoreError> {
-        self.reserve_room(incoming.count as u64)?;
-        let taken = pipe.fill(incoming, &*self.file()?)?;
-        self.append(taken, |file, offset, left| pipe.drain(file, offset, left))?;
+        let file = self.reserve_room(incoming.count as u64)?;
+        let taken = pipe.fill(incoming, &file)?;
+        let at = self.length;
+        let splice = || append(&file, at, taken, |file, offset, left| pipe.drain(file, offset, left));
+        let written = self.disk.run_now(splice);
+        self.record_written(&file, written)?;
         Ok(taken)
     }
 
-    /// Calls `write` with the file, its length and the number of remaining bytes until all are written.
-    fn append(
-        &mut self,
-        mut left: usize,
-        mut write: impl FnMut(&File, u64, usize) -> io::Result<usize>,
-    ) -> Result<(), StoreError> {
-        let file = self.open_file()?;
-        while left > 0 {
-            match write(&file, self.length, left) {
-                Ok(0) => {
-                    self.met_full_disk = true;
-                    return Err(StoreError::DiskFull);
-                }
-                Ok(count) => {
-                    self.record_written(&file, count as u64);
-                    left -= count;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => {
-                    let error = StoreError::from(error);
-                    self.met_full_disk = matches!(error, StoreError::DiskFull);
-                    return Err(error);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn record_written(&mut self, file: &OpenFile, count: u64) {
+    fn record_written(&mut self, file: &OpenFile, written: Written) -> Result<(), StoreError> {
+        let Written { count, result } = written;
         self.length += count;
         file.grow(count);
         if file.is_nameless() {
@@ -188,13 +192,16 @@ impl Staged {
         } else {
             self.claim.reservation.take(count, 0);
         }
+        self.met_full_disk |= matches!(result, Err(StoreError::DiskFull));
+        result
     }
 
-    /// Reserves quota for `bytes` more, unless it is reserved already.
-    fn reserve_room(&self, bytes: u64) -> Result<(), StoreError> {
+    /// Reserves quota for `bytes` more, unless it is reserved already. Returns the file.
+    fn reserve_room(&self, bytes: u64) -> Result<Rc<OpenFile>, StoreError> {
         debug_assert!(self.surplus.is_none(), "what comes now would be cut off again");
         self.check_claim()?;
-        self.claim.reservation.grow(bytes.saturating_sub(self.claim.reservation.bytes()), 0)
+        self.claim.reservation.grow(bytes.saturating_sub(self.claim.reservation.bytes()), 0)?;
+        self.open_file()
     }
 
     fn check_claim(&self) -> Result<(), StoreError> {
@@ -206,125 +213,19 @@ impl Staged {
         self.claim.file.borrow().as_ref().map(Rc::clone).ok_or(StoreError::Superseded)
     }
 
-    /// Makes the upload resumable after its session ends. With a record it is also resumable after a crash of
-    /// the server; if the maximum number of records exists, it gets its record only when it is interrupted.
-    /// If its directory lies on another file system than the staging directory, this does nothing.
-    pub fn keep(&mut self, record: &Record) -> Result<(), StoreError> {
-        if self.cannot_be_kept || self.slot.is_some() {
-            return Ok(());
-        }
-        if self.kept.is_none() {
-            self.kept = Some(StoredRecord { record: record.clone(), synced: 0, boot: self.home.boot.to_string() });
-        }
-        let Some(slot) = self.home.partials.take_slot() else { return Ok(()) };
-        match self.name_part() {
-            Err(StoreError::OtherFileSystem) => {
-                (self.cannot_be_kept, self.kept) = (true, None);
-                return Ok(());
-            }
-            named => drop(named?),
-        }
-        self.slot = Some(slot);
-        let written = self.write_record();
-        if written.is_err() {
-            (self.slot, self.kept) = (None, None);
-        }
-        written
+    fn part(&self) -> Result<Part, StoreError> {
+        let file = Arc::clone(self.open_file()?.shared());
+        Ok(Part { id: self.id, file, location: self.location.clone() })
     }
 
-    /// Names the part in the staging directory. Returns that directory.
-    fn name_part(&mut self) -> Result<Arc<OwnedFd>, StoreError> {
-        match &self.location {
-            PartLocation::Staging { directory, .. } => return Ok(Arc::clone(directory)),
-            PartLocation::TemporaryInTarget(_) => return Err(StoreError::OtherFileSystem),
-            PartLocation::Nameless => {}
-        }
-        let file = self.open_file()?;
-        let directory = inode::link_part(&self.home, &self.id, &file)?;
-        file.record_named();
-        self.location = PartLocation::Staging { directory: Arc::clone(&directory), was_nameless: true };
-        Ok(directory)
-    }
-
-    fn staging(&self) -> Option<&OwnedFd> {
-        if let PartLocation::Staging { directory, .. } = &self.location { Some(directory) } else { None }
-    }
-
-    /// Records that the first `length` bytes are on disk.
-    pub fn record_synced(&mut self, length: u64) -> Result<(), StoreError> {
-        if self.check_claim().is_err() {
-            return Ok(());
-        }
-        if let Some(kept) = &mut self.kept {
-            (kept.synced, kept.boot) = (length, self.home.boot.to_string());
-        }
-        self.write_record()
-    }
-
-    /// Updates the record's file, if there is one.
-    fn write_record(&self) -> Result<(), StoreError> {
-        match (&self.kept, self.staging(), &self.slot) {
-            (Some(kept), Some(staging), Some(_)) => write_record(staging, &self.id, kept),
-            _ => Ok(()),
-        }
-    }
-
-    fn remove_record(&self) {
-        if let Some(staging) = self.staging() {
-            remove(staging, &record_name(&self.id));
-        }
-    }
-
-    /// Requests a sync. If it fails, the upload is dropped, even if another session has resumed it: the kernel
-    /// does not write the failed bytes again, and the next sync would report success.
-    pub fn sync(&self, syncer: &mut Syncer, owner: u64) -> Result<Ticket, StoreError> {
-        let file = self.open_file()?;
-        let forget = self.drop_on_failed_sync(&file);
-        Ok(syncer.sync_or(owner, &self.home.disk_on(file.id().0), Arc::clone(file.shared()), Flush::Data, forget))
-    }
-
-    /// Registers the upload's unsynced bytes with the syncer. A failed sync drops the upload, as with
-    /// [`Staged::sync`].
-    pub fn register_unsynced(&self, syncer: &mut Syncer, owner: u64) -> Result<Unsynced, StoreError> {
-        let file = self.open_file()?;
-        Ok(syncer.register_unsynced(
-            owner,
-            self.home.disk_on(file.id().0),
-            file.shared(),
-            self.drop_on_failed_sync(&file),
-        ))
-    }
-
-    fn drop_on_failed_sync(&self, file: &OpenFile) -> OnFailure {
-        let (home, id, part) = (Rc::clone(&self.home), self.id, file.id());
-        Rc::new(move || home.forget_unwritten(&id, part))
-    }
-
-    /// Returns the file system of the file.
-    pub fn disk(&self) -> Result<Disk, StoreError> {
-        Ok(self.home.disk_on(self.open_file()?.id().0))
-    }
-
-    /// Makes the upload impossible to resume: dropping it removes its bytes and its record.
-    pub fn forget(&mut self) {
-        self.kept = None;
-    }
-
-    /// Sets the modification time, before the file is synced.
-    pub fn set_mtime(&self, mtime_ns: i64) -> Result<(), StoreError> {
-        let file = self.open_file()?;
-        self.home.tolerate(OptionalOperation::SetTimes, file.id().0, set_mtime(&**file, mtime_ns))
-    }
-
-    /// Returns the file, for reading its bytes again and for syncing.
+    /// Returns the file, for reading its bytes again.
     pub fn file(&self) -> Result<Arc<File>, StoreError> {
         Ok(Arc::clone(self.open_file()?.shared()))
     }
 
-    /// Returns whether the file has the size that was written. If not, another program changed it.
-    fn is_as_written(&self) -> bool {
-        let file = self.open_file();
-        file.and_then(|file| meta_of(&**file)).is_ok_and(|meta| meta.size == self.bytes_on_disk())
+    /// Returns whether the loop may write to the file itself.
+    pub fn is_prompt(&self) -> bool {
+        self.disk.is_prompt()
     }
 
     /// Returns the bytes written so far, without those that [`Staged::cut`] removes.
@@ -335,50 +236,194 @@ impl Staged {
     fn bytes_on_disk(&self) -> u64 {
         self.length + self.surplus.as_ref().map_or(0, |surplus| surplus.bytes)
     }
+
+    // ---- The record -----------------------------------------------------------------------
+
+    /// Returns whether [`Staged::keep`] has work: enough bytes to be worth resuming are stored.
+    pub fn is_to_be_kept(&self) -> bool {
+        self.length >= RESUME_BYTES_MIN && !self.cannot_be_kept && self.slot.is_none()
+    }
+
+    /// Makes the upload resumable after its session ends. With a record it is also resumable after a crash of
+    /// the server; if the maximum number of records exists, it gets its record only when it is interrupted.
+    /// If its directory lies on another file system than the staging directory, this does nothing.
+    pub async fn keep(&mut self, record: Record) -> Result<(), StoreError> {
+        if self.cannot_be_kept || self.slot.is_some() {
+            return Ok(());
+        }
+        let boot = self.home.boot.to_string();
+        let kept = self.kept.get_or_insert(StoredRecord { record, synced: 0, boot });
+        let Some(slot) = self.home.partials.take_slot() else { return Ok(()) };
+        let text = kept_text(kept)?;
+        let (part, file) = (self.part()?, self.open_file()?);
+        let written = match self.home.run(move |home| part.keep(home, &text)).await {
+            Ok((location, written)) => {
+                self.location = location;
+                file.record_named();
+                written
+            }
+            Err(StoreError::OtherFileSystem) => {
+                (self.cannot_be_kept, self.kept) = (true, None);
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        match written {
+            Ok(()) => self.slot = Some(slot),
+            Err(_) => self.kept = None,
+        }
+        written
+    }
+
+    /// Records that the first `length` bytes are on disk.
+    pub async fn record_synced(&mut self, length: u64) -> Result<(), StoreError> {
+        if self.check_claim().is_err() {
+            return Ok(());
+        }
+        if let Some(kept) = &mut self.kept {
+            (kept.synced, kept.boot) = (length, self.home.boot.to_string());
+        }
+        self.write_record().await
+    }
+
+    /// Updates the record's file, if there is one.
+    async fn write_record(&self) -> Result<(), StoreError> {
+        let (Some(kept), PartLocation::Staging { directory, .. }, Some(_)) = (&self.kept, &self.location, &self.slot)
+        else {
+            return Ok(());
+        };
+        let (directory, id, text) = (Arc::clone(directory), self.id, kept_text(kept)?);
+        self.home.run(move |_| write_record_text(&directory, &id, &text)).await
+    }
+
+    async fn remove_record(&self) -> Result<(), StoreError> {
+        let part = self.part()?;
+        self.home.run(move |_| Ok(part.remove_record())).await
+    }
+
+    // ---- Syncs ----------------------------------------------------------------------------
+
+    /// Sets the modification time, if there is one. Then syncs the content, if `syncs`. If that fails, the upload
+    /// is dropped, even if another session has resumed it: the kernel does not write the failed bytes again, and
+    /// the next sync would report success.
+    pub async fn complete_content(&mut self, mtime_ns: Option<i64>, syncs: bool) -> Result<(), StoreError> {
+        let file = self.open_file()?;
+        if let Some(mtime_ns) = mtime_ns {
+            let shared = Arc::clone(file.shared());
+            let set = self.disk.run(move || set_mtime(&*shared, mtime_ns)).await?;
+            self.home.tolerate(OptionalOperation::SetTimes, file.id().0, set)?;
+        }
+        if !syncs {
+            return Ok(());
+        }
+        let shared = Arc::clone(file.shared());
+        let synced = self.disk.run_on_worker(move || flush(&shared, Flush::Data)).await?;
+        if synced.is_err() {
+            self.drop_on_failed_sync(&file)();
+        }
+        synced.map_err(|error| unwritten(SyncError::Failed(error)))
+    }
+
+    /// Registers the upload's unsynced bytes with the syncer. A failed sync drops the upload, as with
+    /// [`Staged::complete_content`].
+    pub fn register_unsynced(&self, syncer: &mut Syncer, owner: u64) -> Result<Unsynced, StoreError> {
+        let file = self.open_file()?;
+        let disk = self.home.disk_on(file.id().0);
+        Ok(syncer.register_unsynced(owner, disk, file.shared(), self.drop_on_failed_sync(&file)))
+    }
+
+    fn drop_on_failed_sync(&self, file: &OpenFile) -> OnFailure {
+        let (home, id, part) = (Rc::clone(&self.home), self.id, file.id());
+        Rc::new(move || home.forget_unwritten(id, part))
+    }
+
+    /// Returns an error if another session has resumed the upload.
+    pub fn check_is_owned(&self) -> Result<(), StoreError> {
+        self.open_file().map(drop)
+    }
+
+    // ---- The end --------------------------------------------------------------------------
+
+    /// Makes the upload impossible to resume: dropping it removes its bytes and its record.
+    pub fn forget(&mut self) {
+        self.kept = None;
+    }
+
+    /// Returns a handle with which the upload can be made impossible to resume while an operation has it.
+    pub fn handle(&self) -> StagedHandle {
+        StagedHandle(Rc::clone(&self.claim))
+    }
+
+    /// Returns whether the upload can be resumed if it is dropped now, as far as known without its file system.
+    pub fn is_resumable(&self) -> bool {
+        self.kept.is_some() && !self.claim.is_unwritten.get() && !self.claim.is_forgotten.get()
+    }
+
+    /// Returns what the upload needs to be resumable. `None` if it is not to be kept.
+    fn take_resumable(&mut self) -> Option<Resumable> {
+        let kept = self.kept.take().filter(|_| !self.claim.is_unwritten.get() && !self.claim.is_forgotten.get())?;
+        let record = if self.slot.is_some() { None } else { Some(kept_text(&kept).ok()?) };
+        Some(Resumable { record, bytes: self.bytes_on_disk(), met_full_disk: self.met_full_disk })
+    }
 }
 
-impl Staged {
-    /// Makes an interrupted upload resumable, and returns the metadata of its part. `None` if that is
-    /// impossible or not worth it.
-    fn interrupt(&mut self) -> Option<Meta> {
-        if self.is_committed || self.claim.is_unwritten.get() || !self.is_as_written() {
-            return None;
-        }
-        let kept = self.kept.as_ref()?;
-        if self.slot.is_none() {
-            let text = kept_text(kept).ok()?;
-            let staging = self.name_part().ok()?;
-            write_record_text(&staging, &self.id, &text).ok()?;
-        }
-        let file = self.open_file().ok()?;
-        if self.met_full_disk {
-            // If that is refused, the partial upload is only kept longer.
-            let _ = set_mtime(&**file, FULL_DISK_MTIME_NS);
-        }
-        meta_of(&**file).ok()
+/// A handle of a [`Staged`].
+pub struct StagedHandle(Rc<Claim>);
+
+impl StagedHandle {
+    /// See [`Staged::forget`].
+    pub fn forget(&self) {
+        self.0.is_forgotten.set(true);
     }
 }
 
 impl Drop for Staged {
     fn drop(&mut self) {
-        let interrupted = self.interrupt();
+        let Ok(part) = self.part() else { return };
         let Some(file) = self.claim.file.take() else { return };
         self.home.claims.remove(&self.id);
         if self.is_committed {
             return;
         }
-        if let Some(part) = interrupted {
-            self.home.record_expiry(self.home.expires_ns(&part));
-            return self.home.record_interrupted(self.id, part.identity.ctime_ns);
+        let (bytes, resumable) = (self.bytes_on_disk(), self.take_resumable());
+        let close = close(Rc::clone(&self.home), part, file, bytes, resumable, self.slot.take());
+        self.home.disk().operations().begin_detached(close);
+    }
+}
+
+/// Closes an upload that gets no final name.
+async fn close(
+    home: Rc<Home>,
+    part: Part,
+    file: Rc<OpenFile>,
+    bytes: u64,
+    resumable: Option<Resumable>,
+    _slot: Option<RecordSlot>,
+) {
+    let _changing = home.disk().begin_change();
+    let id = part.id;
+    let closed = home.run(move |home| Ok(part.close(home, resumable))).await;
+    match closed {
+        Ok(ClosedPart::Kept(meta)) => {
+            file.record_named();
+            home.record_expiry(home.expires_ns(&meta));
+            home.record_interrupted(id, meta.identity.ctime_ns).await;
         }
-        let is_removed = match &self.location {
-            PartLocation::Nameless => false,
-            PartLocation::Staging { directory, .. } => remove(directory, &part_name(&self.id)),
-            PartLocation::TemporaryInTarget(directory) => remove(directory, &inode::temporary_name(&self.id)),
-        };
-        if is_removed {
-            self.home.ledger().credit_inode(file.id(), self.bytes_on_disk());
-        }
-        self.remove_record();
+        Ok(ClosedPart::Dropped(true)) if !file.is_nameless() => home.ledger().credit_inode(file.id(), bytes),
+        Ok(ClosedPart::Dropped(_)) => {}
+        // The file system does not answer. What is left there is found by the next count, or by a resume.
+        Err(_) => home.partials.forget_all(),
+    }
+}
+
+/// Maps a failed sync of an upload's bytes. The upload cannot be kept: the kernel does not write the
+/// unsynced bytes again, and a later sync would report success.
+pub fn unwritten(error: SyncError) -> StoreError {
+    if let SyncError::Failed(error) = &error {
+        log::error!("an upload could not be brought to disk and is dropped: {error}");
+    }
+    match error.into() {
+        known @ (StoreError::NoAnswer | StoreError::DiskFull) => known,
+        _ => StoreError::Unwritten,
     }
 }

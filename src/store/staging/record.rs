@@ -57,16 +57,12 @@ pub(super) fn read_record(staging: &OwnedFd, id: &UploadId) -> Option<StoredReco
     serde_json::from_slice(&text).ok()
 }
 
-/// Replaces the record as a whole, without syncing it. If it is lost at a power failure, the transfer starts
-/// again. A damaged record is ignored.
-pub(super) fn write_record(staging: &OwnedFd, id: &UploadId, kept: &StoredRecord) -> Result<(), StoreError> {
-    write_record_text(staging, id, &kept_text(kept)?)
-}
-
 pub(super) fn kept_text(kept: &StoredRecord) -> io::Result<Vec<u8>> {
     serde_json::to_vec(kept).map_err(io::Error::other)
 }
 
+/// Replaces the record as a whole, without syncing it. If it is lost at a power failure, the transfer starts
+/// again. A damaged record is ignored.
 pub(super) fn write_record_text(staging: &OwnedFd, id: &UploadId, text: &[u8]) -> Result<(), StoreError> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let new = format!("{id}{NEW_RECORD_SUFFIX}");

@@ -11,7 +11,8 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::Staged;
-use super::inode::{PartLocation, check_target};
+use super::inode::check_target;
+use super::part::{PartLocation, Written};
 use super::record::{Record, StoredRecord, read_record};
 use crate::base::attributes::set_mtime;
 use crate::base::buffers::PIECE_BYTES;
@@ -19,40 +20,43 @@ use crate::base::refusals::is_refusal;
 use crate::base::upload_id::{RESUME_BYTES_MIN, UploadId};
 use crate::base::virtual_path::VirtualPath;
 use crate::store::StoreError;
-use crate::store::home::{Home, HomeDirectory};
+use crate::store::home::{Home, HomeDirectory, check_disk};
 use crate::store::meta::{Kind, Meta, meta_of};
 use crate::store::names::{FULL_DISK_MTIME_NS, part_name};
-use crate::store::open_file::OpenFile;
 use crate::store::staging::TRUNCATED_BYTES_PER_TURN;
 
 /// The open file and the record of a partial upload.
-struct ResumedUpload {
+struct FoundPart {
     staging: Arc<OwnedFd>,
-    file: OpenFile,
-    /// Number of stored bytes.
-    length: u64,
+    file: File,
+    meta: Meta,
     kept: StoredRecord,
 }
 
-impl ResumedUpload {
-    /// Opens the partial upload `id`, if its record `fits`. Ends a session that is still writing it.
-    fn open(home: &Home, id: UploadId, fits: impl Fn(&Record) -> bool) -> Result<Option<Self>, StoreError> {
-        home.claims.supersede(&id);
-        let Some(staging) = home.staging(false)? else { return Ok(None) };
-        let Some(kept) = read_record(&staging, &id).filter(|kept| fits(&kept.record)) else { return Ok(None) };
+impl HomeDirectory {
+    /// Opens the partial upload `id`, if its record `fits`.
+    fn open_partial(&self, id: &UploadId, fits: impl FnOnce(&Record) -> bool) -> Result<Option<FoundPart>, StoreError> {
+        let Some(staging) = self.staging(false)? else { return Ok(None) };
+        let Some(kept) = read_record(&staging, id).filter(|kept| fits(&kept.record)) else { return Ok(None) };
         let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = match rustix::fs::openat(&*staging, part_name(&id), flags, Mode::empty()) {
+        let file = match rustix::fs::openat(&*staging, part_name(id), flags, Mode::empty()) {
             Ok(fd) => File::from(fd),
             Err(Errno::NOENT) => return Ok(None),
             Err(errno) => return Err(errno.into()),
         };
-        let length = meta_of(&file)?.size;
-        Ok(Some(Self { staging, file: home.track_open_file(file)?, length, kept }))
+        let meta = meta_of(&file)?;
+        Ok(Some(FoundPart { staging, file, meta, kept }))
     }
 
-    /// Returns the number of bytes that can be trusted.
-    fn trusted_length(&self, home: &Home) -> u64 {
-        self.kept.trusted_of(self.length, home)
+    /// Refuses to continue a part with `more` bytes if its target or its disk does not allow that.
+    fn check_resumed(&self, file: &File, path: &VirtualPath, more: u64, now_ns: i64) -> Result<(), StoreError> {
+        check_target(&self.upload_target(path)?)?;
+        check_disk(more, file)?;
+        if meta_of(file)?.mtime_ns == FULL_DISK_MTIME_NS {
+            // Otherwise an upload that needs no more bytes would keep that time.
+            let _ = set_mtime(file, now_ns);
+        }
+        Ok(())
     }
 }
 
@@ -73,77 +77,85 @@ pub(super) struct Truncation {
 }
 
 impl Staged {
-    /// Resumes the partial upload `id`; `None` if there is none with this `record`. [`Staged::cut`] must
-    /// follow.
-    pub fn resume(home: Rc<Home>, id: UploadId, record: &Record) -> Result<Option<Self>, StoreError> {
-        let Some(there) = ResumedUpload::open(&home, id, |kept| kept == record)? else { return Ok(None) };
-        let length = there.trusted_length(&home);
-        if record.size.is_some_and(|size| length > size) {
+    /// Resumes the partial upload `id`; `None` if there is none with this `record`. Ends a session that is still
+    /// writing it. [`Staged::cut`] must follow.
+    pub async fn resume(home: Rc<Home>, id: UploadId, record: Record) -> Result<Option<Self>, StoreError> {
+        home.claims.supersede(&id);
+        let (size, path) = (record.size, record.path.clone());
+        let there = home.run(move |home| home.open_partial(&id, |kept| *kept == record)).await?;
+        let Some(there) = there else { return Ok(None) };
+        let length = there.kept.trusted_of(there.meta.size, &home);
+        if size.is_some_and(|size| length > size) {
             return Ok(None);
         }
-        let path = VirtualPath::parse(&record.path).map_err(|_| StoreError::BadName)?;
-        Self::resume_from(home, id, there, &path, length, record.size.unwrap_or(0)).map(Some)
+        let path = VirtualPath::parse(&path).map_err(|_| StoreError::BadName)?;
+        Self::resume_from(home, id, there, path, length, size.unwrap_or(0)).await.map(Some)
     }
 
-    /// Resumes at the first `length` bytes of the partial upload of `path`; `None` if there are fewer.
-    /// Reserves quota for a file of `promised` bytes. [`Staged::cut`] must follow.
-    pub fn resume_at(
+    /// Resumes at the first `length` bytes of the partial upload of `path`; `None` if there are fewer. Ends a
+    /// session that is still writing it. Reserves quota for a file of `promised` bytes. [`Staged::cut`] must
+    /// follow.
+    pub async fn resume_at(
         home: Rc<Home>,
-        record: &Record,
-        path: &VirtualPath,
+        record: Record,
+        path: VirtualPath,
         length: u64,
         promised: u64,
     ) -> Result<Option<Self>, StoreError> {
-        let id = UploadId::of_path(path);
-        let Some(mut there) = ResumedUpload::open(&home, id, |kept| kept.path == record.path)? else { return Ok(None) };
-        let trusted = there.trusted_length(&home);
+        let id = UploadId::of_path(&path);
+        home.claims.supersede(&id);
+        let asked = record.path.clone();
+        let there = home.run(move |home| home.open_partial(&id, |kept| kept.path == asked)).await?;
+        let Some(mut there) = there else { return Ok(None) };
+        let trusted = there.kept.trusted_of(there.meta.size, &home);
         if trusted < length {
             return Ok(None);
         }
-        there.kept.record = record.clone();
-        let mut staged = Self::resume_from(home, id, there, path, length, promised)?;
+        there.kept.record = record;
+        let mut staged = Self::resume_from(home, id, there, path, length, promised).await?;
         if trusted > length {
-            staged.distrust_surplus()?;
+            staged.distrust_surplus().await?;
         }
         Ok(Some(staged))
     }
 
-    fn resume_from(
+    async fn resume_from(
         home: Rc<Home>,
         id: UploadId,
-        there: ResumedUpload,
-        path: &VirtualPath,
+        there: FoundPart,
+        path: VirtualPath,
         length: u64,
         promised: u64,
     ) -> Result<Self, StoreError> {
-        check_target(&home.upload_target(path)?)?;
+        let FoundPart { staging, file, meta, kept } = there;
         // Reserved before anything is changed, so that a refusal leaves the partial upload as it was.
-        let reservation = home.reserve_more(promised.saturating_sub(there.length), &*there.file)?;
-        let surplus = Truncation { bytes: there.length - length, promised };
-        let ResumedUpload { staging, file, kept, .. } = there;
-        if meta_of(&*file)?.mtime_ns == FULL_DISK_MTIME_NS {
-            // Otherwise an upload that needs no more bytes would keep that time.
-            let _ = set_mtime(&*file, home.clock.now_ns());
-        }
+        let more = promised.saturating_sub(meta.size);
+        let (reservation, file) = (home.ledger().reserve(more, 0)?, home.track_open_regular(file, &meta));
+        let (shared, now_ns) = (Arc::clone(file.shared()), home.clock.now_ns());
+        home.run(move |home| home.check_resumed(&shared, &path, more, now_ns)).await?;
         let location = PartLocation::Staging { directory: staging, was_nameless: false };
         let mut staged = Self::claimed(home, location, id, reservation, file, length, Some(kept));
-        staged.surplus = Some(surplus);
+        staged.surplus = Some(Truncation { bytes: meta.size - length, promised });
+        staged.slot = staged.home.partials.take_slot();
+        if staged.slot.is_none() {
+            staged.remove_record().await?;
+        }
         Ok(staged)
     }
 
     /// Changes the record before the bytes, because it must never trust bytes that are about to be overwritten.
     /// If the remaining bytes are too few to be worth resuming, removes the record.
-    fn distrust_surplus(&mut self) -> Result<(), StoreError> {
+    async fn distrust_surplus(&mut self) -> Result<(), StoreError> {
         if self.length < RESUME_BYTES_MIN {
             self.kept = None;
-            self.remove_record();
+            self.remove_record().await?;
             self.slot = None;
             return Ok(());
         }
         if let Some(kept) = &mut self.kept {
             kept.synced = kept.synced.min(self.length);
         }
-        self.write_record()
+        self.write_record().await
     }
 
     /// Returns whether bytes remain to be truncated.
@@ -152,13 +164,15 @@ impl Staged {
     }
 
     /// Truncates some bytes at the end. Returns the number of bytes.
-    pub fn cut(&mut self) -> Result<u64, StoreError> {
+    pub async fn cut(&mut self) -> Result<u64, StoreError> {
+        let _changing = self.home.disk().begin_change();
         self.check_claim()?;
         let Some(Truncation { bytes, promised }) = self.surplus else { return Ok(0) };
         let count = bytes.min(TRUNCATED_BYTES_PER_TURN);
         let left = self.length + bytes - count;
         if count > 0 {
-            self.file()?.set_len(left)?;
+            let file = self.file()?;
+            self.home.run(move |_| Ok(file.set_len(left)?)).await?;
             self.surplus = Some(Truncation { bytes: bytes - count, promised });
             self.home.ledger().credit(count, 0);
         }
@@ -167,30 +181,32 @@ impl Staged {
         self.claim.reservation.grow(missing, 0)?;
         if left == self.length {
             self.surplus = None;
-            self.trust_all()?;
+            self.trust_all().await?;
         }
         Ok(count)
     }
 
     /// Records that all remaining bytes can be trusted, after a reboot: they were synced. New bytes are
     /// trusted until the next reboot.
-    fn trust_all(&mut self) -> Result<(), StoreError> {
+    async fn trust_all(&mut self) -> Result<(), StoreError> {
         if let Some(kept) = &mut self.kept
             && kept.boot != *self.home.boot
         {
             (kept.synced, kept.boot) = (self.length, self.home.boot.to_string());
-            return self.write_record();
+            return self.write_record().await;
         }
         Ok(())
     }
 
     /// Appends up to `most` bytes of `source`, from the end of this file on. Returns the number of bytes,
     /// at least one. The kernel shares or copies them if it can.
-    pub fn copy_from(&mut self, source: &File, most: u64) -> Result<u64, StoreError> {
-        self.reserve_room(most)?;
-        let file = self.open_file()?;
-        let count = copy_piece(source, &file, self.length, usize::try_from(most).unwrap_or(usize::MAX))? as u64;
-        self.record_written(&file, count);
+    pub async fn copy_from(&mut self, source: Arc<File>, most: u64) -> Result<u64, StoreError> {
+        let _changing = self.home.disk().begin_change();
+        let file = self.reserve_room(most)?;
+        let (to, at) = (Arc::clone(file.shared()), self.length);
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        let count = self.disk.run(move || copy_piece(&source, &to, at, most)).await?? as u64;
+        self.record_written(&file, Written { count, result: Ok(()) })?;
         Ok(count)
     }
 }
@@ -229,16 +245,8 @@ impl Home {
     /// Returns the metadata of the partial upload of `path`, if it is newer than the file there. The size is
     /// that of its trusted bytes. The comparison uses the change times, because users can set the
     /// modification time.
-    pub fn newer_partial_upload(&self, path: &VirtualPath) -> Result<Option<Meta>, StoreError> {
-        self.newer(self.find_partial(path)?)
-    }
-
-    /// Like [`Home::newer_partial_upload`], for a caller that can wait.
-    pub async fn find_newer_partial_upload(&self, path: VirtualPath) -> Result<Option<Meta>, StoreError> {
-        self.newer(self.run(move |directory| directory.find_partial(&path)).await?)
-    }
-
-    fn newer(&self, found: Option<FoundPartial>) -> Result<Option<Meta>, StoreError> {
+    pub async fn newer_partial_upload(&self, path: VirtualPath) -> Result<Option<Meta>, StoreError> {
+        let found = self.run(move |directory| directory.find_partial(&path)).await?;
         let Some(FoundPartial { id, kept, mut meta, is_newer }) = found else { return Ok(None) };
         if self.has_expired(self.expires_ns(&meta), self.clock.now_ns()) && !self.claims.is_running(&id) {
             return Ok(None);

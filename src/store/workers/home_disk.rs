@@ -4,9 +4,9 @@ use std::cell::{Cell, RefCell};
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::operations::{CallError, Operations};
@@ -44,38 +44,39 @@ impl HomeDisk {
 
     /// Runs a call that may wait for the file system. The calls of a home run one after the other.
     pub async fn run<T: Send + 'static>(&self, call: impl FnOnce() -> T + Send + 'static) -> Result<T, CallError> {
-        if self.workers.is_none() {
-            return Ok(call());
-        }
         if self.is_unresponsive() {
             return Err(CallError::NoAnswer);
         }
         if self.is_prompt() {
             return Ok(self.run_now(call));
         }
-        let result = Arc::new(Mutex::new(None));
-        let value = Arc::clone(&result);
-        let job = move || {
+        let _counted = CallCount::one_more(&self.calls);
+        let timed = move || {
             let began = monotonic::now();
-            let called = catch_unwind(AssertUnwindSafe(call)).map_err(|_| CallError::Defect);
-            *lock(&value) = Some((called, began.elapsed()));
+            (call(), began.elapsed())
         };
-        self.run_on_worker(Box::new(job)).await;
-        let (called, took) = lock(&result).take().ok_or(CallError::NoAnswer)?;
+        let (value, took) = self.run_on_worker(timed).await?;
         self.record(took);
-        called
+        Ok(value)
     }
 
-    /// Runs a job on a worker, or drops it if the file system does not answer.
-    async fn run_on_worker(&self, job: Box<dyn FnOnce() + Send>) {
-        let Some(workers) = &self.workers else { return job() };
-        let (runnable, ended) = async_task::spawn(async move { job() }, |_| {});
-        let _counted = CallCount::one_more(&self.calls);
+    /// Runs a call on a worker even if the file system is prompt, because the call takes long.
+    pub async fn run_on_worker<T: Send + 'static>(
+        &self,
+        call: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, CallError> {
+        let Some(workers) = &self.workers else { return Ok(call()) };
+        if self.is_unresponsive() {
+            return Err(CallError::NoAnswer);
+        }
+        let job = async move { catch_unwind(AssertUnwindSafe(call)).map_err(|_| CallError::Defect) };
+        let (runnable, result) = async_task::spawn(job, |_| {});
         let pushed = workers.borrow_mut().push(&self.disk, DiskTask::Call(self.operations.caller(), runnable));
         if let Err(DiskTask::Call(_, runnable)) = pushed {
             runnable.run();
         }
-        ended.fallible().await;
+        // Without a result the worker has dropped it.
+        result.fallible().await.unwrap_or(Err(CallError::NoAnswer))
     }
 
     // ---- Changes --------------------------------------------------------------------------
@@ -101,6 +102,18 @@ impl HomeDisk {
     pub fn is_prompt(&self) -> bool {
         let Some(workers) = &self.workers else { return true };
         self.calls.get() == 0 && workers.borrow().inline_rule.allows(self.disk.device, monotonic::now())
+    }
+
+    /// Makes a file system known that is mounted in the home, unless it is. `is_local` returns whether it needs
+    /// neither a network nor another program to answer.
+    pub async fn learn(&self, device: u64, is_local: impl FnOnce() -> bool + Send + 'static) -> Result<(), CallError> {
+        let Some(workers) = &self.workers else { return Ok(()) };
+        if workers.borrow().inline_rule.is_known(device) {
+            return Ok(());
+        }
+        let is_local = self.on(device).run_on_worker(is_local).await?;
+        workers.borrow_mut().add_file_system(device, is_local);
+        Ok(())
     }
 
     /// Returns whether the file system needs neither a network nor another program to answer.
@@ -144,6 +157,11 @@ impl HomeDisk {
         self.disk.on(device)
     }
 
+    /// Like [`HomeDisk::disk_on`], to run calls there.
+    pub fn on(&self, device: u64) -> Self {
+        Self { disk: self.disk.on(device), ..self.clone() }
+    }
+
     /// Closes a `file` of this device on a worker thread, or at once if that is impossible.
     pub fn close(&self, device: u64, file: Arc<File>) {
         if let Some(workers) = &self.workers {
@@ -178,10 +196,6 @@ impl Drop for Changing {
             self.changes.waiting.take().into_iter().for_each(|caller| self.operations.wake(caller));
         }
     }
-}
-
-fn lock<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
-    value.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Counts a call while it exists.

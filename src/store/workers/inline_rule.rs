@@ -32,6 +32,11 @@ impl InlineRule {
         known.is_local = is_local;
     }
 
+    /// Returns whether the file system is known.
+    pub(super) fn is_known(&self, device: u64) -> bool {
+        self.0.contains_key(&device)
+    }
+
     /// Returns whether the file system is known to be local.
     pub(super) fn is_local(&self, device: u64) -> bool {
         self.0.get(&device).is_some_and(|known| known.is_local)

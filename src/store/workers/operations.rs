@@ -17,6 +17,9 @@ use std::task::Poll;
 
 use async_task::Runnable;
 
+/// The caller of an operation that no session waits for. No session has this number.
+pub(in crate::store) const NO_CALLER: u64 = u64::MAX;
+
 /// Why a call has no result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CallError {
@@ -61,6 +64,11 @@ impl Operations {
         let value = Rc::clone(&result);
         self.run(caller, Box::pin(async move { value.set(Some(work.await)) }));
         Operation { result }
+    }
+
+    /// Begins an operation that no session waits for.
+    pub(in crate::store) fn begin_detached(&self, work: impl Future<Output = ()> + 'static) {
+        self.run(NO_CALLER, Box::pin(work));
     }
 
     fn run(&self, caller: u64, mut work: Pin<Box<dyn Future<Output = ()>>>) {

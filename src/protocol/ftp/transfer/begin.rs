@@ -34,7 +34,7 @@ impl Ftp {
 
     /// `STOU`.
     pub(in crate::protocol::ftp) fn store_unique(&mut self, turn: &mut FtpContext) -> Result<(), NotBegun> {
-        let id = UploadId::random().map_err(|_| NotBegun::Refused(SessionError::Io))?;
+        let id = self.session.random_name().map_err(NotBegun::Refused)?;
         self.store_at(format!("ftp-{id}").as_bytes(), UploadCommand::Unique, turn)
     }
 

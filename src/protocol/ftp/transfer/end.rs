@@ -67,6 +67,7 @@ impl Ftp {
         refusal: SessionError,
         now: Instant,
     ) {
+        let is_kept = self.session.is_upload_resumable();
         // Fails if the call that failed has already ended the transfer in the session.
         let _ = self.session.abort(refusal, now);
         let connection = data.check();
@@ -83,20 +84,10 @@ impl Ftp {
                 let text = "The data connection must reuse the TLS session of the control connection.";
                 (522, text.to_string())
             }
-            Err(_) if refusal == SessionError::Cut => (426, self.text_after_cut(&transfer).to_string()),
+            Err(_) if refusal == SessionError::Cut => (426, text_after_cut(&transfer, is_kept).to_string()),
             _ => reply::refusal(refusal, Some(&transfer.path)),
         };
         buffers.output.append(|out| reply::put(out, code, &text));
-    }
-
-    pub(in crate::protocol::ftp) fn text_after_cut(&self, transfer: &Transfer) -> &'static str {
-        match transfer.is_upload() {
-            false => "Data connection closed; the transfer is incomplete.",
-            true if self.session.has_partial_upload(&transfer.path) => {
-                "Data connection closed; the received part is kept for a while, so the upload can be resumed."
-            }
-            true => "Data connection closed; nothing is kept, so send the file again from its beginning.",
-        }
     }
 
     /// Records what the data connection has shown about resumption, before it is closed.
@@ -108,5 +99,15 @@ impl Ftp {
     pub(in crate::protocol::ftp) fn forget_transfer(&mut self, data: &dyn DataConnection) -> Activity {
         self.record_reuse(data);
         std::mem::replace(&mut self.activity, Activity::Nothing)
+    }
+}
+
+fn text_after_cut(transfer: &Transfer, is_kept: bool) -> &'static str {
+    match transfer.is_upload() {
+        false => "Data connection closed; the transfer is incomplete.",
+        true if is_kept => {
+            "Data connection closed; the received part is kept for a while, so the upload can be resumed."
+        }
+        true => "Data connection closed; nothing is kept, so send the file again from its beginning.",
     }
 }
