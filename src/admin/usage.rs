@@ -10,6 +10,7 @@ use super::server_connection::{self, ServerConnection};
 use super::{AdminError, print_json};
 use crate::account::Accounts;
 use crate::base::budget::Budget;
+use crate::base::disk_sync;
 use crate::base::text::{Escaped, Size, shortened};
 use crate::base::virtual_path::PATH_BYTES_MAX;
 use crate::config::Config;
@@ -53,7 +54,7 @@ fn count(
     mode: AuditMode,
     mut take: impl FnMut(AccountUsage) -> Result<(), AdminError>,
 ) -> Result<(), AdminError> {
-    let store = Store::new(config.home_roots.clone(), config.partial_expiry, Syncer::inline())?;
+    let store = Store::new(config.home_roots.clone(), config.partial_expiry, Syncer::held(disk_sync::flush))?;
     let mut service = Service::new(Accounts::open(config)?, store, Policy::from(config));
     // Without a ledger to compare with, showing and verifying are the same.
     let mode = if mode == AuditMode::Show { AuditMode::Verify } else { mode };

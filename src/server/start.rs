@@ -20,7 +20,7 @@ use super::certificate::Certificate;
 use super::{ServerError, system};
 use crate::account::Accounts;
 use crate::base::atomic_file::{self, GROUP_DIRECTORY, PUBLIC_DIRECTORY};
-use crate::base::refusals;
+use crate::base::{disk_sync, refusals};
 use crate::config::{Config, ConfigError};
 use crate::logging;
 use crate::net::event_loop::{EventLoop, SIGNALS, WAKER};
@@ -141,7 +141,7 @@ fn listening(config: &Config) -> impl Iterator<Item = (SocketAddr, ProtocolKind)
 
 /// Opens all files by name, then confines the process. Threads start later, when needed.
 fn confined_service(config: &Config, poll: &Poll) -> Result<Service, ServerError> {
-    let store = Store::new(config.home_roots.clone(), config.partial_expiry, Syncer::inline())
+    let store = Store::new(config.home_roots.clone(), config.partial_expiry, Syncer::held(disk_sync::flush))
         .map_err(system("get random numbers"))?;
     let mut service = Service::new(Accounts::open(config)?, store, Policy::from(config));
     for root in &config.home_roots {

@@ -59,6 +59,9 @@ struct Simulation {
     contents: HashSet<Digest>,
     stored: u64,
     cut: u64,
+    /// Calls that waited, and those that were never made.
+    held: u64,
+    dropped: u64,
     log: Vec<String>,
 }
 
@@ -76,8 +79,9 @@ impl Simulation {
         }
         let ledger = Rc::clone(server.capability().ledger());
         let clients = (0..CLIENTS).map(|_| Client::new(server.log_in())).collect();
+        server.service.store.syncer.set_prompt(random.once_in(2));
         let contents = HashSet::from([Digest::of(b"")]);
-        Self { random, server, ledger, clients, contents, stored: 0, cut: 0, log: Vec::new() }
+        Self { random, server, ledger, clients, contents, stored: 0, cut: 0, held: 0, dropped: 0, log: Vec::new() }
     }
 
     fn run(&mut self) {
@@ -98,6 +102,9 @@ impl Simulation {
                 591..=620 => self.sync(chosen),
                 621..=720 => self.step(chosen),
                 721..=726 => self.set_clock(),
+                727..=731 => self.set_prompt(),
+                732..=790 => self.run_held(|_| true),
+                791..=805 => self.give_up(chosen),
                 _ => {
                     self.deliver(chosen);
                     self.step(chosen);
@@ -200,6 +207,8 @@ impl Simulation {
         if self.random.once_in(2) {
             old.peer.reset(&self.server);
         } else {
+            // It may wait for changes of others.
+            self.run_all();
             // A half-close instead: the server finds out by reading.
             let mut peer = old.peer;
             peer.half_close();
@@ -233,6 +242,7 @@ impl Simulation {
         self.server = std::mem::replace(&mut self.server, fresh).restarted_after_a_kill();
         self.ledger = Rc::clone(self.server.capability().ledger());
         self.clients = (0..CLIENTS).map(|_| Client::new(self.server.log_in())).collect();
+        self.set_prompt();
     }
 
     // ---- What the loop does ---------------------------------------------------------------
@@ -258,6 +268,46 @@ impl Simulation {
         client.is_asleep &= !answered;
         if answered {
             self.log.push(format!("{chosen} is synced, failed={has_failed}"));
+        }
+        self.wake();
+    }
+
+    /// The file system of the home becomes slow, so that all calls wait, or quick again.
+    fn set_prompt(&mut self) {
+        let is_prompt = self.random.once_in(2);
+        self.log.push(format!("the file system is prompt: {is_prompt}"));
+        self.server.service.store.syncer.set_prompt(is_prompt);
+    }
+
+    /// A call completes, whether its session still waits for it or not.
+    fn run_held(&mut self, chooses: impl Fn(u64) -> bool) {
+        self.held += u64::from(self.server.run_held(chooses, Ok(())));
+        self.wake();
+    }
+
+    fn run_all(&mut self) {
+        self.server.run_syncs();
+        self.wake();
+    }
+
+    /// The file system does not answer a call of this client, which is not made.
+    fn give_up(&mut self, chosen: usize) {
+        let id = self.clients[chosen].peer.id;
+        let syncer = &mut self.server.service.store.syncer;
+        if syncer.drop_held(|caller| caller == id || caller == u64::MAX) {
+            self.dropped += 1;
+            self.log.push(format!("a call of {chosen} is dropped"));
+            self.server.take_results();
+            self.wake();
+        }
+    }
+
+    /// Wakes the sessions whose operations have completed.
+    fn wake(&mut self) {
+        let operations = self.server.service.store.syncer.operations();
+        let woken: Vec<u64> = std::iter::from_fn(|| operations.take_completed()).collect();
+        for client in &mut self.clients {
+            client.is_asleep &= !woken.contains(&client.peer.id);
         }
     }
 
@@ -327,6 +377,8 @@ impl Simulation {
 
     /// Everybody sends what they owe and reads all there is: no request stays without its answer.
     fn finish(&mut self) {
+        self.server.service.store.syncer.set_prompt(true);
+        self.run_all();
         while self.clients.iter().any(|client| !client.asked.is_empty() || client.sending.is_some()) {
             let before = self.progress();
             for chosen in 0..CLIENTS {
@@ -336,6 +388,7 @@ impl Simulation {
                 self.clients[chosen].peer.pump(&mut self.server);
                 self.read(chosen);
             }
+            self.run_all();
             if self.progress() == before {
                 let wakes_at = self.clients.iter().filter_map(|client| client.peer.protocol.status().wakes_at).min();
                 self.server.now = wakes_at.expect("somebody waits for ever");
@@ -345,6 +398,7 @@ impl Simulation {
         for client in self.clients.drain(..) {
             client.peer.reset(&self.server);
         }
+        self.run_all();
         // What a killed server left is swept when the home is counted.
         let settled = self.server.usage_in_ledger();
         assert_eq!(settled, self.server.usage_on_disk());
@@ -462,10 +516,10 @@ fn directory(random: &mut Random) -> String {
 }
 
 /// Runs one seed. Returns the final state, or the log of a failure.
-fn run(seed: u64) -> Result<(u64, u64), Vec<String>> {
+fn run(seed: u64) -> Result<[u64; 4], Vec<String>> {
     let mut simulation = Simulation::new(seed);
     let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| simulation.run()));
-    let counts = (simulation.stored, simulation.cut);
+    let counts = [simulation.stored, simulation.cut, simulation.held, simulation.dropped];
     let log = std::mem::take(&mut simulation.log);
     if result.is_err() {
         // Its parts may not be in order any more.
@@ -481,17 +535,22 @@ fn random_operations_keep_the_quota_exact_and_answer_every_request() {
         None => 0..SEEDS,
     };
     let is_whole_run = seeds.end - seeds.start == SEEDS;
-    let (mut stored, mut cut) = (0, 0);
+    let mut sum = [0; 4];
     for seed in seeds {
         match run(seed) {
-            Ok((stored_here, cut_here)) => (stored, cut) = (stored + stored_here, cut + cut_here),
+            Ok(counts) => sum.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count),
             Err(log) => {
                 let last = log[log.len().saturating_sub(40)..].join("\n");
                 panic!("BERTH_SEED={seed}, after {} events, the last of which are:\n{last}", log.len());
             }
         }
     }
-    assert!(!is_whole_run || (stored > 500 && cut > 100), "too little happened: {stored} stored, {cut} cut");
+    let [stored, cut, held, dropped] = sum;
+    let is_much = stored > 500 && cut > 100 && held > 300 && dropped > 50;
+    assert!(
+        !is_whole_run || is_much,
+        "too little happened: {stored} stored, {cut} cut, {held} held, {dropped} dropped"
+    );
 }
 
 #[test]

@@ -6,18 +6,15 @@ use std::io;
 use crate::support::in_memory::*;
 use berth::base::buffers::{INPUT_BYTES, PIECE_BYTES};
 use berth::config::SyncPolicy;
-use berth::protocol::{Protocol, ProtocolEvent, Sockets};
+use berth::protocol::Protocol;
 use berth::session::Phase;
 use berth::session::state::StateName;
-use berth::store::syncer::{Synced, UNSYNCED_BYTES_MAX};
+use berth::store::syncer::UNSYNCED_BYTES_MAX;
 use berth::wire::{ErrorCode, Reply, Request};
 
-/// Lets the helper answer the oldest job of `peer` with `result`.
+/// Runs the oldest sync of `peer`, which has this `result`.
 fn answer(server: &mut Server, peer: &mut Peer, result: io::Result<()>) {
-    let synced = server.service.store.syncer.take_synced().expect("a job");
-    assert_eq!(synced.owner, peer.id);
-    let synced = Synced { result: result.map_err(Into::into), ..synced };
-    peer.protocol.handle(ProtocolEvent::Synced(synced), Sockets::single(&mut peer.buffers), server.now);
+    assert!(peer.end_sync(server, result), "a sync waits");
 }
 
 fn begin(server: &mut Server, sync: SyncPolicy) -> (Peer, u32) {
@@ -40,7 +37,7 @@ fn sync_none_never_uses_the_sync_worker() {
     let mut server = Server::new();
     let (mut peer, _) = begin(&mut server, SyncPolicy::None);
     assert!(matches!(peer.exchange(&mut server)[..], [Got::Reply(_, Reply::Stored { .. })]));
-    assert!(!server.service.store.syncer.has_work());
+    assert!(!server.service.store.syncer.has_held());
     assert_eq!(file(&server), b"new");
 }
 
@@ -126,26 +123,21 @@ fn a_full_disk_found_while_syncing_is_told_as_such() {
 }
 
 #[test]
-fn a_late_sync_result_is_ignored() {
+fn the_sync_of_an_upload_that_was_given_up_does_not_end_the_next_one() {
     let mut server = Server::new();
     let (mut peer, id) = begin(&mut server, SyncPolicy::Data);
     peer.pump(&mut server);
-    let synced = server.service.store.syncer.take_synced().expect("a job");
-    let failed = Synced { result: Err(io::Error::from_raw_os_error(5).into()), ..synced };
-    peer.protocol.handle(ProtocolEvent::Synced(failed), Sockets::single(&mut peer.buffers), server.now);
+    assert!(server.service.store.syncer.drop_held(|_| true), "the file system does not answer");
     assert_eq!(peer.exchange(&mut server)[0].code(), Some(ErrorCode::Io));
-    // The next upload has a ticket of its own.
     let again = peer.request(&put("/file", Some(3)));
     assert!(again > id);
     peer.data(again, b"two");
     peer.end(again, b"two");
     assert_eq!(peer.exchange(&mut server), []);
-    let late = Synced { owner: synced.owner, ticket: synced.ticket, result: Ok(()) };
-    peer.protocol.handle(ProtocolEvent::Synced(late), Sockets::single(&mut peer.buffers), server.now);
-    assert_eq!(peer.exchange(&mut server), []);
     assert_eq!(file(&server), b"old");
     answer(&mut server, &mut peer, Ok(()));
     assert!(matches!(peer.exchange(&mut server)[..], [Got::Reply(_, Reply::Stored { .. })]));
+    assert_eq!(file(&server), b"two");
 }
 
 #[test]

@@ -11,10 +11,12 @@ pub mod pair;
 
 use std::cell::Cell;
 use std::fs::File;
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -29,6 +31,7 @@ use berth::auth::scram::{Binding, ClientExchange, ClientKeys, Verifier};
 use berth::base::budget::{Budget, TURN_BUDGET};
 use berth::base::buffers::{DATA_BYTES_MAX, INPUT_BYTES, IoBuffers, Piece};
 use berth::base::digest::Digest;
+use berth::base::disk_sync::{self, Flush};
 use berth::base::token_bucket::Rate;
 use berth::base::upload_id::UploadId;
 use berth::base::virtual_path::VirtualPath;
@@ -69,8 +72,28 @@ pub struct Server {
     pub now: Instant,
     clocks: Clocks,
     sessions: u64,
-    /// Answers of the sync helper that nobody has taken yet.
+    /// Results of syncs that nobody has taken yet.
     synced: Vec<Synced>,
+    /// Whether the next sync of a file fails.
+    sync_failure: SyncFailure,
+}
+
+/// The number of the system's error with which the next sync of a file fails; 0: it succeeds.
+#[derive(Clone, Default)]
+struct SyncFailure(Arc<AtomicI32>);
+
+impl SyncFailure {
+    fn set(&self, result: io::Result<()>) {
+        let errno = result.err().map_or(0, |error| error.raw_os_error().expect("of the system"));
+        self.0.store(errno, Ordering::Relaxed);
+    }
+
+    fn flush(&self, file: &File, kind: Flush) -> io::Result<()> {
+        match self.0.swap(0, Ordering::Relaxed) {
+            0 => disk_sync::flush(file, kind),
+            errno => Err(io::Error::from_raw_os_error(errno)),
+        }
+    }
 }
 
 /// The clock on the wall and the one that never jumps, both beside the system's.
@@ -137,9 +160,11 @@ impl Server {
         let mut config = Config::default_for(&directory.path().join("conf/berthd.json")).expect("defaults are valid");
         config.sync = SyncPolicy::None;
         let clocks = Clocks::default();
-        let service = service(&config, &clocks);
+        let sync_failure = SyncFailure::default();
+        let service = service(&config, &clocks, &sync_failure);
         let now = Instant::now();
-        let mut server = Self { directory, config, service, now, clocks, sessions: 0, synced: Vec::new() };
+        let mut server =
+            Self { directory, config, service, now, clocks, sessions: 0, synced: Vec::new(), sync_failure };
         server.add_account(USER, rights);
         server
     }
@@ -161,13 +186,13 @@ impl Server {
 
     /// Stops and starts: nothing but the disk remains.
     pub fn restart(&mut self) {
-        self.service = service(&self.config, &self.clocks);
+        self.service = service(&self.config, &self.clocks, &self.sync_failure);
         self.synced.clear();
     }
 
     /// As [`Server::restart`], but as after SIGKILL: nothing in memory is dropped.
     pub fn restarted_after_a_kill(mut self) -> Self {
-        let fresh = service(&self.config, &self.clocks);
+        let fresh = service(&self.config, &self.clocks, &self.sync_failure);
         std::mem::forget(std::mem::replace(&mut self.service, fresh));
         self.synced.clear();
         self
@@ -272,15 +297,29 @@ impl Server {
         peer
     }
 
-    /// Lets the sync helper do all it was asked for.
+    /// Runs all calls and syncs that wait.
     pub fn run_syncs(&mut self) {
+        while self.run_held(|_| true, Ok(())) {}
+    }
+
+    /// Runs the first call or sync that waits and whose session is chosen; a sync has this result. Returns whether
+    /// there was one.
+    pub fn run_held(&mut self, chooses: impl Fn(u64) -> bool, result: io::Result<()>) -> bool {
+        self.sync_failure.set(result);
+        let was_run = self.service.store.syncer.run_held(chooses);
+        self.sync_failure.set(Ok(()));
+        self.take_results();
+        was_run
+    }
+
+    /// Takes the results of syncs.
+    pub fn take_results(&mut self) {
         while let Some(synced) = self.service.store.syncer.take_synced() {
             self.synced.push(synced);
         }
     }
 
     fn take_synced(&mut self, owner: u64) -> Option<Synced> {
-        self.run_syncs();
         let index = self.synced.iter().position(|synced| synced.owner == owner)?;
         Some(self.synced.remove(index))
     }
@@ -325,8 +364,10 @@ impl Server {
     }
 }
 
-fn service(config: &Config, clocks: &Clocks) -> Service {
-    let mut store = Store::new(config.home_roots.clone(), config.partial_expiry, Syncer::inline()).expect("store");
+fn service(config: &Config, clocks: &Clocks, sync_failure: &SyncFailure) -> Service {
+    let failure = sync_failure.clone();
+    let syncer = Syncer::held(move |file, kind| failure.flush(file, kind));
+    let mut store = Store::new(config.home_roots.clone(), config.partial_expiry, syncer).expect("store");
     store.clock = clocks.wall();
     Service::new(Accounts::open(config).expect("accounts"), store, Policy::from(config))
 }
@@ -508,23 +549,27 @@ impl Peer {
         drained
     }
 
-    /// Hands over an answer of the sync helper. Returns whether there was one.
+    /// Runs the first call or sync that this peer waits for, and hands over its result. Returns whether there was
+    /// one.
     pub fn sync(&mut self, server: &mut Server) -> bool {
-        let Some(synced) = server.take_synced(self.id) else { return false };
-        self.protocol.handle(ProtocolEvent::Synced(synced), Sockets::single(&mut self.buffers), server.now);
-        true
+        self.end_sync(server, Ok(()))
     }
 
-    /// As [`Peer::sync`], but the disk has failed.
+    /// As [`Peer::sync`], but a sync fails.
     pub fn fail_sync(&mut self, server: &mut Server) -> bool {
-        let Some(synced) = server.take_synced(self.id) else { return false };
-        let result = Err(std::io::Error::from_raw_os_error(5).into());
-        self.protocol.handle(
-            ProtocolEvent::Synced(Synced { result, ..synced }),
-            Sockets::single(&mut self.buffers),
-            server.now,
-        );
-        true
+        self.end_sync(server, Err(io::Error::from_raw_os_error(5)))
+    }
+
+    /// As [`Peer::sync`], where a sync has this result.
+    pub fn end_sync(&mut self, server: &mut Server, result: io::Result<()>) -> bool {
+        let id = self.id;
+        let was_run = server.run_held(|caller| caller == id, result);
+        let synced = server.take_synced(self.id);
+        let has_result = was_run || synced.is_some();
+        if let Some(synced) = synced {
+            self.protocol.handle(ProtocolEvent::Synced(synced), Sockets::single(&mut self.buffers), server.now);
+        }
+        has_result
     }
 
     /// Delivers, steps and drains once. Returns whether anything changed.

@@ -236,6 +236,7 @@ mod tests {
     use crate::account::Accounts;
     use crate::base::budget::TURN_BUDGET;
     use crate::base::buffers::OUTPUT_BYTES_HIGH;
+    use crate::base::disk_sync;
     use crate::base::virtual_path::PATH_BYTES_MAX;
     use crate::base::virtual_path::VirtualPath;
     use crate::config::Config;
@@ -265,7 +266,8 @@ mod tests {
     fn a_status_is_sent_in_pieces_and_requests_no_page_before_the_output_has_room() {
         let directory = tempfile::tempdir().expect("a temporary folder");
         let config = Config::default_for(&directory.path().join("conf/berthd.json")).expect("valid");
-        let store = Store::new(Vec::new(), config.partial_expiry, Syncer::inline()).expect("random numbers");
+        let store =
+            Store::new(Vec::new(), config.partial_expiry, Syncer::held(disk_sync::flush)).expect("random numbers");
         let mut service = Service::new(Accounts::open(&config).expect("none"), store, Policy::from(&config));
         let (mut control, mut buffers, now) = (Control::default(), IoBuffers::roomy(), Instant::now());
         let mut bytes = Vec::new();

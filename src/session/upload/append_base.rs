@@ -56,14 +56,13 @@ impl Content {
             return self.staged.cut().await;
         }
         let Some(base) = &mut self.base else { return Ok(0) };
-        match base.length - self.staged.length() {
-            0 => {
-                base.check(&home).await?;
-                self.base = None;
-                Ok(0)
-            }
-            left => base.copy_to(&mut self.staged, left.min(most)).await,
+        let left = base.length - self.staged.length();
+        let count = if left > 0 { base.copy_to(&mut self.staged, left.min(most)).await? } else { 0 };
+        if count == left {
+            base.check(&home).await?;
+            self.base = None;
         }
+        Ok(count)
     }
 }
 

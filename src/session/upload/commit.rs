@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::append_base::{Content, Replaces};
 use super::plan::{Stored, UploadPlan};
-use crate::base::disk_sync::{Flush, flush};
+use crate::base::disk_sync::Flush;
 use crate::config::SyncPolicy;
 use crate::session::error::SessionError;
 use crate::session::lent::Lent;
@@ -135,7 +135,7 @@ async fn give_name(home: Rc<Home>, staged: Staged, name: FinalName, syncs: bool)
     let mut next = home.run(move |_| Ok(Some(SyncedDirectory::open(directory)?))).await?;
     while let Some(directory) = next {
         let file = Arc::clone(&directory.file);
-        home.disk().on(directory.device).run_on_worker(move || flush(&file, Flush::Directory)).await??;
+        home.disk().on(directory.device).sync(file, Flush::Directory).await?;
         next = home.run(move |home| home.directory_above(&directory)).await?;
     }
     Ok(())

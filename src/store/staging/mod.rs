@@ -38,7 +38,7 @@ use super::usage::Usage;
 use super::workers::{HomeDisk, SyncError};
 use crate::base::attributes::{RequestedMode, set_mtime};
 use crate::base::buffers::SpliceSource;
-use crate::base::disk_sync::{Flush, flush};
+use crate::base::disk_sync::Flush;
 use crate::base::file_system_type;
 use crate::base::refusals::OptionalOperation;
 use crate::base::upload_id::{RESUME_BYTES_MIN, UploadId};
@@ -317,11 +317,11 @@ impl Staged {
             return Ok(());
         }
         let shared = Arc::clone(file.shared());
-        let synced = self.disk.run_on_worker(move || flush(&shared, Flush::Data)).await?;
-        if synced.is_err() {
+        let synced = self.disk.sync(shared, Flush::Data).await;
+        if let Err(SyncError::Failed(_)) = synced {
             self.drop_on_failed_sync(&file)();
         }
-        synced.map_err(|error| unwritten(SyncError::Failed(error)))
+        synced.map_err(unwritten)
     }
 
     /// Registers the upload's unsynced bytes with the syncer. A failed sync drops the upload, as with
@@ -411,8 +411,11 @@ async fn close(
         }
         Ok(ClosedPart::Dropped(true)) if !file.is_nameless() => home.ledger().credit_inode(file.id(), bytes),
         Ok(ClosedPart::Dropped(_)) => {}
-        // The file system does not answer. What is left there is found by the next count, or by a resume.
-        Err(_) => home.partials.forget_all(),
+        Err(_) => {
+            // The file system does not answer. The next count removes what is left there, unless it can be resumed.
+            home.partials.forget_all();
+            home.ledger().begin_recount();
+        }
     }
 }
 

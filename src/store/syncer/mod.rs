@@ -13,6 +13,7 @@ mod unsynced;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
+use std::io;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -57,9 +58,10 @@ struct Pending {
 
 /// The loop's side of the threads.
 pub struct Syncer {
-    workers: Option<(Rc<RefCell<Workers>>, Receiver<WorkerReport>)>,
-    /// Syncs that [`Syncer::take_synced`] runs itself: those without a worker thread.
-    inline: VecDeque<SyncTask>,
+    workers: Rc<RefCell<Workers>>,
+    reports: Receiver<WorkerReport>,
+    /// Results of syncs for which there was no thread.
+    done: VecDeque<(Ticket, Result<(), SyncError>)>,
     pending: BTreeMap<Ticket, Pending>,
     /// Syncs for which `NoAnswer` is to be returned.
     unanswered: VecDeque<Ticket>,
@@ -73,26 +75,77 @@ pub struct Syncer {
 }
 
 impl Syncer {
-    /// Makes a syncer without threads: [`Syncer::take_synced`] runs the syncs.
-    pub fn inline() -> Self {
+    /// Makes a syncer with threads, which call `wake` after each sync. They are started when needed.
+    pub fn start(wake: impl Fn() + Send + Sync + 'static) -> Self {
+        let ((reports, input), wake) = (channel(), Arc::new(wake) as Arc<dyn Fn() + Send + Sync>);
+        Self::new(Workers::new(reports, Arc::clone(&wake)), input, Operations::new(wake))
+    }
+
+    /// Makes a syncer without threads. The loop calls file systems itself, and syncs wait for
+    /// [`Syncer::run_held`], which syncs files with `flush`.
+    pub fn held(flush: impl Fn(&File, Flush) -> io::Result<()> + Send + Sync + 'static) -> Self {
+        let (reports, input) = channel();
+        Self::new(Workers::held(reports, Arc::new(flush)), input, Operations::new(Arc::new(|| {})))
+    }
+
+    fn new(workers: Workers, reports: Receiver<WorkerReport>, operations: Operations) -> Self {
         Self {
-            workers: None,
-            inline: VecDeque::new(),
+            workers: Rc::new(RefCell::new(workers)),
+            reports,
+            done: VecDeque::new(),
             pending: BTreeMap::new(),
             unanswered: VecDeque::new(),
             unanswered_callers: VecDeque::new(),
-            operations: Operations::new(Arc::new(|| {})),
+            operations,
             uploads: UnsyncedUploads::default(),
             next_ticket: 0,
             now: None,
         }
     }
 
-    /// Makes a syncer with threads, which call `wake` after each sync. They are started when needed.
-    pub fn start(wake: impl Fn() + Send + Sync + 'static) -> Self {
-        let ((reports, input), wake) = (channel(), Arc::new(wake) as Arc<dyn Fn() + Send + Sync>);
-        let workers = Rc::new(RefCell::new(Workers::new(reports, Arc::clone(&wake))));
-        Self { workers: Some((workers, input)), operations: Operations::new(wake), ..Self::inline() }
+    // ---- Without threads ------------------------------------------------------------------
+
+    /// Sets whether the loop calls file systems itself, in a syncer without threads. If not, all calls wait for
+    /// [`Syncer::run_held`].
+    pub fn set_prompt(&mut self, is_prompt: bool) {
+        if let Some(held) = self.workers.borrow_mut().held_mut() {
+            held.is_prompt = is_prompt;
+        }
+    }
+
+    /// Runs the first call or sync that waits and whose session is chosen. Returns whether there was one.
+    pub fn run_held(&mut self, chooses: impl Fn(u64) -> bool) -> bool {
+        let Some(task) = self.take_held(chooses) else { return false };
+        self.run(task);
+        self.operations.run_ready();
+        true
+    }
+
+    /// Like [`Syncer::run_held`], but the file system does not answer.
+    pub fn drop_held(&mut self, chooses: impl Fn(u64) -> bool) -> bool {
+        let Some(task) = self.take_held(chooses) else { return false };
+        match task {
+            DiskTask::Sync(SyncTask { ticket, .. }) => self.done.push_back((ticket, Err(SyncError::NoAnswer))),
+            DiskTask::Call(_, runnable) => drop(runnable),
+            DiskTask::Close(..) => {}
+        }
+        self.operations.run_ready();
+        true
+    }
+
+    fn take_held(&self, chooses: impl Fn(u64) -> bool) -> Option<DiskTask> {
+        self.workers.borrow_mut().held_mut()?.take(chooses)
+    }
+
+    fn run(&mut self, task: DiskTask) {
+        match task {
+            DiskTask::Sync(sync_task) => {
+                let flush = self.workers.borrow().flush();
+                self.done.push_back(sync_task.run(&*flush));
+            }
+            DiskTask::Call(_, runnable) => drop(runnable.run()),
+            DiskTask::Close(..) => {}
+        }
     }
 
     // ---- Requests -------------------------------------------------------------------------
@@ -117,25 +170,16 @@ impl Syncer {
             pending.on_failure = None;
             self.unanswered.push_back(ticket);
         } else {
-            pending.worker = self.hand_over(disk, SyncTask { ticket, file, flush });
+            pending.worker = self.hand_over(disk, SyncTask { owner, ticket, file, flush });
         }
         self.pending.insert(ticket, pending);
         ticket
     }
 
-    /// Passes a sync to its worker, and returns the worker. Without a thread, queues the sync in `inline`.
+    /// Passes a sync to its worker, and returns the worker. Without a thread, syncs at once.
     fn hand_over(&mut self, disk: &Disk, sync_task: SyncTask) -> Option<u64> {
-        let task = DiskTask::Sync(sync_task);
-        let handed = match &self.workers {
-            Some((workers, _)) => workers.borrow_mut().push(disk, task),
-            None => Err(task),
-        };
-        match handed {
-            Ok(worker) => return Some(worker),
-            Err(DiskTask::Sync(sync_task)) => self.inline.push_back(sync_task),
-            Err(DiskTask::Call(..) | DiskTask::Close(..)) => {}
-        }
-        None
+        let handed = self.workers.borrow_mut().push(disk, DiskTask::Sync(sync_task));
+        handed.map_err(|task| self.run(task)).ok()
     }
 
     // ---- Unsynced bytes -------------------------------------------------------------------
@@ -174,8 +218,7 @@ impl Syncer {
         for upload in self.uploads.take_idle(now) {
             self.start_sync(&upload);
         }
-        let Some((workers, _)) = &self.workers else { return };
-        for found in workers.borrow_mut().find_unresponsive(now, patience) {
+        for found in self.workers.borrow_mut().find_unresponsive(now, patience) {
             let mut given_up: Vec<Ticket> = Vec::new();
             for (ticket, pending) in &mut self.pending {
                 if pending.worker == Some(found.worker) && !pending.is_given_up {
@@ -192,20 +235,18 @@ impl Syncer {
 
     /// Returns when [`Syncer::tick`] has work.
     pub fn next_at(&self, patience: Duration) -> Option<Instant> {
-        let due = self.workers.as_ref().and_then(|(workers, _)| workers.borrow().next_due(patience));
+        let due = self.workers.borrow().next_due(patience);
         due.into_iter().chain(self.uploads.next_check_at()).min()
     }
 
     /// Returns whether the file system of this device does not answer.
     pub fn is_unresponsive(&self, device: u64) -> bool {
-        self.workers.as_ref().is_some_and(|(workers, _)| workers.borrow().is_unresponsive(device))
+        self.workers.borrow().is_unresponsive(device)
     }
 
     /// Returns the names of the file systems that do not answer.
     pub fn silent(&self) -> Vec<Rc<Path>> {
-        self.workers
-            .as_ref()
-            .map_or_else(Vec::new, |(workers, _)| workers.borrow().unresponsive().map(Rc::clone).collect())
+        self.workers.borrow().unresponsive().map(Rc::clone).collect()
     }
 
     // ---- Results --------------------------------------------------------------------------
@@ -244,20 +285,23 @@ impl Syncer {
     }
 
     fn next_answer(&mut self) -> Option<(Ticket, Result<(), SyncError>)> {
-        if let Some((workers, reports)) = &self.workers {
-            while let Ok(report) = reports.try_recv() {
-                workers.borrow_mut().record(&report);
-                if report.answer.is_some() {
-                    return report.answer;
-                }
+        while let Ok(report) = self.reports.try_recv() {
+            self.workers.borrow_mut().record(&report);
+            if report.answer.is_some() {
+                return report.answer;
             }
         }
-        self.inline.pop_front().map(SyncTask::run)
+        self.done.pop_front()
     }
 
     /// Returns whether [`Syncer::take_synced`] has work.
     pub fn has_work(&self) -> bool {
-        !self.inline.is_empty() || !self.unanswered.is_empty()
+        !self.done.is_empty() || !self.unanswered.is_empty()
+    }
+
+    /// Returns whether calls or syncs wait for [`Syncer::run_held`].
+    pub fn has_held(&self) -> bool {
+        self.workers.borrow_mut().held_mut().is_some_and(|held| !held.is_empty())
     }
 
     /// Returns a session that waits for a call to a file system that does not answer. The call may still complete.
@@ -274,14 +318,12 @@ impl Syncer {
 
     /// Like [`Syncer::home_disk`], without knowing more of the file system than before.
     pub(super) fn known_disk(&self, disk: Disk) -> HomeDisk {
-        HomeDisk::new(self.workers.as_ref().map(|(workers, _)| Rc::clone(workers)), self.operations.clone(), disk)
+        HomeDisk::new(Rc::clone(&self.workers), self.operations.clone(), disk)
     }
 
     /// Returns the file system `disk` of a home. `is_local`: it needs neither a network nor another program.
     pub fn home_disk(&self, disk: Disk, is_local: bool) -> HomeDisk {
-        if let Some((workers, _)) = &self.workers {
-            workers.borrow_mut().add_file_system(disk.device, is_local);
-        }
+        self.workers.borrow_mut().add_file_system(disk.device, is_local);
         self.known_disk(disk)
     }
 }
@@ -291,6 +333,7 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
+    use crate::base::disk_sync;
 
     const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -321,17 +364,18 @@ mod tests {
     }
 
     #[test]
-    fn without_a_worker_the_caller_does_the_work() {
-        let mut syncer = Syncer::inline();
+    fn without_threads_a_sync_waits_until_it_is_run() {
+        let mut syncer = Syncer::held(disk_sync::flush);
         syncer.sync(1, &disk(1, 1), file(), Flush::Directory);
-        assert!(syncer.has_work());
+        assert!(syncer.has_held() && syncer.take_synced().is_none());
+        assert!(!syncer.run_held(|owner| owner == 2) && syncer.run_held(|owner| owner == 1));
         assert!(syncer.take_synced().is_some_and(|synced| synced.result.is_ok()));
-        assert!(!syncer.has_work());
+        assert!(!syncer.has_held() && !syncer.has_work());
     }
 
     #[test]
     fn an_upload_that_ends_leaves_the_total() {
-        let (mut syncer, file) = (Syncer::inline(), file());
+        let (mut syncer, file) = (Syncer::held(disk_sync::flush), file());
         let (one, two) = (unsynced(&mut syncer, 1, 1, &file), unsynced(&mut syncer, 2, 1, &file));
         syncer.record_written(&one, UNSYNCED_BYTES_MAX_TOTAL, 0);
         syncer.record_written(&two, 5, 5);
@@ -344,17 +388,18 @@ mod tests {
     /// Each upload has one byte less than the size that triggers a sync.
     #[test]
     fn idle_uploads_of_one_account_are_synced_and_do_not_hold_up_another_account() {
-        let (mut syncer, file) = (Syncer::inline(), file());
+        let (mut syncer, file) = (Syncer::held(disk_sync::flush), file());
         let idle: Vec<Unsynced> = (0..9).map(|owner| unsynced(&mut syncer, owner, 1, &file)).collect();
         for one in &idle[..8] {
             syncer.record_written(one, SYNC_STEP_BYTES - 1, SYNC_STEP_BYTES - 1);
         }
-        assert!(!syncer.has_work());
+        assert!(!syncer.has_held());
         syncer.record_written(&idle[8], SYNC_STEP_BYTES - 1, SYNC_STEP_BYTES - 1);
-        assert_eq!(syncer.inline.len(), 9, "the total is full, so those who hold it make room");
+        assert_eq!(syncer.pending.len(), 9, "the total is full, so those who hold it make room");
         let other = unsynced(&mut syncer, 100, 2, &file);
         syncer.record_written(&other, 1 << 20, 1 << 20);
         assert!(idle[0].is_at_bound() && !other.is_at_bound());
+        while syncer.run_held(|_| true) {}
         while let Some(synced) = syncer.take_synced() {
             let (bytes, _) = idle[synced.owner as usize].end_sync(synced.ticket).expect("its own");
             idle[synced.owner as usize].subtract(bytes);
@@ -364,7 +409,7 @@ mod tests {
 
     #[test]
     fn bytes_behind_which_nothing_comes_are_synced_after_a_while() {
-        let (mut syncer, file, began) = (Syncer::inline(), file(), Instant::now());
+        let (mut syncer, file, began) = (Syncer::held(disk_sync::flush), file(), Instant::now());
         let one = unsynced(&mut syncer, 1, 1, &file);
         let look = |syncer: &mut Syncer| {
             let at = syncer.next_at(PATIENCE).expect("it is looked at");
@@ -377,9 +422,9 @@ mod tests {
         look(&mut syncer);
         syncer.record_written(&one, 10, 20);
         look(&mut syncer);
-        assert!(!syncer.has_work(), "bytes have come between");
+        assert!(!syncer.has_held(), "bytes have come between");
         let at = look(&mut syncer);
-        assert!(syncer.has_work() && at <= began + unsynced::IDLE_SYNC_INTERVAL * 3);
+        assert!(syncer.run_held(|_| true) && at <= began + unsynced::IDLE_SYNC_INTERVAL * 3);
         let synced = syncer.take_synced().expect("synced");
         assert_eq!(one.end_sync(synced.ticket), Some((20, 20)));
         one.subtract(20);

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::fs::File;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -10,7 +11,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use super::operations::{CallError, Operations};
-use super::{Disk, DiskTask, Workers};
+use super::{Disk, DiskTask, SyncError, Workers};
+use crate::base::disk_sync::Flush;
 use crate::store::monotonic;
 
 /// Closes of one home that may be queued. Further requests to the home wait for them.
@@ -19,8 +21,7 @@ const CLOSES_PER_HOME: usize = 64;
 /// The file system of one home.
 #[derive(Clone)]
 pub struct HomeDisk {
-    /// `None`: all calls run at once.
-    workers: Option<Rc<RefCell<Workers>>>,
+    workers: Rc<RefCell<Workers>>,
     operations: Operations,
     disk: Disk,
     /// Pending closes.
@@ -31,7 +32,7 @@ pub struct HomeDisk {
 }
 
 impl HomeDisk {
-    pub(in crate::store) fn new(workers: Option<Rc<RefCell<Workers>>>, operations: Operations, disk: Disk) -> Self {
+    pub(in crate::store) fn new(workers: Rc<RefCell<Workers>>, operations: Operations, disk: Disk) -> Self {
         Self { workers, operations, disk, closes: Arc::default(), calls: Rc::default(), changes: Rc::default() }
     }
 
@@ -65,18 +66,27 @@ impl HomeDisk {
         &self,
         call: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, CallError> {
-        let Some(workers) = &self.workers else { return Ok(call()) };
         if self.is_unresponsive() {
             return Err(CallError::NoAnswer);
         }
         let job = async move { catch_unwind(AssertUnwindSafe(call)).map_err(|_| CallError::Defect) };
         let (runnable, result) = async_task::spawn(job, |_| {});
-        let pushed = workers.borrow_mut().push(&self.disk, DiskTask::Call(self.operations.caller(), runnable));
+        let pushed = self.workers.borrow_mut().push(&self.disk, DiskTask::Call(self.operations.caller(), runnable));
         if let Err(DiskTask::Call(_, runnable)) = pushed {
             runnable.run();
         }
         // Without a result the worker has dropped it.
         result.fallible().await.unwrap_or(Err(CallError::NoAnswer))
+    }
+
+    /// Syncs a file on a worker.
+    pub async fn sync(&self, file: Arc<File>, kind: Flush) -> Result<(), SyncError> {
+        let flush = self.workers.borrow().flush();
+        match self.run_on_worker(move || flush(&file, kind)).await {
+            Ok(synced) => Ok(synced?),
+            Err(CallError::NoAnswer) => Err(SyncError::NoAnswer),
+            Err(CallError::Defect) => Err(io::Error::other("a defect ended the sync of a file").into()),
+        }
     }
 
     // ---- Changes --------------------------------------------------------------------------
@@ -100,25 +110,24 @@ impl HomeDisk {
 
     /// Returns whether the loop may call the file system itself, by [the rule](super::InlineRule).
     pub fn is_prompt(&self) -> bool {
-        let Some(workers) = &self.workers else { return true };
-        self.calls.get() == 0 && workers.borrow().inline_rule.allows(self.disk.device, monotonic::now())
+        self.calls.get() == 0 && self.workers.borrow().is_prompt(self.disk.device)
     }
 
     /// Makes a file system known that is mounted in the home, unless it is. `is_local` returns whether it needs
     /// neither a network nor another program to answer.
     pub async fn learn(&self, device: u64, is_local: impl FnOnce() -> bool + Send + 'static) -> Result<(), CallError> {
-        let Some(workers) = &self.workers else { return Ok(()) };
-        if workers.borrow().inline_rule.is_known(device) {
+        if self.workers.borrow().inline_rule.is_known(device) {
             return Ok(());
         }
         let is_local = self.on(device).run_on_worker(is_local).await?;
-        workers.borrow_mut().add_file_system(device, is_local);
+        self.workers.borrow_mut().add_file_system(device, is_local);
         Ok(())
     }
 
     /// Returns whether the file system needs neither a network nor another program to answer.
     pub fn is_local(&self) -> bool {
-        self.workers.as_ref().is_none_or(|workers| workers.borrow().inline_rule.is_local(self.disk.device))
+        let workers = self.workers.borrow();
+        !workers.takes_closes() || workers.inline_rule.is_local(self.disk.device)
     }
 
     /// Runs a call on the loop, while the file system [is prompt](Self::is_prompt).
@@ -130,26 +139,24 @@ impl HomeDisk {
     }
 
     fn record(&self, took: Duration) {
-        if let Some(workers) = &self.workers {
-            workers.borrow_mut().inline_rule.record(self.disk.device, took, monotonic::now());
-        }
+        self.workers.borrow_mut().inline_rule.record(self.disk.device, took, monotonic::now());
     }
 
     // ---- Closes ---------------------------------------------------------------------------
 
     /// Returns whether a worker can take another file.
     pub fn has_room(&self) -> bool {
-        self.workers.is_some() && self.closes.load(Relaxed) < CLOSES_PER_HOME
+        self.workers.borrow().takes_closes() && self.closes.load(Relaxed) < CLOSES_PER_HOME
     }
 
     /// Returns whether the queue of files to close is full, so that the home must wait for its disk.
     pub fn is_behind(&self) -> bool {
-        self.workers.is_some() && !self.has_room() && !self.is_unresponsive()
+        self.closes.load(Relaxed) >= CLOSES_PER_HOME && !self.is_unresponsive()
     }
 
     /// Returns whether the home's file system does not answer.
     pub fn is_unresponsive(&self) -> bool {
-        self.workers.as_ref().is_some_and(|workers| workers.borrow().is_unresponsive(self.disk.device))
+        self.workers.borrow().is_unresponsive(self.disk.device)
     }
 
     /// Returns the file system of this device, as the home sees it.
@@ -164,11 +171,12 @@ impl HomeDisk {
 
     /// Closes a `file` of this device on a worker thread, or at once if that is impossible.
     pub fn close(&self, device: u64, file: Arc<File>) {
-        if let Some(workers) = &self.workers {
+        let mut workers = self.workers.borrow_mut();
+        if workers.takes_closes() {
             self.closes.fetch_add(1, Relaxed);
             let task = DiskTask::Close(file, Arc::clone(&self.closes));
             // A returned file is closed by being dropped.
-            if workers.borrow_mut().push(&self.disk.on(device), task).is_err() {
+            if workers.push(&self.disk.on(device), task).is_err() {
                 self.closes.fetch_sub(1, Relaxed);
             }
         }

@@ -16,10 +16,12 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
+use crate::base::disk_sync;
+use crate::store::monotonic;
 pub use home_disk::HomeDisk;
 use inline_rule::InlineRule;
 use queue::WorkerShared;
-pub(in crate::store) use queue::{DiskTask, SyncTask, WorkerReport};
+pub(in crate::store) use queue::{DiskTask, FlushFunction, SyncTask, WorkerReport};
 pub use queue::{SyncError, Ticket};
 
 /// Threads at once. With more file systems, the last thread serves all the others.
@@ -92,11 +94,21 @@ pub(in crate::store) struct UnresponsiveWorker {
 pub(in crate::store) struct Workers {
     by_device: BTreeMap<u64, Worker>,
     inline_rule: InlineRule,
+    flush: Arc<FlushFunction>,
     reports: Sender<WorkerReport>,
     wake: Arc<dyn Fn() + Send + Sync>,
+    /// There are no threads; calls and syncs wait here until they are run.
+    held: Option<Held>,
     unresponsive: usize,
     /// The time of the last check.
     now: Option<Instant>,
+}
+
+/// The tasks of workers without threads.
+pub(in crate::store) struct Held {
+    tasks: Vec<DiskTask>,
+    /// Whether the loop calls the file systems itself.
+    pub(in crate::store) is_prompt: bool,
 }
 
 impl Workers {
@@ -104,15 +116,51 @@ impl Workers {
         Self {
             by_device: BTreeMap::new(),
             inline_rule: InlineRule::default(),
+            flush: Arc::new(disk_sync::flush),
             reports,
             wake,
+            held: None,
             unresponsive: 0,
             now: None,
         }
     }
 
+    /// Makes workers without threads. Their tasks wait until [`Workers::take_held`] takes them.
+    pub(in crate::store) fn held(reports: Sender<WorkerReport>, flush: Arc<FlushFunction>) -> Self {
+        let mut workers = Self::new(reports, Arc::new(|| {}));
+        (workers.flush, workers.held) = (flush, Some(Held { tasks: Vec::new(), is_prompt: true }));
+        workers
+    }
+
+    /// Returns the tasks of workers without threads.
+    pub(in crate::store) fn held_mut(&mut self) -> Option<&mut Held> {
+        self.held.as_mut()
+    }
+
+    /// Returns the function that syncs files.
+    pub(in crate::store) fn flush(&self) -> Arc<FlushFunction> {
+        Arc::clone(&self.flush)
+    }
+
+    /// Returns whether the loop may call the file system of this device itself.
+    fn is_prompt(&self, device: u64) -> bool {
+        match &self.held {
+            Some(held) => held.is_prompt,
+            None => self.inline_rule.allows(device, monotonic::now()),
+        }
+    }
+
+    /// Returns whether files are closed by threads.
+    fn takes_closes(&self) -> bool {
+        self.held.is_none()
+    }
+
     /// Queues a task. Returns its worker; or returns the task, if there is no thread or no room for it.
     pub(in crate::store) fn push(&mut self, disk: &Disk, task: DiskTask) -> Result<u64, DiskTask> {
+        if let Some(held) = &mut self.held {
+            held.tasks.push(task);
+            return Ok(disk.device);
+        }
         let key = self.key(disk.device);
         let worker = self.by_device.entry(key).or_insert_with(|| Worker {
             shared: Arc::default(),
@@ -126,7 +174,7 @@ impl Workers {
             return Err(task);
         }
         if !queue.is_running {
-            let started = start(key, &worker.shared, &self.reports, &self.wake);
+            let started = start(key, &worker.shared, &self.flush, &self.reports, &self.wake);
             if let Err(error) = started {
                 drop(queue);
                 log::error!("no thread can be started for a file system, so the server itself waits for it: {error}");
@@ -225,6 +273,23 @@ impl Workers {
     }
 }
 
+impl Held {
+    /// Takes the first task whose session is chosen.
+    pub(in crate::store) fn take(&mut self, chooses: impl Fn(u64) -> bool) -> Option<DiskTask> {
+        let caller = |task: &DiskTask| match task {
+            DiskTask::Call(caller, _) => Some(*caller),
+            DiskTask::Sync(sync_task) => Some(sync_task.owner),
+            DiskTask::Close(..) => None,
+        };
+        let index = self.tasks.iter().position(|task| caller(task).is_some_and(&chooses))?;
+        Some(self.tasks.remove(index))
+    }
+
+    pub(in crate::store) fn is_empty(&self) -> bool {
+        self.tasks.is_empty()
+    }
+}
+
 impl Drop for Workers {
     fn drop(&mut self) {
         for worker in self.by_device.values() {
@@ -237,10 +302,11 @@ impl Drop for Workers {
 fn start(
     key: u64,
     shared: &Arc<WorkerShared>,
+    flush: &Arc<FlushFunction>,
     reports: &Sender<WorkerReport>,
     wake: &Arc<dyn Fn() + Send + Sync>,
 ) -> io::Result<()> {
-    let (shared, reports, wake) = (Arc::clone(shared), reports.clone(), Arc::clone(wake));
+    let (shared, flush, reports, wake) = (Arc::clone(shared), Arc::clone(flush), reports.clone(), Arc::clone(wake));
     let work = move || {
         while let Some(task) = shared.next() {
             let answer = match task {
@@ -249,7 +315,7 @@ fn start(
                     let _ = catch_unwind(AssertUnwindSafe(|| runnable.run()));
                     None
                 }
-                DiskTask::Sync(sync_task) => Some(sync_task.run()),
+                DiskTask::Sync(sync_task) => Some(sync_task.run(&*flush)),
                 DiskTask::Close(file, waiting) => {
                     drop(file);
                     waiting.fetch_sub(1, Relaxed);
@@ -281,7 +347,7 @@ mod tests {
         let file = Arc::new(tempfile::tempfile().expect("file"));
         for device in 0..100 {
             let disk = Disk { device, account: 1, path: Rc::clone(&path), home: Rc::clone(&path) };
-            let sync_task = SyncTask { ticket: Ticket(device), file: Arc::clone(&file), flush: Flush::Data };
+            let sync_task = SyncTask { owner: 1, ticket: Ticket(device), file: Arc::clone(&file), flush: Flush::Data };
             assert!(workers.push(&disk, DiskTask::Sync(sync_task)).is_ok());
         }
         assert_eq!(workers.by_device.len(), WORKERS_MAX);

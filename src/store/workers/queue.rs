@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use async_task::Runnable;
 
-use crate::base::disk_sync::{Flush, flush};
+use crate::base::disk_sync::Flush;
 
 /// A worker without work ends after this.
 const WORKER_IDLE: Duration = Duration::from_secs(60);
@@ -37,18 +37,23 @@ impl From<io::Error> for SyncError {
 
 /// A sync of one file.
 pub(in crate::store) struct SyncTask {
+    /// The session that requested it.
+    pub(in crate::store) owner: u64,
     pub(in crate::store) ticket: Ticket,
     pub(in crate::store) file: Arc<File>,
     pub(in crate::store) flush: Flush,
 }
 
 impl SyncTask {
-    pub(in crate::store) fn run(self) -> (Ticket, Result<(), SyncError>) {
+    pub(in crate::store) fn run(self, flush: &FlushFunction) -> (Ticket, Result<(), SyncError>) {
         let done = catch_unwind(AssertUnwindSafe(|| flush(&self.file, self.flush)));
         let done = done.unwrap_or_else(|_| Err(io::Error::other("a defect ended the sync of a file")));
         (self.ticket, done.map_err(SyncError::Failed))
     }
 }
+
+/// Syncs a file. [`crate::base::disk_sync::flush`], except in tests.
+pub(in crate::store) type FlushFunction = dyn Fn(&File, Flush) -> io::Result<()> + Send + Sync;
 
 /// The work of a worker.
 pub(in crate::store) enum DiskTask {
@@ -175,8 +180,9 @@ mod tests {
     fn accounts_take_turns_however_much_one_of_them_has_to_be_done() {
         let mut queue = Queue::default();
         let file = Arc::new(tempfile::tempfile().expect("file"));
-        let sync =
-            |ticket| DiskTask::Sync(SyncTask { ticket: Ticket(ticket), file: Arc::clone(&file), flush: Flush::Data });
+        let sync = |ticket| {
+            DiskTask::Sync(SyncTask { owner: 1, ticket: Ticket(ticket), file: Arc::clone(&file), flush: Flush::Data })
+        };
         (1..=4).for_each(|ticket| queue.push(7, sync(ticket)));
         queue.push(8, sync(5));
         queue.push(9, task());
@@ -197,7 +203,12 @@ mod tests {
         for ticket in [1, 2] {
             queue.push(
                 ticket,
-                DiskTask::Sync(SyncTask { ticket: Ticket(ticket), file: Arc::clone(&file), flush: Flush::Data }),
+                DiskTask::Sync(SyncTask {
+                    owner: 1,
+                    ticket: Ticket(ticket),
+                    file: Arc::clone(&file),
+                    flush: Flush::Data,
+                }),
             );
         }
         assert_eq!(queue.take_waiting().len(), 2);
