@@ -1,6 +1,8 @@
 //! Opens the directory of a home by its path.
 
-use std::os::fd::AsFd;
+use std::ffi::OsString;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -9,6 +11,7 @@ use rustix::fs::{AtFlags, StatxFlags};
 
 use super::StoreError;
 use super::home::{DirectoryId, directory_id, open_root};
+use super::mounts::Mounts;
 use crate::base::file_system_type;
 use crate::base::refusals::is_refusal;
 
@@ -20,17 +23,27 @@ pub struct HomeRoot {
     pub(super) is_local: bool,
     /// It is on the file system of its home root.
     pub(super) is_on_device_of_root: bool,
+    /// Another file system is mounted in it.
+    pub(super) contains_mounts: bool,
 }
 
 impl HomeRoot {
-    pub(super) fn open(roots: &[PathBuf], path: &Path) -> Result<Self, StoreError> {
+    pub(super) fn open(roots: &[PathBuf], mounts: &Mounts, path: &Path) -> Result<Self, StoreError> {
         let directory = open_root(roots, path)?;
         let birth = Birth::of(&directory, directory_id(&directory)?)?;
         let root = roots.iter().find(|root| path.starts_with(root));
         let root = root.and_then(|root| std::fs::metadata(root).ok());
         let is_on_device_of_root = root.is_some_and(|root| root.dev() == birth.directory.0);
-        Ok(Self { is_local: file_system_type::is_local(&directory), directory, birth, is_on_device_of_root })
+        let contains_mounts = mounts.has_any_below(&path_of(&directory).unwrap_or_else(|| path.to_path_buf()));
+        let is_local = file_system_type::is_local(&directory);
+        Ok(Self { directory, birth, is_local, is_on_device_of_root, contains_mounts })
     }
+}
+
+/// Returns the path of an open directory without symlinks.
+fn path_of(directory: &Dir) -> Option<PathBuf> {
+    let path = rustix::fs::readlink(format!("/proc/self/fd/{}", directory.as_raw_fd()), Vec::new()).ok()?;
+    Some(PathBuf::from(OsString::from_vec(path.into_bytes())))
 }
 
 /// A directory and its birth time, if the file system has one: the inode of a removed directory is soon

@@ -15,6 +15,7 @@ pub mod ledger;
 pub mod listing;
 pub mod meta;
 pub mod monotonic;
+mod mounts;
 pub mod names;
 pub mod new_directories;
 mod open_file;
@@ -42,6 +43,7 @@ use home_root::Birth;
 pub use home_root::HomeRoot;
 use ledger::{Ledger, QuotaLimits, Shortage};
 use meta::Identity;
+use mounts::Mounts;
 pub use open_file::OpenFile;
 use splice::Pipe;
 use syncer::Syncer;
@@ -54,6 +56,9 @@ const LEDGERS_REMEMBERED: usize = 4096;
 /// Numbers from here on stand for the unknown file systems of homes that are being opened, one for each home
 /// root. No device has such a number.
 const FIRST_UNKNOWN_DEVICE: u64 = 1 << 63;
+/// With the inode of a home, a number that stands for all file systems in it, if others are mounted there: they have
+/// a worker of their own, because a path may lead into any of them. No device has such a number.
+const HOME_WITH_MOUNTS: u64 = 1 << 62;
 /// A removed or replaced file of at least this size is closed by the file system's worker: the last
 /// close frees its pages, and a gigabyte of them would stall the loop for 0.1 s.
 pub const SLOW_CLOSE_BYTES: u64 = 16 * 1024 * 1024;
@@ -186,6 +191,7 @@ pub struct Store {
     devices: HashMap<PathBuf, u64>,
     systems: Arc<FileSystems>,
     partial_expiry: Duration,
+    mounts: Mounts,
     /// Read at start, because Landlock forbids it later.
     boot: Rc<str>,
     /// The key of etags.
@@ -212,6 +218,7 @@ impl Store {
             devices: HashMap::new(),
             systems: Arc::default(),
             partial_expiry,
+            mounts: Mounts::open(),
             boot: boot_id::boot_id()?.into(),
             etags: EtagKey::random()?,
             digests: DigestCache::default(),
@@ -230,11 +237,12 @@ impl Store {
         path: &Path,
         check: impl FnOnce() -> Result<(), E> + Send + 'static,
     ) -> Operation<Result<HomeRoot, E>> {
-        let (disk, roots, path) = (self.disk_of_path(path), Arc::clone(&self.roots), path.to_path_buf());
+        let (disk, path) = (self.disk_of_path(path), path.to_path_buf());
+        let (roots, mounts) = (Arc::clone(&self.roots), self.mounts.clone());
         let work = async move {
             let open = move || {
                 check()?;
-                Ok(HomeRoot::open(&roots, &path)?)
+                Ok(HomeRoot::open(&roots, &mounts, &path)?)
             };
             disk.run(open).await.map_err(StoreError::from)?
         };
@@ -259,7 +267,7 @@ impl Store {
 
     /// Returns the home whose directory is open, shared by all sessions of that directory, and sets its limits.
     pub fn home_at(&mut self, root: HomeRoot, path: &Path, limits: QuotaLimits) -> Rc<Home> {
-        let HomeRoot { directory, birth, is_local, is_on_device_of_root } = root;
+        let HomeRoot { directory, birth, is_local, is_on_device_of_root, contains_mounts } = root;
         let id = birth.directory;
         if self.devices.len() >= LEDGERS_REMEMBERED && !self.devices.contains_key(path) {
             self.devices.clear();
@@ -275,14 +283,16 @@ impl Store {
         ledger.recount_if_old(self.clock.now_ns());
         let home: Rc<Path> = path.into();
         // Messages name a file system by the home root, unless the home has its own file system.
-        let root = self.roots.iter().find(|root| is_on_device_of_root && path.starts_with(root));
+        let is_named_by_root = is_on_device_of_root && !contains_mounts;
+        let root = self.roots.iter().find(|root| is_named_by_root && path.starts_with(root));
         let name = root.map_or_else(|| Rc::clone(&home), |root| root.as_path().into());
-        let disk = Disk { device: id.0, account: Rc::as_ptr(&ledger).addr() as u64, path: name, home };
+        let device = if contains_mounts { HOME_WITH_MOUNTS | id.1 } else { id.0 };
+        let disk = Disk { device, account: Rc::as_ptr(&ledger).addr() as u64, path: name, home };
         let context = HomeContext {
             systems: Arc::clone(&self.systems),
             partial_expiry: self.partial_expiry,
             boot: Rc::clone(&self.boot),
-            disk: self.syncer.home_disk(disk, is_local),
+            disk: self.syncer.home_disk(disk, is_local && !contains_mounts),
             clock: self.clock.clone(),
         };
         let home = Rc::new(Home::new(directory, path.into(), ledger, context));

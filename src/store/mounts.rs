@@ -1,0 +1,94 @@
+//! File systems that are mounted inside homes. A path can lead into one of them, so the loop does not call a home
+//! that contains one.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The largest table that is read. In a larger one, homes are taken to contain mounts.
+const TABLE_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// The table of mounts of this process. It is opened at start, because Landlock forbids that later.
+#[derive(Clone)]
+pub(super) struct Mounts(Option<Arc<File>>);
+
+impl Mounts {
+    /// Opens the table. Without `/proc` it is empty.
+    pub(super) fn open() -> Self {
+        Self(File::open("/proc/self/mountinfo").ok().map(Arc::new))
+    }
+
+    /// Returns whether a file system is mounted below `directory`.
+    pub(super) fn has_any_below(&self, directory: &Path) -> bool {
+        let Some(file) = &self.0 else { return false };
+        let mut table = vec![0; 64 * 1024];
+        loop {
+            match read_whole(file, &mut table) {
+                Ok(count) if count < table.len() => return is_any_below(&table[..count], directory),
+                Ok(_) if table.len() < TABLE_BYTES_MAX => table.resize(table.len() * 4, 0),
+                Ok(_) | Err(_) => return true,
+            }
+        }
+    }
+}
+
+fn read_whole(file: &File, table: &mut [u8]) -> std::io::Result<usize> {
+    let mut count = 0;
+    while count < table.len() {
+        match file.read_at(&mut table[count..], count as u64)? {
+            0 => break,
+            more => count += more,
+        }
+    }
+    Ok(count)
+}
+
+/// Looks in a table as proc_pid_mountinfo(5) describes it: the fifth field is the mount point.
+fn is_any_below(table: &[u8], directory: &Path) -> bool {
+    let points = table.split(|byte| *byte == b'\n').filter_map(|line| line.split(|byte| *byte == b' ').nth(4));
+    points.map(unescaped).any(|point| point != directory && point.starts_with(directory))
+}
+
+/// Replaces the octal escapes of blanks and backslashes.
+fn unescaped(field: &[u8]) -> PathBuf {
+    let (mut path, mut rest) = (Vec::with_capacity(field.len()), field);
+    while let [first, after @ ..] = rest {
+        rest = after;
+        match (first, after) {
+            (b'\\', [high @ b'0'..=b'3', middle @ b'0'..=b'7', low @ b'0'..=b'7', after @ ..]) => {
+                path.push((high - b'0') << 6 | (middle - b'0') << 3 | (low - b'0'));
+                rest = after;
+            }
+            _ => path.push(*first),
+        }
+    }
+    PathBuf::from(OsString::from_vec(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mount_is_found_below_a_directory_and_not_at_it_or_beside_it() {
+        let table = b"22 1 254:0 / / rw - ext4 /dev/vda rw\n\
+            30 22 0:5 / /homes/ann rw - tmpfs none rw\n\
+            31 22 0:6 / /homes/bob/my\\040disk rw - fuse x rw\n";
+        let is_below = |path: &str| is_any_below(table, Path::new(path));
+        assert!(is_below("/homes") && is_below("/homes/bob") && is_below("/"));
+        assert!(!is_below("/homes/ann") && !is_below("/homes/bob/my disk") && !is_below("/homes/bo"));
+        assert_eq!(unescaped(b"a\\134040\\09"), Path::new("a\\040\\09"));
+    }
+
+    #[test]
+    fn the_table_of_this_machine_can_be_read_again_and_again() {
+        let mounts = Mounts::open();
+        for _ in 0..2 {
+            assert!(mounts.has_any_below(Path::new("/")), "/proc is mounted");
+            assert!(!mounts.has_any_below(Path::new("/proc/self/nothing")));
+        }
+    }
+}
