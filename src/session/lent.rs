@@ -45,9 +45,9 @@ impl<T: 'static> Lent<T> {
         }
     }
 
-    /// Returns whether an operation has the value.
+    /// Returns whether an operation is running.
     pub(super) fn is_away(&self) -> bool {
-        matches!(self, Self::Away(_))
+        matches!(self, Self::Away(operation) if operation.is_running())
     }
 
     /// Returns the value, unless an operation has it.

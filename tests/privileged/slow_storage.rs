@@ -10,11 +10,14 @@ use serde_json::{Value, json};
 
 use crate::support::ftp_client::{FtpClient, configuration};
 use crate::support::needs::{BINDFS, FUSE, MOUNTS, tests};
-use crate::support::peer::Peer;
+use crate::support::peer::{Incoming, Peer};
 use crate::support::process::Program;
+use crate::support::requests::Put;
 use crate::support::{Place, Server, pattern, wait_until};
+use berth::base::digest::Digest;
+use berth::base::upload_id::UploadId;
 use berth::wire::frame::{self, FrameType};
-use berth::wire::message::ErrorCode;
+use berth::wire::message::{End, ErrorCode, PutMode};
 use berth::wire::{Reply, Request};
 
 tests! {
@@ -23,6 +26,11 @@ tests! {
         requests_to_a_file_system_that_does_not_answer_are_refused_until_it_does,
         a_change_is_accounted_for_even_if_its_session_has_given_it_up_or_has_ended,
         a_download_from_a_slow_file_system_is_whole_and_can_be_cancelled,
+        an_upload_waits_wherever_its_file_system_stands_still,
+        an_upload_that_gets_no_answer_is_refused_and_can_be_resumed,
+        an_upload_that_is_cut_off_while_its_file_system_stands_still_can_be_resumed,
+        uploads_over_ftp_wait_and_are_stored_in_order,
+        a_file_system_mounted_in_a_home_holds_up_only_that_home,
         commands_of_ftp_that_wait_are_answered_in_order;
 }
 
@@ -226,11 +234,217 @@ fn a_download_from_a_slow_file_system_is_whole_and_can_be_cancelled() {
     let mut cancel = Vec::new();
     frame::put_bytes(&mut cancel, FrameType::Abort, id, b"{}");
     ann.send(&cancel);
-    slow.go_on();
     let reply = ann.reply();
     assert!(matches!(&reply, Reply::Error(error) if error.code == ErrorCode::Cancelled), "{reply:?}");
+    slow.go_on();
     let reply = ann.ask(&stat("/other"));
     assert!(matches!(reply, Reply::Stat { .. }), "{reply:?}");
+}
+
+/// The frames of data of an upload.
+fn data(id: u32, content: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    content.chunks(256 * 1024).for_each(|piece| frame::put_bytes(&mut bytes, FrameType::Data, id, piece));
+    bytes
+}
+
+/// The frame that ends an upload.
+fn end(id: u32, content: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    frame::put_json(&mut bytes, FrameType::End, id, &End { size: content.len() as u64, sha256: Digest::of(content) });
+    bytes
+}
+
+fn resumable(path: &str, size: usize, resume: bool) -> Request {
+    let upload_id = Some(UploadId([7; 16]));
+    let size = Some(size as u64);
+    Put { path: path.into(), size, mode: PutMode::Replace, upload_id, resume, ..Put::default() }.request()
+}
+
+/// Asks something of another home.
+#[track_caller]
+fn expect_served(peer: &mut Peer) {
+    let reply = peer.put("/served", b"content", PutMode::Replace);
+    assert!(matches!(reply, Reply::Stored { .. }), "{reply:?}");
+    let reply = peer.ask(&stat("/served"));
+    assert!(matches!(reply, Reply::Stat { .. }), "{reply:?}");
+}
+
+/// A pipelined upload of which a part is sent before the file system stands still, and the rest then.
+fn an_upload_waits_wherever_its_file_system_stands_still() {
+    let slow = SlowHome::new(json!({"timeouts": {"storage": "1h"}, "sync": "full"}));
+    let mut bob = Peer::login(slow.server.address, "bob");
+    let content = pattern(3, 1 << 20);
+    (0..4).for_each(|number| fs::write(slow.source(&format!("replaced{number}")), "old").expect("writable"));
+    for (number, sent) in ["nothing", "request", "half", "all"].into_iter().enumerate() {
+        for name in ["new", "replaced"] {
+            let path = format!("/{name}{number}");
+            let mut ann = Peer::login(slow.server.address, "ann");
+            let before = used(&mut ann);
+            let (id, request) = ann.encode(&resumable(&path, content.len(), false));
+            let all = [request.clone(), data(id, &content), end(id, &content)].concat();
+            let first = match sent {
+                "nothing" => 0,
+                "request" => request.len(),
+                "half" => all.len() / 2,
+                _ => all.len() - 1,
+            };
+            ann.send(&all[..first]);
+            if sent == "half" {
+                wait_until("a part is stored", || used(&mut Peer::login(slow.server.address, "ann")) > before);
+            }
+            slow.stop();
+            ann.send(&all[first..]);
+            let after = ann.request(&stat(&path));
+            expect_served(&mut bob);
+            assert!(!ann.has_answer(), "{path} waits after {sent}");
+            slow.go_on();
+            let reply = ann.reply();
+            assert!(matches!(reply, Reply::Stored { size: 1_048_576, .. }), "{path} after {sent}: {reply:?}");
+            match ann.receive() {
+                Ok(Incoming::Reply(id, Reply::Stat { .. })) => assert_eq!(id, after),
+                other => panic!("the next reply, not {other:?}"),
+            }
+            assert!(fs::read(slow.source(&path[1..])).expect("stored") == content, "{path}");
+        }
+    }
+    slow.verify();
+}
+
+fn an_upload_that_gets_no_answer_is_refused_and_can_be_resumed() {
+    let slow = SlowHome::new(json!({"timeouts": {"storage": 1}, "sync": "data"}));
+    let content = pattern(4, 2 << 20);
+    let mut ann = Peer::login(slow.server.address, "ann");
+    used(&mut ann);
+    slow.stop();
+    expect_no_answer(&ann.ask(&resumable("/file", content.len(), false)));
+    slow.go_on();
+    slow.wait_for_answer();
+    drop(ann);
+    let mut ann = Peer::login(slow.server.address, "ann");
+    let id = ann.request(&resumable("/file", content.len(), false));
+    ann.send(&data(id, &content[..1 << 20]));
+    wait_until("half is stored", || used(&mut Peer::login(slow.server.address, "ann")).0 == 1 << 20);
+    slow.stop();
+    ann.send(&data(id, &content[1 << 20..]));
+    expect_no_answer(&ann.reply());
+    slow.go_on();
+    wait_until("it answers", || slow.server.program.stderr().matches("answers again").count() == 2);
+    ann.send(&end(id, &content));
+    let id = ann.request(&resumable("/file", content.len(), true));
+    let Reply::Ready { offset, prefix_sha256 } = ann.reply() else { panic!("it can be resumed") };
+    let offset = usize::try_from(offset).expect("small");
+    assert!(offset >= 1 << 20 && prefix_sha256 == Digest::of(&content[..offset]), "{offset}");
+    ann.send(&[data(id, &content[offset..]), end(id, &content)].concat());
+    let reply = ann.reply();
+    assert!(matches!(reply, Reply::Stored { .. }), "{reply:?}");
+    assert!(fs::read(slow.source("file")).expect("stored") == content);
+    assert_eq!(used(&mut ann), (2 << 20, 1));
+    slow.verify();
+}
+
+fn an_upload_that_is_cut_off_while_its_file_system_stands_still_can_be_resumed() {
+    let slow = SlowHome::new(json!({"timeouts": {"storage": "1h"}}));
+    let content = pattern(5, 2 << 20);
+    let mut ann = Peer::login(slow.server.address, "ann");
+    used(&mut ann);
+    let id = ann.request(&resumable("/file", content.len(), false));
+    ann.send(&data(id, &content[..1 << 20]));
+    wait_until("half is stored", || used(&mut Peer::login(slow.server.address, "ann")).0 == 1 << 20);
+    let mut other = Peer::login(slow.server.address, "ann");
+    slow.stop();
+    ann.send(&data(id, &content[1 << 20..(1 << 20) + 100_000]));
+    drop(ann);
+    let id = other.request(&resumable("/file", content.len(), true));
+    expect_served(&mut Peer::login(slow.server.address, "bob"));
+    assert!(!other.has_answer());
+    slow.go_on();
+    let Reply::Ready { offset, prefix_sha256 } = other.reply() else { panic!("it can be resumed") };
+    let offset = usize::try_from(offset).expect("small");
+    assert!(offset >= 1 << 20 && prefix_sha256 == Digest::of(&content[..offset]), "{offset}");
+    other.send(&[data(id, &content[offset..]), end(id, &content)].concat());
+    let reply = other.reply();
+    assert!(matches!(reply, Reply::Stored { .. }), "{reply:?}");
+    assert!(fs::read(slow.source("file")).expect("stored") == content);
+    slow.verify();
+}
+
+fn uploads_over_ftp_wait_and_are_stored_in_order() {
+    let slow = SlowHome::new(json!({"timeouts": {"storage": "1h"}, "sync": "data"}));
+    let content = pattern(6, 700_000);
+    let mut bob = Peer::login(slow.server.address, "bob");
+    let mut expected = Vec::new();
+    let mut ftp = FtpClient::login(&slow.server);
+    ftp.ask("TYPE I");
+    for command in ["STOR file", "APPE file", "STOU"] {
+        let passive = ftp.ask("EPSV");
+        let port = passive.split('|').nth(3).expect("a port").parse::<u16>().expect("a number");
+        slow.stop();
+        let mut data = std::net::TcpStream::connect(("127.0.0.1", port)).expect("the server listens");
+        ftp.say(command);
+        expect_served(&mut bob);
+        slow.go_on();
+        let begun = ftp.reply();
+        assert!(begun.starts_with("150 "), "{command}: {begun}");
+        slow.stop();
+        std::io::Write::write_all(&mut data, &content[..100_000]).expect("the server reads");
+        expect_served(&mut bob);
+        slow.go_on();
+        std::io::Write::write_all(&mut data, &content[100_000..]).expect("the server reads");
+        drop(data);
+        let stored = ftp.reply();
+        assert!(stored.starts_with("226 "), "{command}: {stored}");
+        if command == "STOU" {
+            let name = begun.trim().strip_prefix("150 FILE: ").expect("the name");
+            assert!(fs::read(slow.source(name)).expect("stored") == content);
+        } else {
+            expected.extend_from_slice(&content);
+            assert!(fs::read(slow.source("file")).expect("stored") == expected, "{command}");
+        }
+    }
+    slow.verify();
+}
+
+/// The file system of the home itself is quick.
+fn a_file_system_mounted_in_a_home_holds_up_only_that_home() {
+    let place = Place::with(configuration(json!({}), json!({"timeouts": {"storage": "1h"}})));
+    let source = place.path("source");
+    fs::create_dir(&source).expect("writable");
+    place.add("ann", &[]);
+    place.add("bob", &[]);
+    let mounted = place.home("ann", "disk");
+    fs::create_dir(&mounted).expect("writable");
+    let mut command = Command::new("bindfs");
+    command.args(["-f", "-o", "entry_timeout=0,attr_timeout=0,negative_timeout=0"]).args([&source, &mounted]);
+    let file_system = Program::start(command, place.path("here").as_path());
+    wait_until("it is mounted", || is_mount(&mounted));
+    let _unmounts = Unmounts { file_system: &file_system, at: mounted };
+    let server = place.serve();
+    let (mut ann, mut bob) = (Peer::login(server.address, "ann"), Peer::login(server.address, "bob"));
+    let reply = ann.put("/disk/file", b"content", PutMode::Create);
+    assert!(matches!(reply, Reply::Stored { .. }), "{reply:?}");
+    file_system.signal(Signal::STOP);
+    ann.request(&stat("/disk/file"));
+    expect_served(&mut bob);
+    expect_served(&mut Peer::login(server.address, "bob"));
+    assert!(!ann.has_answer());
+    file_system.signal(Signal::CONT);
+    let reply = ann.reply();
+    assert!(matches!(reply, Reply::Stat { .. }), "{reply:?}");
+    expect_served(&mut ann);
+}
+
+/// Lets a file system go on, and unmounts it.
+struct Unmounts<'a> {
+    file_system: &'a Program,
+    at: PathBuf,
+}
+
+impl Drop for Unmounts<'_> {
+    fn drop(&mut self) {
+        self.file_system.signal(Signal::CONT);
+        let _ = Command::new("umount").arg("-l").arg(&self.at).status();
+    }
 }
 
 fn commands_of_ftp_that_wait_are_answered_in_order() {

@@ -34,7 +34,7 @@ impl Native {
             Request::Auth { mechanism, message } => self.begin_login(mechanism, message, turn)?,
             Request::AuthNext { message } => return self.finish_login(id, std::mem::take(message)),
             Request::Quota {} => {
-                let Some(session) = self.counted(turn)? else { return Ok(false) };
+                let Some(session) = self.counted(None, turn)? else { return Ok(false) };
                 quota(&session)?
             }
             Request::Partials {} => {
@@ -42,7 +42,7 @@ impl Native {
                 return Ok(self.run(id, RequestStage::Task, None));
             }
             Request::DropPartial { upload_id } => {
-                let Some(session) = self.counted(turn)? else { return Ok(false) };
+                let Some(session) = self.counted(None, turn)? else { return Ok(false) };
                 session.drop_partial_upload(upload_id).map_err(|refusal| error_reply(refusal, None))?;
                 Reply::Done {}
             }
@@ -55,7 +55,7 @@ impl Native {
             }
             Request::Mkdir { path, parents, permissions } => {
                 let path = vpath(path)?;
-                let Some(mut session) = self.counted(turn)? else { return Ok(false) };
+                let Some(mut session) = self.counted(Some(&path), turn)? else { return Ok(false) };
                 if *parents {
                     session.begin_directories(&path, *permissions).map_err(error_about(&path))?;
                     return Ok(self.run(id, RequestStage::Task, Some(path)));
@@ -65,25 +65,25 @@ impl Native {
             }
             Request::SetPermissions { path, permissions } => {
                 let path = vpath(path)?;
-                let Some(session) = self.counted(turn)? else { return Ok(false) };
+                let Some(session) = self.counted(Some(&path), turn)? else { return Ok(false) };
                 let permissions = session.apply_mode_of_source(&path, *permissions).map_err(error_about(&path))?;
                 Reply::Permissions { permissions }
             }
             Request::Rm { path } => {
                 let path = vpath(path)?;
-                let Some(session) = self.counted(turn)? else { return Ok(false) };
+                let Some(session) = self.counted(Some(&path), turn)? else { return Ok(false) };
                 session.remove_file(&path).map_err(error_about(&path))?;
                 Reply::Done {}
             }
             Request::Rmdir { path } => {
                 let path = vpath(path)?;
-                let Some(session) = self.counted(turn)? else { return Ok(false) };
+                let Some(session) = self.counted(Some(&path), turn)? else { return Ok(false) };
                 session.remove_directory(&path).map_err(error_about(&path))?;
                 Reply::Done {}
             }
             Request::Mv { from, to, replace } => {
                 let (from, to) = (vpath(from)?, vpath(to)?);
-                let Some(session) = self.counted(turn)? else { return Ok(false) };
+                let Some(session) = self.counted(Some(&from), turn)? else { return Ok(false) };
                 session.rename(&from, &to, *replace).map_err(|refusal| {
                     error_reply(refusal, Some(if refusal == SessionError::NotFound { &from } else { &to }))
                 })?;
@@ -98,7 +98,7 @@ impl Native {
             }
             Request::Put { path, size, mtime_ns, mode, if_etag, upload_id, resume, permissions, set_permissions } => {
                 let path = vpath(path)?;
-                let Some(mut session) = self.counted(turn)? else { return Ok(false) };
+                let Some(mut session) = self.counted(Some(&path), turn)? else { return Ok(false) };
                 let plan = UploadPlan {
                     path: path.clone(),
                     length: size.map_or(Length::Unknown, Length::Exactly),
@@ -120,9 +120,13 @@ impl Native {
         Ok(true)
     }
 
-    /// Returns the session for a call that needs a counted home, see [`Session::counted`].
-    fn counted(&mut self, turn: &mut NativeContext) -> Result<Option<CountedSession<'_>>, ErrorReply> {
-        self.session.counted(turn.budget).map_err(|refusal| error_reply(refusal, None))
+    /// Returns the session for a call about `path` that needs a counted home, see [`Session::counted`].
+    fn counted(
+        &mut self,
+        path: Option<&VirtualPath>,
+        turn: &mut NativeContext,
+    ) -> Result<Option<CountedSession<'_>>, ErrorReply> {
+        self.session.counted(turn.budget).map_err(|refusal| error_reply(refusal, path))
     }
 
     fn run(&mut self, id: u32, stage: RequestStage, path: Option<VirtualPath>) -> bool {

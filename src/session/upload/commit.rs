@@ -93,7 +93,7 @@ impl Commit {
     pub fn awaits_storage(&self) -> bool {
         match &self.step {
             CommitStep::Received(content) | CommitStep::Syncing(content) => content.is_away(),
-            CommitStep::Naming(_) => true,
+            CommitStep::Naming(naming) => naming.is_running(),
             CommitStep::Done => false,
         }
     }

@@ -20,7 +20,7 @@ use crate::base::upload_id::RESUME_BYTES_MIN;
 use crate::config::SyncPolicy;
 use crate::store::etag::EtagKey;
 use crate::store::home::Home;
-use crate::store::staging::{StagedHandle, unwritten};
+use crate::store::staging::{Record, StagedHandle, unwritten};
 use crate::store::syncer::{Synced, Unsynced};
 use crate::store::{Store, StoreError};
 use append_base::{Content, OpenedUpload, Replaces};
@@ -173,14 +173,21 @@ impl Upload {
         }
         let mut taken = bytes;
         match self.content.get_mut() {
-            Some(content) if content.staged.is_prompt() => content.staged.write_now(bytes)?,
+            Some(content) if content.staged.is_prompt() => {
+                content.staged.write_now(bytes)?;
+                self.keep(site, bytes.len())?;
+            }
             _ => {
                 let (count, charge) = site.charge_piece(bytes.len().min(PIECE_BYTES));
                 taken = &bytes[..count];
-                let piece = taken.to_vec();
+                let (piece, record) = (taken.to_vec(), self.due_record(count));
                 self.content.lend(site, async move |content| {
                     let _charge = charge;
-                    content.staged.write(piece).await.map(|()| 0)
+                    content.staged.write(piece).await?;
+                    if let Some(record) = record {
+                        content.staged.keep(record).await?;
+                    }
+                    Ok(0)
                 });
                 self.content.take_result()?;
             }
@@ -188,7 +195,8 @@ impl Upload {
         if let Some(hash) = &mut self.hash {
             hash.update(taken);
         }
-        self.record_stored(site, store, taken.len())
+        self.record_stored(store, site.caller, taken.len())?;
+        Ok(taken.len())
     }
 
     /// Splices bytes from a socket, if no digest is requested. Returns 0 also if they must be read.
@@ -203,7 +211,9 @@ impl Upload {
         }
         let Some(content) = self.content.get_mut().filter(|content| content.staged.is_prompt()) else { return Ok(0) };
         let count = content.staged.write_from(incoming, &mut store.pipe)?;
-        self.record_stored(site, store, count)
+        self.keep(site, count)?;
+        self.record_stored(store, site.caller, count)?;
+        Ok(count)
     }
 
     /// Returns whether `count` bytes may be stored now. If not, a sync or a call to the file system is running.
@@ -225,24 +235,26 @@ impl Upload {
         Ok(!is_disk_behind)
     }
 
-    /// Records bytes that were written or are being written. A sync of them comes after the write.
-    fn record_stored(&mut self, site: Site<'_>, store: &mut Store, count: usize) -> Result<usize, SessionError> {
-        self.length += count as u64;
-        self.record_written(store, site.caller, count as u64)?;
-        if self.outlives_session && self.length >= RESUME_BYTES_MIN {
-            self.keep(site)?;
-        }
-        Ok(count)
-    }
-
-    /// Makes the upload resumable, unless it is.
-    fn keep(&mut self, site: Site<'_>) -> Result<(), SessionError> {
-        if self.content.get().is_some_and(|content| content.staged.is_to_be_kept()) {
-            let record = self.plan.record();
+    /// Makes the upload resumable once `count` further bytes are stored, if they are worth it.
+    fn keep(&mut self, site: Site<'_>, count: usize) -> Result<(), SessionError> {
+        if let Some(record) = self.due_record(count) {
             self.content.lend(site, async move |content| content.staged.keep(record).await.map(|()| 0));
             self.content.take_result()?;
         }
         Ok(())
+    }
+
+    /// Returns the record to be written once `count` further bytes are stored.
+    fn due_record(&self, count: usize) -> Option<Record> {
+        let is_worth_it = self.outlives_session && self.length + count as u64 >= RESUME_BYTES_MIN;
+        let needs_record = is_worth_it && self.content.get().is_some_and(|content| content.staged.needs_record());
+        needs_record.then(|| self.plan.record())
+    }
+
+    /// Records bytes that were written or are being written. A sync of them comes after the write.
+    fn record_stored(&mut self, store: &mut Store, owner: u64, count: usize) -> Result<(), StoreError> {
+        self.length += count as u64;
+        self.record_written(store, owner, count as u64)
     }
 
     fn record_written(&mut self, store: &mut Store, owner: u64, count: u64) -> Result<(), StoreError> {

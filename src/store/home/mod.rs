@@ -73,6 +73,8 @@ pub struct Home {
     pub(super) next_expiry_ns: Cell<i64>,
     pub(super) disk: HomeDisk,
     pub(super) clock: WallClock,
+    /// The file system did not answer when the file of an upload was to be removed. The next count removes it.
+    pub(super) has_leftovers: Cell<bool>,
     /// The error of the last step of [`Home::settle`], for the next caller.
     settle_error: Cell<Option<StoreError>>,
 }
@@ -114,6 +116,7 @@ impl Home {
             next_expiry_ns,
             disk,
             clock,
+            has_leftovers: Cell::default(),
             settle_error: Cell::default(),
         }
     }

@@ -29,6 +29,9 @@ impl Home {
             if self.disk.is_changing(caller) || budget.is_spent() {
                 return Ok(false);
             }
+            if !self.disk.is_unresponsive() && self.has_leftovers.take() {
+                self.ledger.begin_recount();
+            }
             if self.ledger.is_counted() && !self.is_expiry_due() {
                 return Ok(true);
             }

@@ -41,7 +41,7 @@ use crate::base::buffers::SpliceSource;
 use crate::base::disk_sync::Flush;
 use crate::base::file_system_type;
 use crate::base::refusals::OptionalOperation;
-use crate::base::upload_id::{RESUME_BYTES_MIN, UploadId};
+use crate::base::upload_id::UploadId;
 use claims::Claim;
 pub use commit::FinalName;
 pub(super) use directory::remove;
@@ -239,16 +239,16 @@ impl Staged {
 
     // ---- The record -----------------------------------------------------------------------
 
-    /// Returns whether [`Staged::keep`] has work: enough bytes to be worth resuming are stored.
-    pub fn is_to_be_kept(&self) -> bool {
-        self.length >= RESUME_BYTES_MIN && !self.cannot_be_kept && self.slot.is_none()
+    /// Returns whether [`Staged::keep`] has work.
+    pub fn needs_record(&self) -> bool {
+        !self.cannot_be_kept && self.slot.is_none()
     }
 
     /// Makes the upload resumable after its session ends. With a record it is also resumable after a crash of
     /// the server; if the maximum number of records exists, it gets its record only when it is interrupted.
     /// If its directory lies on another file system than the staging directory, this does nothing.
     pub async fn keep(&mut self, record: Record) -> Result<(), StoreError> {
-        if self.cannot_be_kept || self.slot.is_some() {
+        if !self.needs_record() {
             return Ok(());
         }
         let boot = self.home.boot.to_string();
@@ -412,9 +412,8 @@ async fn close(
         Ok(ClosedPart::Dropped(true)) if !file.is_nameless() => home.ledger().credit_inode(file.id(), bytes),
         Ok(ClosedPart::Dropped(_)) => {}
         Err(_) => {
-            // The file system does not answer. The next count removes what is left there, unless it can be resumed.
             home.partials.forget_all();
-            home.ledger().begin_recount();
+            home.has_leftovers.set(true);
         }
     }
 }

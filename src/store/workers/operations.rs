@@ -129,10 +129,15 @@ impl Operations {
 }
 
 impl<T> Operation<T> {
+    /// Returns whether it has not completed yet.
+    pub fn is_running(&self) -> bool {
+        Rc::strong_count(&self.result) > 1
+    }
+
     /// Returns the result once it is there. `Ready(None)`: the operation panicked, or the result was taken.
     pub fn take(&mut self) -> Poll<Option<T>> {
         match self.result.take() {
-            None if Rc::strong_count(&self.result) > 1 => Poll::Pending,
+            None if self.is_running() => Poll::Pending,
             result => Poll::Ready(result),
         }
     }
