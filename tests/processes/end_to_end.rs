@@ -698,7 +698,7 @@ fn no_server_and_a_server_that_dies_midway_exit_with_3() {
     }
     assert!(visit.place.here(".big.berth-part").is_file() && !visit.place.here("big").exists());
     assert!(!visit.there("up").exists());
-    assert!(visit.fails(3, &["pwd"]).contains("does berthd listen there?"));
+    assert!(visit.fails(3, &["pwd"]).contains("that berthd is running there"));
 }
 
 #[test]
@@ -888,7 +888,7 @@ fn a_file_that_is_touched_or_grows_while_it_is_sent_is_stored_as_it_was() {
     let append = |file: &File| file.write_all_at(b"more", OVER_SOCKETS).expect("ours");
     for (change, note) in [
         (&touch as &dyn Fn(&File), ""),
-        (&append, "changing: 4 bytes were appended while it was sent and are left out"),
+        (&append, "changing: 4 bytes were appended during the upload and were not sent"),
     ] {
         let ended = put_amid_change(&visit, change).expect_code(0);
         assert!(ended.stderr.contains(note), "{ended:?}");

@@ -487,10 +487,10 @@ fn after_a_lost_response_the_client_checks_the_result_and_reports_it() {
     let visit = ProxiedVisit::new();
     fs::write(visit.there("file"), b"x").expect("writable");
     for (arguments, trace, is_there_after, word) in [
-        (&["mkdir", "new"][..], "new", true, "the directory /new is there now"),
-        (&["mv", "file", "moved"], "moved", true, "there is nothing at /file and /moved is there now"),
-        (&["rm", "moved"], "moved", false, "there is nothing at /moved now"),
-        (&["rmdir", "new"], "new", false, "there is nothing at /new now"),
+        (&["mkdir", "new"][..], "new", true, "the directory /new exists"),
+        (&["mv", "file", "moved"], "moved", true, "/file no longer exists and /moved exists"),
+        (&["rm", "moved"], "moved", false, "/moved no longer exists"),
+        (&["rmdir", "new"], "new", false, "/new no longer exists"),
     ] {
         visit.proxy.down.hold_after_mark(b"\"re\":\"done\"", 0);
         let mut program = visit.start(arguments);
@@ -499,7 +499,7 @@ fn after_a_lost_response_the_client_checks_the_result_and_reports_it() {
         visit.proxy.cut();
         visit.proxy.down.open();
         let ended = program.wait().expect_code(0);
-        expect_told(&ended, &["the answer was lost with the connection, but", word]);
+        expect_told(&ended, &["the reply was lost with the connection, but", word]);
     }
 }
 

@@ -188,7 +188,7 @@ fn a_program_behind_a_bar_reads_what_a_command_shows() {
         let ended = visit.run(&["-c", line]).expect_code(code);
         assert!(ended.stdout.is_empty() && words.iter().all(|word| ended.stderr.contains(word)), "{line}: {ended:?}");
     }
-    assert!(visit.run(&["-c", "ls |"]).expect_code(2).stderr.contains("no program behind the |"));
+    assert!(visit.run(&["-c", "ls |"]).expect_code(2).stderr.contains("no command after the |"));
     assert_eq!(visit.ok(&["ls", "local", "-1"]), "local\n");
     assert!(visit.run(&["ls", "|", "cat"]).expect_code(1).stderr.contains("/|"), "another shell has read this line");
 }
@@ -205,7 +205,10 @@ fn put_with_an_expanded_pattern_does_not_treat_the_last_name_as_the_destination(
         fs::create_dir(visit.place.here(directory)).expect("writable");
     }
     for (command, told) in [
-        (&["put", "a.dat", "b.dat"][..], "'put a.dat b.dat .' for all of them, 'put a.dat -- b.dat' for that name"),
+        (
+            &["put", "a.dat", "b.dat"][..],
+            "'put a.dat b.dat .' to transfer all of them, or 'put a.dat -- b.dat' to give the copy that name",
+        ),
         (&["put", "-f", "a.dat", "b.dat"], "'put -f a.dat b.dat .'"),
         (&["put", "-r", "t1", "t2"], "'put -r t1 t2 .'"),
         (&["put", "-r", "a.dat", "b.dat", "t1", "t2"], "'put ... .'"),
@@ -238,7 +241,7 @@ fn get_with_two_existing_names_downloads_both() {
     fs::write(visit.place.here("b.dat"), "mine").expect("writable");
     for command in [&["get", "a.dat", "b.dat"][..], &["get", "-f", "a.dat", "b.dat"], &["-c", "get -f *.dat b.dat"]] {
         let ended = visit.run(command).expect_code(2);
-        assert!(ended.stderr.contains(" .' for all of them"), "{ended:?}");
+        assert!(ended.stderr.contains(" .' to transfer all of them"), "{ended:?}");
         assert_eq!(here("b.dat"), "mine");
     }
     visit.run(&["get", "-f", "a.dat", "b.dat", "."]).expect_code(0);
@@ -319,9 +322,18 @@ fn advice_quotes_the_names_that_it_repeats() {
         (&["get", "f", "my files/"], "create it with mkdir 'my files/'"),
         (&["-c", "get f 'my files/'"], "create it with !mkdir 'my files/'"),
         (&["put", "-", "my files/"], "create it with mkdir '/my files'"),
-        (&["put", "f", "b c"], "'put f 'b c' .' for all of them, 'put f -- 'b c'' for that name"),
-        (&["put", "f", "b c", "-r"], "'put f -r 'b c' .' for all of them, 'put f -r -- 'b c'' for that name"),
-        (&["-c", "put [f] 'b c'"], r"'put [f] b\ c .' for all of them, 'put [f] -- b\ c' for that name"),
+        (
+            &["put", "f", "b c"],
+            "'put f 'b c' .' to transfer all of them, or 'put f -- 'b c'' to give the copy that name",
+        ),
+        (
+            &["put", "f", "b c", "-r"],
+            "'put f -r 'b c' .' to transfer all of them, or 'put f -r -- 'b c'' to give the copy that name",
+        ),
+        (
+            &["-c", "put [f] 'b c'"],
+            r"'put [f] b\ c .' to transfer all of them, or 'put [f] -- b\ c' to give the copy that name",
+        ),
     ] {
         let ended = visit.run(command).expect_code(2);
         assert!(ended.stderr.contains(told), "{ended:?}");
@@ -392,10 +404,8 @@ fn kinds_that_differ_are_one_error_that_names_the_side_and_nothing_is_lost() {
         fs::write(here(name), "here").expect("writable");
     }
     let home = visit.place.home("ann", "");
-    let remote_is_file = "sub is of another kind: the local one is a directory, the remote one a file; \
-                          --delete replaces the remote one";
-    let local_is_file = "f is of another kind: the remote one is a directory, the local one a file; \
-                         --delete replaces the local one";
+    let remote_is_file = "sub: a directory locally, a file on the server; --delete replaces the remote one";
+    let local_is_file = "f: a file locally, a directory on the server; --delete replaces the local one";
     for (command, told) in [
         (&["put", "-r", "there", "/"][..], "remote /there/sub exists and is not a directory"),
         (&["put", "-rf", "there", "/"], "remote /there/sub exists and is not a directory"),
@@ -439,8 +449,8 @@ fn a_target_of_the_wrong_kind_is_told_without_advice_that_cannot_be_followed() {
     for name in ["a", "here", "folder"] {
         fs::write(visit.place.here(name), "a").expect("writable");
     }
-    let in_way = "local here/ is a file, not a directory; choose another place";
-    let no_directory = "remote /file is a file, not a directory; choose another place";
+    let in_way = "local here/ is a file, not a directory; choose another directory";
+    let no_directory = "remote /file is a file, not a directory; choose another directory";
     for (code, command, told) in [
         (2, &["get", "file", "here/"][..], in_way),
         (2, &["get", "file", "other", "here/"], in_way),
@@ -464,7 +474,10 @@ fn a_target_of_the_wrong_kind_is_told_without_advice_that_cannot_be_followed() {
         (1, &["mirror", "--from", "folder", "here/x/y"], "a directory above local here/x/y is a file"),
         (1, &["get", "file", "no/x"], "local directory no does not exist; mkdir -p no creates it"),
         (1, &["get", "folder", "-"], "/folder is a directory; only a file goes to standard output"),
-        (1, &["rmdir", "/"], "the home directory itself cannot be removed"),
+        (1, &["rmdir", "/"], "the home directory itself cannot be removed; rm -r '/*' removes its contents"),
+        (2, &["-c", "rm -r /"], "the home directory itself cannot be removed; rm -r /* removes its contents"),
+        (2, &["put", "-", "folder"], "remote /folder is a directory; put - /folder/NAME stores standard input in it"),
+        (2, &["mkdir", &"x".repeat(300)], &format!("'{}…': a name is longer than 255 bytes", "x".repeat(77))),
         (2, &["put", ""], "'': the path is empty"),
         (2, &["get", "file", ""], "'': the path is empty"),
         (2, &["lcd", ""], "'': the path is empty"),
@@ -492,6 +505,10 @@ fn a_target_that_is_none_is_refused_with_what_to_write_and_without_the_password(
         (&["host", "add", "nas", "ann:secret@host"], "write ann@host"),
         (&["127.0.0.1:2121", "ls"], "the user name is missing; write USER@127.0.0.1:2121"),
         (&["::1", "ls"], "the user name is missing; write USER@::1"),
+        (
+            &["host", "lst"],
+            "'lst' is neither a subcommand of 'berth host' nor a command; 'berth host' lists the subcommands",
+        ),
         (&["nas2", "--bogus"], "unknown option '--bogus'; 'berth --help' lists the options"),
         (&["nas2", "ls"], "'nas2' is not a named host ('berth host list'); for a server write USER@nas2"),
     ] {
@@ -521,7 +538,8 @@ fn a_directory_of_a_host_that_is_gone_is_named_as_its_setting() {
     let run = |arguments: &[&str]| visit.place.run(visit.place.berth_over_tls(arguments));
     run(&["host", "add", "nas", &target, "--plaintext", "--directory", "nope"]).expect_code(0);
     let ended = run(&["nas", "pwd"]).expect_code(1);
-    assert!(ended.stderr.contains("the `directory` of this host cannot be opened: /nope"), "{ended:?}");
+    let problem = "the `directory` of this host cannot be opened: /nope: no such file or directory; create it";
+    assert!(ended.stderr.contains(problem), "one advice: {ended:?}");
     let file = visit.place.path("user/config/berth/berth.json");
     let remedy =
         format!("; create it with 'berth nas mkdir -p /nope', or change hosts.nas.directory in {}\n", file.display());

@@ -1066,7 +1066,7 @@ fn the_question_about_a_file_in_the_way_takes_all_none_and_quit_and_shows_both_s
             if code == 130 {
                 // `put` has sent new files before it asks.
                 let told =
-                    if command == "put" { "what was transferred is kept; the" } else { "nothing was transferred" };
+                    if command == "put" { "the transferred data is kept; run" } else { "nothing was transferred" };
                 assert!(is_own_line(told), "{command}: {rest}");
             }
             match code {

@@ -151,7 +151,7 @@ fn the_first_connection_takes_over_the_files_of_a_lost_second_one() {
         wait_until("two files are on their way", || visit.under_way(is_up) == 2 && visit.proxy.connections() == 2);
         visit.proxy.cut_newest();
         let ended = program.wait().expect_code(0);
-        assert!(ended.stderr.contains("going on with one connection: connection lost"), "{ended:?}");
+        assert!(ended.stderr.contains("continuing with one connection: connection lost"), "{ended:?}");
         expect_same(&source, &image);
         assert!(ended.stdout.contains(": 35 files, "), "{ended:?}");
     }

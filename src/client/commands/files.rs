@@ -37,7 +37,7 @@ pub fn rm(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
 
 fn remove(session: &mut Session, path: &VirtualPath, with_content: bool) -> Result<(), Failure> {
     if path.is_root() {
-        return Err(Failure::Usage(refusal::home_is_kept()));
+        return Err(Failure::Usage(refusal::home_is_kept(session.output.is_one_shot)));
     }
     // `rm` is sent without `stat` before it: `stat` follows symlinks and would describe the target.
     match session.call(&Request::Rm { path: path.into() }) {

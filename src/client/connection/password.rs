@@ -84,7 +84,7 @@ fn from_prompt(user: &str, remark: &str, interrupt: &Interrupt) -> Result<Zeroiz
     let line = line.map_err(|error| {
         Failure::Local(format!("cannot read the password from the terminal: {}", plain(&error)).into())
     })?;
-    check(line.ok_or(Failure::Interrupted)?, "what was typed")
+    check(line.ok_or(Failure::Interrupted)?, "the typed password")
 }
 
 fn from_file(path: &Path) -> Result<Zeroizing<String>, Failure> {

@@ -84,7 +84,7 @@ impl Failure {
             | Self::Connection(why)
             | Self::Login(why)
             | Self::Verification(why) => why.clone(),
-            Self::Violation(why) => Explanation::new(Escaped(why.as_bytes()).to_string(), IS_BERTH),
+            Self::Violation(why) => Explanation::new(Escaped(why.as_bytes()).to_string(), WRONG_SERVER_ADVICE),
             Self::Lost(loss) => Explanation::new(format!("connection lost: {loss}"), loss.advice()),
             Self::Refused(reply) => {
                 Explanation { problem: refusal::printable(&reply.message), advice: refusal::advice(reply) }
@@ -195,7 +195,7 @@ impl From<LinkError> for Failure {
     fn from(error: LinkError) -> Self {
         match error {
             LinkError::Interrupted => Self::Interrupted,
-            LinkError::HungUp(reply) => Self::Refused(reply),
+            LinkError::ClosedWithReason(reply) => Self::Refused(reply),
             LinkError::Lost(loss) => Self::Lost(loss),
             LinkError::Distrusted(why) => Self::Login(why),
             LinkError::Protocol(why) => Self::Violation(why),
@@ -210,11 +210,11 @@ impl From<ConfigError> for Failure {
 }
 
 /// The advice about a peer that does not follow the protocol.
-pub(in crate::client) const IS_BERTH: &str = "is this a berth server?";
+pub(in crate::client) const WRONG_SERVER_ADVICE: &str = "is this a berth server?";
 
 /// Returns the failure for a reply of the wrong type.
 pub fn unexpected() -> Failure {
-    LinkError::Protocol("an answer of the wrong kind".into()).into()
+    LinkError::Protocol("a reply of the wrong type".into()).into()
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 use crate::client::files::modes::create_directory;
 use crate::client::mirror::plan::Plan;
-use crate::client::mirror::tree::Tree;
+use crate::client::mirror::tree::MirrorTree;
 use crate::client::transfer::part::names::{destination_of_part, remove_part};
 use crate::client::ui::summary::Summary;
 use crate::wire::Request;
@@ -45,7 +45,7 @@ impl Mirror {
         &self,
         session: &mut Session,
         summary: &mut Summary,
-        source: &Tree,
+        source: &MirrorTree,
         directories: &[VirtualPath],
     ) -> Result<Vec<VirtualPath>, Failure> {
         let (mut requests, mut missing) = (Vec::new(), Vec::<VirtualPath>::new());
@@ -78,7 +78,7 @@ impl Mirror {
         &self,
         session: &mut Session,
         summary: &mut Summary,
-        tree: &Tree,
+        tree: &MirrorTree,
         paths: &[VirtualPath],
     ) -> Result<(), Failure> {
         let mut requests = Vec::new();

@@ -25,7 +25,7 @@ use crate::client::files::local::shown;
 use crate::client::files::modes::{ModePolicy, umask};
 use crate::client::files::patterns::path as local_path;
 use crate::client::mirror::plan::{Plan, Rules};
-use crate::client::mirror::tree::Tree;
+use crate::client::mirror::tree::MirrorTree;
 use crate::client::syntax::arguments::Arguments;
 use crate::client::syntax::command::usage;
 use crate::client::syntax::lexer::Word;
@@ -117,17 +117,17 @@ impl Mirror {
         let spellings = self.spellings(source, target);
         let mut missing = self.make_directories(session, summary, source, &plan.directories)?;
         let directories = plan.directories.clone();
-        let collisions = self.drop_name_collisions(session, summary, &spellings, source, &mut plan, &directories)?;
-        missing.extend(collisions.doubled);
+        let collisions = self.fail_name_collisions(session, summary, &spellings, source, &mut plan, &directories)?;
+        missing.extend(collisions.colliding);
         plan.files.retain(|file| !missing.iter().any(|directory| directory.contains(&file.path)));
-        self.drop_local_name_collisions(session, summary, &spellings, source, &mut plan, &collisions.kept)?;
+        self.fail_local_name_collisions(session, summary, &spellings, source, &mut plan, &collisions.kept)?;
         let mut occupied = self.transfer_files(session, summary, &plan)?;
-        let collisions = self.drop_name_collisions(session, summary, &spellings, source, &mut plan, &occupied)?;
-        occupied.retain(|path| !collisions.doubled.contains(path));
+        let collisions = self.fail_name_collisions(session, summary, &spellings, source, &mut plan, &occupied)?;
+        occupied.retain(|path| !collisions.colliding.contains(path));
         self.transfer_occupied(session, summary, source, &occupied)?;
         self.change_modes(session, summary, &plan)?;
         if self.is_from {
-            self.keep_what_arrived(&mut plan, &directories);
+            self.keep_transferred(&mut plan, &directories);
         }
         self.remove(session, summary, target, &plan.only_in_target)
     }
@@ -147,7 +147,7 @@ impl Mirror {
 
     /// Refuses to empty the target for a source without files. That is usually a mistake, such as a missing
     /// mount or a wrong name.
-    fn refuse_to_empty(&self, source: &Tree, plan: &Plan) -> Result<(), Failure> {
+    fn refuse_to_empty(&self, source: &MirrorTree, plan: &Plan) -> Result<(), Failure> {
         let removed = plan.only_in_target.len() + plan.in_the_way.len();
         if self.may_empty || removed == 0 || source.has_files() {
             return Ok(());
@@ -182,8 +182,8 @@ impl Mirror {
         &self,
         session: &mut Session,
         summary: &mut Summary,
-        source: &Tree,
-        target: &Tree,
+        source: &MirrorTree,
+        target: &MirrorTree,
     ) -> Result<Plan, Failure> {
         let mut plan = Plan::new(source, target, self.rules);
         self.compare_by_digest(session, summary, &mut plan)?;

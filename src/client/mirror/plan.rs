@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use crate::base::attributes::{mode_for_change, mode_of_new};
 use crate::base::virtual_path::VirtualPath;
 use crate::client::files::times::{TimeMatch, compare_times};
-use crate::client::mirror::tree::{Node, Tree};
+use crate::client::mirror::tree::{MirrorTree, Node};
 use crate::wire::message::EntryKind;
 
 /// How trees are compared and what a mirror may change.
@@ -22,7 +22,7 @@ pub struct Rules {
 
 /// A file to transfer, or to compare by digest first.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Move {
+pub struct PlannedFile {
     /// The path in both trees.
     pub path: VirtualPath,
     /// The size in the source in bytes.
@@ -61,9 +61,9 @@ pub struct Plan {
     /// Entries in both trees whose permission bits differ.
     pub modes: Vec<ModeChange>,
     /// Files to transfer.
-    pub files: Vec<Move>,
+    pub files: Vec<PlannedFile>,
     /// Files of the same size; their digests decide whether they are transferred.
-    pub to_compare: Vec<Move>,
+    pub to_compare: Vec<PlannedFile>,
     /// The number of files that are already identical.
     pub identical: usize,
     /// Entries that exist only in the target, innermost first.
@@ -83,7 +83,7 @@ impl Plan {
     }
 
     /// Plans what makes `target` the image of `source`.
-    pub fn new(source: &Tree, target: &Tree, rules: Rules) -> Self {
+    pub fn new(source: &MirrorTree, target: &MirrorTree, rules: Rules) -> Self {
         let mut plan = Self::default();
         let (mut skipped, mut in_the_way) = (HashSet::new(), HashSet::new());
         for (path, node) in source.entries() {
@@ -92,8 +92,8 @@ impl Plan {
                 continue;
             }
             let mut existing = target.get(path);
-            let is_served = matches!(node.kind, EntryKind::File | EntryKind::Dir);
-            if is_served && existing.is_some_and(|existing| existing.kind != node.kind) {
+            let is_copied = matches!(node.kind, EntryKind::File | EntryKind::Dir);
+            if is_copied && existing.is_some_and(|existing| existing.kind != node.kind) {
                 let may_go = rules.with_delete && !target.is_kept(path);
                 if !may_go {
                     plan.blocked.push(path.clone());
@@ -132,7 +132,7 @@ impl Plan {
     }
 
     fn add_file(&mut self, path: &VirtualPath, node: &Node, existing: Option<&Node>, rules: Rules) {
-        let file = Move { path: path.clone(), size: node.size, replaces: existing.is_some(), mode: node.mode };
+        let file = PlannedFile { path: path.clone(), size: node.size, replaces: existing.is_some(), mode: node.mode };
         match existing.filter(|existing| existing.size == node.size) {
             Some(_) if rules.by_content => self.to_compare.push(file),
             Some(existing) => match compare_times(existing.mtime_ns, node.mtime_ns) {
@@ -147,8 +147,8 @@ impl Plan {
 
     fn add_removals(
         &mut self,
-        source: &Tree,
-        target: &Tree,
+        source: &MirrorTree,
+        target: &MirrorTree,
         mut skipped: HashSet<VirtualPath>,
         mut in_the_way: HashSet<VirtualPath>,
         rules: Rules,
@@ -186,8 +186,8 @@ mod tests {
     }
 
     /// `a/` is a directory, `a@` a symlink, `a=3,5` a file of 3 bytes with the time 5 s.
-    fn tree(entries: &str) -> Tree {
-        let mut tree = Tree::default();
+    fn tree(entries: &str) -> MirrorTree {
+        let mut tree = MirrorTree::default();
         for entry in entries.split_whitespace() {
             let node =
                 |kind, size, seconds: i64| Node { kind, size, mtime_ns: seconds * 1_000_000_000 + 1, mode: None };
@@ -209,7 +209,8 @@ mod tests {
 
     fn shown(plan: &Plan) -> String {
         let paths = |paths: &[VirtualPath]| paths.iter().map(VirtualPath::to_string).collect::<Vec<_>>().join(" ");
-        let files = |files: &[Move]| files.iter().map(|file| file.path.to_string()).collect::<Vec<_>>().join(" ");
+        let files =
+            |files: &[PlannedFile]| files.iter().map(|file| file.path.to_string()).collect::<Vec<_>>().join(" ");
         let mut parts = vec![];
         for (name, content) in [
             ("way", paths(&plan.in_the_way)),
@@ -270,7 +271,7 @@ mod tests {
         const SECOND_NS: i64 = 1_000_000_000;
         let plan = |size, here_ns, there_ns| {
             let tree = |mtime_ns| {
-                let mut tree = Tree::default();
+                let mut tree = MirrorTree::default();
                 tree.add(path("f"), Node { kind: EntryKind::File, size, mtime_ns, mode: None });
                 tree
             };

@@ -11,7 +11,7 @@ use crate::wire::message::{Entry, EntryKind};
 
 /// The entries of one side, by their path below the root.
 #[derive(Default)]
-pub struct Tree {
+pub struct MirrorTree {
     nodes: BTreeMap<VirtualPath, Node>,
     /// Directories that contain something that the mirror must not touch.
     kept: HashSet<VirtualPath>,
@@ -53,7 +53,7 @@ impl Node {
     }
 }
 
-impl Tree {
+impl MirrorTree {
     /// Returns whether the tree contains a file.
     pub fn has_files(&self) -> bool {
         self.nodes.values().any(|node| node.kind == EntryKind::File)

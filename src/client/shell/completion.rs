@@ -6,7 +6,7 @@ use rustyline::completion::Pair;
 use crate::base::text::{Escaped, is_unprintable};
 use crate::client::files::directory::NamedEntry;
 use crate::client::syntax::arguments::Arguments;
-use crate::client::syntax::command::{COMMANDS, Command, Operands, find};
+use crate::client::syntax::command::{COMMANDS, CommandSpec, Operands, find};
 use crate::client::syntax::lexer::{Typed, Word, escape};
 
 /// The machine that a path belongs to.
@@ -49,7 +49,7 @@ fn commands(typed: &Typed) -> Vec<Pair> {
 }
 
 /// Returns the matching long options. Option values are not completed.
-fn long_options(command: &Command, typed: &Typed) -> Vec<Pair> {
+fn long_options(command: &CommandSpec, typed: &Typed) -> Vec<Pair> {
     let names = command.options.iter().filter(|option| option.is_offered()).map(|option| option.name);
     let fitting = names.filter(|name| name.as_bytes().starts_with(&typed.word.text));
     fitting.map(|name| Pair { display: name.into(), replacement: format!("{name} ") }).collect()

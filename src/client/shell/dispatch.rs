@@ -10,9 +10,9 @@ use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 use crate::client::mirror;
 use crate::client::syntax::arguments::Arguments;
-use crate::client::syntax::command::{self, Command, CommandEffect, CommandId, Operands, find};
+use crate::client::syntax::command::{self, CommandEffect, CommandId, CommandSpec, Operands, find};
 use crate::client::syntax::lexer::Word;
-use crate::client::ui::progress::take_has_moved;
+use crate::client::ui::progress::take_has_kept_bytes;
 
 /// What follows a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,8 +36,8 @@ pub fn run(session: &mut Session, words: &[Word]) -> Result<Flow, Failure> {
     }
     session.output.results.continues_unread = command.effect != CommandEffect::Show;
     let failures_before = session.output.failures;
-    take_has_moved();
-    let result = act(session, command, operands);
+    take_has_kept_bytes();
+    let result = run_command(session, command, operands);
     refusals::take().into_iter().for_each(|text| session.output.note(text));
     match session.output.failures - failures_before {
         // The command has reported entries whose paths are too long.
@@ -46,7 +46,7 @@ pub fn run(session: &mut Session, words: &[Word]) -> Result<Flow, Failure> {
     }
 }
 
-fn act(session: &mut Session, command: &Command, words: &[Word]) -> Result<Flow, Failure> {
+fn run_command(session: &mut Session, command: &CommandSpec, words: &[Word]) -> Result<Flow, Failure> {
     if command.operands == Operands::None && !Arguments::parse(command.name, words)?.operands.is_empty() {
         return Err(command::usage(command.name, "it takes no arguments"));
     }

@@ -122,7 +122,7 @@ fn a_name_that_is_too_long_for_any_path_is_told_and_the_rest_comes() {
             let mut stage = place.stage(lists(vec![good, entry(&long[..], kind)]));
             let failure = stage.run(&format!("get {what} {}", place.path("here").display())).expect_err("told");
             assert_eq!(failure.exit_code(), 1, "{what}: {failure}");
-            let told = "longer than 255 bytes, so this is left out";
+            let told = "longer than 255 bytes, so it is skipped";
             assert!(stage.remarks.text().contains(told), "{what}: {}", stage.remarks.text());
             assert!(place.files().iter().any(|path| path.ends_with("good")), "{what}: {:?}", place.files());
         }

@@ -109,11 +109,11 @@ fn two_files_that_are_one_here_are_told_and_the_first_stays() {
     let ended = visit.run(&["get", "a/x", "b/x", "."]).expect_code(1);
     assert_eq!(fs::read(visit.place.here("x")).expect("the first"), b"a/x", "{ended:?}");
     let ended = visit.run(&["get", "-f", "a/x", "b/x", "."]).expect_code(1);
-    assert!(ended.stderr.contains("/b/x and /a/x are both ./x here"), "{ended:?}");
+    assert!(ended.stderr.contains("remote /a/x and /b/x would both become local ./x"), "{ended:?}");
     assert_eq!(fs::read(visit.place.here("x")).expect("the first"), b"a/x");
     fs::remove_file(visit.place.here("x")).expect("ours");
     let ended = visit.run(&["get", "-f", "a/x", "b/x", "."]).expect_code(1);
-    assert!(ended.stderr.contains("/b/x and /a/x are both ./x here"), "{ended:?}");
+    assert!(ended.stderr.contains("remote /a/x and /b/x would both become local ./x"), "{ended:?}");
     assert_eq!(fs::read(visit.place.here("x")).expect("the first"), b"a/x");
 }
 
@@ -122,7 +122,7 @@ fn two_files_that_would_be_one_there_are_told_and_the_first_stays() {
     let visit = Visit::new(&[]);
     visit.plant_here(&["a/x", "b/x"]);
     let ended = visit.run(&["put", "-f", "a/x", "b/x", "/"]).expect_code(1);
-    assert!(ended.stderr.contains("b/x and a/x are both /x there"), "{ended:?}");
+    assert!(ended.stderr.contains("b/x and a/x would both become remote /x"), "{ended:?}");
     assert_eq!(fs::read(visit.there("x")).expect("the first"), b"a/x");
 }
 
@@ -141,7 +141,7 @@ fn a_file_that_grows_here_while_it_is_to_be_replaced_is_not_lost() {
         proxy.down.open();
         let ended = client.wait().expect_code(if grows { 1 } else { 0 });
         if grows {
-            assert!(ended.stderr.contains("was changed here"), "{ended:?}");
+            assert!(ended.stderr.contains("changed during the download"), "{ended:?}");
             assert_eq!(fs::read(visit.place.here("x")).expect("kept"), b"log\nmore\n");
             visit.run(&["get", "-f", "x"]).expect_code(0);
         }

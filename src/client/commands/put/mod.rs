@@ -19,13 +19,14 @@ use crate::client::files::local::shown;
 use crate::client::files::modes::ModePolicy;
 use crate::client::files::patterns::expand;
 use crate::client::files::spellings::Spellings;
+use crate::client::syntax::advice;
 use crate::client::syntax::arguments::Arguments;
 use crate::client::syntax::command::usage;
 use crate::client::syntax::lexer::Word;
 use crate::client::transfer::batch::{report_identical, transfer_many, transfer_one, without_identical};
 use crate::client::transfer::compare::same_content;
 use crate::client::transfer::job::{Direction, TransferJob, label};
-use crate::client::transfer::overwrite::{Conflict, Decision, Overwrite};
+use crate::client::transfer::overwrite::{Conflict, Decision, OverwritePolicy};
 use crate::client::transfer::pipes::upload_stdin;
 use crate::client::transfer::report::{Report, note_interruption};
 use crate::client::ui::progress::{Progress, Style};
@@ -33,7 +34,7 @@ use crate::client::ui::stopwatch::Stopwatch;
 use crate::client::ui::summary::Summary;
 use crate::wire::message::{EntryKind, ErrorCode, PutMode};
 use crate::wire::{Reply, Request};
-use collisions::{without_doubled_directories, without_doubled_files, without_shared_destinations};
+use collisions::{without_colliding_directories, without_colliding_files, without_shared_destinations};
 use plan::{NewDirectory, PutPlan, new_job, plan};
 use target::RemoteTarget;
 
@@ -62,8 +63,10 @@ pub fn put(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
         None => RemoteTarget::Directory(session.directory.clone()),
     };
     let result = match &locals[..] {
-        [local] if !with_directories => put_single(session, local, &target, &mut Overwrite::new(force, false), modes),
-        _ => put_many(session, &locals, &target, Overwrite::new(force, true), with_directories, modes),
+        [local] if !with_directories => {
+            put_single(session, local, &target, &mut OverwritePolicy::new(force, false), modes)
+        }
+        _ => put_many(session, &locals, &target, OverwritePolicy::new(force, true), with_directories, modes),
     };
     if let (Ok(()), RemoteTarget::Tree(_, tree)) = (&result, &target) {
         tree.finish(session);
@@ -82,7 +85,12 @@ fn put_content(session: &mut Session, target: &Word, force: bool) -> Result<(), 
         }
         RemoteTarget::Path(remote) | RemoteTarget::Tree(remote, _) => remote,
         RemoteTarget::Directory(directory) => {
-            return Err(usage("put", &format!("{directory} is a directory; name a file")));
+            let path =
+                directory.child(b"NAME").map_or("put - DIRECTORY/NAME".into(), |path| advice::remote("put -", &path));
+            return Err(Failure::Usage(Explanation::new(
+                format!("remote {directory} is a directory"),
+                format!("{path} stores standard input in it"),
+            )));
         }
     };
     let mode = if force { PutMode::Replace } else { PutMode::Create };
@@ -93,7 +101,7 @@ fn put_content(session: &mut Session, target: &Word, force: bool) -> Result<(), 
     drop(progress);
     let transferred = sent.map_err(|failure| match failure {
         failure if failure.is_refusal(ErrorCode::Exists) => {
-            Failure::Local(Explanation::new(format!("{remote} is there already"), "-f replaces it"))
+            Failure::Local(Explanation::new(format!("remote {remote} exists"), "-f replaces it"))
         }
         failure => refusal::explain_upload(session, &remote, failure),
     })?;
@@ -105,7 +113,7 @@ fn put_single(
     session: &mut Session,
     local: &Path,
     target: &RemoteTarget,
-    overwrite: &mut Overwrite,
+    overwrite: &mut OverwritePolicy,
     modes: ModePolicy,
 ) -> Result<(), Failure> {
     let metadata = fs::metadata(local).map_err(|error| Failure::missing_local_file(local, &error))?;
@@ -137,7 +145,7 @@ fn put_over(
     summary: &mut Summary,
     mut job: TransferJob,
     refusal: &Failure,
-    overwrite: &mut Overwrite,
+    overwrite: &mut OverwritePolicy,
 ) -> Result<(), Failure> {
     let size = size_of(&job.local)?;
     match session.stat(&job.remote) {
@@ -185,7 +193,7 @@ fn put_many(
     session: &mut Session,
     locals: &[PathBuf],
     target: &RemoteTarget,
-    mut overwrite: Overwrite,
+    mut overwrite: OverwritePolicy,
     with_directories: bool,
     modes: ModePolicy,
 ) -> Result<(), Failure> {
@@ -206,10 +214,10 @@ fn put_plan(
     summary: &mut Summary,
     mut plan: PutPlan,
     can_collide: bool,
-    overwrite: &mut Overwrite,
+    overwrite: &mut OverwritePolicy,
 ) -> Result<(), Failure> {
     let missing = make_directories(session, summary, &plan.directories)?;
-    without_doubled_directories(session, summary, &mut plan)?;
+    without_colliding_directories(session, summary, &mut plan)?;
     let is_missing =
         |job: &TransferJob| successors(job.remote.parent(), VirtualPath::parent).any(|of| missing.contains(&of));
     let mut files = if can_collide { without_shared_destinations(session, summary, plan.files)? } else { plan.files };
@@ -225,7 +233,7 @@ fn put_plan(
         return sent;
     }
     // Existing files are compared even after a failure that ended the uploads, so that identical ones count as done.
-    let occupied = without_doubled_files(session, summary, &spellings, occupied)?;
+    let occupied = without_colliding_files(session, summary, &spellings, occupied)?;
     let (again, bytes) = resolve_existing(session, summary, occupied, overwrite)?;
     sent?;
     let mut refused = Vec::new();
@@ -240,7 +248,7 @@ fn resolve_existing(
     session: &mut Session,
     summary: &mut Summary,
     occupied: Vec<(TransferJob, Failure)>,
-    overwrite: &mut Overwrite,
+    overwrite: &mut OverwritePolicy,
 ) -> Result<(Vec<TransferJob>, u64), Failure> {
     let requests: Vec<_> = occupied.iter().map(|(job, _)| Request::Stat { path: (&job.remote).into() }).collect();
     let mut found = Vec::with_capacity(requests.len());

@@ -16,7 +16,7 @@ pub enum LineError {
     #[error("nothing follows the backslash")]
     OpenBackslash,
     /// No command follows a `|`.
-    #[error("there is no program behind the |")]
+    #[error("there is no command after the |")]
     OpenPipe,
 }
 
@@ -25,7 +25,7 @@ pub enum LineError {
 /// `\` and `"`, and a backslash quotes the next byte. After a `!` at the beginning of a command, and after a
 /// `|` at the beginning of another word, the rest of the line is one word, taken literally.
 pub fn split(line: &[u8]) -> Result<Vec<Vec<Word>>, LineError> {
-    let mut lexer = Lexer { takes_rest: true, ..Lexer::new(line) };
+    let mut lexer = Lexer { rest_is_one_word: true, ..Lexer::new(line) };
     lexer.read()?;
     lexer.end_command();
     Ok(lexer.commands)
@@ -64,7 +64,7 @@ struct Lexer<'a> {
     quote: Option<u8>,
     is_comment: bool,
     /// The text after a `!` or `|` is one word.
-    takes_rest: bool,
+    rest_is_one_word: bool,
 }
 
 impl<'a> Lexer<'a> {
@@ -78,7 +78,7 @@ impl<'a> Lexer<'a> {
             name: None,
             quote: None,
             is_comment: false,
-            takes_rest: false,
+            rest_is_one_word: false,
         }
     }
 
@@ -94,8 +94,8 @@ impl<'a> Lexer<'a> {
                 b';' | b'\n' | b'\r' => self.end_command(),
                 b' ' | b'\t' => self.end_word(),
                 b'#' if self.word.is_none() => self.skip_comment(),
-                b'!' if self.word.is_none() && self.words.is_empty() => self.read_outside(),
-                b'|' if self.word.is_none() && !self.words.is_empty() => self.read_reader()?,
+                b'!' if self.word.is_none() && self.words.is_empty() => self.read_local_command(),
+                b'|' if self.word.is_none() && !self.words.is_empty() => self.read_pipe()?,
                 byte => {
                     self.begin_word();
                     self.push(byte, false);
@@ -123,9 +123,9 @@ impl<'a> Lexer<'a> {
     }
 
     /// Reads a line for the local shell, which has its own quotes.
-    fn read_outside(&mut self) {
+    fn read_local_command(&mut self) {
         self.words.push(Word::plain(b"!"));
-        if !self.takes_rest {
+        if !self.rest_is_one_word {
             return;
         }
         let text = self.rest_of_line();
@@ -136,8 +136,8 @@ impl<'a> Lexer<'a> {
     }
 
     /// Reads the local shell command that reads the results of this command.
-    fn read_reader(&mut self) -> Result<(), LineError> {
-        if !self.takes_rest {
+    fn read_pipe(&mut self) -> Result<(), LineError> {
+        if !self.rest_is_one_word {
             self.words = vec![Word::plain(b"!")];
             return Ok(());
         }

@@ -129,7 +129,7 @@ fn a_file_that_grew_while_its_replacement_came_stays_and_a_touched_one_goes() {
     let before = seen();
     fs::write(&destination, b"older").expect("write");
     let failure = part().finish(0, None, Some(before)).expect_err("it grew");
-    assert!(failure.to_string().contains("was changed here"), "{failure}");
+    assert!(failure.to_string().contains("changed during the download"), "{failure}");
     assert_eq!(fs::read(&destination).expect("read"), b"older");
     let before = FileStamp { mtime_ns: 7, ..seen() };
     part().finish(0, None, Some(before)).expect("touched");

@@ -119,7 +119,7 @@ pub(super) fn shown_bytes(done: u64, total: u64) -> u64 {
 }
 
 /// Returns whether transfers have moved anything since the last call that was kept.
-pub fn take_has_moved() -> bool {
+pub fn take_has_kept_bytes() -> bool {
     KEPT_BYTES.swap(0, Ordering::Relaxed) > 0
 }
 

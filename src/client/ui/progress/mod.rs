@@ -21,7 +21,7 @@ use crate::client::ui::output;
 use crate::client::ui::status_line::{LINE_INTERVAL, REFRESH, StatusLine};
 use crate::client::ui::terminal::supports_escape_sequences;
 use figures::{Counters, Figures, Subject, add, note_kept, shown_bytes, subtract};
-pub use figures::{note_dropped, take_has_moved};
+pub use figures::{note_dropped, take_has_kept_bytes};
 
 /// How progress is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
