@@ -231,7 +231,7 @@ fn tree(root: &Path, files: usize) {
 }
 
 #[test]
-fn files_go_up_and_down_however_the_bytes_are_cut() {
+fn transfers_are_whole_however_their_bytes_are_split() {
     let sizes = [0, 1, 70_000];
     for bytes_per_call in [1, 7, 64, 0] {
         let world = World::new();
@@ -251,7 +251,7 @@ fn files_go_up_and_down_however_the_bytes_are_cut() {
 }
 
 #[test]
-fn a_thousand_files_cost_few_round_trips_and_none_when_they_are_the_same() {
+fn a_thousand_files_cost_few_round_trips_and_no_transfer_if_they_are_identical() {
     let world = World::new();
     tree(&world.here("t"), 1000);
     let mut user = world.log_in();
@@ -297,7 +297,7 @@ fn differing_files_of_a_tree_are_replaced_only_with_f_and_few_round_trips() {
 }
 
 #[test]
-fn one_failed_file_of_a_tree_is_reported_and_the_rest_goes_on() {
+fn one_failed_file_of_a_tree_is_reported_and_the_rest_continues() {
     let world = World::new();
     tree(&world.here("t"), 50);
     fs::create_dir_all(world.there("t/d7/f7")).expect("writable");
@@ -310,7 +310,7 @@ fn one_failed_file_of_a_tree_is_reported_and_the_rest_goes_on() {
 }
 
 #[test]
-fn a_cancelled_download_keeps_its_part_and_the_next_get_goes_on() {
+fn a_cancelled_download_keeps_its_part_and_the_next_get_resumes() {
     let world = World::new();
     let bytes = content(1, 5 * MIB);
     fs::write(world.there("f"), &bytes).expect("writable");
@@ -329,7 +329,7 @@ fn a_cancelled_download_keeps_its_part_and_the_next_get_goes_on() {
 }
 
 #[test]
-fn a_cancelled_upload_is_listed_and_goes_on_or_is_dropped() {
+fn a_cancelled_upload_is_listed_and_can_be_resumed_or_dropped() {
     let world = World::new();
     let bytes = content(2, 5 * MIB);
     fs::write(world.here("f"), &bytes).expect("writable");
@@ -359,7 +359,7 @@ fn a_cancelled_upload_is_listed_and_goes_on_or_is_dropped() {
 }
 
 #[test]
-fn a_connection_cut_anywhere_loses_nothing() {
+fn a_connection_that_is_lost_anywhere_loses_nothing() {
     let bytes = content(4, 3 * MIB + 5);
     for is_upload in [true, false] {
         for step in 0..14 {
@@ -392,7 +392,7 @@ fn a_connection_cut_anywhere_loses_nothing() {
 }
 
 #[test]
-fn what_changed_or_was_tampered_with_is_started_over_with_a_word() {
+fn a_changed_or_tampered_part_starts_over_with_a_message() {
     let world = World::new();
     let mut user = world.log_in();
     let (put, get) = (format!("put {}", world.here("f").display()), format!("get g {}", world.here("g").display()));
@@ -423,7 +423,7 @@ fn what_changed_or_was_tampered_with_is_started_over_with_a_word() {
 }
 
 #[test]
-fn an_upload_that_the_server_kept_and_somebody_changed_is_started_over() {
+fn a_partial_upload_that_was_changed_on_the_server_starts_over() {
     let world = World::new();
     let bytes = content(10, 4 * MIB);
     fs::write(world.here("f"), &bytes).expect("writable");

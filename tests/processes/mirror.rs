@@ -98,7 +98,7 @@ fn a_tree_becomes_the_image_of_another_in_both_directions() {
 }
 
 #[test]
-fn only_files_of_another_size_or_time_move() {
+fn only_files_with_another_size_or_time_are_transferred() {
     for is_from in [false, true] {
         let visit = Visit::new(&[]);
         let (source, image) =
@@ -226,7 +226,7 @@ fn delete_removes_what_the_source_does_not_have_and_nothing_else() {
 }
 
 #[test]
-fn a_dry_run_tells_what_would_move_and_makes_no_directory() {
+fn a_dry_run_shows_the_transfers_and_creates_no_directory() {
     let visit = Visit::new(&[]);
     plant(&visit.here("src"));
     let ended = visit.place.run(visit.mirror_command(&["--dry-run", "src", "dst"])).expect_code(0);
@@ -241,7 +241,7 @@ fn a_dry_run_tells_what_would_move_and_makes_no_directory() {
 }
 
 #[test]
-fn what_is_excluded_neither_moves_nor_goes() {
+fn excluded_entries_are_neither_transferred_nor_removed() {
     for is_from in [false, true] {
         let visit = Visit::new(&[]);
         let (source, image) =
@@ -351,7 +351,7 @@ fn write_part(path: &Path, name: &str) {
 }
 
 #[test]
-fn one_file_that_fails_is_reported_and_the_rest_goes_on() {
+fn one_failed_file_of_a_mirror_is_reported_and_the_rest_continues() {
     let visit = Visit::new(&[]);
     plant(&visit.here("src"));
     write(&visit.there("dst/extra"), b"x");
@@ -374,7 +374,7 @@ fn one_file_that_fails_is_reported_and_the_rest_goes_on() {
 }
 
 #[test]
-fn nothing_is_removed_when_the_source_could_not_be_read_as_a_whole() {
+fn nothing_is_removed_if_part_of_the_source_cannot_be_read() {
     let visit = Visit::new(&[]);
     write(&visit.here("src/locked/x"), b"x");
     write(&visit.here("src/a"), b"x");
@@ -390,7 +390,7 @@ fn nothing_is_removed_when_the_source_could_not_be_read_as_a_whole() {
 }
 
 #[test]
-fn links_here_are_never_followed_out_of_a_tree_that_is_fetched() {
+fn local_symlinks_are_never_followed_out_of_a_downloaded_tree() {
     let visit = Visit::new(&[]);
     write(&visit.there("t/folder/file"), b"from the server");
     write(&visit.there("t/file"), b"from the server");

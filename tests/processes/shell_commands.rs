@@ -25,7 +25,7 @@ impl Visit {
 }
 
 #[test]
-fn ls_sorts_by_name_size_or_time_and_backwards() {
+fn ls_sorts_by_name_size_or_time_and_in_reverse() {
     let visit = Visit::new(&[]);
     visit.file("a", 5, 300);
     visit.file("b", 900, 100);
@@ -76,7 +76,7 @@ fn times_are_shown_in_the_time_zone_of_the_user_and_told_to_programs_in_utc() {
 }
 
 #[test]
-fn ls_of_several_directories_shows_files_first_and_titles_as_the_local_one() {
+fn ls_of_several_directories_shows_files_first_and_titles_like_the_local_ls() {
     let visit = Visit::new(&[]);
     for name in ["one/x", "two/y", "f.txt", "g.txt"] {
         visit.file(name, 1, 0);
@@ -133,7 +133,7 @@ fn cat_gives_programs_one_object_with_the_content() {
 }
 
 #[test]
-fn du_sums_directories_and_says_what_it_could_not_see() {
+fn du_sums_directories_and_reports_unreadable_ones() {
     let visit = Visit::new(&[]);
     visit.file("a/b/one", 1000, 0);
     visit.file("a/two", 2048, 0);
@@ -154,7 +154,7 @@ fn df_shows_the_quota_in_one_line() {
 }
 
 #[test]
-fn a_line_behind_an_exclamation_mark_is_run_by_the_users_shell() {
+fn a_line_after_an_exclamation_mark_is_run_by_the_users_shell() {
     let visit = Visit::new(&[]);
     assert_eq!(visit.ok(&["-c", "pwd; !echo \"a  b\"; echo $((1+1))\npwd"]), "/\na  b\n2\n/\n");
     assert_eq!(visit.ok(&["!", "echo", "x"]), "x\n");
@@ -166,7 +166,7 @@ fn a_line_behind_an_exclamation_mark_is_run_by_the_users_shell() {
 }
 
 #[test]
-fn a_program_behind_a_bar_reads_what_a_command_shows() {
+fn a_program_after_a_bar_reads_the_output_of_a_command() {
     let visit = Visit::new(&[]);
     for name in ["a", "b", "c"] {
         visit.file(name, 100_000, 0);
@@ -253,7 +253,7 @@ fn get_with_two_existing_names_downloads_both() {
 }
 
 #[test]
-fn a_missing_directory_is_named_with_the_command_that_makes_it() {
+fn a_missing_directory_is_named_with_the_command_that_creates_it() {
     let visit = Visit::new(&[]);
     fs::write(visit.place.home("ann", "a"), "a").expect("writable");
     fs::write(visit.place.here("a"), "a").expect("writable");
@@ -368,7 +368,7 @@ fn an_unknown_command_is_named_once() {
 }
 
 #[test]
-fn a_read_only_account_is_told_once_whatever_the_number_of_names() {
+fn a_read_only_account_gets_one_error_for_many_names() {
     let visit = Visit::new(&["--read-only"]);
     for name in ["a", "b", "c", "d/x"] {
         visit.file(name, 1, 0);
@@ -392,7 +392,7 @@ fn a_read_only_account_is_told_once_whatever_the_number_of_names() {
 }
 
 #[test]
-fn kinds_that_differ_are_one_error_that_names_the_side_and_nothing_is_lost() {
+fn a_file_against_a_directory_is_one_error_with_both_sides_and_nothing_is_lost() {
     let visit = Visit::new(&[]);
     visit.file("there/sub", 3, 0);
     visit.file("over/f/inside", 3, 0);
@@ -440,7 +440,7 @@ fn kinds_that_differ_are_one_error_that_names_the_side_and_nothing_is_lost() {
 }
 
 #[test]
-fn a_target_of_the_wrong_kind_is_told_without_advice_that_cannot_be_followed() {
+fn a_target_of_the_wrong_kind_is_reported_with_useful_advice() {
     let visit = Visit::new(&[]);
     visit.file("file", 1, 0);
     visit.file("other", 2, 0);
@@ -492,7 +492,7 @@ fn a_target_of_the_wrong_kind_is_told_without_advice_that_cannot_be_followed() {
 // ---- What was meant -------------------------------------------------------------------------
 
 #[test]
-fn a_target_that_is_none_is_refused_with_what_to_write_and_without_the_password() {
+fn an_invalid_server_is_refused_with_what_to_write_and_without_the_password() {
     let visit = Visit::new(&[]);
     for (arguments, told) in [
         (&["put", "x"][..], "'put' is a command; name the server before it: berth [USER@]HOST put"),
@@ -532,7 +532,7 @@ fn every_command_shows_its_help_and_names_an_unknown_option() {
 }
 
 #[test]
-fn a_directory_of_a_host_that_is_gone_is_named_as_its_setting() {
+fn a_missing_directory_of_a_named_host_is_reported_with_its_setting() {
     let visit = Visit::new(&[]);
     let target = visit.server.target("ann");
     let run = |arguments: &[&str]| visit.place.run(visit.place.berth_over_tls(arguments));
@@ -566,7 +566,7 @@ fn cd_with_a_dash_goes_back_and_shows_where() {
 }
 
 #[test]
-fn known_keys_that_cannot_be_read_trust_nobody_and_are_not_lost() {
+fn an_unreadable_file_of_known_keys_trusts_no_server_and_is_kept() {
     let visit = Visit::new(&[]);
     let target = visit.server.target("ann");
     let file = visit.place.path("user/state/berth/known_hosts.json");
@@ -592,7 +592,7 @@ fn known_keys_that_cannot_be_read_trust_nobody_and_are_not_lost() {
 }
 
 #[test]
-fn a_mirror_without_its_source_says_how_the_other_direction_is_written() {
+fn a_mirror_without_its_source_shows_the_command_of_the_other_direction() {
     let visit = Visit::new(&[]);
     fs::create_dir(visit.place.here("photos")).expect("writable");
     let wrong = visit.run(&["mirror", "backup", "here"]).expect_code(1);
@@ -602,7 +602,7 @@ fn a_mirror_without_its_source_says_how_the_other_direction_is_written() {
 }
 
 #[test]
-fn a_server_that_is_none_is_told_in_one_line() {
+fn a_server_of_another_kind_is_reported_in_one_line() {
     let visit = Visit::new(&[]);
     let run = |arguments: &[&str]| visit.place.run(visit.place.berth_over_tls(arguments));
     let ended = run(&["ann@no-such-host.invalid", "ls"]).expect_code(3);
@@ -721,7 +721,7 @@ fn a_semicolon_in_a_name_hides_no_advice() {
 }
 
 #[test]
-fn a_number_that_cannot_be_used_is_answered_with_the_numbers_that_can() {
+fn an_invalid_number_is_refused_with_the_valid_range() {
     let visit = Visit::new(&[]);
     let run = |arguments: &[&str]| visit.place.run(visit.place.berth_over_tls(arguments)).expect_code(2).stderr;
     for number in ["x", "", "-1", "1.5", "10001", "99999999999999999999"] {

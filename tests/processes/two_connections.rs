@@ -74,7 +74,7 @@ fn expect_all(ended: &Ended) {
 }
 
 #[test]
-fn a_tree_with_large_files_takes_two_connections_and_is_told_as_one() {
+fn a_tree_with_large_files_uses_two_connections_and_reports_one_result() {
     for (arguments, is_up) in COMMANDS {
         let visit = ProxiedVisit::with(slow());
         let (source, image) = visit.ends(is_up);
@@ -113,7 +113,7 @@ fn json_reports_each_file_once() {
 }
 
 #[test]
-fn two_connections_that_are_cut_again_and_again_end_in_the_same_tree() {
+fn two_connections_that_are_lost_repeatedly_end_in_the_same_tree() {
     for (seed, (arguments, is_up)) in COMMANDS.into_iter().enumerate() {
         let visit = ProxiedVisit::with(json!({}));
         let (source, image) = visit.ends(is_up);
@@ -158,7 +158,7 @@ fn the_first_connection_takes_over_the_files_of_a_lost_second_one() {
 }
 
 #[test]
-fn ctrl_c_ends_both_connections_and_the_next_run_goes_on() {
+fn ctrl_c_ends_both_connections_and_the_next_run_resumes() {
     for (arguments, is_up) in COMMANDS {
         let visit = ProxiedVisit::with(slow());
         let (source, image) = visit.ends(is_up);

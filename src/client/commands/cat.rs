@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn characters_are_not_cut_where_pieces_end() {
+    fn characters_are_not_split_between_pieces() {
         for (bytes, incomplete) in
             [(&b"abc"[..], 0), (b"ab\xc3", 1), (b"a\xe6\x97", 2), (b"a\xff", 0), (b"\xc3a", 0), (b"a\r", 1), (b"", 0)]
         {

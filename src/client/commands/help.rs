@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_folded_between_words() {
+    fn lines_are_wrapped_between_words() {
         assert_eq!(wrap("ls        list folders", 10, 40), "ls        list folders");
         assert_eq!(wrap("dir       list folders with mode", 10, 24), "dir       list folders\n          with mode");
         assert_eq!(wrap("  -a     each file too", 4, 5), "  -a\n    each\n    file\n    too");

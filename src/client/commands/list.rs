@@ -173,7 +173,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn entries_are_sorted_as_the_letters_ask() {
+    fn entries_are_sorted_as_the_options_say() {
         let entry = |name: &str, size, mtime_ns| Entry {
             name: name.into(),
             kind: EntryKind::File,

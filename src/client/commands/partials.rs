@@ -138,7 +138,7 @@ mod tests {
     use crate::base::upload_id::UploadId;
 
     #[test]
-    fn a_partial_is_one_line() {
+    fn a_partial_upload_is_one_line() {
         let partial = Partial {
             upload_id: UploadId([1; 16]),
             path: "/a b".into(),

@@ -152,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn directories_come_behind_what_is_in_them() {
+    fn directories_follow_their_content() {
         let mut paths: Vec<VirtualPath> = ["/", "/a", "/a/b", "/a-b", "/a/b/c", "/a.txt", "/a/z"]
             .iter()
             .map(|text| VirtualPath::parse(text.as_bytes()).expect("valid"))

@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_ends_with_ctrl_c() {
+    fn ctrl_c_ends_the_pause_before_a_retry() {
         let interrupt = Interrupt::default();
         interrupt.set();
         assert_eq!(wait_for_retry(Duration::from_secs(3600), &interrupt), Err(Failure::Interrupted));

@@ -185,7 +185,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_password_command_gives_its_first_line_or_says_why_not() {
+    fn a_password_command_gives_its_first_line_or_an_error() {
         let ask = |command: &str| from_command(command, &Interrupt::default());
         let password = |command| ask(command).map(|password| password.to_string());
         assert_eq!(password("printf '%s\\r\\nuser: ann\\n' ' se cret '").as_deref(), Ok(" se cret "));

@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals_are_one_line_and_say_what_to_do() {
+    fn refusals_are_one_line_with_advice() {
         assert_eq!(
             refused(ErrorCode::NotEmpty, "/a is not empty").to_string(),
             "/a is not empty; 'rm -r' removes it with its contents"

@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn patterns_fit_names_anywhere_or_paths_from_the_root() {
+    fn exclusions_match_names_anywhere_or_paths_from_the_root() {
         for (pattern, path, is_directory, fits) in [
             ("*.tmp", "/a.tmp", false, true),
             ("*.tmp", "/x/y/.a.tmp", false, true),

@@ -273,7 +273,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_source_that_changed_is_noticed() {
+    fn a_changed_source_is_detected() {
         let directory = tempfile::tempdir().expect("temporary folder");
         let path = directory.path().join("a");
         fs::write(&path, b"hello").expect("write");

@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_a_directory_lists_by_another_spelling_is_found() {
+    fn a_name_that_a_directory_lists_under_another_name_is_found() {
         assert_eq!(otherwise(&["/d/a", "/d/A", "/d/b"], &["A", "b"]), ["/d/a is /d/A"]);
         assert_eq!(otherwise(&["/d/a", "/d/A", "/d/b"], &["A", "a", "b"]), [""; 0]);
         assert_eq!(otherwise(&["/\u{e9}t\u{e9}", "/E\u{301}te\u{301}"], &["\u{e9}t\u{e9}"]).len(), 1);
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_no_file_system_takes_for_one_are_not_asked_about() {
+    fn directories_are_not_listed_for_names_that_always_differ() {
         let paths = ["/d/a", "/d/b", "/e/a", "/d/ab", "/d/a/b"];
         let spellings = Spellings::among(paths.iter().map(|path| path.as_bytes()));
         let found =

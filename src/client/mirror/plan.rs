@@ -232,7 +232,7 @@ mod tests {
     const DELETE: Rules = Rules { by_content: false, with_delete: true, target_umask: None };
 
     #[test]
-    fn only_what_differs_moves() {
+    fn only_files_that_differ_are_transferred() {
         let source = tree("d/ d/a=1,1 d/b=1,1 d/c=1,1 new/ new/x=1,1 z=0,0");
         let target = tree("d/ d/a=1,1 d/b=2,1 d/c=1,2 old/ old/y=1,1 old/z/ other=1,1");
         let plan = Plan::new(&source, &target, Rules::default());
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_of_another_kind_goes_first_or_blocks_what_is_below_it() {
+    fn an_entry_of_another_kind_is_removed_first_or_blocks_its_content() {
         let source = tree("a/ a/x=1,1 b=1,1 c=1,1");
         let target = tree("a=1,1 b/ b/y/ b/y/z=1,1 b-c=1,1 c@");
         assert_eq!(
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_excluded_or_left_out_stays_where_it_is() {
+    fn excluded_and_uncopied_entries_stay() {
         let source = tree("link@ a=1,1");
         let mut target = tree("link/ link/x=1,1 old/ old/sub/ old/y=1,1 a/");
         target.keep(&path("/old/sub/excluded"));
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn a_small_file_with_nearly_the_same_time_and_any_with_a_shifted_one_are_compared() {
+    fn small_files_with_a_near_time_and_all_with_a_shifted_time_are_compared() {
         const SECOND_NS: i64 = 1_000_000_000;
         let plan = |size, here_ns, there_ns| {
             let tree = |mtime_ns| {

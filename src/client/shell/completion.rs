@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_are_completed_as_the_lexer_wants_them() {
+    fn completed_paths_are_quoted_for_the_lexer() {
         for (line, start, completions) in [
             ("ls my", 3, vec!["my\\ photos/", "my.txt "]),
             ("ls my\\ photos/a", 14, vec!["a\\ b.jpg "]),
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn transfers_complete_first_their_source_then_their_destination() {
+    fn transfers_complete_the_source_then_the_destination() {
         assert_eq!(replacements("get my").1, ["my\\ photos/", "my.txt "]);
         assert_eq!(replacements("get -f my.txt my").1, ["my.txt "]);
         assert_eq!(replacements("get my.txt it").1, ["it\\'s "], "where nothing here fits, it is a further source");

@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn only_commands_that_need_no_directory_are_found_to_need_none() {
+    fn commands_that_name_only_absolute_paths_are_recognized() {
         for (line, expected) in [
             ("ls /a /b", true),
             ("ls -l", false),

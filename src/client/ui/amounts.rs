@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn amounts_are_short_and_never_zero_for_what_took_some_time() {
+    fn amounts_are_short_and_a_time_is_never_zero() {
         for (millis, shown) in [
             (0, "1ms"),
             (4, "4ms"),

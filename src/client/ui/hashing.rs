@@ -179,7 +179,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_line_names_the_side_the_share_and_the_time() {
+    fn the_line_of_hashing_names_side_progress_and_time() {
         let path = |text: &str| VirtualPath::parse(text.as_bytes()).expect("valid");
         let hashing = Hashing::for_remote(Style::Bar, &path("/a/big.bin"));
         let line = |columns, seconds| {

@@ -11,7 +11,7 @@ use crate::support::proxy::Proxy;
 use crate::support::{pattern, target, wait_until};
 
 #[test]
-fn a_tree_with_a_file_and_what_is_called_like_its_part_comes_whole() {
+fn a_tree_with_a_file_named_like_a_partial_download_is_whole() {
     let visit = Visit::new(&[]);
     let large = pattern(1, 200_000);
     visit.plant_there(&["t/small", "t/.small.berth-part", "t/..small.berth-part.berth-part", "t/.small.1.berth-part"]);
@@ -66,7 +66,7 @@ fn interrupt(visit: &Visit, size: usize, signal: Signal) {
 }
 
 #[test]
-fn a_part_of_ours_goes_on_and_makes_way_for_a_file_of_its_name() {
+fn a_partial_download_resumes_and_gives_way_to_a_file_of_its_name() {
     let visit = Visit::new(&[]);
     interrupt(&visit, 4 << 20, Signal::KILL);
     let ended = visit.run(&["get", "x"]).expect_code(0);
@@ -103,7 +103,7 @@ fn a_partial_download_of_another_owner_is_not_written_to() {
 }
 
 #[test]
-fn two_files_that_are_one_here_are_told_and_the_first_stays() {
+fn two_files_with_one_local_name_are_reported_and_the_first_stays() {
     let visit = Visit::new(&[]);
     visit.plant_there(&["a/x", "b/x"]);
     let ended = visit.run(&["get", "a/x", "b/x", "."]).expect_code(1);
@@ -118,7 +118,7 @@ fn two_files_that_are_one_here_are_told_and_the_first_stays() {
 }
 
 #[test]
-fn two_files_that_would_be_one_there_are_told_and_the_first_stays() {
+fn two_files_with_one_remote_name_are_reported_and_the_first_stays() {
     let visit = Visit::new(&[]);
     visit.plant_here(&["a/x", "b/x"]);
     let ended = visit.run(&["put", "-f", "a/x", "b/x", "/"]).expect_code(1);
@@ -127,7 +127,7 @@ fn two_files_that_would_be_one_there_are_told_and_the_first_stays() {
 }
 
 #[test]
-fn a_file_that_grows_here_while_it_is_to_be_replaced_is_not_lost() {
+fn a_local_file_that_grows_during_its_replacement_is_kept() {
     let visit = Visit::new(&[]);
     fs::write(visit.there("x"), pattern(3, 4 << 20)).expect("writable");
     for grows in [true, false] {

@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn behind_an_exclamation_mark_the_line_is_taken_as_it_is() {
+    fn after_an_exclamation_mark_the_line_is_literal() {
         assert_eq!(texts("!ls 'a  b'; echo $x # y\npwd"), [vec!["!", "ls 'a  b'; echo $x # y"], vec!["pwd"]]);
         assert_eq!(texts("pwd; ! make  "), [vec!["pwd"], vec!["!", "make"]]);
         assert_eq!(texts("!"), [["!"]]);
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn behind_a_bar_the_line_is_for_a_program_that_reads_the_results() {
+    fn after_a_bar_the_line_is_for_a_program_that_reads_the_results() {
         let commands = split(b"ls -l | sort -k 5 | less; x\npwd; get 'a|b' a|b '|'").expect("a good line");
         let is_reader: Vec<bool> = commands[0].iter().map(|word| word.is_reader).collect();
         assert_eq!(is_reader, [false, false, true]);
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn an_escaped_name_reads_back_in_every_quote() {
+    fn an_escaped_name_is_read_as_the_same_name_in_every_quote() {
         for text in ["a", "a b", "it's", "a;b", "*", "\\", "#x", "\"", "grüße", "~a", "-a"] {
             assert_eq!(texts(&escape(text, None)), [[text]], "{text}");
             assert_eq!(texts(&format!("'{}'", escape(text, Some(b'\'')))), [[text]], "{text}");

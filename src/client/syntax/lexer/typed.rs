@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_being_typed_is_known_by_its_last_name() {
+    fn completion_finds_the_last_name_of_an_unfinished_line() {
         let typed = |line: &str| {
             let typed = Typed::read(line.as_bytes()).expect("no comment");
             let mark = |quote: Option<u8>| quote.map_or('-', char::from);

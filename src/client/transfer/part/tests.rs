@@ -51,7 +51,7 @@ fn a_part_is_found_again_and_an_empty_one_is_not_kept() {
 }
 
 #[test]
-fn a_file_that_appeared_meanwhile_stays_and_a_link_is_not_followed() {
+fn a_new_file_at_the_destination_stays_and_a_symlink_is_not_followed() {
     let directory = tempfile::tempdir().expect("temporary directory");
     let destination = directory.path().join("a");
     let part = Part::create(&destination, &Reserved::new(), true).expect("part");
@@ -86,7 +86,7 @@ fn only_regular_files_are_replaced() {
 }
 
 #[test]
-fn what_is_not_a_part_of_ours_is_copied_and_never_used() {
+fn an_unmarked_part_is_copied_and_never_written_to() {
     let directory = tempfile::tempdir().expect("temporary directory");
     let (destination, path) = (directory.path().join("a"), directory.path().join(".a.berth-part"));
     fs::write(&path, b"half").expect("write");
@@ -116,7 +116,7 @@ fn what_is_not_a_part_of_ours_is_copied_and_never_used() {
 }
 
 #[test]
-fn a_file_that_grew_while_its_replacement_came_stays_and_a_touched_one_goes() {
+fn a_file_that_grew_during_the_download_stays_and_a_touched_one_is_replaced() {
     let directory = tempfile::tempdir().expect("temporary directory");
     let destination = directory.path().join("a");
     fs::write(&destination, b"old").expect("write");

@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_whole_before_it_is_confirmed() {
+    fn no_transfer_shows_100_percent_before_it_is_confirmed() {
         for (done, total, shown) in [(0, 0, 0), (1, 1, 0), (999, 1000, 999), (1000, 1000, 999), (5, 3, 2)] {
             assert_eq!(shown_bytes(done, total), shown, "{done} of {total}");
         }
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn what_there_is_no_room_for_is_left_out() {
+    fn parts_that_do_not_fit_are_left_out() {
         let (shown, now) = state(Subject::File("日本語".repeat(5)), Some(4 << 20), 1 << 20);
         assert_eq!(shown.message(79, false, now), "日本語日本語日本語日本… 1M/4M 1M/s 3s left ");
         assert_eq!(shown.message(60, false, now), "日本語日本語日本語… 1M/s 3s left ");
