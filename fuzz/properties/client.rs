@@ -1,4 +1,4 @@
-//! The whole client against a server that says whatever it likes. The first line of the input
+//! The whole client against a server that sends arbitrary bytes. The first line of the input
 //! names the commands, a letter each; the others are the server's (see `script`).
 
 use std::cell::RefCell;

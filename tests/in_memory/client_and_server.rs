@@ -138,7 +138,7 @@ struct World {
     here: tempfile::TempDir,
 }
 
-/// Somebody who is logged in.
+/// A logged-in user.
 struct User {
     session: Session,
     wire: Wire,

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::support::process::Ended;
 use crate::support::{PASSWORD, Place, Server, sha256};
 
-/// A server with the account `ann`, and a user who is to log in by name.
+/// A server with the account `ann`, and a user with named hosts.
 struct NamedHost {
     place: Place,
     server: Server,
@@ -205,7 +205,7 @@ fn a_failed_password_command_is_reported_without_its_output() {
     }
     let said = "echo 'who asks?' >&2; echo wrong";
     let ended = visit.run(&["--accept-new", "--password-command", said, &target, "pwd"]).expect_code(4);
-    assert!(ended.stderr.contains("who asks?"), "what it says to people they see: {ended:?}");
+    assert!(ended.stderr.contains("who asks?"), "the user sees its messages: {ended:?}");
 }
 
 #[test]

@@ -25,7 +25,7 @@ impl ProxiedVisit {
         }
     }
 
-    /// Large files of which a part is where they go.
+    /// Large files with a partial transfer at their destination.
     fn under_way(&self, is_up: bool) -> usize {
         let directory = if is_up { self.place.home("ann", ".berth") } else { self.place.here("image") };
         let is_part = |name: &str| is_up || name.ends_with(".berth-part");
@@ -170,7 +170,7 @@ fn ctrl_c_ends_both_connections_and_the_next_run_resumes() {
         assert_eq!(visit.proxy.connections(), 2);
         program.signal(Signal::INT);
         program.wait().expect_code(130);
-        // What is on its way yet must not arrive amid the next run.
+        // Bytes in transit must not arrive during the next run.
         visit.proxy.cut();
         wait_until("the server has come to the end of both", || {
             visit.place.log("access.log").matches(" verb=close ").count() == 2

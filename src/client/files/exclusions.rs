@@ -1,5 +1,4 @@
-//! The entries that a mirror leaves alone on both sides. This module knows paths below the root of a tree, but
-//! no disk.
+//! The entries that a mirror ignores on both sides. This module knows paths below the root of a tree, but no disk.
 
 use crate::base::glob::Pattern;
 use crate::base::virtual_path::VirtualPath;

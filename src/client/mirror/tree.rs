@@ -13,7 +13,7 @@ use crate::wire::message::{Entry, EntryKind};
 #[derive(Default)]
 pub struct MirrorTree {
     nodes: BTreeMap<VirtualPath, Node>,
-    /// Directories that contain something that the mirror must not touch.
+    /// Directories that contain something that the mirror ignores.
     kept: HashSet<VirtualPath>,
 }
 
@@ -74,12 +74,12 @@ impl MirrorTree {
         self.nodes.insert(path, node);
     }
 
-    /// Notes that something at `path` is left alone, so the directories above it stay.
+    /// Notes that the mirror ignores an entry at `path`, so the directories above it stay.
     pub fn keep(&mut self, path: &VirtualPath) {
         self.kept.extend(std::iter::successors(path.parent(), VirtualPath::parent));
     }
 
-    /// Returns whether something below `path` is left alone.
+    /// Returns whether the mirror ignores something below `path`.
     pub fn is_kept(&self, path: &VirtualPath) -> bool {
         self.kept.contains(path)
     }

@@ -1,4 +1,5 @@
-//! What the engine needs of each direction, and what both directions share: the queue of files and the results.
+//! The interface between the engine and each direction, and what both directions share: the queue of files and the
+//! results.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

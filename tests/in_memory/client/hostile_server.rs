@@ -267,7 +267,7 @@ fn nasty_entries() -> Vec<Entry> {
     kinds.iter().flat_map(|kind| endings.map(|ending| entry(name(*kind, ending), *kind))).collect()
 }
 
-/// A server that says nasty things wherever it can say anything, and refuses whatever it can.
+/// A server that sends control characters in every text, and refuses every request that it can refuse.
 fn nasty_server(seen: Seen, answers: &mut Answers) {
     match seen {
         Seen::Request(id, Request::List { path }) => match &path.0[..] {

@@ -97,7 +97,7 @@ fn a_server_that_asks_for_too_few_or_too_many_rounds_gets_no_proof() {
         // A thousand million rounds would take the client a quarter of an hour.
         let (result, seen) = log_in(cheat(change, |welcome| welcome));
         check_distrusted(rounds, result);
-        assert!(!has_proof(&seen), "{rounds}: a proof for few rounds is a gift to whoever guesses passwords");
+        assert!(!has_proof(&seen), "{rounds}: a proof for few rounds helps to guess passwords");
     }
 }
 

@@ -99,7 +99,7 @@ impl FtpPeer {
         std::mem::take(&mut self.received)
     }
 
-    /// Sends data, all of which is taken.
+    /// Sends data. The server takes all of it.
     pub fn send(&mut self, server: &mut Server, content: &[u8]) {
         for piece in content.chunks(INPUT_BYTES / 2) {
             let input = &mut self.data.buffers.input;

@@ -81,7 +81,7 @@ impl Link {
     /// If the server gave a reason before the connection ended, that reason replaces `error`.
     fn explain(&self, error: LinkError) -> LinkError {
         match (&self.last_error, error) {
-            (Some(words), LinkError::Lost(_)) => LinkError::ClosedWithReason(words.clone()),
+            (Some(reason), LinkError::Lost(_)) => LinkError::ClosedWithReason(reason.clone()),
             (_, error) => error,
         }
     }

@@ -118,7 +118,7 @@ pub(super) fn shown_bytes(done: u64, total: u64) -> u64 {
     done.min(total - total.div_ceil(1000))
 }
 
-/// Returns whether transfers have moved anything since the last call that was kept.
+/// Returns whether a transfer since the last call has moved bytes that are kept, and starts counting again.
 pub fn take_has_kept_bytes() -> bool {
     KEPT_BYTES.swap(0, Ordering::Relaxed) > 0
 }
@@ -132,7 +132,7 @@ pub(super) fn note_kept(bytes: u64) {
     add(&KEPT_BYTES, bytes);
 }
 
-/// The number of bytes that the transfers of a command have moved. It is a static because two connections work for
+/// The number of bytes that the transfers of a command have moved and that are kept. It is a static because two connections work for
 /// one command.
 static KEPT_BYTES: AtomicU64 = AtomicU64::new(0);
 
