@@ -100,9 +100,9 @@ fn check_target(args: &Args) -> Result<(), Failure> {
     let word = args.command.first().and_then(|word| word.to_str());
     let has_command = word.is_some_and(is_command);
     if let Some(word) = word.filter(|word| args.target == HOST && !word.starts_with('-') && !is_command(word)) {
-        return Err(Failure::Usage(Explanation::new(
-            format!("'{}' is neither a subcommand of 'berth host' nor a command", Escaped(word.as_bytes())),
-            "'berth host' lists the subcommands",
+        return Err(Failure::UnknownCommand(Explanation::new(
+            format!("unknown command '{}'", Escaped(word.as_bytes())),
+            "'berth host' lists the commands for named hosts",
         )));
     }
     if !is_command(&args.target) || has_command || args.commands.is_some() || args.script.is_some() {
