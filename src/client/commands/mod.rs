@@ -2,6 +2,7 @@
 
 pub mod cat;
 pub mod directories;
+pub mod disk_usage;
 pub mod files;
 pub mod get;
 pub mod help;
@@ -13,7 +14,6 @@ pub mod put;
 mod refusal;
 pub mod shell_escape;
 mod target;
-pub mod usage;
 
 use crate::base::virtual_path::VirtualPath;
 use crate::client::connection::session::Session;

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::base::refusals;
 use crate::client::commands::{
-    cat, directories, files, get, help, inspect, list, local, partials, put, shell_escape, usage,
+    cat, directories, disk_usage, files, get, help, inspect, list, local, partials, put, shell_escape,
 };
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
@@ -70,8 +70,8 @@ fn run_command(session: &mut Session, command: &CommandSpec, words: &[Word]) -> 
         CommandId::Stat => inspect::stat,
         CommandId::Sha256 => inspect::sha256,
         CommandId::Quota => inspect::quota,
-        CommandId::Df => usage::df,
-        CommandId::Du => usage::du,
+        CommandId::Df => disk_usage::df,
+        CommandId::Du => disk_usage::du,
         CommandId::Lcd => local::lcd,
         CommandId::Lpwd => local::lpwd,
         CommandId::Lls => local::lls,
