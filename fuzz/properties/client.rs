@@ -132,7 +132,7 @@ impl Place {
                 assert_is_one_plain_line(&failure.to_string());
                 assert!([1, 2, 3, 4, 5, 6, 130].contains(&failure.exit_code()));
                 session.recover();
-                session.output.complain(failure);
+                session.output.error(failure);
             }
         }
     }

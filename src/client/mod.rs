@@ -53,7 +53,7 @@ use syntax::arguments::Arguments;
 use syntax::command::find;
 use syntax::lexer::Word;
 use ui::confirm::terminal_can_answer;
-use ui::failures::{failure_object, give_up};
+use ui::failures::{failure_object, report_fatal};
 use ui::output::Output;
 use ui::progress::Style;
 
@@ -64,7 +64,7 @@ pub fn run(args: &Args) -> u8 {
     output.is_one_shot = !args.command.is_empty();
     let source = match check_target(args).and_then(|()| CommandSource::new(args)) {
         Ok(source) => source,
-        Err(failure) => return give_up(&mut output, &failure),
+        Err(failure) => return report_fatal(&mut output, &failure),
     };
     if source.has_content() {
         output.reserve_for_content();
@@ -72,11 +72,11 @@ pub fn run(args: &Args) -> u8 {
     let connected = Destination::from_args(args).and_then(|to| connect(args, &to, &mut output).map(|made| (made, to)));
     let (mut session, destination) = match connected {
         Ok(((link, endpoint), destination)) => (session(args, output, link, endpoint), destination),
-        Err(failure) => return give_up(&mut output, &failure),
+        Err(failure) => return report_fatal(&mut output, &failure),
     };
     let server = cli::destination::name_of(args, &destination);
     if let Err(failure) = source.begin(&mut session, &destination, &server) {
-        return give_up(&mut session.output, &failure);
+        return report_fatal(&mut session.output, &failure);
     }
     crate::base::refusals::take().into_iter().for_each(|text| session.output.note(text));
     match source.run(&mut session, &server, args.keep_going) {
@@ -90,7 +90,7 @@ pub fn run_help(args: &HelpArgs) -> u8 {
     let mut output = Output::standard(args.json, args.quiet);
     let words: Vec<Word> = args.topics.iter().map(|topic| Word::plain(topic.as_bytes())).collect();
     let shown = commands::help::show(&mut output, &words).and_then(|()| output.flush());
-    shown.map_or_else(|failure| give_up(&mut output, &failure), |()| EXIT_DONE)
+    shown.map_or_else(|failure| report_fatal(&mut output, &failure), |()| EXIT_DONE)
 }
 
 /// Fails if a command stands in place of the server, as in `berth ls`, or if an unknown word follows `host`. A server
@@ -170,7 +170,7 @@ impl CommandSource {
             if let Err(error) = std::env::set_current_dir(&directory) {
                 let failure = Failure::missing_local_directory(&directory, &error);
                 let file = cli::hosts::setting(server, "local_directory");
-                session.output.complain(format_args!(
+                session.output.error(format_args!(
                     "berth: the `local_directory` of this host cannot be opened: {failure}; create it, or change {file}"
                 ));
             }
@@ -187,7 +187,7 @@ impl CommandSource {
                         if !self.needs_no_directory() {
                             return Err(Failure::Local(why));
                         }
-                        session.output.complain(format_args!("berth: {why}"));
+                        session.output.error(format_args!("berth: {why}"));
                         Ok(())
                     }
                     entered => entered,
@@ -219,7 +219,7 @@ impl CommandSource {
             Self::Shell => {
                 let end = shell::prompt::run(session, server);
                 if let Some(failure) = &end {
-                    give_up(&mut session.output, failure);
+                    report_fatal(&mut session.output, failure);
                 }
                 end
             }

@@ -285,7 +285,7 @@ fn differing_files_of_a_tree_are_replaced_only_with_f_and_few_round_trips() {
     for i in 0..200 {
         fs::write(world.here(&format!("t/d{}/f{i}", i % 10)), format!("changed {i}")).expect("writable");
     }
-    assert_eq!(user.run(&put("-r")), Err(Failure::Some { failed: 200, total: 200 }));
+    assert_eq!(user.run(&put("-r")), Err(Failure::SomeFailed { failed: 200, total: 200 }));
     let waits = user.waits(|user| user.run(&put("-r -f")).expect("replaced"));
     assert!(waits < 50, "{waits} round trips");
     assert_eq!(fs::read_to_string(world.there("t/d7/f7")).expect("there"), "changed 7");
@@ -303,7 +303,7 @@ fn one_failed_file_of_a_tree_is_reported_and_the_rest_continues() {
     fs::create_dir_all(world.there("t/d7/f7")).expect("writable");
     let mut user = world.log_in();
     let failure = user.run(&format!("put -r {}", world.here("t").display())).expect_err("one is a folder there");
-    assert_eq!((failure.exit_code(), failure), (1, Failure::Some { failed: 1, total: 50 }));
+    assert_eq!((failure.exit_code(), failure), (1, Failure::SomeFailed { failed: 1, total: 50 }));
     assert!(user.remarks.text().contains("/t/d7/f7"), "{}", user.remarks.text());
     assert!(user.results.text().contains("put: 49 files, ") && user.results.text().contains(", 1 failed"));
     assert_eq!(names_in(&world.there("t/d9")).len(), 5);

@@ -97,7 +97,7 @@ fn measure(session: &mut Session, root: &VirtualPath, reported: ReportedEntries)
     rows.iter().try_for_each(|(path, usage)| show(session, path, *usage))?;
     match unlisted {
         0 => Ok(()),
-        failed => Err(Failure::Some { failed, total: rows.len() }),
+        failed => Err(Failure::SomeFailed { failed, total: rows.len() }),
     }
 }
 

@@ -6,7 +6,7 @@ use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 use crate::client::syntax::arguments::Arguments;
 use crate::client::syntax::command::options::CommandOption;
-use crate::client::syntax::command::{COMMANDS, CommandSpec, find, usage};
+use crate::client::syntax::command::{COMMANDS, CommandSpec, find, usage_failure};
 use crate::client::syntax::lexer::Word;
 use crate::client::ui::output::Output;
 
@@ -23,7 +23,7 @@ pub fn show(output: &mut Output, words: &[Word]) -> Result<(), Failure> {
             output.json(&as_json(command))
         }),
         [word] => detail(output, find(word.as_str())?),
-        _ => Err(usage("help", "name one command")),
+        _ => Err(usage_failure("help", "name one command")),
     }
 }
 

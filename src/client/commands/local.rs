@@ -16,7 +16,7 @@ use crate::client::files::directory::{kind_of, sorted_names};
 use crate::client::files::local::{name_of, shown};
 use crate::client::files::patterns::{expand, path};
 use crate::client::syntax::arguments::Arguments;
-use crate::client::syntax::command::usage;
+use crate::client::syntax::command::usage_failure;
 use crate::client::syntax::lexer::Word;
 use crate::client::ui::summary::Summary;
 use crate::wire::message::{Entry, EntryKind, Name};
@@ -26,7 +26,7 @@ pub fn lcd(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     let directory = match Arguments::parse("lcd", words)?.operands[..] {
         [] => path(&Word::plain(b"~")),
         [word] => path(word),
-        _ => return Err(usage("lcd", "give one directory")),
+        _ => return Err(usage_failure("lcd", "give one directory")),
     };
     std::env::set_current_dir(&directory).map_err(|error| Failure::missing_local_directory(&directory, &error))?;
     session.output.json(&json!({"command": "lcd", "ok": true, "path": name_of(&directory)}))

@@ -90,7 +90,7 @@ impl FirstConnection {
                 Err(failure)
                     if passwords < tries && failure.refuses_request() && failure.is_refusal(ErrorCode::LoginFailed) =>
                 {
-                    output.complain(format_args!("{failure}; try again"));
+                    output.error(format_args!("{failure}; try again"));
                     passwords += 1;
                 }
                 result => break result?,

@@ -177,7 +177,7 @@ impl Session {
                 Failure::Connection(Explanation::new(format!("connection lost: {why}; {problem}"), advice))
             }
             failure => {
-                self.output.complain(format_args!("{problem}; {advice}"));
+                self.output.error(format_args!("{problem}; {advice}"));
                 failure
             }
         }

@@ -43,7 +43,7 @@ pub enum Failure {
     /// The server refused the request.
     Refused(ErrorReply),
     /// Some of several items failed; each failure was reported.
-    Some {
+    SomeFailed {
         /// The number of failed items.
         failed: usize,
         /// The total number of items.
@@ -89,7 +89,7 @@ impl Failure {
             Self::Refused(reply) => {
                 Explanation { problem: refusal::printable(&reply.message), advice: refusal::advice(reply) }
             }
-            Self::Some { failed, total } => format!("{failed} of {total} failed").into(),
+            Self::SomeFailed { failed, total } => format!("{failed} of {total} failed").into(),
             Self::Interrupted => "interrupted".into(),
             Self::OutputClosed => "the output was closed".into(),
         }
@@ -130,7 +130,7 @@ impl Failure {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) | Self::UnknownCommand(_) => EXIT_USAGE,
-            Self::Local(_) | Self::LocalDenied(_) | Self::Some { .. } => EXIT_FAILED,
+            Self::Local(_) | Self::LocalDenied(_) | Self::SomeFailed { .. } => EXIT_FAILED,
             Self::LocalFull(_) => EXIT_FULL,
             Self::Connection(_) | Self::Violation(_) | Self::Lost(_) => EXIT_CONNECTION,
             Self::Login(_) => EXIT_LOGIN,
@@ -183,7 +183,7 @@ impl Failure {
                     .and_then(|value| value.as_str().map(str::to_string))
                     .unwrap_or_default();
             }
-            Self::Some { .. } => "some_failed",
+            Self::SomeFailed { .. } => "some_failed",
             Self::Interrupted => "interrupted",
             Self::OutputClosed => "output_closed",
         };
@@ -236,7 +236,7 @@ mod tests {
             (Failure::Lost(Loss::Closed), 3),
             (Failure::Login("".into()), 4),
             (Failure::Verification("".into()), 5),
-            (Failure::Some { failed: 1, total: 2 }, 1),
+            (Failure::SomeFailed { failed: 1, total: 2 }, 1),
             (Failure::Interrupted, 130),
             (Failure::OutputClosed, 0),
             (refused(ErrorCode::NotFound, ""), 1),

@@ -27,7 +27,7 @@ use crate::client::files::patterns::path as local_path;
 use crate::client::mirror::plan::{Plan, Rules};
 use crate::client::mirror::tree::MirrorTree;
 use crate::client::syntax::arguments::Arguments;
-use crate::client::syntax::command::usage;
+use crate::client::syntax::command::usage_failure;
 use crate::client::syntax::lexer::Word;
 use crate::client::transfer::compare::same_contents;
 use crate::client::transfer::report::note_interruption;
@@ -60,7 +60,9 @@ struct Mirror {
 impl Mirror {
     fn read(session: &Session, words: &[Word]) -> Result<Self, Failure> {
         let arguments = Arguments::parse("mirror", words)?;
-        let [from, to] = arguments.operands[..] else { return Err(usage("mirror", "two directories are needed")) };
+        let [from, to] = arguments.operands[..] else {
+            return Err(usage_failure("mirror", "two directories are needed"));
+        };
         let (is_from, is_dry_run, may_empty) =
             (arguments.has("--from"), arguments.has("--dry-run"), arguments.has("--allow-empty"));
         let modes = if arguments.has("--no-perms") { ModePolicy::Ignore } else { ModePolicy::AllFiles };

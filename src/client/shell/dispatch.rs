@@ -41,14 +41,14 @@ pub fn run(session: &mut Session, words: &[Word]) -> Result<Flow, Failure> {
     refusals::take().into_iter().for_each(|text| session.output.note(text));
     match session.output.failures - failures_before {
         // The command has reported entries whose paths are too long.
-        failed @ 1.. if result.is_ok() => Err(Failure::Some { failed, total: failed }),
+        failed @ 1.. if result.is_ok() => Err(Failure::SomeFailed { failed, total: failed }),
         _ => result,
     }
 }
 
 fn run_command(session: &mut Session, command: &CommandSpec, words: &[Word]) -> Result<Flow, Failure> {
     if command.operands == Operands::None && !Arguments::parse(command.name, words)?.operands.is_empty() {
-        return Err(command::usage(command.name, "it takes no arguments"));
+        return Err(command::usage_failure(command.name, "it takes no arguments"));
     }
     if command.effect == CommandEffect::Show && session.output.results.is_closed() {
         return Err(Failure::OutputClosed);

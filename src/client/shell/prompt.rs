@@ -166,7 +166,7 @@ pub fn run_line(session: &mut Session, line: &str) -> Result<Flow, Failure> {
     let commands = match split(line.as_bytes()) {
         Ok(commands) => commands,
         Err(error) => {
-            session.output.complain(format_args!("berth: {error}"));
+            session.output.error(format_args!("berth: {error}"));
             return Ok(Flow::Next);
         }
     };

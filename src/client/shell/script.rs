@@ -82,7 +82,7 @@ impl Script {
         match failure {
             // The output has no reader. That is no failure, and the next command may do more than show results.
             Failure::OutputClosed if failed == 0 => Flow::Next,
-            Failure::OutputClosed => self.remember(Failure::Some { failed, total: failed }),
+            Failure::OutputClosed => self.remember(Failure::SomeFailed { failed, total: failed }),
             failure => {
                 let name = words.first().map(|word| word.as_str().to_string()).unwrap_or_default();
                 self.note(&name, session, failure)

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use crate::client::error::Failure;
 use crate::client::syntax::command::options::{CommandOption, OptionRole, OptionValue};
-use crate::client::syntax::command::{CommandSpec, Operands, find, no_option, usage};
+use crate::client::syntax::command::{CommandSpec, Operands, find, no_option, usage_failure};
 use crate::client::syntax::lexer::Word;
 
 /// The options and operands of one command.
@@ -33,7 +33,7 @@ impl<'a> Arguments<'a> {
             return Err(no_option(name, word));
         }
         match arguments.without_value {
-            Some((option, value)) => Err(usage(name, &format!("{} needs {}", option.name, value.described()))),
+            Some((option, value)) => Err(usage_failure(name, &format!("{} needs {}", option.name, value.described()))),
             None => Ok(arguments),
         }
     }

@@ -260,7 +260,7 @@ impl Summary {
             0 if self.kept == 0 => Ok(()),
             0 if self.kept == 1 => Err(Failure::Local("1 file exists and differs, and was not replaced".into())),
             0 => Err(Failure::Local(format!("{} files exist and differ, and were not replaced", self.kept).into())),
-            failed => Err(Failure::Some { failed, total: self.total + self.kept }),
+            failed => Err(Failure::SomeFailed { failed, total: self.total + self.kept }),
         }
     }
 }

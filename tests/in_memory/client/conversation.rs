@@ -182,7 +182,7 @@ fn refusals_of_names_in_one_directory_are_one_error_and_a_count() {
         ("mkdir /d/a /d/b", 2, 2, "berth: mkdir: refused\nberth: mkdir: 1 more in /d were refused too\n"),
     ] {
         let before = stage.remarks.text().len();
-        assert_eq!(stage.run(line), Err(Failure::Some { failed, total }), "{line}");
+        assert_eq!(stage.run(line), Err(Failure::SomeFailed { failed, total }), "{line}");
         assert_eq!(&stage.remarks.text()[before..], told, "{line}");
     }
 }
@@ -196,7 +196,7 @@ fn each_failure_is_reported_and_the_rest_continues() {
         _ => {}
     });
     let failure = stage.run("rm a b c").expect_err("one failed");
-    assert_eq!(failure, Failure::Some { failed: 1, total: 3 });
+    assert_eq!(failure, Failure::SomeFailed { failed: 1, total: 3 });
     assert!(stage.remarks.text().starts_with("berth: rm: refused"), "{}", stage.remarks.text());
     assert_eq!(stage.requests().len(), 3);
 }

@@ -191,7 +191,7 @@ fn a_local_symlink_in_place_of_a_directory_of_a_tree_is_not_followed() {
         fs::create_dir(place.path("here/d")).expect("writable");
         symlink(place.path("outside"), place.path("here/d/sub")).expect("writable");
         let (result, requests) = get_tree(&place, line);
-        assert_eq!(result, Err(Failure::Some { failed: 1, total: 2 }), "{line}");
+        assert_eq!(result, Err(Failure::SomeFailed { failed: 1, total: 2 }), "{line}");
         assert_eq!(place.files(), ["here", "here/d", "here/d/f", "here/d/sub", "outside"], "{line}");
         let asked = requests.iter().filter(|request| matches!(request, Request::Get { .. })).count();
         assert_eq!(asked, 1, "what cannot be placed is not fetched");
@@ -245,7 +245,7 @@ fn a_local_file_in_place_of_a_directory_stays_and_the_directory_is_skipped() {
     fs::create_dir(place.path("here/d")).expect("writable");
     fs::write(place.path("here/d/sub"), "mine").expect("writable");
     let (result, _) = get_tree(&place, "get -r -f d");
-    assert_eq!(result, Err(Failure::Some { failed: 1, total: 2 }));
+    assert_eq!(result, Err(Failure::SomeFailed { failed: 1, total: 2 }));
     assert_eq!(fs::read(place.path("here/d/sub")).expect("there"), b"mine");
     assert_eq!(place.files(), ["here", "here/d", "here/d/f", "here/d/sub", "outside"]);
 }
@@ -324,7 +324,7 @@ fn check_printable(what: &str, text: &str) {
 /// Carries out `line` as the shell does; everything that was printed.
 fn printed(stage: &mut Stage, line: &str) -> String {
     if let Err(failure) = run_line(&mut stage.session, line) {
-        stage.session.output.complain(format_args!("berth: {failure}"));
+        stage.session.output.error(format_args!("berth: {failure}"));
     }
     stage.session.output.flush().expect("memory");
     stage.results.text() + &stage.remarks.text()
@@ -511,11 +511,11 @@ fn a_directory_that_contains_itself_is_listed_up_to_the_longest_path() {
         let place = Place::new();
         let mut stage = tree_without_end(&place, vec![entry(name, EntryKind::Dir)]);
         let failure = stage.run(&format!("get -r d {}", place.path("here").display())).expect_err("not all of it");
-        assert!(matches!(failure, Failure::Some { .. }), "{failure:?}");
+        assert!(matches!(failure, Failure::SomeFailed { .. }), "{failure:?}");
         assert!(stage.remarks.text().contains("longer than 4095 bytes"), "{}", stage.remarks.text());
         assert!(stage.requests().len() < 3000, "as many folders as a path has");
         let failure = stage.run("rm -r d").expect_err("not all of it");
-        assert!(matches!(failure, Failure::Some { .. }), "{failure:?}");
+        assert!(matches!(failure, Failure::SomeFailed { .. }), "{failure:?}");
     }
 }
 

@@ -325,7 +325,7 @@ fn requests_for_many_files_are_sent_ahead() {
         _ => {}
     });
     let failure = stage.run(&format!("get -r d {}", directory.path().display())).expect_err("one failed");
-    assert_eq!(failure, Failure::Some { failed: 1, total: 150 });
+    assert_eq!(failure, Failure::SomeFailed { failed: 1, total: 150 });
     let arrived = names_in(&directory.path().join("d"));
     assert_eq!(arrived.len(), 149);
     assert_eq!(fs::read(directory.path().join("d/f042")).expect("read"), b"f042");

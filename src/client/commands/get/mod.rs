@@ -21,7 +21,7 @@ use crate::client::files::modes::ModePolicy;
 use crate::client::files::spellings::Spellings;
 use crate::client::syntax::advice;
 use crate::client::syntax::arguments::Arguments;
-use crate::client::syntax::command::usage;
+use crate::client::syntax::command::usage_failure;
 use crate::client::syntax::lexer::Word;
 use crate::client::transfer::batch::{report_identical, transfer_many, transfer_one, without_identical};
 use crate::client::transfer::compare::same_content;
@@ -47,7 +47,7 @@ pub fn get(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     let modes = if arguments.has("--no-perms") { ModePolicy::Ignore } else { ModePolicy::NewFiles };
     session.output.shows_digests = session.output.is_verbose || arguments.has("-v");
     let (sources, target) = match &arguments.operands[..] {
-        [] => return Err(usage("get", "a remote path is missing")),
+        [] => return Err(usage_failure("get", "a remote path is missing")),
         [source] => (vec![*source], None),
         [sources @ .., target] => (sources.to_vec(), Some(*target)),
     };
@@ -58,7 +58,7 @@ pub fn get(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     if target.is_some_and(|word| word.is_bare(b"-")) {
         return match &remotes[..] {
             [remote] if !with_directories => get_content(session, remote),
-            _ => Err(usage("get", "'get FILE -' writes one file to standard output; 'cat' writes several")),
+            _ => Err(usage_failure("get", "'get FILE -' writes one file to standard output; 'cat' writes several")),
         };
     }
     let target = match target {

@@ -21,7 +21,7 @@ use crate::client::files::patterns::expand;
 use crate::client::files::spellings::Spellings;
 use crate::client::syntax::advice;
 use crate::client::syntax::arguments::Arguments;
-use crate::client::syntax::command::usage;
+use crate::client::syntax::command::usage_failure;
 use crate::client::syntax::lexer::Word;
 use crate::client::transfer::batch::{report_identical, transfer_many, transfer_one, without_identical};
 use crate::client::transfer::compare::same_content;
@@ -47,14 +47,14 @@ pub fn put(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     let modes = if arguments.has("--no-perms") { ModePolicy::Ignore } else { ModePolicy::NewFiles };
     session.output.shows_digests = session.output.is_verbose || arguments.has("-v");
     let (sources, target) = match &arguments.operands[..] {
-        [] => return Err(usage("put", "a local path is missing")),
+        [] => return Err(usage_failure("put", "a local path is missing")),
         [source] => (vec![*source], None),
         [sources @ .., target] => (sources.to_vec(), Some(*target)),
     };
     if sources.iter().any(|word| word.is_bare(b"-")) {
         return match (&sources[..], target) {
             ([_], Some(target)) if !with_directories => put_content(session, target, force),
-            _ => Err(usage("put", "standard input needs a remote name: put - NAME")),
+            _ => Err(usage_failure("put", "standard input needs a remote name: put - NAME")),
         };
     }
     let locals: Vec<PathBuf> = sources.into_iter().flat_map(expand).collect();
@@ -77,7 +77,7 @@ pub fn put(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
 /// `put - FILE`: uploads standard input.
 fn put_content(session: &mut Session, target: &Word, force: bool) -> Result<(), Failure> {
     if session.stdin_is_script {
-        return Err(usage("put", "standard input has the commands; give those with -c or -f FILE"));
+        return Err(usage_failure("put", "standard input has the commands; give those with -c or -f FILE"));
     }
     let remote = match RemoteTarget::find(session, target)? {
         RemoteTarget::Path(remote) if target.text.ends_with(b"/") => {

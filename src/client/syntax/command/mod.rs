@@ -157,7 +157,7 @@ pub fn no_option(name: &str, word: &Word) -> Failure {
 }
 
 /// Returns a failure that shows the usage of `name`.
-pub fn usage(name: &str, problem: &str) -> Failure {
+pub fn usage_failure(name: &str, problem: &str) -> Failure {
     let problem = Escaped(problem.as_bytes()).to_string();
     Failure::Usage(match find(name) {
         Ok(command) => {
