@@ -157,7 +157,7 @@ pub(super) fn staging_record(input: &[u8]) {
                 assert_eq!(server.usage_in_ledger(), server.usage_on_disk());
             }
             assert_eq!(staged.file().expect("ours").metadata().expect("open").len(), staged.length());
-            // The quota holds for every size that the record announces.
+            // The quota holds whatever size the record announces.
             let _ = staged.write(&[1; 1000]);
         }
         assert_eq!(server.usage_in_ledger(), server.usage_on_disk());

@@ -967,6 +967,22 @@ fn ctrl_c_interrupts_a_local_command_but_not_the_shell() {
     assert_eq!(terminal.ended().0, Some(0));
 }
 
+#[test]
+fn put_from_the_terminal_says_how_the_content_ends() {
+    let (place, server) = started();
+    let mut terminal = Terminal::logged_in(&place, &server.target("ann"), 80);
+    terminal.enter("put - notes");
+    terminal.expect("Ctrl-D at the beginning of a line ends it\r\n");
+    terminal.enter("typed");
+    terminal.expect("typed\r\n");
+    terminal.type_keys(CTRL_D);
+    terminal.expect("verified\r\n");
+    terminal.expect(":/> ");
+    terminal.type_keys(CTRL_D);
+    assert_eq!(terminal.ended().0, Some(0));
+    assert_eq!(fs::read_to_string(place.home("ann", "notes")).expect("stored"), "typed\n");
+}
+
 /// Between Ctrl-C and the prompt; a second is the aim, the rest is for a busy machine.
 const PROMPT_BACK: Duration = Duration::from_secs(3);
 
@@ -1090,7 +1106,7 @@ fn a_single_existing_file_is_a_yes_or_no_question() {
         let directory = plant_differing(&place, "put");
         let arguments = ["--plaintext", "--no-progress", &server.target("ann"), "put", "tree/a", "tree"];
         let mut terminal = Terminal::open(&place.berth(&arguments), columns);
-        terminal.expect("replace remote /tree/a by local tree/a?\r\n");
+        terminal.expect("replace remote /tree/a with local tree/a?\r\n");
         terminal.expect("Replace it? [y/N] ");
         for (at, key) in keys.iter().enumerate() {
             if at > 0 {

@@ -118,7 +118,7 @@ impl OverwritePolicy {
 /// Formats the question about a conflict, the existing file first:
 ///
 /// ```text
-/// replace remote /a by local a?
+/// replace remote /a with local a?
 ///   remote  4.8M  Nov 30 08:20
 ///   local   6.7M  Nov 30 09:11  newer
 /// Replace it?
@@ -132,12 +132,14 @@ fn question(session: &mut Session, conflict: &Conflict<'_>, is_one_of_many: bool
         Err(_) => None,
     };
     let (question, old_first) = match conflict.direction {
-        Direction::Download => {
-            (format!("replace local {local} by remote {remote}?"), [("local ", local_facts), ("remote", remote_facts)])
-        }
-        Direction::Upload => {
-            (format!("replace remote {remote} by local {local}?"), [("remote", remote_facts), ("local ", local_facts)])
-        }
+        Direction::Download => (
+            format!("replace local {local} with remote {remote}?"),
+            [("local ", local_facts), ("remote", remote_facts)],
+        ),
+        Direction::Upload => (
+            format!("replace remote {remote} with local {local}?"),
+            [("remote", remote_facts), ("local ", local_facts)],
+        ),
     };
     let now_ns = unix_ns(SystemTime::now());
     let newest_ns = local_facts

@@ -127,7 +127,7 @@ fn reusing(scene: &Scene) -> Client {
     client
 }
 
-/// A stranger with this TLS version that connects to the data port neither receives nor stores anything.
+/// A stranger with this TLS who comes to the data port alone neither gets nor leaves anything.
 #[track_caller]
 fn check_refused(scene: &Scene, client: &mut Client, tls: &Arc<ClientConfig>) {
     for command in ["RETR file", "STOR file"] {

@@ -7,6 +7,7 @@ mod target;
 
 use std::collections::HashSet;
 use std::fs;
+use std::io::IsTerminal;
 use std::iter::successors;
 use std::path::{Path, PathBuf};
 
@@ -93,6 +94,9 @@ fn put_content(session: &mut Session, target: &Word, force: bool) -> Result<(), 
             )));
         }
     };
+    if std::io::stdin().is_terminal() {
+        session.output.note("reading the content from the terminal; Ctrl-D at the beginning of a line ends it");
+    }
     let mode = if force { PutMode::Replace } else { PutMode::Create };
     let style = if session.output.is_json { Style::Silent } else { session.progress };
     let mut progress = Progress::for_file(style, &label(&remote), None);
