@@ -26,7 +26,7 @@ use berth::client::interrupt::Interrupt;
 use berth::client::shell::dispatch;
 use berth::client::syntax::lexer::split;
 use berth::client::ui::output::Output;
-use berth::client::ui::progress::Style;
+use berth::client::ui::progress::ProgressStyle;
 use berth::wire::Reply;
 use berth::wire::frame::{self, CONTROL_BYTES_MAX, Frame, FrameType};
 use berth::wire::message::End;
@@ -77,7 +77,7 @@ pub(super) fn hostile_server(input: &[u8]) {
         directory: VirtualPath::root(),
         output: Output::to(Box::new(results.clone()), Box::new(remarks.clone()), is_json, false),
         state: StateDirectory::at(Some(place.directory.path().join("state"))),
-        progress: Style::Silent,
+        progress: ProgressStyle::Silent,
         peer: "user@hostile:1".into(),
         endpoint: None,
         may_ask: false,

@@ -55,7 +55,7 @@ use syntax::lexer::Word;
 use ui::confirm::terminal_can_answer;
 use ui::failures::{failure_object, report_fatal};
 use ui::output::Output;
-use ui::progress::Style;
+use ui::progress::ProgressStyle;
 
 /// Runs the command line and returns the exit code.
 pub fn run(args: &Args) -> u8 {
@@ -243,7 +243,7 @@ fn directory_remedy(path: &VirtualPath, failure: &Failure, server: &str) -> Stri
 }
 
 fn session(args: &Args, output: Output, link: Link, endpoint: Endpoint) -> Session {
-    let progress = Style::choose(args.quiet, args.no_progress);
+    let progress = ProgressStyle::choose(args.quiet, args.no_progress);
     let session = Session::new(link, endpoint, output, StateDirectory::open(), progress);
     Session { may_ask: terminal_can_answer(), ..session }
 }

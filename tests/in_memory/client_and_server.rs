@@ -22,7 +22,7 @@ use berth::client::interrupt::Interrupt;
 use berth::client::shell::dispatch;
 use berth::client::syntax::lexer;
 use berth::client::ui::output::Output;
-use berth::client::ui::progress::Style;
+use berth::client::ui::progress::ProgressStyle;
 
 /// Bytes on their way in either direction, at most.
 const WINDOW_BYTES: usize = 256 * 1024;
@@ -177,7 +177,7 @@ impl World {
             directory: VirtualPath::root(),
             output: Output::to(Box::new(results.clone()), Box::new(remarks.clone()), false, false),
             state: StateDirectory::at(Some(self.here("state"))),
-            progress: Style::Silent,
+            progress: ProgressStyle::Silent,
             peer: "alice@joined:1".into(),
             may_ask: false,
             stdin_is_script: false,

@@ -14,7 +14,7 @@ use crate::client::syntax::arguments::Arguments;
 use crate::client::syntax::lexer::Word;
 use crate::client::transfer::pipes::download_to;
 use crate::client::ui::output::Output;
-use crate::client::ui::progress::{Progress, Style};
+use crate::client::ui::progress::{Progress, ProgressStyle};
 use crate::client::ui::summary::Summary;
 use crate::wire::message::Name;
 
@@ -36,7 +36,7 @@ pub fn cat(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
 
 fn show(session: &mut Session, path: &VirtualPath) -> Result<(), Failure> {
     let mut writer = ContentWriter::default();
-    let mut progress = Progress::for_file(Style::Silent, "", None);
+    let mut progress = Progress::for_file(ProgressStyle::Silent, "", None);
     download_to(session, path, &mut progress, |output, link, bytes| writer.write(output, link, bytes))?;
     writer.finish(&mut session.output)
 }
@@ -104,7 +104,7 @@ fn visible(bytes: &[u8]) -> String {
 /// Shows the content as one JSON object. Content that is too long for one object is refused.
 fn show_object(session: &mut Session, path: &VirtualPath) -> Result<(), Failure> {
     let mut content = Vec::new();
-    let mut progress = Progress::for_file(Style::Silent, "", None);
+    let mut progress = Progress::for_file(ProgressStyle::Silent, "", None);
     let streamed = download_to(session, path, &mut progress, |_, _, bytes| {
         content.extend_from_slice(bytes);
         if content.len() as u64 <= JSON_CONTENT_BYTES_MAX {

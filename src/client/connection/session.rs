@@ -15,7 +15,7 @@ use crate::client::error::{Failure, unexpected};
 use crate::client::syntax::lexer::Word;
 use crate::client::ui::confirm::{Choice, choose, confirm};
 use crate::client::ui::output::Output;
-use crate::client::ui::progress::Style;
+use crate::client::ui::progress::ProgressStyle;
 use crate::wire::message::{Entry, ErrorCode, Name};
 use crate::wire::{Reply, Request};
 
@@ -35,7 +35,7 @@ pub struct Session {
     /// What the client remembers between runs.
     pub state: StateDirectory,
     /// How transfers show their progress.
-    pub progress: Style,
+    pub progress: ProgressStyle,
     /// `user@host:port`, which separates the records of different servers.
     pub peer: String,
     /// Whether the user can answer questions.
@@ -83,7 +83,7 @@ impl CallProgress {
 
 impl Session {
     /// Creates a session that asks no questions and starts in the home directory.
-    pub fn new(link: Link, endpoint: Endpoint, output: Output, state: StateDirectory, progress: Style) -> Self {
+    pub fn new(link: Link, endpoint: Endpoint, output: Output, state: StateDirectory, progress: ProgressStyle) -> Self {
         Self {
             link,
             directory: VirtualPath::root(),

@@ -12,7 +12,7 @@ use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 use crate::client::files::local::names_in;
 use crate::client::files::spellings::Spellings;
-use crate::client::mirror::plan::{Plan, PlannedFile};
+use crate::client::mirror::plan::{MirrorPlan, PlannedFile};
 use crate::client::mirror::tree::MirrorTree;
 use crate::client::ui::summary::Summary;
 
@@ -35,7 +35,7 @@ impl Mirror {
         summary: &mut Summary,
         spellings: &Spellings,
         source: &MirrorTree,
-        plan: &mut Plan,
+        plan: &mut MirrorPlan,
         respelled: &HashSet<VirtualPath>,
     ) -> Result<(), Failure> {
         if !self.is_from || spellings.is_empty() {
@@ -62,7 +62,7 @@ impl Mirror {
         summary: &mut Summary,
         spellings: &Spellings,
         source: &MirrorTree,
-        plan: &mut Plan,
+        plan: &mut MirrorPlan,
         paths: &[VirtualPath],
     ) -> Result<Collisions, Failure> {
         let listed = spellings.listed_under_other_name(paths.iter().map(VirtualPath::as_bytes), |directory| {
@@ -96,7 +96,7 @@ impl Mirror {
 
     /// Removes from the plan what the local file system treats as the same as something that arrived. The list of
     /// names that it may treat as the same is not complete, but the identity of a file is.
-    pub(super) fn keep_transferred(&self, plan: &mut Plan, directories: &[VirtualPath]) {
+    pub(super) fn keep_transferred(&self, plan: &mut MirrorPlan, directories: &[VirtualPath]) {
         if plan.only_in_target.is_empty() {
             return;
         }

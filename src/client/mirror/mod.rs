@@ -24,7 +24,7 @@ use crate::client::files::exclusions::Exclusions;
 use crate::client::files::local::shown;
 use crate::client::files::modes::{ModePolicy, umask};
 use crate::client::files::patterns::path as local_path;
-use crate::client::mirror::plan::{Plan, Rules};
+use crate::client::mirror::plan::{MirrorPlan, MirrorRules};
 use crate::client::mirror::tree::MirrorTree;
 use crate::client::syntax::arguments::Arguments;
 use crate::client::syntax::command::usage_failure;
@@ -51,7 +51,7 @@ struct Mirror {
     is_dry_run: bool,
     /// A source without files may empty the target.
     may_empty: bool,
-    rules: Rules,
+    rules: MirrorRules,
     exclusions: Exclusions,
     /// Whether the target gets the permission bits of the source.
     modes: ModePolicy,
@@ -71,7 +71,7 @@ impl Mirror {
         let (local, remote) = if is_from { (to, from) } else { (from, to) };
         let (local, remote) = (local_path(local), session.path(remote)?);
         let mask = if is_from { umask() } else { UMASK };
-        let rules = Rules {
+        let rules = MirrorRules {
             by_content: arguments.has("--checksum"),
             with_delete: arguments.has("--delete"),
             target_umask: (modes != ModePolicy::Ignore).then_some(mask),
@@ -111,7 +111,7 @@ impl Mirror {
         session: &mut Session,
         summary: &mut Summary,
         scan: &Scan,
-        mut plan: Plan,
+        mut plan: MirrorPlan,
     ) -> Result<(), Failure> {
         let (source, target) = if self.is_from { (&scan.remote, &scan.local) } else { (&scan.local, &scan.remote) };
         self.remove_useless_parts(&plan, &scan.parts);
@@ -149,7 +149,7 @@ impl Mirror {
 
     /// Refuses to empty the target for a source without files. That is usually a mistake, such as a missing
     /// mount or a wrong name.
-    fn refuse_to_empty(&self, source: &MirrorTree, plan: &Plan) -> Result<(), Failure> {
+    fn refuse_to_empty(&self, source: &MirrorTree, plan: &MirrorPlan) -> Result<(), Failure> {
         let removed = plan.only_in_target.len() + plan.in_the_way.len();
         if self.may_empty || removed == 0 || source.has_files() {
             return Ok(());
@@ -186,14 +186,19 @@ impl Mirror {
         summary: &mut Summary,
         source: &MirrorTree,
         target: &MirrorTree,
-    ) -> Result<Plan, Failure> {
-        let mut plan = Plan::new(source, target, self.rules);
+    ) -> Result<MirrorPlan, Failure> {
+        let mut plan = MirrorPlan::new(source, target, self.rules);
         self.compare_by_digest(session, summary, &mut plan)?;
         Ok(plan)
     }
 
     /// Compares the files whose digests decide: identical files are done, the others are transferred.
-    fn compare_by_digest(&self, session: &mut Session, summary: &mut Summary, plan: &mut Plan) -> Result<(), Failure> {
+    fn compare_by_digest(
+        &self,
+        session: &mut Session,
+        summary: &mut Summary,
+        plan: &mut MirrorPlan,
+    ) -> Result<(), Failure> {
         let alike = std::mem::take(&mut plan.to_compare);
         let places: Vec<(PathBuf, VirtualPath)> = alike
             .iter()

@@ -5,12 +5,12 @@ use std::collections::HashSet;
 use crate::base::attributes::{mode_for_change, mode_of_new};
 use crate::base::virtual_path::VirtualPath;
 use crate::client::files::times::{TimeMatch, compare_times};
-use crate::client::mirror::tree::{MirrorTree, Node};
+use crate::client::mirror::tree::{MirrorTree, TreeNode};
 use crate::wire::message::EntryKind;
 
 /// How trees are compared and what a mirror may change.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Rules {
+pub struct MirrorRules {
     /// Files of the same size are compared by digest, whatever their times.
     pub by_content: bool,
     /// Entries that exist only in the target are removed.
@@ -48,7 +48,7 @@ pub struct ModeChange {
 
 /// The actions of a mirror, in this order.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Plan {
+pub struct MirrorPlan {
     /// Target entries of another kind than in the source, innermost first.
     pub in_the_way: Vec<VirtualPath>,
     /// Entries of another kind that must not be deleted. They and their content stay as they are.
@@ -70,7 +70,7 @@ pub struct Plan {
     pub only_in_target: Vec<VirtualPath>,
 }
 
-impl Plan {
+impl MirrorPlan {
     /// Returns whether no entry is created, transferred or removed. Changes of permission bits do not count.
     pub fn is_empty(&self) -> bool {
         [&self.in_the_way, &self.directories, &self.only_in_target].into_iter().all(Vec::is_empty)
@@ -83,7 +83,7 @@ impl Plan {
     }
 
     /// Plans what makes `target` the image of `source`.
-    pub fn new(source: &MirrorTree, target: &MirrorTree, rules: Rules) -> Self {
+    pub fn new(source: &MirrorTree, target: &MirrorTree, rules: MirrorRules) -> Self {
         let mut plan = Self::default();
         let (mut skipped, mut in_the_way) = (HashSet::new(), HashSet::new());
         for (path, node) in source.entries() {
@@ -120,7 +120,7 @@ impl Plan {
         plan
     }
 
-    fn add_mode(&mut self, path: &VirtualPath, node: &Node, existing: Option<&Node>, rules: Rules) {
+    fn add_mode(&mut self, path: &VirtualPath, node: &TreeNode, existing: Option<&TreeNode>, rules: MirrorRules) {
         let bits = node.wanted_bits();
         let Some(((bits, now), mask)) = bits.zip(existing.and_then(|existing| existing.mode)).zip(rules.target_umask)
         else {
@@ -131,7 +131,7 @@ impl Plan {
         }
     }
 
-    fn add_file(&mut self, path: &VirtualPath, node: &Node, existing: Option<&Node>, rules: Rules) {
+    fn add_file(&mut self, path: &VirtualPath, node: &TreeNode, existing: Option<&TreeNode>, rules: MirrorRules) {
         let file = PlannedFile { path: path.clone(), size: node.size, replaces: existing.is_some(), mode: node.mode };
         match existing.filter(|existing| existing.size == node.size) {
             Some(_) if rules.by_content => self.to_compare.push(file),
@@ -151,7 +151,7 @@ impl Plan {
         target: &MirrorTree,
         mut skipped: HashSet<VirtualPath>,
         mut in_the_way: HashSet<VirtualPath>,
-        rules: Rules,
+        rules: MirrorRules,
     ) {
         for path in target.paths() {
             if in_the_way.contains(path) || is_below(path, &in_the_way) {
@@ -190,7 +190,7 @@ mod tests {
         let mut tree = MirrorTree::default();
         for entry in entries.split_whitespace() {
             let node =
-                |kind, size, seconds: i64| Node { kind, size, mtime_ns: seconds * 1_000_000_000 + 1, mode: None };
+                |kind, size, seconds: i64| TreeNode { kind, size, mtime_ns: seconds * 1_000_000_000 + 1, mode: None };
             if let Some(name) = entry.strip_suffix('/') {
                 tree.add(path(name), node(EntryKind::Dir, 0, 0));
             } else if let Some(name) = entry.strip_suffix('@') {
@@ -207,7 +207,7 @@ mod tests {
         tree
     }
 
-    fn shown(plan: &Plan) -> String {
+    fn shown(plan: &MirrorPlan) -> String {
         let paths = |paths: &[VirtualPath]| paths.iter().map(VirtualPath::to_string).collect::<Vec<_>>().join(" ");
         let files =
             |files: &[PlannedFile]| files.iter().map(|file| file.path.to_string()).collect::<Vec<_>>().join(" ");
@@ -229,21 +229,21 @@ mod tests {
         parts.join("; ")
     }
 
-    const DELETE: Rules = Rules { by_content: false, with_delete: true, target_umask: None };
+    const DELETE: MirrorRules = MirrorRules { by_content: false, with_delete: true, target_umask: None };
 
     #[test]
     fn only_files_that_differ_are_transferred() {
         let source = tree("d/ d/a=1,1 d/b=1,1 d/c=1,1 new/ new/x=1,1 z=0,0");
         let target = tree("d/ d/a=1,1 d/b=2,1 d/c=1,2 old/ old/y=1,1 old/z/ other=1,1");
-        let plan = Plan::new(&source, &target, Rules::default());
+        let plan = MirrorPlan::new(&source, &target, MirrorRules::default());
         assert_eq!(shown(&plan), "mkdir: /new; move: /d/b /d/c /new/x /z; same: 1");
         let replaced: Vec<bool> = plan.files.iter().map(|file| file.replaces).collect();
         assert_eq!(replaced, [true, true, false, false]);
-        let plan = Plan::new(&source, &target, DELETE);
+        let plan = MirrorPlan::new(&source, &target, DELETE);
         assert_eq!(shown(&plan), "mkdir: /new; move: /d/b /d/c /new/x /z; rm: /other /old/z /old/y /old; same: 1");
-        let by_content = Plan::new(&source, &target, Rules { by_content: true, ..Rules::default() });
+        let by_content = MirrorPlan::new(&source, &target, MirrorRules { by_content: true, ..MirrorRules::default() });
         assert_eq!(shown(&by_content), "mkdir: /new; move: /d/b /new/x /z; alike: /d/a /d/c; same: 0");
-        assert_eq!(shown(&Plan::new(&source, &source, DELETE)), "same: 5");
+        assert_eq!(shown(&MirrorPlan::new(&source, &source, DELETE)), "same: 5");
     }
 
     #[test]
@@ -251,10 +251,10 @@ mod tests {
         let source = tree("a/ a/x=1,1 b=1,1 c=1,1");
         let target = tree("a=1,1 b/ b/y/ b/y/z=1,1 b-c=1,1 c@");
         assert_eq!(
-            shown(&Plan::new(&source, &target, DELETE)),
+            shown(&MirrorPlan::new(&source, &target, DELETE)),
             "way: /c /b/y/z /b/y /b /a; mkdir: /a; move: /a/x /b /c; rm: /b-c; same: 0"
         );
-        assert_eq!(shown(&Plan::new(&source, &target, Rules::default())), "blocked: /a /b /c; same: 0");
+        assert_eq!(shown(&MirrorPlan::new(&source, &target, MirrorRules::default())), "blocked: /a /b /c; same: 0");
     }
 
     #[test]
@@ -263,7 +263,7 @@ mod tests {
         let mut target = tree("link/ link/x=1,1 old/ old/sub/ old/y=1,1 a/");
         target.keep(&path("/old/sub/excluded"));
         target.keep(&path("/a/excluded"));
-        assert_eq!(shown(&Plan::new(&source, &target, DELETE)), "blocked: /a; left: /link; rm: /old/y; same: 0");
+        assert_eq!(shown(&MirrorPlan::new(&source, &target, DELETE)), "blocked: /a; left: /link; rm: /old/y; same: 0");
     }
 
     #[test]
@@ -272,10 +272,10 @@ mod tests {
         let plan = |size, here_ns, there_ns| {
             let tree = |mtime_ns| {
                 let mut tree = MirrorTree::default();
-                tree.add(path("f"), Node { kind: EntryKind::File, size, mtime_ns, mode: None });
+                tree.add(path("f"), TreeNode { kind: EntryKind::File, size, mtime_ns, mode: None });
                 tree
             };
-            shown(&Plan::new(&tree(here_ns), &tree(there_ns), Rules::default()))
+            shown(&MirrorPlan::new(&tree(here_ns), &tree(there_ns), MirrorRules::default()))
         };
         let (fine, coarse) = (7 * SECOND_NS + 123, 6 * SECOND_NS);
         assert_eq!(plan(COMPARED_BYTES_MAX, fine, coarse), "alike: /f; same: 0");

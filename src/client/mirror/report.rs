@@ -11,7 +11,7 @@ use crate::base::text::Size;
 use crate::base::virtual_path::VirtualPath;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
-use crate::client::mirror::plan::Plan;
+use crate::client::mirror::plan::MirrorPlan;
 use crate::client::mirror::tree::MirrorTree;
 use crate::client::ui::summary::Summary;
 use crate::wire::message::{EntryKind, Name};
@@ -46,7 +46,7 @@ impl Mirror {
         &self,
         session: &mut Session,
         summary: &mut Summary,
-        plan: &Plan,
+        plan: &MirrorPlan,
         source: &MirrorTree,
         target: &MirrorTree,
     ) -> Result<(), Failure> {
@@ -70,7 +70,12 @@ impl Mirror {
         Ok(())
     }
 
-    pub(super) fn report_plan(&self, session: &mut Session, mut summary: Summary, plan: &Plan) -> Result<(), Failure> {
+    pub(super) fn report_plan(
+        &self,
+        session: &mut Session,
+        mut summary: Summary,
+        plan: &MirrorPlan,
+    ) -> Result<(), Failure> {
         for path in &plan.in_the_way {
             self.record_result(session, &mut summary, "rm", path, Ok(()))?;
         }

@@ -11,7 +11,7 @@ use crate::base::virtual_path::VirtualPath;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 use crate::client::files::local::shown;
-use crate::client::mirror::tree::{MirrorTree, Node};
+use crate::client::mirror::tree::{MirrorTree, TreeNode};
 use crate::client::remote::listing::not_examined;
 use crate::client::transfer::local_tree::{LocalWalk, Symlinks};
 use crate::client::ui::summary::Summary;
@@ -102,7 +102,7 @@ impl Mirror {
                 if is_directory {
                     walk.enter(&entry);
                 }
-                let node = Node::from(&entry);
+                let node = TreeNode::from(&entry);
                 tree.add(entry.path, node);
             }
         }
@@ -128,7 +128,7 @@ impl Mirror {
                 tree.keep(&path);
                 continue;
             }
-            tree.add(path, Node::from(&found.entry));
+            tree.add(path, TreeNode::from(&found.entry));
         }
         Ok(tree)
     }

@@ -6,8 +6,8 @@ use crate::base::virtual_path::VirtualPath;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 use crate::client::files::modes::ModePolicy;
-use crate::client::mirror::plan::{Plan, PlannedFile};
-use crate::client::mirror::tree::{MirrorTree, Node};
+use crate::client::mirror::plan::{MirrorPlan, PlannedFile};
+use crate::client::mirror::tree::{MirrorTree, TreeNode};
 use crate::client::transfer::engine::transfer_all;
 use crate::client::transfer::job::{Direction, TransferJob, Transferred};
 use crate::client::ui::progress::Progress;
@@ -21,7 +21,7 @@ impl Mirror {
         &self,
         session: &mut Session,
         summary: &mut Summary,
-        plan: &Plan,
+        plan: &MirrorPlan,
     ) -> Result<Vec<VirtualPath>, Failure> {
         let mut occupied = Vec::new();
         let mut progress = Progress::for_files(session.progress, plan.files.len(), plan.bytes());
@@ -56,7 +56,7 @@ impl Mirror {
         session.call_each(&requests, |_, at, result| {
             // If the entry cannot be examined, the file is sent and refused again.
             if let Ok(Reply::Stat { entry, .. }) = result {
-                existing.add(occupied[at].clone(), Node::from(&entry));
+                existing.add(occupied[at].clone(), TreeNode::from(&entry));
             }
         })?;
         let plan = self.plan(session, summary, &wanted, &existing)?;

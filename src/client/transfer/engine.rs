@@ -28,7 +28,7 @@ use crate::client::transfer::job::{Direction, TransferJob, TransferResult};
 use crate::client::transfer::pipeline::{TransferPipeline, TransferQueue};
 use crate::client::transfer::upload::Uploader;
 use crate::client::ui::output::Output;
-use crate::client::ui::progress::{Progress, SharedProgress, Style};
+use crate::client::ui::progress::{Progress, ProgressStyle, SharedProgress};
 
 /// With two files of at least this size a second connection transfers in parallel. They take longer
 /// than the round trips of a login, on any link where those matter.
@@ -206,7 +206,7 @@ impl<P: TransferPipeline> SecondConnection<P> {
             // One connection is enough. The usual reason is a limit on the sessions of an account.
             Err(_) => return,
         };
-        let mut session = Session::new(link, endpoint, output, state, Style::Silent);
+        let mut session = Session::new(link, endpoint, output, state, ProgressStyle::Silent);
         let mut progress = Progress::for_thread(share);
         // Sending fails only after the first connection has failed.
         let mut on_result = |_: &mut Session, result| results.send(result).map_err(|_| Failure::Interrupted);

@@ -12,7 +12,7 @@ use berth::base::upload_id::UploadId;
 use berth::base::virtual_path::PATH_BYTES_MAX;
 use berth::client::error::Failure;
 use berth::client::shell::prompt::run_line;
-use berth::client::ui::progress::Style;
+use berth::client::ui::progress::ProgressStyle;
 use berth::wire::frame::FrameType;
 use berth::wire::message::{End, Entry, EntryKind, ErrorCode, ErrorReply, Name, Partial, QuotaReport};
 use berth::wire::{Reply, Request, frame};
@@ -333,7 +333,7 @@ fn printed(stage: &mut Stage, line: &str) -> String {
 #[test]
 fn no_command_prints_control_characters_from_a_server() {
     for is_json in [false, true] {
-        for style in [Style::Silent, Style::Lines] {
+        for style in [ProgressStyle::Silent, ProgressStyle::Lines] {
             for line in [
                 "ls",
                 "ls -l",
@@ -591,7 +591,7 @@ fn the_largest_numbers_from_a_server_cause_no_overflow() {
         mode: u32::MAX,
         unexamined: false,
     };
-    for style in [Style::Silent, Style::Lines] {
+    for style in [ProgressStyle::Silent, ProgressStyle::Lines] {
         for line in
             ["ls -l", "stat f", "dir *", "quota", "partials", "sha256 f", "get -r * HERE", "get f HERE", "ls -l f"]
         {

@@ -14,7 +14,7 @@ use berth::client::connection::state::StateDirectory;
 use berth::client::connection::stream::Stream;
 use berth::client::interrupt::Interrupt;
 use berth::client::ui::output::Output;
-use berth::client::ui::progress::Style;
+use berth::client::ui::progress::ProgressStyle;
 use berth::wire::frame::{self, FrameType};
 use berth::wire::message::{End, ErrorCode, ErrorReply};
 use berth::wire::{Frame, Reply, Request};
@@ -184,7 +184,7 @@ impl Stage {
             directory: VirtualPath::root(),
             output: Output::to(Box::new(results.clone()), Box::new(remarks.clone()), false, false),
             state: StateDirectory::at(Some(state.join("state"))),
-            progress: Style::Silent,
+            progress: ProgressStyle::Silent,
             peer: "user@scripted:1".into(),
             may_ask: false,
             stdin_is_script: false,

@@ -30,7 +30,7 @@ use crate::client::transfer::overwrite::{Conflict, Decision, OverwritePolicy};
 use crate::client::transfer::part::names::remove_part;
 use crate::client::transfer::pipes::download_to;
 use crate::client::transfer::report::{Report, note_interruption};
-use crate::client::ui::progress::{Progress, Style};
+use crate::client::ui::progress::{Progress, ProgressStyle};
 use crate::client::ui::stopwatch::Stopwatch;
 use crate::client::ui::summary::Summary;
 use crate::wire::message::{EntryKind, ErrorCode};
@@ -87,7 +87,7 @@ fn get_content(session: &mut Session, remote: &VirtualPath) -> Result<(), Failur
     session.output.reserve_for_content();
     // A progress bar would mix with the content on a terminal, or with the JSON objects on standard error.
     let is_silent = session.output.is_terminal || session.output.is_json;
-    let style = if is_silent { Style::Silent } else { session.progress };
+    let style = if is_silent { ProgressStyle::Silent } else { session.progress };
     let entry = session.stat(remote)?;
     if entry.kind == EntryKind::Dir {
         return Err(Failure::Local(Explanation::new(

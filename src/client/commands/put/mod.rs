@@ -30,7 +30,7 @@ use crate::client::transfer::job::{Direction, TransferJob, label};
 use crate::client::transfer::overwrite::{Conflict, Decision, OverwritePolicy};
 use crate::client::transfer::pipes::upload_stdin;
 use crate::client::transfer::report::{Report, note_interruption};
-use crate::client::ui::progress::{Progress, Style};
+use crate::client::ui::progress::{Progress, ProgressStyle};
 use crate::client::ui::stopwatch::Stopwatch;
 use crate::client::ui::summary::Summary;
 use crate::wire::message::{EntryKind, ErrorCode, PutMode};
@@ -98,7 +98,7 @@ fn put_content(session: &mut Session, target: &Word, force: bool) -> Result<(), 
         session.output.note("reading the content from the terminal; Ctrl-D at the beginning of a line ends it");
     }
     let mode = if force { PutMode::Replace } else { PutMode::Create };
-    let style = if session.output.is_json { Style::Silent } else { session.progress };
+    let style = if session.output.is_json { ProgressStyle::Silent } else { session.progress };
     let mut progress = Progress::for_file(style, &label(&remote), None);
     let started = Stopwatch::start();
     let sent = upload_stdin(session, &remote, mode, &mut progress);

@@ -3,7 +3,7 @@
 mod typed;
 mod word;
 
-pub use typed::Typed;
+pub use typed::UnfinishedLine;
 pub use word::Word;
 
 /// Why a line is not a command line.
@@ -223,7 +223,7 @@ mod tests {
         assert_eq!(texts("pwd; ! make  "), [vec!["pwd"], vec!["!", "make"]]);
         assert_eq!(texts("!"), [["!"]]);
         assert_eq!(texts("get !a a!"), [["get", "!a", "a!"]]);
-        let typed = Typed::read(b"!cat 'my fi").expect("no comment");
+        let typed = UnfinishedLine::read(b"!cat 'my fi").expect("no comment");
         assert_eq!((typed.words.len(), typed.word.as_str(), typed.quote), (2, "my fi", None));
     }
 
@@ -237,7 +237,7 @@ mod tests {
         assert_eq!(commands[2][3].as_str(), "|");
         assert_eq!(split(b"ls | "), Err(LineError::OpenPipe));
         assert_eq!(texts("| x"), [["|", "x"]]);
-        let typed = Typed::read(b"ls sub | sort fi").expect("no comment");
+        let typed = UnfinishedLine::read(b"ls sub | sort fi").expect("no comment");
         assert_eq!((typed.words[0].as_str(), typed.word.as_str()), ("!", "fi"));
     }
 
