@@ -4,15 +4,15 @@ use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 
 use berth::client;
-use berth::client::cli::command_line::CommandLine;
+use berth::client::cli::command_line::Invocation;
 use berth::client::cli::host_commands;
 use berth::client::error::{EXIT_DONE, EXIT_FAILED, EXIT_USAGE};
 
 fn main() -> ExitCode {
-    match CommandLine::read(std::env::args_os()) {
-        Ok(CommandLine::Session(args)) => ExitCode::from(client::run(&args)),
-        Ok(CommandLine::Hosts(args)) => ExitCode::from(host_commands::run(&args)),
-        Ok(CommandLine::Help(args)) => ExitCode::from(client::run_help(&args)),
+    match Invocation::read(std::env::args_os()) {
+        Ok(Invocation::Session(args)) => ExitCode::from(client::run(&args)),
+        Ok(Invocation::Hosts(args)) => ExitCode::from(host_commands::run(&args)),
+        Ok(Invocation::Help(args)) => ExitCode::from(client::run_help(&args)),
         Err(mut error) => {
             // clap suggests how to pass an option as the name of a server, but no such name begins with a dash.
             error.remove(clap::error::ContextKind::Suggested);

@@ -59,7 +59,7 @@ pub(crate) fn holds_within(time: Duration, mut condition: impl FnMut() -> bool) 
     true
 }
 
-/// A directory with everything of one server and of the people who use it: `conf`, `homes`, `logs`,
+/// A directory with everything of one server and of its users: `conf`, `homes`, `logs`,
 /// and `here`, where clients run.
 pub(crate) struct Place {
     directory: tempfile::TempDir,

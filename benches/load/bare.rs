@@ -33,7 +33,7 @@ pub(crate) fn send(file: &Path, hashes: bool) -> Outcome<()> {
     }
 }
 
-/// Stores in `file` what whoever connects sends, hashed or not, and closes when it is there.
+/// Stores what a client sends in `file`, hashed or not, and closes the connection when it is stored.
 pub(crate) fn receive(file: &Path, hashes: bool) -> Outcome<()> {
     let (listener, mut buffer) = (listen()?, vec![0; PIECE_BYTES]);
     loop {

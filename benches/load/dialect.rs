@@ -1,4 +1,4 @@
-//! What the bytes of a session mean, whatever its protocol. A dialect sees no socket: bytes in,
+//! The meaning of the bytes of a session, for any protocol. A dialect sees no socket: bytes in,
 //! bytes out, and what they amounted to.
 
 use std::error::Error;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::dialect::Outcome;
 use berth::auth::scram::ClientExchange;
-use berth::tls::{Pinning, Received, TlsSession};
+use berth::tls::{Pinning, ReceiveResult, TlsSession};
 use berth::wire::frame::{self, CONTROL_BYTES_MAX, FrameType};
 use berth::wire::message::VERSION;
 use berth::wire::{Frame, Reply, Request};
@@ -80,9 +80,9 @@ impl Attempt {
     fn receive(&mut self) -> Outcome<()> {
         let mut room = [0; 4096];
         match self.tls.receive(&mut self.stream, &mut room)? {
-            Received::Bytes(count) => self.received.extend_from_slice(&room[..count]),
-            Received::Progress(_) => {}
-            Received::End => return Err("the server closed the connection".into()),
+            ReceiveResult::Bytes(count) => self.received.extend_from_slice(&room[..count]),
+            ReceiveResult::Progress(_) => {}
+            ReceiveResult::End => return Err("the server closed the connection".into()),
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use rustls::ClientConfig;
 
 use crate::dialect::Outcome;
-use berth::tls::{Received, TlsSession};
+use berth::tls::{ReceiveResult, TlsSession};
 
 /// See the module.
 pub(crate) struct Stream {
@@ -72,10 +72,10 @@ impl Stream {
         let received = tls.receive(&mut self.socket, room);
         tls.flush(&mut self.socket)?;
         match received {
-            Ok(Received::Bytes(count)) => Ok(Arrival::Bytes(count)),
-            Ok(Received::Progress(_)) if was_handshaking && !tls.is_handshaking() => Ok(Arrival::Keys),
-            Ok(Received::Progress(_)) => Ok(Arrival::Nothing),
-            Ok(Received::End) => Ok(Arrival::End),
+            Ok(ReceiveResult::Bytes(count)) => Ok(Arrival::Bytes(count)),
+            Ok(ReceiveResult::Progress(_)) if was_handshaking && !tls.is_handshaking() => Ok(Arrival::Keys),
+            Ok(ReceiveResult::Progress(_)) => Ok(Arrival::Nothing),
+            Ok(ReceiveResult::End) => Ok(Arrival::End),
             // Not every server says goodbye. Whether all came, what is measured shows.
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(Arrival::End),
             Err(error) => Err(error.into()),

@@ -116,7 +116,7 @@ fn with_value(program: &Command, shell: Shell) -> String {
 }
 
 /// Returns the branch of a command: the kind of its operands, and its options.
-fn case(command: &client::syntax::command::Command, shell: Shell) -> String {
+fn case(command: &client::syntax::command::CommandSpec, shell: Shell) -> String {
     let kind = match command.operands {
         Operands::None => "none",
         Operands::Remote | Operands::RemoteDirectories => "remote",

@@ -1,4 +1,4 @@
-//! The whole client against a server that says whatever it likes. The first line of the input
+//! The whole client against a server that sends arbitrary bytes. The first line of the input
 //! names the commands, a letter each; the others are the server's (see `script`).
 
 use std::cell::RefCell;
@@ -26,7 +26,7 @@ use berth::client::interrupt::Interrupt;
 use berth::client::shell::dispatch;
 use berth::client::syntax::lexer::split;
 use berth::client::ui::output::Output;
-use berth::client::ui::progress::Style;
+use berth::client::ui::progress::ProgressStyle;
 use berth::wire::Reply;
 use berth::wire::frame::{self, CONTROL_BYTES_MAX, Frame, FrameType};
 use berth::wire::message::End;
@@ -77,7 +77,7 @@ pub(super) fn hostile_server(input: &[u8]) {
         directory: VirtualPath::root(),
         output: Output::to(Box::new(results.clone()), Box::new(remarks.clone()), is_json, false),
         state: StateDirectory::at(Some(place.directory.path().join("state"))),
-        progress: Style::Silent,
+        progress: ProgressStyle::Silent,
         peer: "user@hostile:1".into(),
         endpoint: None,
         may_ask: false,
@@ -132,7 +132,7 @@ impl Place {
                 assert_is_one_plain_line(&failure.to_string());
                 assert!([1, 2, 3, 4, 5, 6, 130].contains(&failure.exit_code()));
                 session.recover();
-                session.output.complain(failure);
+                session.output.error(failure);
             }
         }
     }

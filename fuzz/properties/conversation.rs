@@ -1,4 +1,4 @@
-//! What is owed to whoever asked: which request is to be answered next, and whether an answer is
+//! The replies that the server still owes: which request must be answered next, and whether an answer is
 //! its last.
 
 use std::collections::VecDeque;

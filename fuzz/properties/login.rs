@@ -1,4 +1,4 @@
-//! SCRAM, each side against whatever its peer says. In the messages `%` stands for the nonce that
+//! SCRAM, each side against arbitrary messages. In the messages `%` stands for the nonce that
 //! this side has chosen, which no input could guess, and `$` for the salt of the account.
 
 use std::sync::OnceLock;
@@ -25,7 +25,7 @@ fn bindings() -> [Binding; 2] {
     [Binding::None, Binding::Exporter([7; 32])]
 }
 
-/// Nobody logs in without the password, and whoever a message names is who logs in with it.
+/// No peer logs in without the password, and a login is that of the account that the message names.
 pub(super) fn server(input: &[u8]) {
     let (first, last) = halves(input);
     let (Ok(first), Ok(last)) = (std::str::from_utf8(first), std::str::from_utf8(last)) else { return };

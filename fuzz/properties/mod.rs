@@ -1,4 +1,4 @@
-//! What must hold whatever bytes come: one function for each decoder that a peer or a file can
+//! Properties that hold for all bytes: one function for each decoder that a peer or a file can
 //! reach. `fuzz/src/main.rs` lets libFuzzer look for bytes that break one; `tests/fuzz_seeds.rs`
 //! holds every committed seed against them, so that no target rots.
 

@@ -22,7 +22,7 @@ pub(super) enum Line<'a> {
     Header(u8, u32, u32),
     /// `R BYTES`, as they are.
     Raw(&'a [u8]),
-    /// Anything else is for whoever holds the conversation: a letter and a number.
+    /// Anything else is for the caller: a letter and a number.
     Act(u8, u32),
 }
 
@@ -53,7 +53,7 @@ impl<'a> Line<'a> {
     }
 }
 
-/// The bytes of all data: content from `start` on, of which no two stretches are alike.
+/// The bytes of all data: content from `start` on. No two parts of it are equal.
 pub(super) fn content(start: usize, count: usize) -> Vec<u8> {
     (start..start + count).map(|at| (at.wrapping_mul(0x9e37_79b1) >> 13) as u8).collect()
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::script::content;
 use berth::config::Config;
-use berth::tls::{Pinning, Received, ServerIdentity, TlsSession, server_config};
+use berth::tls::{Pinning, ReceiveResult, ServerIdentity, TlsSession, server_config};
 
 /// A socket in memory.
 #[derive(Default)]
@@ -66,9 +66,9 @@ impl End {
                 return false;
             }
             match self.tls.receive(&mut self.wire, &mut room) {
-                Ok(Received::Bytes(count)) => self.received.extend_from_slice(&room[..count]),
-                Ok(Received::Progress(count)) => assert!(count > 0),
-                Ok(Received::End) => return false,
+                Ok(ReceiveResult::Bytes(count)) => self.received.extend_from_slice(&room[..count]),
+                Ok(ReceiveResult::Progress(count)) => assert!(count > 0),
+                Ok(ReceiveResult::End) => return false,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     assert!(!self.tls.holds_input(), "nothing would announce it");
                     return true;

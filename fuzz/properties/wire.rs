@@ -1,4 +1,4 @@
-//! The codec: whatever decodes encodes to the same again, and cuts change nothing.
+//! The codec: a decoded frame is encoded to the same bytes, and the split of the input changes nothing.
 
 use std::fmt::Debug;
 

@@ -7,7 +7,7 @@ use berth::client::files::directory::NamedEntry;
 use berth::client::shell::completion::complete;
 use berth::client::syntax::arguments::Arguments;
 use berth::client::syntax::command;
-use berth::client::syntax::lexer::{Typed, Word, escape, split};
+use berth::client::syntax::lexer::{UnfinishedLine, Word, escape, split};
 
 /// A pattern without classes matches as the plain definition says; quoted text is no pattern; a
 /// star more takes a letter more.
@@ -78,7 +78,7 @@ fn letters(mut bytes: &[u8]) -> Vec<&[u8]> {
 
 /// Words are what they were quoted from, and every failure can be shown.
 pub(super) fn words(input: &[u8]) {
-    if let Some(typed) = Typed::read(input) {
+    if let Some(typed) = UnfinishedLine::read(input) {
         assert!(typed.name_start <= input.len());
         let text = std::str::from_utf8(input);
         assert!(text.is_ok_and(|text| text.is_char_boundary(typed.name_start)) || text.is_err());
@@ -129,7 +129,7 @@ fn check_quoting(commands: &[Vec<Word>]) {
 /// What completion puts on the line reads as the name it was for.
 pub(super) fn completion(input: &[u8]) {
     let (line, names) = halves(input);
-    let (Ok(line), Some(typed)) = (std::str::from_utf8(line), Typed::read(line)) else { return };
+    let (Ok(line), Some(typed)) = (std::str::from_utf8(line), UnfinishedLine::read(line)) else { return };
     let names: Vec<NamedEntry> = names
         .split(|&byte| byte == b'\n')
         .map(|name| match name.strip_suffix(b"/") {
@@ -151,7 +151,7 @@ pub(super) fn completion(input: &[u8]) {
         assert_is_one_plain_line(&pair.display);
         assert_is_one_plain_line(&pair.replacement);
         let completed = format!("{}{}", &line[..start], pair.replacement);
-        let after = Typed::read(completed.as_bytes()).expect("no comment");
+        let after = UnfinishedLine::read(completed.as_bytes()).expect("no comment");
         let is_whole = after.word.text.is_empty();
         let word = if is_whole { after.words.last().expect("a word") } else { &after.word };
         assert!(expected.contains(&word.text), "{completed:?} reads as {word:?}");

@@ -11,10 +11,10 @@ use signal_hook::consts::{SIGINT, SIGXFSZ};
 use crate::client::error::EXIT_INTERRUPTED;
 
 /// A function that long work calls after each piece. If it returns true, the work stops.
-pub type Stopped<'a> = &'a mut dyn FnMut() -> bool;
+pub type StopCheck<'a> = &'a mut dyn FnMut() -> bool;
 
 /// A function that long work calls after each piece with the number of bytes done. If it returns true, the work stops.
-pub type Watch<'a> = &'a mut dyn FnMut(u64) -> bool;
+pub type OnProgress<'a> = &'a mut dyn FnMut(u64) -> bool;
 
 /// A flag that Ctrl-C sets until the running work has stopped. Clones share one flag.
 #[derive(Clone, Default)]

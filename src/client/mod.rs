@@ -36,7 +36,7 @@ use crate::base::explanation::Explanation;
 use crate::base::text::Escaped;
 use crate::base::virtual_path::VirtualPath;
 use crate::wire::message::ErrorCode;
-use cli::args::Args;
+use cli::args::{Args, HOST};
 use cli::command_line::HelpArgs;
 use cli::destination::Destination;
 use commands::directories;
@@ -53,33 +53,33 @@ use syntax::arguments::Arguments;
 use syntax::command::find;
 use syntax::lexer::Word;
 use ui::confirm::terminal_can_answer;
-use ui::failures::{failure_object, give_up};
+use ui::failures::{failure_object, report_fatal};
 use ui::output::Output;
-use ui::progress::Style;
+use ui::progress::ProgressStyle;
 
 /// Runs the command line and returns the exit code.
 pub fn run(args: &Args) -> u8 {
     let mut output = Output::standard(args.json, args.quiet);
     output.is_verbose = args.verbose;
     output.is_one_shot = !args.command.is_empty();
-    let work = match check_target(args).and_then(|()| Work::new(args)) {
-        Ok(work) => work,
-        Err(failure) => return give_up(&mut output, &failure),
+    let source = match check_target(args).and_then(|()| CommandSource::new(args)) {
+        Ok(source) => source,
+        Err(failure) => return report_fatal(&mut output, &failure),
     };
-    if work.has_content() {
+    if source.has_content() {
         output.reserve_for_content();
     }
     let connected = Destination::from_args(args).and_then(|to| connect(args, &to, &mut output).map(|made| (made, to)));
     let (mut session, destination) = match connected {
         Ok(((link, endpoint), destination)) => (session(args, output, link, endpoint), destination),
-        Err(failure) => return give_up(&mut output, &failure),
+        Err(failure) => return report_fatal(&mut output, &failure),
     };
     let server = cli::destination::name_of(args, &destination);
-    if let Err(failure) = work.begin(&mut session, &destination, &server) {
-        return give_up(&mut session.output, &failure);
+    if let Err(failure) = source.begin(&mut session, &destination, &server) {
+        return report_fatal(&mut session.output, &failure);
     }
     crate::base::refusals::take().into_iter().for_each(|text| session.output.note(text));
-    match work.run(&mut session, &server, args.keep_going) {
+    match source.run(&mut session, &server, args.keep_going) {
         Some(failure) => failure.exit_code(),
         None => EXIT_DONE,
     }
@@ -90,14 +90,21 @@ pub fn run_help(args: &HelpArgs) -> u8 {
     let mut output = Output::standard(args.json, args.quiet);
     let words: Vec<Word> = args.topics.iter().map(|topic| Word::plain(topic.as_bytes())).collect();
     let shown = commands::help::show(&mut output, &words).and_then(|()| output.flush());
-    shown.map_or_else(|failure| give_up(&mut output, &failure), |()| EXIT_DONE)
+    shown.map_or_else(|failure| report_fatal(&mut output, &failure), |()| EXIT_DONE)
 }
 
-/// Fails if a command stands in place of the server, as in `berth ls`. A server that is called `ls` can be written
-/// `ls:2121`, or with a command after it.
+/// Fails if a command stands in place of the server, as in `berth ls`, or if an unknown word follows `host`. A server
+/// that is called `ls` can be written `ls:2121`, or with a command after it.
 fn check_target(args: &Args) -> Result<(), Failure> {
     let is_command = |word: &str| find(word).is_ok();
-    let has_command = args.command.first().and_then(|word| word.to_str()).is_some_and(is_command);
+    let word = args.command.first().and_then(|word| word.to_str());
+    let has_command = word.is_some_and(is_command);
+    if let Some(word) = word.filter(|word| args.target == HOST && !word.starts_with('-') && !is_command(word)) {
+        return Err(Failure::UnknownCommand(Explanation::new(
+            format!("unknown command '{}'", Escaped(word.as_bytes())),
+            "'berth host' lists the commands for named hosts",
+        )));
+    }
     if !is_command(&args.target) || has_command || args.commands.is_some() || args.script.is_some() {
         return Ok(());
     }
@@ -111,17 +118,19 @@ fn check_target(args: &Args) -> Result<(), Failure> {
     )))
 }
 
-/// The work of a session after the login.
-enum Work {
+/// Where the commands of a session come from.
+enum CommandSource {
+    /// The program's arguments or `-c`.
     Commands(Vec<Vec<Word>>),
-    /// Commands from a file, and its name.
+    /// A file and its name.
     Script(std::fs::File, String),
-    /// Commands from standard input.
+    /// Standard input.
     Stdin,
+    /// The user at a prompt.
     Shell,
 }
 
-impl Work {
+impl CommandSource {
     /// Reads the commands. Refuses invalid ones before the client connects.
     fn new(args: &Args) -> Result<Self, Failure> {
         let commands = if let Some(text) = &args.commands {
@@ -154,15 +163,14 @@ impl Work {
     }
 
     /// Enters the directories of the destination. The local directory applies only to the shell, because paths
-    /// on the command line are relative to the user's current directory.
-    /// `server` is the user's name for the server.
+    /// on the command line are relative to the user's current directory. `server` is the user's name for the server.
     fn begin(&self, session: &mut Session, destination: &Destination, server: &str) -> Result<(), Failure> {
         if let Some(directory) = destination.local_directory.as_ref().filter(|_| matches!(self, Self::Shell)) {
             let directory = files::patterns::at_home(directory);
             if let Err(error) = std::env::set_current_dir(&directory) {
                 let failure = Failure::missing_local_directory(&directory, &error);
                 let file = cli::hosts::setting(server, "local_directory");
-                session.output.complain(format_args!(
+                session.output.error(format_args!(
                     "berth: the `local_directory` of this host cannot be opened: {failure}; create it, or change {file}"
                 ));
             }
@@ -174,12 +182,12 @@ impl Work {
                 match entered {
                     Err(failure) if !failure.ends_session() => {
                         let remedy = directory_remedy(&path, &failure, server);
-                        let problem = format!("the `directory` of this host cannot be opened: {failure}");
+                        let problem = format!("the `directory` of this host cannot be opened: {}", failure.problem());
                         let why = Explanation::new(problem, remedy);
                         if !self.needs_no_directory() {
                             return Err(Failure::Local(why));
                         }
-                        session.output.complain(format_args!("berth: {why}"));
+                        session.output.error(format_args!("berth: {why}"));
                         Ok(())
                     }
                     entered => entered,
@@ -211,7 +219,7 @@ impl Work {
             Self::Shell => {
                 let end = shell::prompt::run(session, server);
                 if let Some(failure) = &end {
-                    give_up(&mut session.output, failure);
+                    report_fatal(&mut session.output, failure);
                 }
                 end
             }
@@ -235,7 +243,7 @@ fn directory_remedy(path: &VirtualPath, failure: &Failure, server: &str) -> Stri
 }
 
 fn session(args: &Args, output: Output, link: Link, endpoint: Endpoint) -> Session {
-    let progress = Style::choose(args.quiet, args.no_progress);
+    let progress = ProgressStyle::choose(args.quiet, args.no_progress);
     let session = Session::new(link, endpoint, output, StateDirectory::open(), progress);
     Session { may_ask: terminal_can_answer(), ..session }
 }
@@ -269,9 +277,9 @@ fn connect(args: &Args, destination: &Destination, output: &mut Output) -> Resul
         args.password_command.as_deref(),
         destination.password_command.as_deref(),
     );
-    let contact = FirstConnection { host, port, user: user.clone(), trust, tries: source.tries(), retries };
+    let first = FirstConnection { host, port, user: user.clone(), trust, tries: source.tries(), retries };
     let ask = |interrupt: &Interrupt| password::ask(source.clone(), &user, remark, interrupt);
-    contact.connect(interrupt, args.accept_new, output, ask)
+    first.connect(interrupt, args.accept_new, output, ask)
 }
 
 /// Returns the JSON object for invalid arguments.

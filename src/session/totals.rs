@@ -5,18 +5,18 @@ use std::cell::Cell;
 use crate::base::token_bucket::Directions;
 
 /// All transfers since the server started. Each is counted once, when it ends.
-pub type Total = Directions<Cell<Transferred>>;
+pub type Total = Directions<Cell<TransferTotals>>;
 
 /// Transfers in one direction.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Transferred {
+pub struct TransferTotals {
     /// Completed transfers.
     pub files: u64,
     /// Bytes, including those of failed transfers.
     pub bytes: u64,
 }
 
-impl Transferred {
+impl TransferTotals {
     /// Counts one more transfer.
     pub fn add(&mut self, bytes: u64, is_whole: bool) {
         self.files += u64::from(is_whole);

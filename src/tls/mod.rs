@@ -30,7 +30,7 @@ use sha2::{Digest, Sha256};
 
 pub use identity::ServerIdentity;
 pub use pinning::Pinning;
-pub use session::{Received, TlsSession};
+pub use session::{ReceiveResult, TlsSession};
 pub use ticket_keys::{Resumption, TicketKeys};
 
 /// Encrypted bytes received at once by a session with much to receive: four records of the maximum
@@ -73,7 +73,7 @@ impl From<Fingerprint> for String {
 
 /// The text is not a fingerprint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a fingerprint is {PREFIX} and 43 letters and digits, as `berthd fingerprint` prints it")]
+#[error("a fingerprint is {PREFIX} and 43 characters; copy it exactly as `berthd fingerprint` prints it")]
 pub struct FingerprintError;
 
 impl FromStr for Fingerprint {

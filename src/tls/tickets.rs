@@ -203,7 +203,7 @@ mod tests {
 
     use super::*;
     use crate::tls::ticket_keys::TicketKeys;
-    use crate::tls::{Pinning, Received, ServerIdentity, SessionConfig, TlsSession, ftp_server_config};
+    use crate::tls::{Pinning, ReceiveResult, ServerIdentity, SessionConfig, TlsSession, ftp_server_config};
 
     #[test]
     fn a_ticket_is_opened_by_the_session_that_made_it_and_by_no_other() {
@@ -250,9 +250,9 @@ mod tests {
             let _ = client.receive(&mut here, &mut room);
         }
         client.close(&mut here).expect("sent");
-        while !matches!(server.receive(&mut there, &mut room), Ok(Received::End)) {}
+        while !matches!(server.receive(&mut there, &mut room), Ok(ReceiveResult::End)) {}
         server.close(&mut there).expect("sent");
-        while !matches!(client.receive(&mut here, &mut room), Ok(Received::End)) {}
+        while !matches!(client.receive(&mut here, &mut room), Ok(ReceiveResult::End)) {}
         assert_eq!(client.is_resumed(), server.is_resumed());
         server.is_resumed().expect("agreed")
     }

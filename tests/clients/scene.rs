@@ -69,7 +69,7 @@ impl Scene {
         command
     }
 
-    /// Waits until that much of an upload is on disk, and kills who sends it.
+    /// Waits until that much of an upload is on disk, and kills the client.
     pub(crate) fn kill_amid_upload(&self, client: &mut Program, bytes: u64) {
         wait_until("the upload has come so far", || {
             assert!(!client.is_over(), "it ended before it could be killed: {}", client.stderr());

@@ -22,7 +22,7 @@ use berth::client::interrupt::Interrupt;
 use berth::client::shell::dispatch;
 use berth::client::syntax::lexer;
 use berth::client::ui::output::Output;
-use berth::client::ui::progress::Style;
+use berth::client::ui::progress::ProgressStyle;
 
 /// Bytes on their way in either direction, at most.
 const WINDOW_BYTES: usize = 256 * 1024;
@@ -138,7 +138,7 @@ struct World {
     here: tempfile::TempDir,
 }
 
-/// Somebody who is logged in.
+/// A logged-in user.
 struct User {
     session: Session,
     wire: Wire,
@@ -177,7 +177,7 @@ impl World {
             directory: VirtualPath::root(),
             output: Output::to(Box::new(results.clone()), Box::new(remarks.clone()), false, false),
             state: StateDirectory::at(Some(self.here("state"))),
-            progress: Style::Silent,
+            progress: ProgressStyle::Silent,
             peer: "alice@joined:1".into(),
             may_ask: false,
             stdin_is_script: false,
@@ -231,7 +231,7 @@ fn tree(root: &Path, files: usize) {
 }
 
 #[test]
-fn files_go_up_and_down_however_the_bytes_are_cut() {
+fn transfers_are_whole_however_their_bytes_are_split() {
     let sizes = [0, 1, 70_000];
     for bytes_per_call in [1, 7, 64, 0] {
         let world = World::new();
@@ -251,7 +251,7 @@ fn files_go_up_and_down_however_the_bytes_are_cut() {
 }
 
 #[test]
-fn a_thousand_files_cost_few_round_trips_and_none_when_they_are_the_same() {
+fn a_thousand_files_cost_few_round_trips_and_no_transfer_if_they_are_identical() {
     let world = World::new();
     tree(&world.here("t"), 1000);
     let mut user = world.log_in();
@@ -285,7 +285,7 @@ fn differing_files_of_a_tree_are_replaced_only_with_f_and_few_round_trips() {
     for i in 0..200 {
         fs::write(world.here(&format!("t/d{}/f{i}", i % 10)), format!("changed {i}")).expect("writable");
     }
-    assert_eq!(user.run(&put("-r")), Err(Failure::Some { failed: 200, total: 200 }));
+    assert_eq!(user.run(&put("-r")), Err(Failure::SomeFailed { failed: 200, total: 200 }));
     let waits = user.waits(|user| user.run(&put("-r -f")).expect("replaced"));
     assert!(waits < 50, "{waits} round trips");
     assert_eq!(fs::read_to_string(world.there("t/d7/f7")).expect("there"), "changed 7");
@@ -297,20 +297,20 @@ fn differing_files_of_a_tree_are_replaced_only_with_f_and_few_round_trips() {
 }
 
 #[test]
-fn one_failed_file_of_a_tree_is_reported_and_the_rest_goes_on() {
+fn one_failed_file_of_a_tree_is_reported_and_the_rest_continues() {
     let world = World::new();
     tree(&world.here("t"), 50);
     fs::create_dir_all(world.there("t/d7/f7")).expect("writable");
     let mut user = world.log_in();
     let failure = user.run(&format!("put -r {}", world.here("t").display())).expect_err("one is a folder there");
-    assert_eq!((failure.exit_code(), failure), (1, Failure::Some { failed: 1, total: 50 }));
+    assert_eq!((failure.exit_code(), failure), (1, Failure::SomeFailed { failed: 1, total: 50 }));
     assert!(user.remarks.text().contains("/t/d7/f7"), "{}", user.remarks.text());
     assert!(user.results.text().contains("put: 49 files, ") && user.results.text().contains(", 1 failed"));
     assert_eq!(names_in(&world.there("t/d9")).len(), 5);
 }
 
 #[test]
-fn a_cancelled_download_keeps_its_part_and_the_next_get_goes_on() {
+fn a_cancelled_download_keeps_its_part_and_the_next_get_resumes() {
     let world = World::new();
     let bytes = content(1, 5 * MIB);
     fs::write(world.there("f"), &bytes).expect("writable");
@@ -329,7 +329,7 @@ fn a_cancelled_download_keeps_its_part_and_the_next_get_goes_on() {
 }
 
 #[test]
-fn a_cancelled_upload_is_listed_and_goes_on_or_is_dropped() {
+fn a_cancelled_upload_is_listed_and_can_be_resumed_or_dropped() {
     let world = World::new();
     let bytes = content(2, 5 * MIB);
     fs::write(world.here("f"), &bytes).expect("writable");
@@ -359,7 +359,7 @@ fn a_cancelled_upload_is_listed_and_goes_on_or_is_dropped() {
 }
 
 #[test]
-fn a_connection_cut_anywhere_loses_nothing() {
+fn a_connection_that_is_lost_anywhere_loses_nothing() {
     let bytes = content(4, 3 * MIB + 5);
     for is_upload in [true, false] {
         for step in 0..14 {
@@ -392,7 +392,7 @@ fn a_connection_cut_anywhere_loses_nothing() {
 }
 
 #[test]
-fn what_changed_or_was_tampered_with_is_started_over_with_a_word() {
+fn a_changed_or_tampered_part_starts_over_with_a_message() {
     let world = World::new();
     let mut user = world.log_in();
     let (put, get) = (format!("put {}", world.here("f").display()), format!("get g {}", world.here("g").display()));
@@ -423,7 +423,7 @@ fn what_changed_or_was_tampered_with_is_started_over_with_a_word() {
 }
 
 #[test]
-fn an_upload_that_the_server_kept_and_somebody_changed_is_started_over() {
+fn a_partial_upload_that_was_changed_on_the_server_starts_over() {
     let world = World::new();
     let bytes = content(10, 4 * MIB);
     fs::write(world.here("f"), &bytes).expect("writable");

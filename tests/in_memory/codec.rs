@@ -392,7 +392,7 @@ fn check_refused<T: serde::de::DeserializeOwned + serde::Serialize>(good: &T) {
     assert!(serde_json::from_str::<T>(&good).is_ok(), "{good}");
     let behind = |field: &str| format!("{},{field}}}", &good[..good.len() - 1]);
     let first_key = good[1..].split(':').next().expect("a field");
-    // A field that is not known may be ignored with whatever is in it, and changes nothing.
+    // An unknown field may be ignored with its content, and changes nothing.
     for field in [
         format!("\"x\":{}{}", "[".repeat(100_000), "]".repeat(100_000)),
         format!("\"x\":{}1{}", "{\"x\":".repeat(100_000), "}".repeat(100_000)),

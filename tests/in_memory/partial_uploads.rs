@@ -33,7 +33,7 @@ fn log_in(server: &mut Server) -> Session {
     session
 }
 
-/// An upload as somebody asks for it who knows a path and an offset.
+/// The request for an upload by a client that knows a path and an offset.
 fn plan(path: &str, start: UploadStart) -> UploadPlan {
     let path = vpath(path);
     let id = Some(UploadId::of_path(&path));
@@ -133,7 +133,7 @@ fn read_record(record: &Path) -> serde_json::Value {
     serde_json::from_slice(&fs::read(record).expect("there")).expect("JSON")
 }
 
-/// Puts `content` at `path` past the server, so that it is newer than whatever is held for it.
+/// Puts `content` at `path` without the server, so that it is newer than every partial upload for it.
 fn write_newer(server: &mut Server, path: &str, content: &[u8]) {
     let held = part_ctime(server, path);
     while fs::metadata(server.at(path)).map_or(0, |meta| ctime(&meta)) <= held {

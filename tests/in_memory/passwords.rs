@@ -95,7 +95,7 @@ fn a_wrong_password_is_answered_at_once_and_holds_the_next_try_of_its_origin_bac
         assert_eq!(server.now - began, next_try, "no later than the last failure asks for");
         next_try = (next_try * 2).max(LOGIN_DELAY_FIRST);
     }
-    // Another connection of the same origin waits too, whatever became of the one that failed.
+    // Another connection of the same origin waits too, even if the one that failed is closed.
     session.close(None, server.now);
     let began = server.now;
     assert_eq!(log_in(&mut server, USER, PASSWORD).0, WELCOME);

@@ -38,7 +38,7 @@ fn per_account() -> Rates {
     Rates { account: Directions { up: rate(RATE, RATE), down: rate(RATE, RATE) }, ..Rates::default() }
 }
 
-/// Somebody who takes all that comes, and sends what is left of `unsent`.
+/// A peer that reads all bytes, and sends the rest of `unsent`.
 struct Client {
     pair: Pair,
     unsent: Vec<u8>,

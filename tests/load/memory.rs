@@ -17,7 +17,7 @@ use crate::support::needs::tests;
 use crate::support::peer::{Peer, put};
 use crate::support::{Place, Server, pattern, wait_until};
 use berth::base::digest::Digest;
-use berth::tls::{Pinning, Received, TlsSession};
+use berth::tls::{Pinning, ReceiveResult, TlsSession};
 use berth::wire::frame::{self, FrameType};
 use berth::wire::message::{End, ErrorReply, Name, PutMode, VERSION};
 use berth::wire::{ErrorCode, Reply, Request};
@@ -112,7 +112,7 @@ impl Stranger {
             tls.flush(&mut self.stream).expect("the server reads");
             if tls.is_handshaking() {
                 let received = tls.receive(&mut self.stream, &mut [0; 4096]).expect("a handshake");
-                assert!(matches!(received, Received::Progress(_) | Received::Bytes(_)));
+                assert!(matches!(received, ReceiveResult::Progress(_) | ReceiveResult::Bytes(_)));
             }
         }
         self.tls = Some(tls);

@@ -174,7 +174,7 @@ fn a_byte_now_and_then_does_not_put_the_deadline_of_the_login_off() {
     let server = place.serve();
     let mut peer = Peer::connect(server.address);
     peer.send(&[0, 0, 15, 0, 0, 0, 0, 1, 1, 0, 0, 0]);
-    wait_until("it is told off", || peer.stream.write_all(b" ").is_err() || peer.has_answer());
+    wait_until("it gets an error", || peer.stream.write_all(b" ").is_err() || peer.has_answer());
     let Reply::Error(error) = peer.reply() else { panic!("a refusal") };
     assert_eq!((error.code, error.fatal), (ErrorCode::Timeout, true));
 }
@@ -248,7 +248,7 @@ fn a_full_server_lets_users_in_where_strangers_are() {
 
 // ---- Descriptors (threat 37) --------------------------------------------------------------
 
-/// A server that may have 40 descriptors, of which it needs about a dozen for itself.
+/// A server that may have 40 descriptors. It needs about a dozen for itself.
 fn serve_with_few_descriptors(place: &Place) -> Server {
     let command = place.berthd(&[]);
     let mut shell = Command::new("/bin/sh");
@@ -336,7 +336,7 @@ fn without_descriptors_accepting_pauses_without_spinning_and_recovers() {
     assert!(spent <= 30, "{spent} ticks of 100");
     let complaints = server.program.stderr().matches("cannot accept connections").count();
     assert_eq!(complaints, 1, "one line for all of them");
-    assert!(matches!(first.ask(&Request::Quota {}), Reply::Quota(_)), "who is in is served");
+    assert!(matches!(first.ask(&Request::Quota {}), Reply::Quota(_)), "a logged-in user is served");
     server.program.limit_descriptors(1000);
     drop(waiting);
     let mut late = Peer::login(server.address, "ann");

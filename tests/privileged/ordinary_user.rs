@@ -33,7 +33,7 @@ tests! {
         a_part_of_another_owner_is_not_written_into;
 }
 
-/// A server of an ordinary user, who is another one if root runs the tests.
+/// A server of an ordinary user. If root runs the tests, it is another user.
 fn serve(place: &Place) -> Server {
     let mut command = place.berthd(&["serve"]);
     without_rights(&mut command, &place.path(""));
@@ -90,7 +90,7 @@ fn a_server_that_may_not_write_among_the_accounts_serves_them_and_those_added_la
     allow(0o700);
     place.add("ann", &[]);
     allow(0o500);
-    assert!(users.join(".decoy").exists(), "made by who may");
+    assert!(users.join(".decoy").exists(), "created by a user who may");
     server.program.signal(Signal::HUP);
     wait_until("it has read the configuration", || server.program.stderr().contains("configuration read again"));
     let mut peer = Peer::login(server.address, "ann");
@@ -196,7 +196,7 @@ fn only_the_servers_user_and_root_may_ask_a_running_server() {
         };
         let ended = ask(0);
         assert!(ended.stderr.contains("Permission denied") && ended.stderr.contains("root?"), "{}", ended.stderr);
-        // Even whoever gets past the socket's mode is not answered.
+        // Even a user whom the socket's mode admits gets no reply.
         let ended = ask(65534);
         assert!(ended.stderr.contains("the server ended before"), "{}", ended.stderr);
         assert_eq!(ended.stdout, "");
@@ -265,7 +265,7 @@ fn a_server_whose_own_user_starts_it_needs_no_root() {
     let place = Place::new();
     let me = if rustix::process::geteuid().is_root() { 65534 } else { rustix::process::geteuid().as_raw() };
     let user = nix::unistd::User::from_uid(me.into()).expect("can be looked up");
-    let user = user.expect("whoever runs tests has a name");
+    let user = user.expect("the user who runs the tests has a name");
     place.configure(json!({"user": user.name}));
     let server = serve(&place);
     assert_without_rights(&server);

@@ -9,7 +9,7 @@ use std::path::Path;
 use crate::support::process::Program;
 use crate::support::{Place, Server};
 
-/// Lets everybody in who knows the way.
+/// Lets every user who knows the path enter.
 pub(crate) fn open_to_all(directory: &Path) {
     fs::set_permissions(directory, fs::Permissions::from_mode(0o755)).expect("ours");
 }

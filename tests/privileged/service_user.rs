@@ -55,7 +55,7 @@ fn place(mut changes: Value) -> Place {
     place
 }
 
-/// Starts a program as somebody who is in more groups than the own one.
+/// Starts a program as a user who is in more groups than one.
 fn start_in_groups(place: &Place, command: Command) -> Program {
     let start = || {
         let groups = [4, 27].map(Gid::from_raw);

@@ -149,7 +149,7 @@ fn sessions_are_listed_with_the_progress_of_their_transfers() {
     send_data(&mut ann, id, &content[3 << 20..]);
     assert!(matches!(finish_upload(&mut ann, id, &content), Reply::Stored { .. }));
     drop(ben);
-    wait_until("the one who downloads has gone", || Report::ask(&place, &[]).sessions().len() == 3);
+    wait_until("the downloading user has disconnected", || Report::ask(&place, &[]).sessions().len() == 3);
     let report = Report::ask(&place, &[]);
     assert_eq!(counts(&report), [2, 1, 0, 0, 1, 0, 4 << 20], "what has ended is counted once");
     assert!(report.server()["bytes_down"].as_u64() > Some(0), "what was broken off counts too");
@@ -388,7 +388,7 @@ fn a_number_is_a_session_unless_it_is_said_to_be_a_user() {
     place.add("1", &[]);
     let mut first = Peer::login(server.address, "ann");
     let mut one = Peer::login(server.address, "1");
-    assert_eq!(Report::ask(&place, &[]).number("idle"), 1, "that of ann, who came first");
+    assert_eq!(Report::ask(&place, &[]).number("idle"), 1, "the first session, of ann");
     kick(&place, &["1", "--user"], 0);
     assert_eq!(last_word(&mut one).1, ErrorCode::Kicked);
     assert!(matches!(first.ask(&Request::Quota {}), Reply::Quota(_)));

@@ -124,7 +124,7 @@ fn a_quickstart_at_another_port_serves_ftp_at_the_port_below() {
 }
 
 #[test]
-fn fingerprint_tells_of_the_server_that_a_quickstart_made_here() {
+fn fingerprint_names_the_server_of_a_quickstart_in_this_directory() {
     let place = Place::new();
     let server = place.serve_as(place.berthd(&["quickstart", "--listen", "127.0.0.1:0"]));
     let fingerprint = |arguments: &[&str]| {
@@ -192,7 +192,7 @@ fn every_command_does_what_its_help_says() {
 }
 
 #[test]
-fn commands_that_cannot_be_carried_out_exit_with_1_and_say_why() {
+fn failed_commands_exit_with_1_and_say_why() {
     let visit = Visit::new(&[]);
     visit.write_here("here", b"new");
     fs::write(visit.there("file"), b"old").expect("writable");
@@ -253,7 +253,7 @@ fn invalid_arguments_exit_with_2_before_connecting() {
 }
 
 #[test]
-fn scripts_stop_at_the_first_failure_unless_told_to_go_on() {
+fn scripts_stop_at_the_first_failure_without_keep_going() {
     let visit = Visit::new(&[]);
     let script = "pwd\n# a comment\nget never-was\nmkdir 'after it'; ls\n";
     let file = visit.write_here("script", script.as_bytes());
@@ -313,7 +313,7 @@ fn a_byte_order_mark_at_the_beginning_of_a_file_is_no_part_of_it() {
 }
 
 #[test]
-fn rm_r_of_a_link_removes_the_link_and_nothing_that_it_leads_to() {
+fn rm_r_of_a_symlink_removes_only_the_symlink() {
     let visit = Visit::new(&[]);
     fs::create_dir_all(visit.there("photos/sub")).expect("writable");
     fs::write(visit.there("photos/sub/one"), "kept").expect("writable");
@@ -388,7 +388,7 @@ fn a_closed_pipe_ends_the_client_quietly() {
 }
 
 #[test]
-fn results_that_cannot_be_written_are_one_line_about_this_side() {
+fn results_that_cannot_be_written_are_one_local_error() {
     let visit = Visit::new(&[]);
     fs::write(visit.there("f"), pattern(1, 300_000)).expect("writable");
     fs::write(visit.place.here("g"), b"content").expect("writable");
@@ -484,7 +484,7 @@ fn modification_times_are_kept_both_ways() {
 }
 
 #[test]
-fn a_file_that_is_there_is_replaced_only_with_f() {
+fn an_existing_file_is_replaced_only_with_f() {
     let visit = Visit::new(&[]);
     visit.write_here("a", b"new content");
     fs::write(visit.there("a"), b"old content").expect("writable");
@@ -506,7 +506,7 @@ fn a_file_that_is_there_is_replaced_only_with_f() {
 }
 
 #[test]
-fn a_file_that_is_there_and_identical_is_reported_and_not_moved_again() {
+fn an_identical_existing_file_is_reported_and_not_transferred() {
     let visit = Visit::new(&[]);
     visit.write_here("a", &pattern(1, 100_000));
     visit.ok(&["put", "a"]);
@@ -585,7 +585,7 @@ fn trees_with_odd_names_go_both_ways_unchanged() {
 }
 
 #[test]
-fn one_unreadable_file_is_reported_and_the_rest_of_the_tree_goes_on() {
+fn one_unreadable_local_file_is_reported_and_the_rest_of_the_tree_continues() {
     let visit = Visit::new(&[]);
     fs::create_dir_all(visit.place.here("tree/locked")).expect("writable");
     for name in ["tree/a", "tree/secret", "tree/z", "tree/locked/x"] {
@@ -608,7 +608,7 @@ fn one_unreadable_file_is_reported_and_the_rest_of_the_tree_goes_on() {
 }
 
 #[test]
-fn a_file_the_server_cannot_read_is_reported_and_the_rest_of_the_tree_goes_on() {
+fn one_unreadable_remote_file_is_reported_and_the_rest_of_the_tree_continues() {
     let place = Place::new();
     place.add("ann", &[]);
     fs::create_dir(place.home("ann", "tree")).expect("writable");
@@ -631,7 +631,7 @@ fn a_file_the_server_cannot_read_is_reported_and_the_rest_of_the_tree_goes_on() 
 
 /// STOR replaces it, too.
 #[test]
-fn put_takes_the_place_of_a_link_that_leads_nowhere_where_that_is_forced() {
+fn put_f_replaces_a_dangling_symlink() {
     let place = Place::new();
     place.add("ann", &[]);
     let server = place.serve();
@@ -698,7 +698,7 @@ fn no_server_and_a_server_that_dies_midway_exit_with_3() {
     }
     assert!(visit.place.here(".big.berth-part").is_file() && !visit.place.here("big").exists());
     assert!(!visit.there("up").exists());
-    assert!(visit.fails(3, &["pwd"]).contains("does berthd listen there?"));
+    assert!(visit.fails(3, &["pwd"]).contains("that berthd is running there"));
 }
 
 #[test]
@@ -718,7 +718,7 @@ fn wrong_passwords_and_unknown_users_exit_with_4_and_the_same_words() {
 }
 
 #[test]
-fn bytes_that_change_on_their_way_exit_with_5_and_leave_no_file() {
+fn bytes_that_change_in_transit_exit_with_5_and_leave_no_file() {
     let visit = Visit::new(&[]);
     let content = pattern(1, 200_000);
     fs::write(visit.there("a"), &content).expect("writable");
@@ -861,7 +861,7 @@ fn put_amid_change(visit: &Visit, change: impl Fn(&File)) -> Ended {
 }
 
 #[test]
-fn a_file_that_is_written_anew_while_it_is_sent_is_not_stored() {
+fn a_file_that_is_rewritten_during_its_upload_is_not_stored() {
     let visit = Visit::new(&[]);
     let cut = |file: &File| file.set_len(1 << 20).expect("ours");
     let rewrite = |file: &File| file.write_all_at(b"other", 10).expect("ours");
@@ -881,14 +881,14 @@ fn a_file_that_is_written_anew_while_it_is_sent_is_not_stored() {
 }
 
 #[test]
-fn a_file_that_is_touched_or_grows_while_it_is_sent_is_stored_as_it_was() {
+fn a_file_that_is_touched_or_grows_during_its_upload_is_stored_as_it_was() {
     let visit = Visit::new(&[]);
     let before = SystemTime::now() - Duration::from_secs(1000);
     let touch = |file: &File| file.set_modified(SystemTime::now() + Duration::from_nanos(1)).expect("ours");
     let append = |file: &File| file.write_all_at(b"more", OVER_SOCKETS).expect("ours");
     for (change, note) in [
         (&touch as &dyn Fn(&File), ""),
-        (&append, "changing: 4 bytes were appended while it was sent and are left out"),
+        (&append, "changing: 4 bytes were appended during the upload and were not sent"),
     ] {
         let ended = put_amid_change(&visit, change).expect_code(0);
         assert!(ended.stderr.contains(note), "{ended:?}");

@@ -555,7 +555,9 @@ fn a_stranger_who_reads_none_of_its_answers_is_closed_at_the_deadline_and_spins_
     peer.stream.set_write_timeout(Some(Duration::from_millis(100))).expect("a positive time");
     while peer.stream.write_all(&pings).is_ok() {}
     let (began, used) = (Instant::now(), server.program.ticks());
-    wait_until("it is told off", || place.log("access.log").matches("verb=close result=Timeout").count() == 3);
+    wait_until("three connections are closed", || {
+        place.log("access.log").matches("verb=close result=Timeout").count() == 3
+    });
     wait_until("its time is over", || began.elapsed() > Duration::from_secs(3));
     assert!(server.program.ticks() - used < 15, "{} ticks", server.program.ticks() - used);
     check_served(&mut server);

@@ -71,7 +71,7 @@ fn expect_told(ended: &Ended, words: &[&str]) {
 // ---- Transfers ----------------------------------------------------------------------------
 
 #[test]
-fn a_download_goes_on_where_it_was_after_each_cut() {
+fn a_download_resumes_after_each_lost_connection() {
     let visit = ProxiedVisit::new();
     let content = pattern(1, 24 * MIB);
     fs::write(visit.there("big"), &content).expect("writable");
@@ -85,7 +85,7 @@ fn a_download_goes_on_where_it_was_after_each_cut() {
 }
 
 #[test]
-fn an_upload_goes_on_where_it_was_after_each_cut() {
+fn an_upload_resumes_after_each_lost_connection() {
     let visit = ProxiedVisit::new();
     let content = pattern(2, 48 * MIB);
     fs::write(visit.here("big"), &content).expect("writable");
@@ -98,7 +98,7 @@ fn an_upload_goes_on_where_it_was_after_each_cut() {
 }
 
 #[test]
-fn trees_arrive_whole_however_often_they_are_cut_and_files_do_not_move_again() {
+fn trees_are_whole_after_many_lost_connections_and_no_file_is_transferred_twice() {
     for (seed, arguments, goes_up, image) in [
         (1, &["put", "-r", "src", "image"][..], true, "image"),
         (2, &["get", "-r", "src", "image"], false, "image"),
@@ -124,7 +124,7 @@ fn trees_arrive_whole_however_often_they_are_cut_and_files_do_not_move_again() {
 }
 
 #[test]
-fn files_that_were_stored_when_the_answers_were_lost_count_as_moved() {
+fn files_that_were_stored_before_their_replies_were_lost_count_as_transferred() {
     let visit = ProxiedVisit::new();
     fs::create_dir(visit.here("src")).expect("writable");
     for file in 0..20 {
@@ -156,7 +156,7 @@ fn get_to_a_pipe_resumes_after_the_bytes_already_written() {
 }
 
 #[test]
-fn content_from_a_pipe_cannot_be_sent_again_and_that_is_said() {
+fn content_from_a_pipe_cannot_be_sent_again_and_the_message_says_so() {
     let visit = ProxiedVisit::new();
     fs::write(visit.here("content"), pattern(5, 9 * MIB)).expect("writable");
     let through = target("ann", visit.proxy.address);
@@ -201,7 +201,7 @@ fn take_over(earlier: &mut Peer, local: &Path) {
 }
 
 #[test]
-fn an_upload_that_a_late_request_of_an_earlier_run_takes_over_goes_on() {
+fn an_upload_that_a_late_request_of_an_earlier_run_takes_over_continues() {
     for arguments in [&["put", "src/big", "dst"][..], &["put", "-r", "src/big", "dst"], &["mirror", "src", "dst"]] {
         let visit = ProxiedVisit::new();
         fs::create_dir(visit.here("src")).expect("writable");
@@ -222,7 +222,7 @@ fn an_upload_that_a_late_request_of_an_earlier_run_takes_over_goes_on() {
 }
 
 #[test]
-fn an_upload_that_others_take_over_again_and_again_is_left_to_them() {
+fn an_upload_that_others_take_over_repeatedly_is_left_to_them() {
     let visit = ProxiedVisit::with(json!({"rates": {"session_up": "4M"}}));
     fs::write(visit.here("big"), pattern(13, 48 * MIB)).expect("writable");
     let mut others = Peer::login(visit.server.address, "ann");
@@ -237,7 +237,7 @@ fn an_upload_that_others_take_over_again_and_again_is_left_to_them() {
 }
 
 #[test]
-fn what_a_connection_had_sent_before_it_was_reset_is_not_carried_out_any_more() {
+fn requests_of_a_reset_connection_are_not_carried_out_later() {
     let visit = ProxiedVisit::with(json!({"rates": {"session_up": "16K"}}));
     let mut earlier = Peer::login(visit.server.address, "ann");
     let bytes = earlier.encode_put("/file", &pattern(14, 64 * 1024), PutMode::Create);
@@ -322,7 +322,7 @@ fn transfers_survive_a_server_that_is_killed_or_stopped_and_started_again() {
 }
 
 #[test]
-fn when_there_is_no_server_for_all_the_tries_the_exit_code_is_3() {
+fn a_server_that_stays_away_for_all_retries_exits_with_3() {
     let mut visit = ProxiedVisit::new();
     fs::write(visit.here("big"), pattern(8, 40 * MIB)).expect("writable");
     visit.proxy.up.hold_after(9 * MIB as u64);
@@ -356,7 +356,7 @@ fn expect_given_up(visit: &ProxiedVisit, retries: usize, arguments: &[&str]) {
 }
 
 #[test]
-fn a_download_of_one_byte_a_connection_is_given_up() {
+fn a_download_that_gains_one_byte_for_each_connection_is_given_up() {
     let visit = ProxiedVisit::new();
     fs::write(visit.there("big"), pattern(1, MIB)).expect("writable");
     visit.proxy.cut_each(&visit.proxy.down, b"\"re\":\"file\"", |_| Some(HEADER + 1), || ());
@@ -366,7 +366,7 @@ fn a_download_of_one_byte_a_connection_is_given_up() {
 }
 
 #[test]
-fn a_download_that_begins_anew_over_each_connection_is_given_up() {
+fn a_download_that_restarts_on_each_connection_is_given_up() {
     let visit = ProxiedVisit::new();
     let there = visit.there("big");
     fs::write(&there, pattern(0, MIB)).expect("writable");
@@ -401,7 +401,7 @@ fn an_upload_whose_end_never_arrives_is_given_up() {
 }
 
 #[test]
-fn an_upload_of_which_a_byte_more_is_kept_over_each_connection_is_given_up() {
+fn an_upload_that_gains_one_byte_for_each_connection_is_given_up() {
     let visit = ProxiedVisit::new();
     fs::write(visit.here("large"), pattern(1, 4 * MIB)).expect("writable");
     let first = |number| Some(HEADER + if number == 1 { 2 * MIB } else { 1 });
@@ -412,7 +412,7 @@ fn an_upload_of_which_a_byte_more_is_kept_over_each_connection_is_given_up() {
 }
 
 #[test]
-fn a_listing_that_is_cut_over_each_connection_is_given_up() {
+fn a_listing_that_each_connection_loses_is_given_up() {
     let visit = ProxiedVisit::new();
     for number in 0..3000 {
         fs::write(visit.there(&format!("file{number}")), b"").expect("writable");
@@ -426,7 +426,7 @@ fn a_listing_that_is_cut_over_each_connection_is_given_up() {
 // ---- Logins -------------------------------------------------------------------------------
 
 #[test]
-fn a_login_that_is_refused_meanwhile_is_not_tried_again() {
+fn a_login_that_is_refused_at_reconnecting_is_not_retried() {
     let visit = ProxiedVisit::new();
     fs::write(visit.there("big"), pattern(9, 40 * MIB)).expect("writable");
     visit.proxy.down.hold_after(9 * MIB as u64);
@@ -487,10 +487,10 @@ fn after_a_lost_response_the_client_checks_the_result_and_reports_it() {
     let visit = ProxiedVisit::new();
     fs::write(visit.there("file"), b"x").expect("writable");
     for (arguments, trace, is_there_after, word) in [
-        (&["mkdir", "new"][..], "new", true, "the directory /new is there now"),
-        (&["mv", "file", "moved"], "moved", true, "there is nothing at /file and /moved is there now"),
-        (&["rm", "moved"], "moved", false, "there is nothing at /moved now"),
-        (&["rmdir", "new"], "new", false, "there is nothing at /new now"),
+        (&["mkdir", "new"][..], "new", true, "the directory /new exists"),
+        (&["mv", "file", "moved"], "moved", true, "/file no longer exists and /moved exists"),
+        (&["rm", "moved"], "moved", false, "/moved no longer exists"),
+        (&["rmdir", "new"], "new", false, "/new no longer exists"),
     ] {
         visit.proxy.down.hold_after_mark(b"\"re\":\"done\"", 0);
         let mut program = visit.start(arguments);
@@ -499,7 +499,7 @@ fn after_a_lost_response_the_client_checks_the_result_and_reports_it() {
         visit.proxy.cut();
         visit.proxy.down.open();
         let ended = program.wait().expect_code(0);
-        expect_told(&ended, &["the answer was lost with the connection, but", word]);
+        expect_told(&ended, &["the reply was lost with the connection, but", word]);
     }
 }
 
@@ -521,7 +521,7 @@ fn a_lost_response_that_cannot_be_checked_exits_with_3_and_says_unknown() {
 // ---- Silence ------------------------------------------------------------------------------
 
 #[test]
-fn a_server_that_falls_silent_is_given_up_after_a_while() {
+fn a_silent_server_is_given_up_after_a_minute() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("bound");
     let pipe = PlainStream::connect("127.0.0.1", address.port(), &mut || false).expect("it listens");

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::support::process::Ended;
 use crate::support::{PASSWORD, Place, Server, sha256};
 
-/// A server with the account `ann`, and a user who is to log in by name.
+/// A server with the account `ann`, and a user with named hosts.
 struct NamedHost {
     place: Place,
     server: Server,
@@ -61,7 +61,7 @@ impl NamedHost {
 }
 
 #[test]
-fn a_host_is_reached_by_its_name_with_all_that_was_said_of_it() {
+fn a_named_host_is_used_with_all_its_settings() {
     let visit = NamedHost::new();
     let fingerprint = visit.fingerprint();
     visit.add(&["--fingerprint", &fingerprint, "--directory", "letters", "--local-directory", "elsewhere"]);
@@ -99,7 +99,7 @@ fn a_host_is_reached_by_its_name_with_all_that_was_said_of_it() {
 }
 
 #[test]
-fn what_the_command_line_says_counts_more_than_what_is_kept() {
+fn the_command_line_takes_precedence_over_the_settings_of_a_host() {
     let visit = NamedHost::new();
     let other_key = format!("SHA256:{}A", "a".repeat(42));
     visit.add(&["--fingerprint", &other_key]);
@@ -124,7 +124,7 @@ fn what_the_command_line_says_counts_more_than_what_is_kept() {
 }
 
 #[test]
-fn a_configuration_that_is_wrong_is_named_with_its_key() {
+fn an_invalid_configuration_is_reported_with_its_key() {
     let visit = NamedHost::new();
     fs::create_dir_all(visit.file().parent().expect("a folder")).expect("writable");
     let write = |text: &str, mode| {
@@ -172,7 +172,7 @@ fn a_semicolon_in_the_path_of_the_configuration_hides_no_advice() {
 }
 
 #[test]
-fn the_word_host_is_about_names_and_a_server_called_so_is_reached_all_the_same() {
+fn the_word_host_manages_names_and_a_server_called_host_can_be_reached() {
     let visit = NamedHost::new();
     let help = visit.run(&["host"]).expect_code(2);
     assert!(help.stderr.contains("add") && help.stderr.contains("host:2121"), "{help:?}");
@@ -194,7 +194,7 @@ fn the_word_host_is_about_names_and_a_server_called_so_is_reached_all_the_same()
 }
 
 #[test]
-fn a_password_command_that_fails_is_reported_and_nothing_of_it_is_shown() {
+fn a_failed_password_command_is_reported_without_its_output() {
     let visit = NamedHost::new();
     let target = visit.server.target("ann");
     for (command, why) in
@@ -205,11 +205,11 @@ fn a_password_command_that_fails_is_reported_and_nothing_of_it_is_shown() {
     }
     let said = "echo 'who asks?' >&2; echo wrong";
     let ended = visit.run(&["--accept-new", "--password-command", said, &target, "pwd"]).expect_code(4);
-    assert!(ended.stderr.contains("who asks?"), "what it says to people they see: {ended:?}");
+    assert!(ended.stderr.contains("who asks?"), "the user sees its messages: {ended:?}");
 }
 
 #[test]
-fn a_password_is_found_in_no_file_and_no_argument_of_a_program() {
+fn a_password_is_in_no_file_and_in_no_argument_of_a_program() {
     let visit = NamedHost::new();
     visit.add(&[]);
     // While it runs, the command looks at its own arguments and the client's.

@@ -218,7 +218,7 @@ fn a_pipe_replaces_a_file_only_with_f_and_needs_a_name() {
 }
 
 #[test]
-fn a_refusal_does_not_wait_for_whoever_fills_the_pipe() {
+fn a_refusal_does_not_wait_for_the_writer_of_the_pipe() {
     let visit = Visit::new(&["--quota", "1M"]);
     visit.put(b"old", &["put", "-", "f"]).expect_code(0);
     for (name, code) in [("f", 1), ("too-much", 6)] {
@@ -235,7 +235,7 @@ fn a_refusal_does_not_wait_for_whoever_fills_the_pipe() {
 }
 
 #[test]
-fn ctrl_c_ends_a_pipe_that_nobody_fills_and_leaves_nothing() {
+fn ctrl_c_ends_an_upload_from_an_empty_pipe_and_leaves_nothing() {
     let visit = Visit::new(&[]);
     let (reader, mut writer) = std::io::pipe().expect("descriptors are left");
     let mut command = visit.command(&["put", "-", "f"]);
@@ -251,7 +251,7 @@ fn ctrl_c_ends_a_pipe_that_nobody_fills_and_leaves_nothing() {
 }
 
 #[test]
-fn content_that_changes_on_its_way_down_a_pipe_exits_with_5() {
+fn piped_content_that_changes_in_transit_exits_with_5() {
     let visit = Visit::new(&[]);
     fs::write(visit.place.home("ann", "f"), pattern(1, 200_000)).expect("writable");
     let proxy = Proxy::to(visit.server.address);
@@ -263,7 +263,7 @@ fn content_that_changes_on_its_way_down_a_pipe_exits_with_5() {
 }
 
 #[test]
-fn a_pipe_that_is_named_as_a_file_is_refused_with_how_it_is_sent() {
+fn a_named_pipe_is_refused_with_the_command_that_sends_it() {
     let visit = Visit::new(&[]);
     let fifo = visit.place.here("tree/fifo");
     fs::create_dir(visit.place.here("tree")).expect("writable");
@@ -286,7 +286,7 @@ fn a_pipe_that_is_named_as_a_file_is_refused_with_how_it_is_sent() {
     }
     let ended = visit.run(&["put", "-r", "tree"]).expect_code(0);
     for left_out in ["tree/dangling", "tree/fifo", "tree/loop"] {
-        assert!(ended.stderr.contains(&format!("{left_out} is no regular file: left out")), "{ended:?}");
+        assert!(ended.stderr.contains(&format!("{left_out} is not a regular file: skipped")), "{ended:?}");
     }
     assert_eq!(visit.read_there("tree/file").as_deref(), Some(&b"x"[..]));
     assert!(!visit.place.home("ann", "tree/fifo").exists());
@@ -300,7 +300,7 @@ fn a_pipe_that_is_named_as_a_file_is_refused_with_how_it_is_sent() {
 // ---- Pipes that close ---------------------------------------------------------------------
 
 #[test]
-fn what_only_shows_something_ends_quietly_when_nobody_reads() {
+fn commands_that_only_show_end_quietly_without_a_reader() {
     let visit = Visit::new(&[]);
     fs::write(visit.place.home("ann", "big"), pattern(1, 4 << 20)).expect("writable");
     for arguments in [
@@ -317,7 +317,7 @@ fn what_only_shows_something_ends_quietly_when_nobody_reads() {
 }
 
 #[test]
-fn what_changes_something_is_carried_out_although_nobody_reads() {
+fn commands_that_change_something_are_carried_out_without_a_reader() {
     let visit = Visit::new(&[]);
     fs::create_dir(visit.place.here("tree")).expect("writable");
     let names: Vec<String> = (0..300).map(|i| format!("{i:0100}")).collect();
@@ -335,7 +335,7 @@ fn what_changes_something_is_carried_out_although_nobody_reads() {
 }
 
 #[test]
-fn a_failure_is_a_failure_although_nobody_reads() {
+fn a_failure_is_reported_without_a_reader() {
     let visit = Visit::new(&[]);
     fs::write(visit.place.home("ann", "a"), "x").expect("writable");
     for arguments in [
@@ -370,7 +370,7 @@ fn a_full_disk_behind_standard_output_exits_with_6() {
 // ---- Exit codes ---------------------------------------------------------------------------
 
 #[test]
-fn exit_code_is_0_if_all_is_done_or_was_done_already() {
+fn exit_code_is_0_if_everything_is_done_or_identical() {
     let visit = Visit::new(&[]);
     visit.write_here("a", b"x");
     visit.run(&["put", "a"]).expect_code(0);
@@ -392,7 +392,7 @@ fn exit_code_is_1_if_one_of_several_commands_fails() {
 }
 
 #[test]
-fn with_json_arguments_that_make_no_sense_are_one_object_too() {
+fn with_json_invalid_arguments_are_one_object() {
     let place = Place::new();
     for arguments in
         [&["--json"][..], &["--json", "--nonsense", "ann@host"], &["--json", "--fingerprint", "x", "ann@host"]]
@@ -437,7 +437,7 @@ fn a_syntax_error_names_the_script_and_the_line() {
 }
 
 #[test]
-fn no_part_of_a_line_that_is_too_long_is_run() {
+fn no_part_of_an_overlong_line_is_run() {
     let visit = Visit::new(&[]);
     let script = [b"mkdir kept gone\nrmdir gone ", &b"x"[..].repeat(1024 * 1024)[..], b" kept\nrmdir kept\n"].concat();
     let ended = visit.put(&script, &["--keep-going"]).expect_code(1);

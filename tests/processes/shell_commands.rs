@@ -25,7 +25,7 @@ impl Visit {
 }
 
 #[test]
-fn ls_sorts_by_name_size_or_time_and_backwards() {
+fn ls_sorts_by_name_size_or_time_and_in_reverse() {
     let visit = Visit::new(&[]);
     visit.file("a", 5, 300);
     visit.file("b", 900, 100);
@@ -76,7 +76,7 @@ fn times_are_shown_in_the_time_zone_of_the_user_and_told_to_programs_in_utc() {
 }
 
 #[test]
-fn ls_of_several_directories_shows_files_first_and_titles_as_the_local_one() {
+fn ls_of_several_directories_shows_files_first_and_titles_like_the_local_ls() {
     let visit = Visit::new(&[]);
     for name in ["one/x", "two/y", "f.txt", "g.txt"] {
         visit.file(name, 1, 0);
@@ -133,7 +133,7 @@ fn cat_gives_programs_one_object_with_the_content() {
 }
 
 #[test]
-fn du_sums_directories_and_says_what_it_could_not_see() {
+fn du_sums_directories_and_reports_unreadable_ones() {
     let visit = Visit::new(&[]);
     visit.file("a/b/one", 1000, 0);
     visit.file("a/two", 2048, 0);
@@ -154,7 +154,7 @@ fn df_shows_the_quota_in_one_line() {
 }
 
 #[test]
-fn a_line_behind_an_exclamation_mark_is_run_by_the_users_shell() {
+fn a_line_after_an_exclamation_mark_is_run_by_the_users_shell() {
     let visit = Visit::new(&[]);
     assert_eq!(visit.ok(&["-c", "pwd; !echo \"a  b\"; echo $((1+1))\npwd"]), "/\na  b\n2\n/\n");
     assert_eq!(visit.ok(&["!", "echo", "x"]), "x\n");
@@ -166,7 +166,7 @@ fn a_line_behind_an_exclamation_mark_is_run_by_the_users_shell() {
 }
 
 #[test]
-fn a_program_behind_a_bar_reads_what_a_command_shows() {
+fn a_program_after_a_bar_reads_the_output_of_a_command() {
     let visit = Visit::new(&[]);
     for name in ["a", "b", "c"] {
         visit.file(name, 100_000, 0);
@@ -188,7 +188,7 @@ fn a_program_behind_a_bar_reads_what_a_command_shows() {
         let ended = visit.run(&["-c", line]).expect_code(code);
         assert!(ended.stdout.is_empty() && words.iter().all(|word| ended.stderr.contains(word)), "{line}: {ended:?}");
     }
-    assert!(visit.run(&["-c", "ls |"]).expect_code(2).stderr.contains("no program behind the |"));
+    assert!(visit.run(&["-c", "ls |"]).expect_code(2).stderr.contains("no command after the |"));
     assert_eq!(visit.ok(&["ls", "local", "-1"]), "local\n");
     assert!(visit.run(&["ls", "|", "cat"]).expect_code(1).stderr.contains("/|"), "another shell has read this line");
 }
@@ -205,7 +205,10 @@ fn put_with_an_expanded_pattern_does_not_treat_the_last_name_as_the_destination(
         fs::create_dir(visit.place.here(directory)).expect("writable");
     }
     for (command, told) in [
-        (&["put", "a.dat", "b.dat"][..], "'put a.dat b.dat .' for all of them, 'put a.dat -- b.dat' for that name"),
+        (
+            &["put", "a.dat", "b.dat"][..],
+            "'put a.dat b.dat .' to transfer all of them, or 'put a.dat -- b.dat' to give the copy that name",
+        ),
         (&["put", "-f", "a.dat", "b.dat"], "'put -f a.dat b.dat .'"),
         (&["put", "-r", "t1", "t2"], "'put -r t1 t2 .'"),
         (&["put", "-r", "a.dat", "b.dat", "t1", "t2"], "'put ... .'"),
@@ -238,7 +241,7 @@ fn get_with_two_existing_names_downloads_both() {
     fs::write(visit.place.here("b.dat"), "mine").expect("writable");
     for command in [&["get", "a.dat", "b.dat"][..], &["get", "-f", "a.dat", "b.dat"], &["-c", "get -f *.dat b.dat"]] {
         let ended = visit.run(command).expect_code(2);
-        assert!(ended.stderr.contains(" .' for all of them"), "{ended:?}");
+        assert!(ended.stderr.contains(" .' to transfer all of them"), "{ended:?}");
         assert_eq!(here("b.dat"), "mine");
     }
     visit.run(&["get", "-f", "a.dat", "b.dat", "."]).expect_code(0);
@@ -250,7 +253,7 @@ fn get_with_two_existing_names_downloads_both() {
 }
 
 #[test]
-fn a_missing_directory_is_named_with_the_command_that_makes_it() {
+fn a_missing_directory_is_named_with_the_command_that_creates_it() {
     let visit = Visit::new(&[]);
     fs::write(visit.place.home("ann", "a"), "a").expect("writable");
     fs::write(visit.place.here("a"), "a").expect("writable");
@@ -319,9 +322,18 @@ fn advice_quotes_the_names_that_it_repeats() {
         (&["get", "f", "my files/"], "create it with mkdir 'my files/'"),
         (&["-c", "get f 'my files/'"], "create it with !mkdir 'my files/'"),
         (&["put", "-", "my files/"], "create it with mkdir '/my files'"),
-        (&["put", "f", "b c"], "'put f 'b c' .' for all of them, 'put f -- 'b c'' for that name"),
-        (&["put", "f", "b c", "-r"], "'put f -r 'b c' .' for all of them, 'put f -r -- 'b c'' for that name"),
-        (&["-c", "put [f] 'b c'"], r"'put [f] b\ c .' for all of them, 'put [f] -- b\ c' for that name"),
+        (
+            &["put", "f", "b c"],
+            "'put f 'b c' .' to transfer all of them, or 'put f -- 'b c'' to give the copy that name",
+        ),
+        (
+            &["put", "f", "b c", "-r"],
+            "'put f -r 'b c' .' to transfer all of them, or 'put f -r -- 'b c'' to give the copy that name",
+        ),
+        (
+            &["-c", "put [f] 'b c'"],
+            r"'put [f] b\ c .' to transfer all of them, or 'put [f] -- b\ c' to give the copy that name",
+        ),
     ] {
         let ended = visit.run(command).expect_code(2);
         assert!(ended.stderr.contains(told), "{ended:?}");
@@ -356,7 +368,7 @@ fn an_unknown_command_is_named_once() {
 }
 
 #[test]
-fn a_read_only_account_is_told_once_whatever_the_number_of_names() {
+fn a_read_only_account_gets_one_error_for_many_names() {
     let visit = Visit::new(&["--read-only"]);
     for name in ["a", "b", "c", "d/x"] {
         visit.file(name, 1, 0);
@@ -380,7 +392,7 @@ fn a_read_only_account_is_told_once_whatever_the_number_of_names() {
 }
 
 #[test]
-fn kinds_that_differ_are_one_error_that_names_the_side_and_nothing_is_lost() {
+fn a_file_against_a_directory_is_one_error_with_both_sides_and_nothing_is_lost() {
     let visit = Visit::new(&[]);
     visit.file("there/sub", 3, 0);
     visit.file("over/f/inside", 3, 0);
@@ -392,10 +404,8 @@ fn kinds_that_differ_are_one_error_that_names_the_side_and_nothing_is_lost() {
         fs::write(here(name), "here").expect("writable");
     }
     let home = visit.place.home("ann", "");
-    let remote_is_file = "sub is of another kind: the local one is a directory, the remote one a file; \
-                          --delete replaces the remote one";
-    let local_is_file = "f is of another kind: the remote one is a directory, the local one a file; \
-                         --delete replaces the local one";
+    let remote_is_file = "sub: a directory locally, a file on the server; --delete replaces the remote one";
+    let local_is_file = "f: a file locally, a directory on the server; --delete replaces the local one";
     for (command, told) in [
         (&["put", "-r", "there", "/"][..], "remote /there/sub exists and is not a directory"),
         (&["put", "-rf", "there", "/"], "remote /there/sub exists and is not a directory"),
@@ -430,7 +440,7 @@ fn kinds_that_differ_are_one_error_that_names_the_side_and_nothing_is_lost() {
 }
 
 #[test]
-fn a_target_of_the_wrong_kind_is_told_without_advice_that_cannot_be_followed() {
+fn a_target_of_the_wrong_kind_is_reported_with_useful_advice() {
     let visit = Visit::new(&[]);
     visit.file("file", 1, 0);
     visit.file("other", 2, 0);
@@ -439,8 +449,8 @@ fn a_target_of_the_wrong_kind_is_told_without_advice_that_cannot_be_followed() {
     for name in ["a", "here", "folder"] {
         fs::write(visit.place.here(name), "a").expect("writable");
     }
-    let in_way = "local here/ is a file, not a directory; choose another place";
-    let no_directory = "remote /file is a file, not a directory; choose another place";
+    let in_way = "local here/ is a file, not a directory; choose another directory";
+    let no_directory = "remote /file is a file, not a directory; choose another directory";
     for (code, command, told) in [
         (2, &["get", "file", "here/"][..], in_way),
         (2, &["get", "file", "other", "here/"], in_way),
@@ -464,7 +474,14 @@ fn a_target_of_the_wrong_kind_is_told_without_advice_that_cannot_be_followed() {
         (1, &["mirror", "--from", "folder", "here/x/y"], "a directory above local here/x/y is a file"),
         (1, &["get", "file", "no/x"], "local directory no does not exist; mkdir -p no creates it"),
         (1, &["get", "folder", "-"], "/folder is a directory; only a file goes to standard output"),
-        (1, &["rmdir", "/"], "the home directory itself cannot be removed"),
+        (1, &["rmdir", "/"], "the home directory itself cannot be removed; rm -r '/*' removes its contents"),
+        (2, &["-c", "rm -r /"], "the home directory itself cannot be removed; rm -r /* removes its contents"),
+        (2, &["put", "-", "folder"], "remote /folder is a directory; put - /folder/NAME stores standard input in it"),
+        (
+            2,
+            &["mkdir", &"x".repeat(300)],
+            &format!("'{}…': a name in the path is longer than 255 bytes", "x".repeat(77)),
+        ),
         (2, &["put", ""], "'': the path is empty"),
         (2, &["get", "file", ""], "'': the path is empty"),
         (2, &["lcd", ""], "'': the path is empty"),
@@ -479,7 +496,7 @@ fn a_target_of_the_wrong_kind_is_told_without_advice_that_cannot_be_followed() {
 // ---- What was meant -------------------------------------------------------------------------
 
 #[test]
-fn a_target_that_is_none_is_refused_with_what_to_write_and_without_the_password() {
+fn an_invalid_server_is_refused_with_what_to_write_and_without_the_password() {
     let visit = Visit::new(&[]);
     for (arguments, told) in [
         (&["put", "x"][..], "'put' is a command; name the server before it: berth [USER@]HOST put"),
@@ -492,6 +509,7 @@ fn a_target_that_is_none_is_refused_with_what_to_write_and_without_the_password(
         (&["host", "add", "nas", "ann:secret@host"], "write ann@host"),
         (&["127.0.0.1:2121", "ls"], "the user name is missing; write USER@127.0.0.1:2121"),
         (&["::1", "ls"], "the user name is missing; write USER@::1"),
+        (&["host", "lst"], "unknown command 'lst'; 'berth host' lists the commands for named hosts"),
         (&["nas2", "--bogus"], "unknown option '--bogus'; 'berth --help' lists the options"),
         (&["nas2", "ls"], "'nas2' is not a named host ('berth host list'); for a server write USER@nas2"),
     ] {
@@ -515,13 +533,14 @@ fn every_command_shows_its_help_and_names_an_unknown_option() {
 }
 
 #[test]
-fn a_directory_of_a_host_that_is_gone_is_named_as_its_setting() {
+fn a_missing_directory_of_a_named_host_is_reported_with_its_setting() {
     let visit = Visit::new(&[]);
     let target = visit.server.target("ann");
     let run = |arguments: &[&str]| visit.place.run(visit.place.berth_over_tls(arguments));
     run(&["host", "add", "nas", &target, "--plaintext", "--directory", "nope"]).expect_code(0);
     let ended = run(&["nas", "pwd"]).expect_code(1);
-    assert!(ended.stderr.contains("the `directory` of this host cannot be opened: /nope"), "{ended:?}");
+    let problem = "the `directory` of this host cannot be opened: /nope: no such file or directory; create it";
+    assert!(ended.stderr.contains(problem), "one advice: {ended:?}");
     let file = visit.place.path("user/config/berth/berth.json");
     let remedy =
         format!("; create it with 'berth nas mkdir -p /nope', or change hosts.nas.directory in {}\n", file.display());
@@ -548,7 +567,7 @@ fn cd_with_a_dash_goes_back_and_shows_where() {
 }
 
 #[test]
-fn known_keys_that_cannot_be_read_trust_nobody_and_are_not_lost() {
+fn an_unreadable_file_of_known_keys_trusts_no_server_and_is_kept() {
     let visit = Visit::new(&[]);
     let target = visit.server.target("ann");
     let file = visit.place.path("user/state/berth/known_hosts.json");
@@ -574,7 +593,7 @@ fn known_keys_that_cannot_be_read_trust_nobody_and_are_not_lost() {
 }
 
 #[test]
-fn a_mirror_without_its_source_says_how_the_other_direction_is_written() {
+fn a_mirror_without_its_source_shows_the_command_of_the_other_direction() {
     let visit = Visit::new(&[]);
     fs::create_dir(visit.place.here("photos")).expect("writable");
     let wrong = visit.run(&["mirror", "backup", "here"]).expect_code(1);
@@ -584,7 +603,7 @@ fn a_mirror_without_its_source_says_how_the_other_direction_is_written() {
 }
 
 #[test]
-fn a_server_that_is_none_is_told_in_one_line() {
+fn a_server_of_another_kind_is_reported_in_one_line() {
     let visit = Visit::new(&[]);
     let run = |arguments: &[&str]| visit.place.run(visit.place.berth_over_tls(arguments));
     let ended = run(&["ann@no-such-host.invalid", "ls"]).expect_code(3);
@@ -703,7 +722,7 @@ fn a_semicolon_in_a_name_hides_no_advice() {
 }
 
 #[test]
-fn a_number_that_cannot_be_used_is_answered_with_the_numbers_that_can() {
+fn an_invalid_number_is_refused_with_the_valid_range() {
     let visit = Visit::new(&[]);
     let run = |arguments: &[&str]| visit.place.run(visit.place.berth_over_tls(arguments)).expect_code(2).stderr;
     for number in ["x", "", "-1", "1.5", "10001", "99999999999999999999"] {

@@ -248,7 +248,7 @@ const FIRST_SESSION: &[(&str, &[&str])] = &[
 const INTERRUPTED: &str = "get  big.bin";
 
 #[test]
-fn the_first_session_of_a_new_user_tells_what_each_step_did() {
+fn the_first_session_of_a_new_user_reports_each_step() {
     for columns in [40, 80, 120] {
         let (place, _server, proxy, target) = behind_a_proxy();
         let content = pattern(4, 12 * MIB);
@@ -323,7 +323,7 @@ fn plain_lines(shown: &str, columns: usize) -> Vec<String> {
 }
 
 #[test]
-fn the_result_of_one_file_has_size_time_and_rate_and_a_digest_only_when_asked_for() {
+fn the_result_of_one_file_has_size_time_and_rate_and_a_digest_only_on_request() {
     let (place, server) = started();
     let content = pattern(12, MIB);
     fs::write(place.here("a.bin"), &content).expect("writable");
@@ -385,7 +385,7 @@ fn the_summary_of_a_tree_leaves_out_what_is_zero() {
 }
 
 #[test]
-fn a_server_never_seen_before_is_asked_about_and_remembered_after_the_login() {
+fn a_new_server_is_confirmed_and_remembered_after_the_login() {
     let place = Place::with(json!({"plaintext": false}));
     place.add("ann", &[]);
     let server = place.serve();
@@ -430,7 +430,7 @@ fn ctrl_c_at_the_password_leaves_with_130() {
 }
 
 #[test]
-fn ctrl_z_at_a_password_puts_the_terminal_right_and_fg_asks_again_without_showing_it() {
+fn ctrl_z_at_a_password_restores_the_terminal_and_fg_asks_again_without_echo() {
     let (place, server) = started();
     let mut berth = place.berth(&["--plaintext", &server.target("ann"), "pwd"]);
     berth.env_remove("BERTH_PASSWORD");
@@ -530,7 +530,7 @@ fn ctrl_c_at_the_prompt_clears_the_line() {
 }
 
 #[test]
-fn tab_completes_names_there_and_here() {
+fn tab_completes_remote_and_local_names() {
     let (place, server) = started();
     fs::create_dir(place.home("ann", "my photos")).expect("writable");
     fs::write(place.home("ann", "my photos/summer day.jpg"), b"hello").expect("writable");
@@ -580,7 +580,7 @@ fn completion_never_waits_long_for_the_server() {
 }
 
 #[test]
-fn lines_that_are_pasted_or_typed_ahead_are_all_carried_out() {
+fn pasted_and_typed_ahead_lines_are_all_run() {
     let (place, _server, proxy, target) = behind_a_proxy();
     fs::write(place.home("ann", "file"), pattern(1, 2 * MIB)).expect("writable");
     let mut terminal = Terminal::logged_in(&place, &target, 80);
@@ -625,7 +625,7 @@ fn an_upload_shows_a_bar_and_then_that_it_is_verified() {
 }
 
 #[test]
-fn a_tree_has_one_bar_and_a_line_for_each_file_and_goes_on_behind_a_lost_connection() {
+fn a_tree_has_one_bar_and_a_line_for_each_file_also_after_a_lost_connection() {
     let (place, _server, proxy, target) = behind_a_proxy();
     // Large files take two connections, which is not to be seen.
     for (columns, mib, shown_first) in
@@ -820,7 +820,7 @@ fn lines_of(mut command: Command, columns: usize, environment: &[(&str, &str)]) 
 }
 
 #[test]
-fn ls_fills_the_terminal_with_columns_and_colours_as_the_local_one() {
+fn ls_has_columns_and_colours_like_the_local_ls() {
     let (place, server) = started();
     with_names(&place);
     let ls = |arguments: &[&str]| place.berth(&[&["--plaintext", &server.target("ann"), "ls"], arguments].concat());
@@ -922,7 +922,7 @@ fn without_colours_no_hint_looks_like_what_was_typed() {
 }
 
 #[test]
-fn what_goes_through_a_pipe_has_no_colours_and_ctrl_c_ends_both() {
+fn piped_output_has_no_colours_and_ctrl_c_ends_both_programs() {
     let (place, server) = started();
     with_names(&place);
     let mut terminal = Terminal::logged_in(&place, &server.target("ann"), 80);
@@ -965,6 +965,22 @@ fn ctrl_c_interrupts_a_local_command_but_not_the_shell() {
     terminal.expect(":/> ");
     terminal.type_keys(CTRL_D);
     assert_eq!(terminal.ended().0, Some(0));
+}
+
+#[test]
+fn put_from_the_terminal_says_how_the_content_ends() {
+    let (place, server) = started();
+    let mut terminal = Terminal::logged_in(&place, &server.target("ann"), 80);
+    terminal.enter("put - notes");
+    terminal.expect("Ctrl-D at the beginning of a line ends it\r\n");
+    terminal.enter("typed");
+    terminal.expect("typed\r\n");
+    terminal.type_keys(CTRL_D);
+    terminal.expect("verified\r\n");
+    terminal.expect(":/> ");
+    terminal.type_keys(CTRL_D);
+    assert_eq!(terminal.ended().0, Some(0));
+    assert_eq!(fs::read_to_string(place.home("ann", "notes")).expect("stored"), "typed\n");
 }
 
 /// Between Ctrl-C and the prompt; a second is the aim, the rest is for a busy machine.
@@ -1028,7 +1044,7 @@ fn states(target: &Path) -> String {
 }
 
 #[test]
-fn the_question_about_a_file_in_the_way_takes_all_none_and_quit_and_shows_both_sides() {
+fn the_question_about_an_existing_file_takes_all_none_and_quit_and_shows_both_sides() {
     let (place, server) = started();
     let target = server.target("ann");
     for command in ["put", "get"] {
@@ -1066,7 +1082,7 @@ fn the_question_about_a_file_in_the_way_takes_all_none_and_quit_and_shows_both_s
             if code == 130 {
                 // `put` has sent new files before it asks.
                 let told =
-                    if command == "put" { "what was transferred is kept; the" } else { "nothing was transferred" };
+                    if command == "put" { "the transferred data is kept; run" } else { "nothing was transferred" };
                 assert!(is_own_line(told), "{command}: {rest}");
             }
             match code {
@@ -1078,7 +1094,7 @@ fn the_question_about_a_file_in_the_way_takes_all_none_and_quit_and_shows_both_s
 }
 
 #[test]
-fn a_single_file_in_the_way_is_asked_about_with_yes_or_no() {
+fn a_single_existing_file_is_a_yes_or_no_question() {
     let (place, server) = started();
     for (columns, keys, replaced, end) in [
         (40, &["y"][..], true, "verified"),
@@ -1090,7 +1106,7 @@ fn a_single_file_in_the_way_is_asked_about_with_yes_or_no() {
         let directory = plant_differing(&place, "put");
         let arguments = ["--plaintext", "--no-progress", &server.target("ann"), "put", "tree/a", "tree"];
         let mut terminal = Terminal::open(&place.berth(&arguments), columns);
-        terminal.expect("replace remote /tree/a by local tree/a?\r\n");
+        terminal.expect("replace remote /tree/a with local tree/a?\r\n");
         terminal.expect("Replace it? [y/N] ");
         for (at, key) in keys.iter().enumerate() {
             if at > 0 {
@@ -1108,7 +1124,7 @@ fn a_single_file_in_the_way_is_asked_about_with_yes_or_no() {
 }
 
 #[test]
-fn a_question_is_no_time_of_the_transfer() {
+fn the_time_of_a_question_does_not_count_as_transfer_time() {
     let (place, server) = started();
     for command in ["put", "get"] {
         plant_differing(&place, command);
@@ -1193,7 +1209,7 @@ fn hashing_is_shown_with_its_side_and_ctrl_c_ends_it_on_both() {
 }
 
 #[test]
-fn hashing_has_a_line_now_and_then_on_a_terminal_that_draws_no_bars() {
+fn hashing_writes_lines_on_a_terminal_without_bars() {
     let (place, server) = started();
     plant_endless(&place.home("ann", "big.bin"), 1 << 40);
     let mut berth = place.berth(&["--plaintext", &server.target("ann"), "sha256", "big.bin"]);
@@ -1207,7 +1223,7 @@ fn hashing_has_a_line_now_and_then_on_a_terminal_that_draws_no_bars() {
 }
 
 #[test]
-fn hashing_says_nothing_where_no_terminal_is() {
+fn hashing_writes_nothing_without_a_terminal() {
     let (place, server) = started();
     for path in [place.here("a"), place.home("ann", "a")] {
         plant_endless(&path, 300 << 20);
@@ -1235,7 +1251,7 @@ fn has_tree(root: &Path) -> bool {
 }
 
 #[test]
-fn a_tree_that_was_interrupted_on_its_way_to_a_new_directory_goes_on_there_with_the_same_command() {
+fn an_interrupted_tree_continues_in_its_new_directory_with_the_same_command() {
     for command in ["get", "put"] {
         let (place, _server, proxy, target) = behind_a_proxy();
         let (source, new, way) = match command {
@@ -1261,7 +1277,7 @@ fn a_tree_that_was_interrupted_on_its_way_to_a_new_directory_goes_on_there_with_
 }
 
 #[test]
-fn an_old_directory_in_the_place_of_an_unfinished_one_is_not_taken_for_it() {
+fn another_directory_in_place_of_an_unfinished_one_is_not_continued() {
     let (place, _server, proxy, target) = behind_a_proxy();
     plant_tree(&place.home("ann", "tree"));
     let new = place.here("NEW");
@@ -1279,7 +1295,7 @@ fn an_old_directory_in_the_place_of_an_unfinished_one_is_not_taken_for_it() {
 }
 
 #[test]
-fn a_mirror_says_from_where_to_where() {
+fn a_mirror_shows_its_direction() {
     let (place, server) = started();
     fs::create_dir(place.here("photos")).expect("writable");
     let target = server.target("ann");

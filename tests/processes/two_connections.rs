@@ -25,7 +25,7 @@ impl ProxiedVisit {
         }
     }
 
-    /// Large files of which a part is where they go.
+    /// Large files with a partial transfer at their destination.
     fn under_way(&self, is_up: bool) -> usize {
         let directory = if is_up { self.place.home("ann", ".berth") } else { self.place.here("image") };
         let is_part = |name: &str| is_up || name.ends_with(".berth-part");
@@ -74,7 +74,7 @@ fn expect_all(ended: &Ended) {
 }
 
 #[test]
-fn a_tree_with_large_files_takes_two_connections_and_is_told_as_one() {
+fn a_tree_with_large_files_uses_two_connections_and_reports_one_result() {
     for (arguments, is_up) in COMMANDS {
         let visit = ProxiedVisit::with(slow());
         let (source, image) = visit.ends(is_up);
@@ -113,7 +113,7 @@ fn json_reports_each_file_once() {
 }
 
 #[test]
-fn two_connections_that_are_cut_again_and_again_end_in_the_same_tree() {
+fn two_connections_that_are_lost_repeatedly_end_in_the_same_tree() {
     for (seed, (arguments, is_up)) in COMMANDS.into_iter().enumerate() {
         let visit = ProxiedVisit::with(json!({}));
         let (source, image) = visit.ends(is_up);
@@ -151,14 +151,14 @@ fn the_first_connection_takes_over_the_files_of_a_lost_second_one() {
         wait_until("two files are on their way", || visit.under_way(is_up) == 2 && visit.proxy.connections() == 2);
         visit.proxy.cut_newest();
         let ended = program.wait().expect_code(0);
-        assert!(ended.stderr.contains("going on with one connection: connection lost"), "{ended:?}");
+        assert!(ended.stderr.contains("continuing with one connection: connection lost"), "{ended:?}");
         expect_same(&source, &image);
         assert!(ended.stdout.contains(": 35 files, "), "{ended:?}");
     }
 }
 
 #[test]
-fn ctrl_c_ends_both_connections_and_the_next_run_goes_on() {
+fn ctrl_c_ends_both_connections_and_the_next_run_resumes() {
     for (arguments, is_up) in COMMANDS {
         let visit = ProxiedVisit::with(slow());
         let (source, image) = visit.ends(is_up);
@@ -170,7 +170,7 @@ fn ctrl_c_ends_both_connections_and_the_next_run_goes_on() {
         assert_eq!(visit.proxy.connections(), 2);
         program.signal(Signal::INT);
         program.wait().expect_code(130);
-        // What is on its way yet must not arrive amid the next run.
+        // Bytes in transit must not arrive during the next run.
         visit.proxy.cut();
         wait_until("the server has come to the end of both", || {
             visit.place.log("access.log").matches(" verb=close ").count() == 2

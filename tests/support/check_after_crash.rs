@@ -10,8 +10,8 @@ use super::{Place, Server, disk_usage};
 use berth::wire::message::Partial;
 use berth::wire::{Reply, Request};
 
-/// In the home of `ann`, the ledger is the disk; every interrupted upload goes on where it was,
-/// and of others nothing is left. Updates `trees` to what is there then. Returns the number of resumed uploads.
+/// Checks that the ledger of the home of `ann` matches the disk, that every interrupted upload can be resumed, and that
+/// nothing remains of other uploads. Updates `trees` to the content. Returns the number of resumed uploads.
 pub(crate) fn recover(place: &Place, server: &Server, histories: &[History], trees: &mut [Tree]) -> u64 {
     let home = place.home("ann", "");
     let mut peer = Peer::login(server.address, "ann");
@@ -35,7 +35,7 @@ pub(crate) fn recover(place: &Place, server: &Server, histories: &[History], tre
     resumed
 }
 
-/// What the ledger has become since it was counted is what the server finds on disk.
+/// Checks that the changes of the ledger since the count match the disk.
 fn verify(place: &Place) {
     let ended = place.run(place.berthd(&["usage", "--verify", "--json"])).expect_code(0);
     let report: Value = serde_json::from_str(&ended.stdout).expect("one account, one line");

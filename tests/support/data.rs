@@ -7,7 +7,7 @@ use std::path::Path;
 /// The password of every account.
 pub const PASSWORD: &str = "correct horse";
 
-/// Pseudo-random bytes. Each seed gives different ones.
+/// Returns pseudo-random bytes, different ones for each seed.
 pub fn pattern(seed: u64, count: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut bytes = Vec::with_capacity(count + 8);
@@ -21,8 +21,8 @@ pub fn pattern(seed: u64, count: usize) -> Vec<u8> {
     bytes
 }
 
-/// What a home holds by berth's rule: the sum of the sizes of its regular files, each inode once,
-/// and the number of its entries; of the staging directory only the parts.
+/// Returns the usage of a home as berth counts it: the total size of its regular files, each inode once, and the number
+/// of its entries. In the staging directory, only parts count.
 pub fn disk_usage(home: &Path) -> (u64, u64) {
     let (mut bytes, mut files) = (0, 0);
     let mut inodes = std::collections::HashSet::new();

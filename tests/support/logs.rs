@@ -13,7 +13,7 @@ pub(crate) fn events(log: &str, mark: &str) -> usize {
 }
 
 impl Place {
-    /// Checks that of the guesses that one address `sent`, at most 10 a second were checked, by the times in the log.
+    /// Checks by the times in the log that at most 10 of the guesses that one address `sent` were checked in each second.
     #[track_caller]
     pub(crate) fn check_guesses(&self, sent: usize) {
         let log = self.log("access.log");

@@ -1,6 +1,6 @@
-//! What some tests need besides Rust and a C compiler: other programs, and what a machine may refuse.
-//! A test that lacks something is reported as ignored, with what it lacks. This is found out each
-//! time the tests run, so that the next run uses what was installed since.
+//! The needs of some tests besides Rust and a C compiler: other programs, rights, and features of the kernel. A test
+//! without them is reported as ignored, with what is missing. Each run checks the needs again, and so uses programs
+//! that were installed since the last one.
 //!
 //! A binary with such tests has `harness = false` in `Cargo.toml`. Its modules list their tests
 //! with `tests!`: a function that is not listed is never used, and the compiler warns of it.
@@ -80,7 +80,7 @@ macro_rules! tests {
 #[allow(unused_imports)]
 pub(crate) use tests;
 
-/// Runs the tests of all modules as the arguments say, which are those of Rust's own harness.
+/// Runs the tests of all modules. The arguments are those of Rust's own harness.
 pub(crate) fn run(modules: &[&[Test]]) -> ExitCode {
     run_at_most(usize::MAX, modules)
 }
@@ -109,7 +109,7 @@ pub(crate) fn run_at_most(tests_max: usize, modules: &[&[Test]]) -> ExitCode {
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
-/// What is not there: programs first, since rights are tried with them.
+/// Returns the needs that are missing: programs first, because the checks of rights use them.
 fn lacks(needs: &[Need], scratch: &Path, known: &mut BTreeMap<&'static str, bool>) -> Vec<String> {
     let mut lacks = Vec::new();
     for need in needs {
@@ -140,13 +140,13 @@ fn has_program(program: &str) -> bool {
 
 // ---- Rights -------------------------------------------------------------------------------
 
-/// Whether a program exits with 0. Its output is ignored.
+/// Returns whether a program exits with 0. Its output is ignored.
 fn succeeds(command: &mut Command) -> bool {
     let status = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
     status.is_ok_and(|status| status.success())
 }
 
-/// A new file among what is thrown away.
+/// Creates a file in a temporary directory.
 fn file(scratch: &Path, name: &str) -> std::path::PathBuf {
     let path = scratch.join(name);
     File::create(&path).expect("a temporary file");
@@ -193,7 +193,7 @@ fn has_own_mounts(scratch: &Path) -> bool {
     succeeds(own_mounts().args(["sh", "-c", mount]).current_dir(scratch))
 }
 
-/// `unshare` with what gives its program mounts of its own.
+/// Returns `unshare` with the options that give its program a mount namespace.
 pub(crate) fn own_mounts() -> Command {
     let mut command = Command::new("unshare");
     command.arg("--mount");
@@ -215,7 +215,7 @@ fn is_root(_: &Path) -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// Whether strace can attach to a program that it did not start.
+/// Returns whether strace can attach to a program that it did not start.
 fn may_trace(_: &Path) -> bool {
     let Ok(mut other) = Command::new("sleep").arg("60").spawn() else { return false };
     // It ends by itself, because what it watches is killed.

@@ -1,4 +1,4 @@
-//! A minimal client over a blocking socket, for what the real one does not do.
+//! A minimal client over a blocking socket. It can send what the real client never sends.
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
@@ -14,14 +14,14 @@ use berth::wire::frame::{self, CONTROL_BYTES_MAX, Frame, FrameType};
 use berth::wire::message::{End, ErrorReply, Name, PutMode, VERSION};
 use berth::wire::{Reply, Request};
 
-/// See the module.
+/// One connection of the minimal client.
 pub(crate) struct Peer {
     pub(crate) stream: TcpStream,
     input: Vec<u8>,
     next_id: u32,
 }
 
-/// A frame that came.
+/// A received frame.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Incoming {
     Reply(u32, Reply),
@@ -39,7 +39,7 @@ pub(crate) fn stream_from(from: IpAddr, address: SocketAddr) -> TcpStream {
     socket.into()
 }
 
-/// Whether there is something to be received, or the end.
+/// Returns whether bytes or the end of the stream can be received.
 pub(crate) fn has_input(stream: &TcpStream) -> bool {
     stream.set_nonblocking(true).expect("a socket");
     let peeked = stream.peek(&mut [0]);
@@ -48,7 +48,7 @@ pub(crate) fn has_input(stream: &TcpStream) -> bool {
 }
 
 impl Peer {
-    /// Connects and says nothing.
+    /// Connects and sends nothing.
     pub(crate) fn connect(address: SocketAddr) -> Self {
         Self::over(TcpStream::connect(address).expect("the server listens"))
     }
@@ -58,7 +58,7 @@ impl Peer {
         Self::over(stream_from(IpAddr::from([127, 0, 0, last]), address))
     }
 
-    /// The same with little room in the kernel for what it does not read.
+    /// The same with a small receive buffer in the kernel.
     pub(crate) fn connect_with_little_room(address: SocketAddr) -> Self {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("descriptors are left");
         socket.set_recv_buffer_size(4096).expect("a socket");
@@ -68,7 +68,7 @@ impl Peer {
         Self::over(socket.into())
     }
 
-    /// A peer on a stream that is connected.
+    /// Creates a peer on a connected stream.
     pub(crate) fn over(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(PATIENCE)).expect("a positive time");
         stream.set_write_timeout(Some(PATIENCE)).expect("a positive time");
@@ -76,13 +76,12 @@ impl Peer {
         Self { stream, input: Vec::new(), next_id: 1 }
     }
 
-    /// Ends the connection as a program that was killed does: with a reset, and without a word.
+    /// Ends the connection with a reset, as a killed program does.
     pub(crate) fn reset(self) {
         SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).expect("a TCP socket");
     }
 
-    /// Begins a login and gives a proof that is none, without waiting for what comes of it. It
-    /// costs no rounds of PBKDF2.
+    /// Begins a login and sends an invalid proof, without waiting for the reply. The proof costs no rounds of PBKDF2.
     pub(crate) fn guess(&mut self, account: &str) {
         self.greet();
         let message = format!("n,,n={account},r=fyko+d2lbbFgONRv9qkxdawL");
@@ -92,17 +91,17 @@ impl Peer {
         self.request(&Request::AuthNext { message: format!("c=biws,{nonce},p={}=", "A".repeat(43)) });
     }
 
-    /// Whether there is something to be received, or the end.
+    /// Returns whether bytes or the end of the stream can be received.
     pub(crate) fn has_answer(&self) -> bool {
         has_input(&self.stream)
     }
 
-    /// Connects and logs in with the one password.
+    /// Connects and logs in with [`PASSWORD`].
     pub(crate) fn login(address: SocketAddr, account: &str) -> Self {
         Self::connect(address).logged_in(account)
     }
 
-    /// Logs in with the one password.
+    /// Logs in with [`PASSWORD`].
     pub(crate) fn logged_in(mut self, account: &str) -> Self {
         self.greet();
         let reply = self.prove(account, PASSWORD);
@@ -115,7 +114,7 @@ impl Peer {
         self.ask(&Request::Hello { versions: vec![VERSION], client: "test".into() })
     }
 
-    /// A login up to its last answer.
+    /// Logs in. Returns the last reply.
     pub(crate) fn prove(&mut self, account: &str, password: &str) -> Reply {
         match self.challenge(account, password) {
             Ok(message) => self.ask(&Request::AuthNext { message }),
@@ -138,7 +137,7 @@ impl Peer {
 
     // ---- Out ------------------------------------------------------------------------------
 
-    /// Sends bytes as they are.
+    /// Sends bytes unchanged.
     pub(crate) fn send(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).expect("the server reads");
     }
@@ -150,7 +149,7 @@ impl Peer {
         id
     }
 
-    /// The bytes of a request, and its id.
+    /// Returns the bytes of a request, and its id.
     pub(crate) fn encode(&mut self, request: &Request) -> (u32, Vec<u8>) {
         let id = self.next_id;
         self.next_id += 1;
@@ -159,7 +158,7 @@ impl Peer {
         (id, bytes)
     }
 
-    /// The bytes of a whole upload: its request, its data in one frame, its end.
+    /// Returns the bytes of a whole upload: its request, its data in one frame, its end.
     pub(crate) fn encode_put(&mut self, path: &str, content: &[u8], mode: PutMode) -> Vec<u8> {
         let (id, mut bytes) = self.encode(&put(path, content.len() as u64, mode));
         for piece in content.chunks(256 * 1024) {
@@ -179,7 +178,7 @@ impl Peer {
 
     // ---- In -------------------------------------------------------------------------------
 
-    /// Asks one thing and waits for the answer.
+    /// Sends a request and waits for its reply.
     pub(crate) fn ask(&mut self, request: &Request) -> Reply {
         let asked = self.request(request);
         match self.receive() {
@@ -188,7 +187,7 @@ impl Peer {
         }
     }
 
-    /// Waits for an answer of one frame.
+    /// Waits for a reply of one frame.
     pub(crate) fn reply(&mut self) -> Reply {
         match self.receive() {
             Ok(Incoming::Reply(_, reply)) => reply,
@@ -237,7 +236,7 @@ impl Peer {
     }
 }
 
-/// A request to put a file.
+/// Returns a request to upload a file.
 pub(crate) fn put(path: &str, size: u64, mode: PutMode) -> Request {
     Put { path: Name::from(path), size: Some(size), mode, ..Put::default() }.request()
 }

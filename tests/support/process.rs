@@ -1,5 +1,5 @@
 //! Programs as child processes. Their output goes to files, so that nothing blocks and a test
-//! can look at any time; whatever happens, they end with their handle.
+//! can look at any time. A process ends when its handle is dropped.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -22,7 +22,7 @@ pub(crate) struct Program {
     status: Option<ExitStatus>,
 }
 
-/// What a process left.
+/// The output and the exit code of a process that has ended.
 #[derive(Debug)]
 pub(crate) struct Ended {
     /// Its exit code; `None` if a signal ended it.
@@ -34,13 +34,12 @@ pub(crate) struct Ended {
 }
 
 impl Program {
-    /// Starts `command` with its output in files in `directory`. What it reads is up to the
-    /// command, which inherits nothing by default.
+    /// Starts `command` with its output in files in `directory`. By default, the command inherits no input.
     pub(crate) fn start(command: Command, directory: &Path) -> Self {
         Self::spawn(command, directory, |stdout| File::create(stdout).expect("writable").into())
     }
 
-    /// The same, but nobody reads what it prints: a pipe whose other end is closed.
+    /// The same, but its output goes to a pipe whose reading end is closed.
     pub(crate) fn start_unread(command: Command, directory: &Path) -> Self {
         Self::spawn(command, directory, |_| io::pipe().expect("descriptors are left").1.into())
     }
@@ -78,7 +77,7 @@ impl Program {
         text(&self.stderr)
     }
 
-    /// Whether it has ended.
+    /// Returns whether it has ended.
     pub(crate) fn is_over(&mut self) -> bool {
         if self.status.is_none() {
             self.status = self.child.try_wait().expect("our child");
@@ -91,7 +90,7 @@ impl Program {
         self.status_kib("VmRSS:")
     }
 
-    /// The most resident memory that it ever had, in KiB.
+    /// The maximum of its resident memory so far, in KiB.
     pub(crate) fn peak_resident_kib(&self) -> u64 {
         self.status_kib("VmHWM:")
     }
@@ -109,24 +108,24 @@ impl Program {
         fields[11].parse::<u64>().expect("utime") + fields[12].parse::<u64>().expect("stime")
     }
 
-    /// Limits its descriptors to `most` from now on.
+    /// Limits its open descriptors to `most`.
     pub(crate) fn limit_descriptors(&self, most: u64) {
         let limit = Rlimit { current: Some(most), ..getrlimit(Resource::Nofile) };
         prlimit(Pid::from_raw(self.pid().cast_signed()), Resource::Nofile, limit).expect("our child");
     }
 
-    /// From now on none of its files grows beyond `bytes`.
+    /// Limits the size of the files that it writes to `bytes`.
     pub(crate) fn limit_files(&self, bytes: Option<u64>) {
         let limit = Rlimit { current: bytes, maximum: None };
         prlimit(Pid::from_raw(self.pid().cast_signed()), Resource::Fsize, limit).expect("ours, without a limit so far");
     }
 
-    /// Descriptors it has now.
+    /// Returns the number of its open descriptors.
     pub(crate) fn descriptors(&self) -> usize {
         fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("it runs").count()
     }
 
-    /// How many regular files below a directory it has open, with a name or without one.
+    /// Returns the number of its open regular files below a directory, with a name or without one.
     pub(crate) fn open_files_below(&self, directory: &Path) -> usize {
         let descriptors = fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("it runs").flatten();
         let files = descriptors.map(|entry| entry.path()).filter(|path| path.is_file());
@@ -153,9 +152,8 @@ impl Program {
     }
 }
 
-/// Makes `command` run without the rights of root, with which nothing is ever unreadable.
-/// Everything in `directory` is given to the same nobody. Where the tests do not run as root,
-/// nothing needs to be done.
+/// Makes `command` run without the rights of root, because root can read every file. Gives everything in `directory`
+/// to the same unprivileged user. Does nothing if the tests do not run as root.
 pub(crate) fn without_rights(command: &mut Command, directory: &Path) {
     if !rustix::process::geteuid().is_root() {
         return;
@@ -182,7 +180,7 @@ pub(crate) fn without_rights(command: &mut Command, directory: &Path) {
 
 const NOBODY: u32 = 65534;
 
-/// Sends a signal to a process of ours that has not been waited for.
+/// Sends a signal to a child process that has not been waited for.
 pub(crate) fn kill(pid: u32, signal: Signal) {
     let pid = Pid::from_raw(pid.cast_signed()).expect("a process id");
     // It may have ended by itself.

@@ -1,6 +1,5 @@
-//! A proxy between clients and a server, through which a test sees how far a conversation has
-//! come: it can hold the bytes of one direction back after so many, do something at a certain
-//! byte, or change one. It also keeps its address while servers come and go behind it.
+//! A proxy between clients and a server. It counts the bytes of each direction. A test can hold them back after a number
+//! of bytes, act at a certain byte, or change one. The address of the proxy stays when the server is replaced.
 
 use std::collections::VecDeque;
 use std::io::{Read, Write};
@@ -15,7 +14,7 @@ use super::wait_until;
 /// while they are held back, and has not sent their end.
 pub(crate) const OVER_SOCKETS: u64 = 48 << 20;
 
-/// See the module.
+/// A proxy to one server.
 pub(crate) struct Proxy {
     pub(crate) address: SocketAddr,
     /// From clients to the server.
@@ -50,17 +49,17 @@ impl Proxy {
         Self { address, up, down, shared, acceptor: Some(acceptor) }
     }
 
-    /// Connections from now on go to `target`.
+    /// Connects later clients to `target`.
     pub(crate) fn redirect(&self, target: SocketAddr) {
         *lock(&self.shared.target) = target;
     }
 
-    /// Cuts every connection there is.
+    /// Cuts all current connections.
     pub(crate) fn cut(&self) {
         self.shared.cut();
     }
 
-    /// Cuts the connection that was made last.
+    /// Cuts the newest connection.
     pub(crate) fn cut_newest(&self) {
         let mut sockets = lock(&self.shared.sockets);
         let ends = sockets.len().saturating_sub(2);
@@ -87,7 +86,7 @@ impl Proxy {
         *lock(&valve.cutter) = Some(Cutter { mark, behind: Arc::new(behind), on_cut: Arc::new(on_cut) });
     }
 
-    /// Connections that were made.
+    /// Returns the number of connections so far.
     pub(crate) fn connections(&self) -> usize {
         self.shared.connections.load(Ordering::SeqCst)
     }
@@ -211,44 +210,44 @@ struct State {
 }
 
 impl Valve {
-    /// Holds everything after `count` more bytes back, until [`Valve::open`].
+    /// Passes `count` more bytes, and holds back the rest until [`Valve::open`].
     pub(crate) fn hold_after(&self, count: u64) {
         let mut state = lock(&self.state);
         state.hold_at = Some(state.passed + count);
     }
 
-    /// Holds everything back that comes more than `count` bytes after `mark`.
+    /// Holds back everything after the first `count` bytes behind `mark`.
     pub(crate) fn hold_after_mark(&self, mark: &'static [u8], count: u64) {
         let mut state = lock(&self.state);
         state.mark = Some((mark, count));
         state.tail.clear();
     }
 
-    /// Lets everything through, beginning with what is held back now.
+    /// Passes everything, beginning with the bytes that are held back.
     pub(crate) fn open(&self) {
         lock(&self.state).hold_at = None;
         self.changed.notify_all();
         wait_until("what was held back has passed", || lock(&self.state).waiting == 0);
     }
 
-    /// Changes the byte after `count` more.
+    /// Changes one byte after `count` more bytes.
     pub(crate) fn flip_after(&self, count: u64) {
         let mut state = lock(&self.state);
         state.flip_at = Some(state.passed + count);
     }
 
-    /// Does something when `count` more bytes have passed.
+    /// Calls `act` when `count` more bytes have passed.
     pub(crate) fn act_after(&self, count: u64, act: impl FnOnce() + Send + 'static) {
         let mut state = lock(&self.state);
         state.act_at = Some((state.passed + count, Box::new(act)));
     }
 
-    /// Forgets what was to be done.
+    /// Cancels [`Valve::act_after`].
     pub(crate) fn act_no_more(&self) {
         lock(&self.state).act_at = None;
     }
 
-    /// Bytes that have passed.
+    /// Returns the number of bytes that have passed.
     pub(crate) fn passed(&self) -> u64 {
         lock(&self.state).passed
     }

@@ -19,7 +19,7 @@ use berth::wire::frame::{self, FrameType};
 use berth::wire::message::{End, Name, Partial, PutMode};
 use berth::wire::{Reply, Request};
 
-/// What is in a home, by path: a file's content, or nothing for a directory.
+/// The content of a home by path: the bytes of a file, or `None` for a directory.
 pub(crate) type Tree = BTreeMap<String, Option<Arc<Vec<u8>>>>;
 
 /// An upload that is large enough to be kept.
@@ -29,17 +29,16 @@ struct Large {
     content: Arc<Vec<u8>>,
 }
 
-/// Changes that one connection asks for, one behind the other, without waiting.
+/// The changes that one connection requests in order, without waiting for replies.
 pub(crate) struct History {
-    /// What the directory holds after 0, 1, 2, … changes.
+    /// The content of the directory after 0, 1, 2, … changes.
     trees: Vec<Tree>,
     requests: Vec<u8>,
     large: Vec<Large>,
 }
 
 impl History {
-    /// `count` random changes within `directory`, which holds `tree` before them. Each of them
-    /// succeeds.
+    /// Creates `count` random changes within `directory`, whose content before them is `tree`. Each change succeeds.
     pub(crate) fn random(random: &mut Random, peer: &mut Peer, directory: &str, tree: Tree, count: usize) -> Self {
         let mut history = Self { trees: vec![tree], requests: Vec::new(), large: Vec::new() };
         while history.trees.len() <= count {
@@ -65,7 +64,7 @@ impl History {
         history
     }
 
-    /// How many changes there are.
+    /// Returns the number of changes.
     pub(crate) fn len(&self) -> usize {
         self.trees.len() - 1
     }
@@ -155,7 +154,7 @@ impl History {
         self.trees.last().expect("there is always the first")
     }
 
-    /// Whether a file can be put there: its directory is there, and it is none itself.
+    /// Returns whether a file can be stored there: its directory exists, and the path is no directory.
     fn holds_place_for(&self, path: &str) -> bool {
         let (above, _) = path.rsplit_once('/').expect("absolute");
         let is_top = above.matches('/').count() == 1;
@@ -165,7 +164,7 @@ impl History {
 
     // ---- The server's part ----------------------------------------------------------------
 
-    /// Sends all of it over `peer`; says so for each answer, and in the end how many there were.
+    /// Sends all changes over `peer`. Signals each reply, and returns the number of replies at the end.
     pub(crate) fn play(&self, mut peer: Peer, answered: Sender<()>) -> JoinHandle<usize> {
         let requests = self.requests.clone();
         let mut sending = peer.stream.try_clone().expect("descriptors are left");
@@ -187,8 +186,8 @@ impl History {
         })
     }
 
-    /// What is in `directory` of `home` now, which must be what it held after the first so many of
-    /// the changes: at least those that were acknowledged, and no change by half.
+    /// Returns the content of `directory` of `home`. Checks that it is the content after the first N changes, with at
+    /// least the acknowledged ones and no incomplete change.
     #[track_caller]
     pub(crate) fn find(&self, home: &Path, directory: &str, acknowledged: usize) -> Tree {
         let found = read_tree(home, directory);
@@ -220,7 +219,7 @@ impl History {
     }
 }
 
-/// What is in `directory` of `home`.
+/// Returns the content of `directory` of `home`.
 pub(crate) fn read_tree(home: &Path, directory: &str) -> Tree {
     let mut tree = Tree::new();
     for entry in fs::read_dir(home.join(&directory[1..])).expect("readable") {
@@ -236,7 +235,7 @@ pub(crate) fn read_tree(home: &Path, directory: &str) -> Tree {
     tree
 }
 
-/// A random slice of one pattern, which is made once.
+/// Returns a random slice of one pattern, which is created once.
 fn content(random: &mut Random, bytes: usize) -> Vec<u8> {
     static WHOLE: OnceLock<Vec<u8>> = OnceLock::new();
     let whole = WHOLE.get_or_init(|| pattern(1, 4 << 20));

@@ -1,4 +1,4 @@
-//! Requests of the native protocol, without the fields that a test leaves as they usually are.
+//! Requests of the native protocol with defaults for the fields that a test does not set.
 
 use berth::base::upload_id::UploadId;
 use berth::wire::Request;

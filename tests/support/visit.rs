@@ -1,4 +1,4 @@
-//! What most tests of the programs begin with: a server with the account `ann`, and her client.
+//! The scene of most tests of the programs: a server with the account `ann`, and her client.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ pub(crate) struct Visit {
 }
 
 impl Visit {
-    /// The account has these options of `berthd user add`.
+    /// Starts a server. `options` are those of `berthd user add`.
     pub(crate) fn new(options: &[&str]) -> Self {
         let place = Place::new();
         place.add("ann", options);
@@ -68,7 +68,7 @@ impl Visit {
     }
 }
 
-/// The same with a proxy between the client and the server, whose address stays while servers come and go.
+/// The same with a proxy between the client and the server. The address of the proxy stays when the server is replaced.
 pub(crate) struct ProxiedVisit {
     pub(crate) place: Place,
     pub(crate) server: Server,
@@ -76,12 +76,12 @@ pub(crate) struct ProxiedVisit {
 }
 
 impl ProxiedVisit {
-    /// The configuration is the usual one.
+    /// Starts a server with the default configuration.
     pub(crate) fn new() -> Self {
         Self::with(json!({}))
     }
 
-    /// The configuration has these keys besides.
+    /// Starts a server with these keys in its configuration.
     pub(crate) fn with(changes: Value) -> Self {
         let place = Place::with(changes);
         place.add("ann", &[]);
@@ -105,7 +105,7 @@ impl ProxiedVisit {
         self.place.start(self.place.berth(&[options, &[&self.target()], arguments].concat()))
     }
 
-    /// Starts the client over TLS, which accepts the server's key if it knows none.
+    /// Starts the client over TLS. It accepts an unknown key of the server.
     pub(crate) fn start_over_tls(&self, arguments: &[&str]) -> Program {
         self.place.start(self.place.berth_over_tls(&[&["--accept-new", &self.target()], arguments].concat()))
     }

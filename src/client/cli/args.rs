@@ -227,7 +227,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn targets_are_read_as_people_write_them() {
+    fn targets_are_parsed_as_users_write_them() {
         let target = |text: &str| {
             LoginTarget::parse(text).map(|t| format!("{}|{}|{}", t.user.as_deref().unwrap_or("-"), t.host, t.port))
         };

@@ -13,7 +13,7 @@ use crate::client::syntax::command::find;
 use crate::client::ui::output::Output;
 
 /// What one run of `berth` does.
-pub enum CommandLine {
+pub enum Invocation {
     /// Run commands on a server.
     Session(Args),
     /// Show or change named hosts, without a connection.
@@ -33,7 +33,7 @@ pub struct HelpArgs {
     pub quiet: bool,
 }
 
-impl CommandLine {
+impl Invocation {
     /// Reads the arguments; the first is the program's name. `berth host` manages named hosts if nothing or one
     /// of its subcommands follows. These subcommands differ from the commands on a server, so a server called `host`
     /// can still be used.
@@ -130,9 +130,9 @@ mod tests {
 
     #[test]
     fn the_word_host_means_named_hosts_only_where_no_server_can_be_meant() {
-        let is_hosts = |line: &str| match CommandLine::read(line.split(' ').map(Into::into)) {
-            Ok(CommandLine::Hosts(_)) => true,
-            Ok(CommandLine::Session(_) | CommandLine::Help(_)) => false,
+        let is_hosts = |line: &str| match Invocation::read(line.split(' ').map(Into::into)) {
+            Ok(Invocation::Hosts(_)) => true,
+            Ok(Invocation::Session(_) | Invocation::Help(_)) => false,
             // The help that `berth host` alone shows.
             Err(error) => error.to_string().contains("berth host"),
         };

@@ -7,7 +7,7 @@ use crate::base::text::Escaped;
 use crate::client::cli::args::{AddHostArgs, HostArgs, HostCommand, LoginTarget};
 use crate::client::cli::hosts::{self, Host, Hosts, address_of};
 use crate::client::error::{EXIT_DONE, Failure};
-use crate::client::ui::failures::give_up;
+use crate::client::ui::failures::report_fatal;
 use crate::client::ui::output::Output;
 
 /// Runs the subcommand and returns the exit code.
@@ -15,7 +15,7 @@ pub fn run(args: &HostArgs) -> u8 {
     let mut output = Output::standard(args.json, args.quiet);
     match run_subcommand(args, &mut output).and_then(|()| output.flush()) {
         Ok(()) => EXIT_DONE,
-        Err(failure) => give_up(&mut output, &failure),
+        Err(failure) => report_fatal(&mut output, &failure),
     }
 }
 

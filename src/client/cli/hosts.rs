@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_is_found_again_and_others_stay() {
+    fn a_stored_host_is_found_again_and_others_stay() {
         let directory = tempfile::tempdir().expect("temporary folder");
         let file = directory.path().join("new/berth.json");
         assert!(Hosts::read(&file).expect("no file is no error").0.is_empty());
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_to_the_file_stays_one() {
+    fn a_symlink_to_the_hosts_file_stays_a_symlink() {
         let directory = tempfile::tempdir().expect("temporary folder");
         let (link, real) = (directory.path().join("berth.json"), directory.path().join("dotfiles/berth.json"));
         fs::create_dir(directory.path().join("dotfiles")).expect("writable");
@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_others_can_write_to_is_refused() {
+    fn a_hosts_file_that_others_can_write_to_is_refused() {
         let directory = tempfile::tempdir().expect("temporary folder");
         let file = directory.path().join("berth.json");
         fs::write(&file, "{}").expect("writable");

@@ -14,7 +14,7 @@ use crate::client::syntax::arguments::Arguments;
 use crate::client::syntax::lexer::Word;
 use crate::client::transfer::pipes::download_to;
 use crate::client::ui::output::Output;
-use crate::client::ui::progress::{Progress, Style};
+use crate::client::ui::progress::{Progress, ProgressStyle};
 use crate::client::ui::summary::Summary;
 use crate::wire::message::Name;
 
@@ -35,51 +35,51 @@ pub fn cat(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
 }
 
 fn show(session: &mut Session, path: &VirtualPath) -> Result<(), Failure> {
-    let mut shown = Shown::default();
-    let mut progress = Progress::for_file(Style::Silent, "", None);
-    download_to(session, path, &mut progress, |output, link, bytes| shown.write(output, link, bytes))?;
-    shown.finish(&mut session.output)
+    let mut writer = ContentWriter::default();
+    let mut progress = Progress::for_file(ProgressStyle::Silent, "", None);
+    download_to(session, path, &mut progress, |output, link, bytes| writer.write(output, link, bytes))?;
+    writer.finish(&mut session.output)
 }
 
-/// Content for a terminal or a pipe. On a terminal, control characters are escaped, because the author of the
+/// Writes content to a terminal or a pipe. On a terminal, control characters are escaped, because the author of the
 /// file must not control the user's screen.
 #[derive(Default)]
-pub struct Shown {
+pub struct ContentWriter {
     /// The incomplete character or line end at the end of the bytes so far.
-    held: Vec<u8>,
+    incomplete: Vec<u8>,
 }
 
-impl Shown {
+impl ContentWriter {
     /// Writes the received bytes.
     pub fn write(&mut self, output: &mut Output, link: &mut Link, bytes: &[u8]) -> Result<(), Failure> {
         if !output.is_terminal {
             return output.results.content(bytes, &mut || link.keep_alive());
         }
-        self.held.extend_from_slice(bytes);
-        let whole = self.held.len() - unfinished(&self.held);
-        let text = visible(&self.held[..whole]);
-        self.held.drain(..whole);
+        self.incomplete.extend_from_slice(bytes);
+        let whole = self.incomplete.len() - incomplete_bytes(&self.incomplete);
+        let text = visible(&self.incomplete[..whole]);
+        self.incomplete.drain(..whole);
         output.results.content(text.as_bytes(), &mut || link.keep_alive())
     }
 
     /// Writes the bytes of an incomplete character at the end of the content.
     pub fn finish(self, output: &mut Output) -> Result<(), Failure> {
-        if self.held.is_empty() {
+        if self.incomplete.is_empty() {
             Ok(())
         } else {
-            output.results.content(visible(&self.held).as_bytes(), &mut || false)
+            output.results.content(visible(&self.incomplete).as_bytes(), &mut || false)
         }
     }
 }
 
 /// Returns the number of bytes at the end that may begin a character or a line end.
-fn unfinished(bytes: &[u8]) -> usize {
+fn incomplete_bytes(bytes: &[u8]) -> usize {
     if bytes.ends_with(b"\r") {
         return 1;
     }
     let last = bytes.utf8_chunks().last().map_or(&[][..], |chunk| chunk.invalid());
-    let could_go_on = std::str::from_utf8(last).is_err_and(|error| error.error_len().is_none());
-    if could_go_on { last.len() } else { 0 }
+    let may_continue = std::str::from_utf8(last).is_err_and(|error| error.error_len().is_none());
+    if may_continue { last.len() } else { 0 }
 }
 
 /// Returns the text with everything escaped except printable characters, line ends and tabs.
@@ -104,7 +104,7 @@ fn visible(bytes: &[u8]) -> String {
 /// Shows the content as one JSON object. Content that is too long for one object is refused.
 fn show_object(session: &mut Session, path: &VirtualPath) -> Result<(), Failure> {
     let mut content = Vec::new();
-    let mut progress = Progress::for_file(Style::Silent, "", None);
+    let mut progress = Progress::for_file(ProgressStyle::Silent, "", None);
     let streamed = download_to(session, path, &mut progress, |_, _, bytes| {
         content.extend_from_slice(bytes);
         if content.len() as u64 <= JSON_CONTENT_BYTES_MAX {
@@ -134,11 +134,11 @@ mod tests {
     }
 
     #[test]
-    fn characters_are_not_cut_where_pieces_end() {
-        for (bytes, held) in
+    fn characters_are_not_split_between_pieces() {
+        for (bytes, incomplete) in
             [(&b"abc"[..], 0), (b"ab\xc3", 1), (b"a\xe6\x97", 2), (b"a\xff", 0), (b"\xc3a", 0), (b"a\r", 1), (b"", 0)]
         {
-            assert_eq!(unfinished(bytes), held, "{bytes:?}");
+            assert_eq!(incomplete_bytes(bytes), incomplete, "{bytes:?}");
         }
     }
 }

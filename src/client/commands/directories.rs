@@ -8,7 +8,7 @@ use crate::base::virtual_path::VirtualPath;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 use crate::client::syntax::arguments::Arguments;
-use crate::client::syntax::command::usage;
+use crate::client::syntax::command::usage_failure;
 use crate::client::syntax::lexer::Word;
 use crate::client::ui::summary::Summary;
 use crate::wire::Request;
@@ -21,9 +21,9 @@ pub fn cd(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
         [word] if word.is_bare(b"-") => return back(session),
         [word] => match &session.expand(word)?[..] {
             [path] => path.clone(),
-            _ => return Err(usage("cd", "the pattern matches more than one path; cd takes one directory")),
+            _ => return Err(usage_failure("cd", "the pattern matches more than one path; cd takes one directory")),
         },
-        _ => return Err(usage("cd", "give one directory")),
+        _ => return Err(usage_failure("cd", "give one directory")),
     };
     enter(session, directory)?;
     session.output.json(&json!({"command": "cd", "ok": true, "path": Name::from(&session.directory)}))
@@ -61,7 +61,7 @@ pub fn mkdir(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     let arguments = Arguments::parse("mkdir", words)?;
     let operands = &arguments.operands;
     if operands.is_empty() {
-        return Err(usage("mkdir", "at least one path is needed"));
+        return Err(usage_failure("mkdir", "at least one path is needed"));
     }
     let paths = operands.iter().map(|word| session.path(word)).collect::<Result<Vec<VirtualPath>, _>>()?;
     let parents = arguments.has("-p");

@@ -9,7 +9,7 @@ use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 use crate::client::remote::listing::TreeEntry;
 use crate::client::syntax::arguments::Arguments;
-use crate::client::syntax::command::usage;
+use crate::client::syntax::command::usage_failure;
 use crate::client::syntax::lexer::Word;
 use crate::client::ui::failures::{RepeatedRefusals, report};
 use crate::client::ui::summary::Summary;
@@ -37,7 +37,7 @@ pub fn rm(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
 
 fn remove(session: &mut Session, path: &VirtualPath, with_content: bool) -> Result<(), Failure> {
     if path.is_root() {
-        return Err(Failure::Usage(refusal::home_is_kept()));
+        return Err(Failure::Usage(refusal::home_is_kept(session.output.is_one_shot)));
     }
     // `rm` is sent without `stat` before it: `stat` follows symlinks and would describe the target.
     match session.call(&Request::Rm { path: path.into() }) {
@@ -78,7 +78,7 @@ fn remove_tree(session: &mut Session, root: &VirtualPath) -> Result<(), Failure>
     refusals.finish(&mut session.output);
     match failed {
         0 => Ok(()),
-        failed => Err(Failure::Some { failed, total: requests.len() }),
+        failed => Err(Failure::SomeFailed { failed, total: requests.len() }),
     }
 }
 
@@ -86,7 +86,7 @@ fn remove_tree(session: &mut Session, root: &VirtualPath) -> Result<(), Failure>
 pub fn mv(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     let arguments = Arguments::parse("mv", words)?;
     let Some((to, from)) = arguments.operands.split_last().filter(|(_, from)| !from.is_empty()) else {
-        return Err(usage("mv", "a source and a destination are needed"));
+        return Err(usage_failure("mv", "a source and a destination are needed"));
     };
     let target = session.path(to)?;
     let sources = paths(session, "mv", from)?;

@@ -6,7 +6,7 @@ use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 use crate::client::syntax::arguments::Arguments;
 use crate::client::syntax::command::options::CommandOption;
-use crate::client::syntax::command::{COMMANDS, Command, find, usage};
+use crate::client::syntax::command::{COMMANDS, CommandSpec, find, usage_failure};
 use crate::client::syntax::lexer::Word;
 use crate::client::ui::output::Output;
 
@@ -23,7 +23,7 @@ pub fn show(output: &mut Output, words: &[Word]) -> Result<(), Failure> {
             output.json(&as_json(command))
         }),
         [word] => detail(output, find(word.as_str())?),
-        _ => Err(usage("help", "name one command")),
+        _ => Err(usage_failure("help", "name one command")),
     }
 }
 
@@ -61,11 +61,11 @@ fn wrap(line: &str, indent: usize, columns: usize) -> String {
     text
 }
 
-fn overview_line(command: &Command) -> String {
+fn overview_line(command: &CommandSpec) -> String {
     format!("{:<9} {}", command.name, command.help)
 }
 
-fn detail(output: &mut Output, command: &Command) -> Result<(), Failure> {
+fn detail(output: &mut Output, command: &CommandSpec) -> Result<(), Failure> {
     let columns = columns(output);
     for line in detail_lines(command) {
         output.line(wrap(&line, 4, columns))?;
@@ -73,7 +73,7 @@ fn detail(output: &mut Output, command: &Command) -> Result<(), Failure> {
     output.json(&as_json(command))
 }
 
-fn detail_lines(command: &Command) -> Vec<String> {
+fn detail_lines(command: &CommandSpec) -> Vec<String> {
     let mut lines = vec![format!("{} {}", command.name, command.usage()), format!("  {}", command.help)];
     let width = command.explained_options().map(|option| option.shown().len()).max().unwrap_or(0);
     lines.extend(command.explained_options().map(|option| format!("  {:<width$}  {}", option.shown(), option.help)));
@@ -84,7 +84,7 @@ fn detail_lines(command: &Command) -> Vec<String> {
     lines
 }
 
-fn as_json(command: &Command) -> serde_json::Value {
+fn as_json(command: &CommandSpec) -> serde_json::Value {
     json!({
         "command": "help", "ok": true, "name": command.name, "aliases": command.aliases,
         "usage": command.usage(), "help": command.help, "example": command.example,
@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_folded_between_words() {
+    fn lines_are_wrapped_between_words() {
         assert_eq!(wrap("ls        list folders", 10, 40), "ls        list folders");
         assert_eq!(wrap("dir       list folders with mode", 10, 24), "dir       list folders\n          with mode");
         assert_eq!(wrap("  -a     each file too", 4, 5), "  -a\n    each\n    file\n    too");

@@ -20,18 +20,18 @@ use crate::wire::message::{Entry, EntryKind, Name};
 /// `ls [-l] [-a] [-1] [-S] [-t] [-r] [PATH...]`
 pub fn ls(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     let arguments = Arguments::parse("ls", words)?;
-    list(session, "ls", &arguments.operands, View::new(&arguments))
+    list(session, "ls", &arguments.operands, ListOptions::new(&arguments))
 }
 
 /// `dir [-a] [-S] [-t] [-r] [PATH...]`
 pub fn dir(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     let arguments = Arguments::parse("dir", words)?;
-    list(session, "dir", &arguments.operands, View { is_long: true, ..View::new(&arguments) })
+    list(session, "dir", &arguments.operands, ListOptions { is_long: true, ..ListOptions::new(&arguments) })
 }
 
 /// The entries that a listing shows, their order and their format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct View {
+pub struct ListOptions {
     is_long: bool,
     is_single_column: bool,
     with_hidden: bool,
@@ -46,7 +46,7 @@ enum SortOrder {
     NewestFirst,
 }
 
-impl View {
+impl ListOptions {
     /// Reads the options of `ls`, `dir` or `lls`. Of two sort orders, the last one counts.
     pub fn new(arguments: &Arguments) -> Self {
         let order = match arguments.last_of(&["-S", "-t"]) {
@@ -86,11 +86,11 @@ impl View {
     }
 }
 
-fn list(session: &mut Session, command: &'static str, operands: &[&Word], view: View) -> Result<(), Failure> {
+fn list(session: &mut Session, command: &'static str, operands: &[&Word], options: ListOptions) -> Result<(), Failure> {
     if operands.is_empty() {
         let directory = session.directory.clone();
-        let entries = view.visible(session.list(&directory)?);
-        return show(&mut session.output, command, json!(Name::from(&directory)), &entries, view);
+        let entries = options.visible(session.list(&directory)?);
+        return show(&mut session.output, command, json!(Name::from(&directory)), &entries, options);
     }
     let mut paths = Vec::new();
     for word in operands {
@@ -109,8 +109,8 @@ fn list(session: &mut Session, command: &'static str, operands: &[&Word], view: 
     let mut has_shown = !files.is_empty();
     if has_shown {
         let directory = session.directory.clone();
-        let files = view.sorted(named_from(&directory, files));
-        show(&mut session.output, command, json!(Name::from(&directory)), &files, view)?;
+        let files = options.sorted(named_from(&directory, files));
+        show(&mut session.output, command, json!(Name::from(&directory)), &files, options)?;
     }
     for path in directories {
         let listed = session.list(path);
@@ -119,7 +119,7 @@ fn list(session: &mut Session, command: &'static str, operands: &[&Word], view: 
                 title(&mut session.output, &path, has_shown)?;
             }
             has_shown = true;
-            show(&mut session.output, command, json!(Name::from(path)), &view.visible(entries), view)
+            show(&mut session.output, command, json!(Name::from(path)), &options.visible(entries), options)
         });
         if result.is_err() {
             summary.count(&mut session.output, result)?;
@@ -148,14 +148,20 @@ fn named_from(directory: &VirtualPath, mut files: Vec<Entry>) -> Vec<Entry> {
 }
 
 /// Shows local or remote entries of the directory `path`.
-pub fn show(output: &mut Output, command: &str, path: Value, entries: &[Entry], view: View) -> Result<(), Failure> {
+pub fn show(
+    output: &mut Output,
+    command: &str,
+    path: Value,
+    entries: &[Entry],
+    options: ListOptions,
+) -> Result<(), Failure> {
     if output.is_json {
         let entries: Vec<_> = entries.iter().map(entry_json).collect();
         return output.json(&json!({"command": command, "ok": true, "path": path, "entries": entries}));
     }
     let colors = output.colors.as_ref();
-    let lines = match output.columns().filter(|_| !view.is_single_column) {
-        _ if view.is_long => long_lines(entries, unix_ns(SystemTime::now()), colors),
+    let lines = match output.columns().filter(|_| !options.is_single_column) {
+        _ if options.is_long => long_lines(entries, unix_ns(SystemTime::now()), colors),
         Some(columns) => column_lines(entries, columns, colors),
         None => entries.iter().map(|entry| shown_name(entry, colors)).collect(),
     };
@@ -167,7 +173,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn entries_are_sorted_as_the_letters_ask() {
+    fn entries_are_sorted_as_the_options_say() {
         let entry = |name: &str, size, mtime_ns| Entry {
             name: name.into(),
             kind: EntryKind::File,
@@ -190,7 +196,7 @@ mod tests {
         ] {
             let words = [Word::plain(format!("-{letters}").as_bytes())];
             let arguments = Arguments::parse("ls", &words).expect("valid");
-            let shown = View::new(&arguments).visible(entries.to_vec());
+            let shown = ListOptions::new(&arguments).visible(entries.to_vec());
             let names: Vec<u8> = shown.into_iter().flat_map(|entry| entry.name.0).collect();
             assert_eq!(String::from_utf8_lossy(&names), order, "-{letters}");
         }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::list::{View, show, title};
+use super::list::{ListOptions, show, title};
 use crate::base::calendar::unix_ns;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
@@ -16,7 +16,7 @@ use crate::client::files::directory::{kind_of, sorted_names};
 use crate::client::files::local::{name_of, shown};
 use crate::client::files::patterns::{expand, path};
 use crate::client::syntax::arguments::Arguments;
-use crate::client::syntax::command::usage;
+use crate::client::syntax::command::usage_failure;
 use crate::client::syntax::lexer::Word;
 use crate::client::ui::summary::Summary;
 use crate::wire::message::{Entry, EntryKind, Name};
@@ -26,7 +26,7 @@ pub fn lcd(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     let directory = match Arguments::parse("lcd", words)?.operands[..] {
         [] => path(&Word::plain(b"~")),
         [word] => path(word),
-        _ => return Err(usage("lcd", "give one directory")),
+        _ => return Err(usage_failure("lcd", "give one directory")),
     };
     std::env::set_current_dir(&directory).map_err(|error| Failure::missing_local_directory(&directory, &error))?;
     session.output.json(&json!({"command": "lcd", "ok": true, "path": name_of(&directory)}))
@@ -42,7 +42,7 @@ pub fn lpwd(session: &mut Session, _: &[Word]) -> Result<(), Failure> {
 /// `lls [-l] [-a] [-1] [-S] [-t] [-r] [PATH...]`
 pub fn lls(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     let arguments = Arguments::parse("lls", words)?;
-    let view = View::new(&arguments);
+    let options = ListOptions::new(&arguments);
     let mut paths: Vec<PathBuf> = arguments.operands.iter().flat_map(|word| expand(word)).collect();
     if paths.is_empty() {
         paths.push(PathBuf::from("."));
@@ -58,7 +58,7 @@ pub fn lls(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     }
     let mut has_shown = !files.is_empty();
     if has_shown {
-        show(&mut session.output, "lls", json!("."), &view.sorted(files), view)?;
+        show(&mut session.output, "lls", json!("."), &options.sorted(files), options)?;
     }
     for path in directories {
         let result = list(path).and_then(|entries| {
@@ -66,7 +66,7 @@ pub fn lls(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
                 title(&mut session.output, &shown(path), has_shown)?;
             }
             has_shown = true;
-            show(&mut session.output, "lls", json!(name_of(path)), &view.visible(entries), view)
+            show(&mut session.output, "lls", json!(name_of(path)), &options.visible(entries), options)
         });
         summary.count(&mut session.output, result)?;
     }

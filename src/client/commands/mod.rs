@@ -2,6 +2,7 @@
 
 pub mod cat;
 pub mod directories;
+pub mod disk_usage;
 pub mod files;
 pub mod get;
 pub mod help;
@@ -13,18 +14,17 @@ pub mod put;
 mod refusal;
 pub mod shell_escape;
 mod target;
-pub mod usage;
 
 use crate::base::virtual_path::VirtualPath;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
-use crate::client::syntax::command::usage;
+use crate::client::syntax::command::usage_failure;
 use crate::client::syntax::lexer::Word;
 
 /// Returns the paths that all operands name, with patterns expanded. At least one operand is required.
 fn paths(session: &mut Session, command: &str, operands: &[&Word]) -> Result<Vec<VirtualPath>, Failure> {
     if operands.is_empty() {
-        return Err(usage(command, "at least one path is needed"));
+        return Err(usage_failure(command, "at least one path is needed"));
     }
     let mut paths = Vec::new();
     for word in operands {

@@ -11,7 +11,7 @@ use crate::client::connection::incoming::Event;
 use crate::client::connection::session::Session;
 use crate::client::error::{Failure, LinkError, unexpected};
 use crate::client::syntax::arguments::Arguments;
-use crate::client::syntax::command::usage;
+use crate::client::syntax::command::usage_failure;
 use crate::client::syntax::lexer::Word;
 use crate::client::ui::summary::Summary;
 use crate::wire::message::Partial;
@@ -21,17 +21,19 @@ use crate::wire::{Reply, Request};
 pub fn partials(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     match words.split_first() {
         None => list(session),
-        Some((word, [])) if word.as_str() == "drop" => Err(usage("partials", "an ID or path to drop is missing")),
+        Some((word, [])) if word.as_str() == "drop" => {
+            Err(usage_failure("partials", "an ID or path to drop is missing"))
+        }
         Some((word, which)) if word.as_str() == "drop" => {
             let arguments = Arguments::parse("partials", which)?;
             let kept = match (arguments.has("--all"), &arguments.operands[..]) {
                 (true, []) => fetch_partials(session)?,
-                (true, _) => return Err(usage("partials", "--all drops all; leave out the others")),
+                (true, _) => return Err(usage_failure("partials", "--all drops all; leave out the others")),
                 (false, which) => select_partials(session, which)?,
             };
             drop_each(session, &kept)
         }
-        Some((word, _)) => Err(usage("partials", &format!("'{}' is unknown", Escaped(&word.text)))),
+        Some((word, _)) => Err(usage_failure("partials", &format!("'{}' is unknown", Escaped(&word.text)))),
     }
 }
 
@@ -138,7 +140,7 @@ mod tests {
     use crate::base::upload_id::UploadId;
 
     #[test]
-    fn a_partial_is_one_line() {
+    fn a_partial_upload_is_one_line() {
         let partial = Partial {
             upload_id: UploadId([1; 16]),
             path: "/a b".into(),

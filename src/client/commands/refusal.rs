@@ -23,8 +23,9 @@ pub(super) fn explain_path(session: &mut Session, path: &VirtualPath, failure: F
     if !failure.is_refusal(ErrorCode::NotADirectory) {
         return failure;
     }
+    // The failure of `stat` says which part of the path is the problem.
     match session.stat(path) {
-        Err(failure) if failure.is_refusal(ErrorCode::NotADirectory) => failure,
+        Err(explained) if explained.is_refusal(ErrorCode::NotADirectory) => explained,
         _ => failure,
     }
 }
@@ -62,7 +63,9 @@ pub(super) fn explain_upload(session: &mut Session, path: &VirtualPath, failure:
 /// Returns the failure of a command whose target `path` must be a directory but is not.
 pub(super) fn target_not_a_directory(session: &mut Session, path: &VirtualPath) -> Failure {
     Failure::Usage(match session.find(path) {
-        Ok(Some(_)) => Explanation::new(format!("remote {path} is a file, not a directory"), "choose another place"),
+        Ok(Some(_)) => {
+            Explanation::new(format!("remote {path} is a file, not a directory"), "choose another directory")
+        }
         _ => Explanation::new(
             format!("{path} is not a remote directory"),
             format!("create it with {}", advice::remote("mkdir", path)),
@@ -93,15 +96,17 @@ pub(super) fn explain_tree(session: &mut Session, path: &VirtualPath, failure: F
     }
 }
 
-/// Explains why the home directory is not removed.
-pub(super) fn home_is_kept() -> Explanation {
-    Explanation::new("the home directory itself cannot be removed", "'rm -r *' removes its contents")
+/// Explains why the home directory is not removed. The shell from which `berth` was started for one command would
+/// expand an unquoted pattern to local names; at the prompt, a quoted one is a name.
+pub(super) fn home_is_kept(is_one_shot: bool) -> Explanation {
+    let advice = if is_one_shot { "rm -r '/*' removes its contents" } else { "rm -r /* removes its contents" };
+    Explanation::new("the home directory itself cannot be removed", advice)
 }
 
 /// Explains the refusal of `rmdir`.
 pub(super) fn explain_rmdir(session: &mut Session, path: &VirtualPath, failure: Failure) -> Failure {
     if path.is_root() {
-        return failure.reworded(home_is_kept());
+        return failure.reworded(home_is_kept(session.output.is_one_shot));
     }
     if !failure.is_refusal(ErrorCode::NotADirectory) {
         return failure;

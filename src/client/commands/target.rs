@@ -24,10 +24,11 @@ pub(super) fn ambiguous_target(command: &str, arguments: &Arguments, problem: &s
         Some((sources, target)) if arguments.words.len() <= NAMES_SHOWN_MAX => {
             let sources = sources.join(" ");
             format!(
-                "write '{command} {sources} {target} .' for all of them, '{command} {sources} -- {target}' for that name"
+                "write '{command} {sources} {target} .' to transfer all of them, or '{command} {sources} -- {target}' to give the \
+                 copy that name"
             )
         }
-        _ => format!("write '{command} ... .' for all of them"),
+        _ => format!("write '{command} ... .' to transfer all of them"),
     };
     Failure::Usage(Explanation::new(problem, text))
 }

@@ -14,7 +14,7 @@ use crate::client::connection::login;
 use crate::client::connection::stream::{ConnectError, PlainStream, Stream};
 use crate::client::connection::tls_stream::TlsStream;
 use crate::client::connection::trust::Trust;
-use crate::client::error::{Failure, IS_BERTH, Loss};
+use crate::client::error::{Failure, Loss, WRONG_SERVER_ADVICE};
 use crate::client::interrupt::{Interrupt, POLL_MAX};
 use crate::client::ui::confirm::terminal_can_answer;
 use crate::client::ui::output::Output;
@@ -90,7 +90,7 @@ impl FirstConnection {
                 Err(failure)
                     if passwords < tries && failure.refuses_request() && failure.is_refusal(ErrorCode::LoginFailed) =>
                 {
-                    output.complain(format_args!("{failure}; try again"));
+                    output.error(format_args!("{failure}; try again"));
                     passwords += 1;
                 }
                 result => break result?,
@@ -194,7 +194,7 @@ fn explain_failed_connect(error: &ConnectError, host: &str, port: u16) -> Explan
         ),
         ConnectError::Failed(error) => Explanation::new(
             format!("cannot connect to {host} port {port}: {}", plain(error)),
-            "does berthd listen there?",
+            "check the host and the port, and that berthd is running there",
         ),
     }
 }
@@ -210,11 +210,12 @@ fn explain_failed_greeting(failure: Failure, host: &str, port: u16) -> Failure {
                 _ => format!("berthd usually listens on port {PORT_DEFAULT}, and another service may use {port}"),
             },
         ),
-        Failure::Lost(Loss::NoAnswer(seconds)) => {
-            Explanation::new(format!("{host} accepted the connection but did not answer within {seconds} s"), IS_BERTH)
-        }
+        Failure::Lost(Loss::NoAnswer(seconds)) => Explanation::new(
+            format!("{host} accepted the connection but did not answer within {seconds} s"),
+            WRONG_SERVER_ADVICE,
+        ),
         Failure::Lost(Loss::Closed | Loss::Cut(_)) => {
-            Explanation::new(format!("{host} closed the connection to port {port} before login"), IS_BERTH)
+            Explanation::new(format!("{host} closed the connection to port {port} before login"), WRONG_SERVER_ADVICE)
         }
         failure => return failure,
     })
@@ -285,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_ends_with_ctrl_c() {
+    fn ctrl_c_ends_the_pause_before_a_retry() {
         let interrupt = Interrupt::default();
         interrupt.set();
         assert_eq!(wait_for_retry(Duration::from_secs(3600), &interrupt), Err(Failure::Interrupted));

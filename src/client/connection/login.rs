@@ -99,9 +99,11 @@ fn verify(proved: &ClientProved, proof: &str) -> Result<(), Explanation> {
 fn login_check(proved: ClientProved) -> LoginCheck {
     Box::new(move |reply| match reply {
         Reply::Welcome { message } => verify(&proved, &message).map_err(LinkError::Distrusted),
-        Reply::Error(error) if Failure::Refused(error.clone()).forbids_retry() => Err(LinkError::HungUp(error)),
+        Reply::Error(error) if Failure::Refused(error.clone()).forbids_retry() => {
+            Err(LinkError::ClosedWithReason(error))
+        }
         Reply::Error(error) => Err(LinkError::Lost(Loss::Unproved(error))),
-        _ => Err(LinkError::Protocol("an answer of the wrong kind".into())),
+        _ => Err(LinkError::Protocol("a reply of the wrong type".into())),
     })
 }
 

@@ -84,7 +84,7 @@ fn from_prompt(user: &str, remark: &str, interrupt: &Interrupt) -> Result<Zeroiz
     let line = line.map_err(|error| {
         Failure::Local(format!("cannot read the password from the terminal: {}", plain(&error)).into())
     })?;
-    check(line.ok_or(Failure::Interrupted)?, "what was typed")
+    check(line.ok_or(Failure::Interrupted)?, "the typed password")
 }
 
 fn from_file(path: &Path) -> Result<Zeroizing<String>, Failure> {
@@ -185,7 +185,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_password_command_gives_its_first_line_or_says_why_not() {
+    fn a_password_command_gives_its_first_line_or_an_error() {
         let ask = |command: &str| from_command(command, &Interrupt::default());
         let password = |command| ask(command).map(|password| password.to_string());
         assert_eq!(password("printf '%s\\r\\nuser: ann\\n' ' se cret '").as_deref(), Ok(" se cret "));

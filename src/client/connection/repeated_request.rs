@@ -7,12 +7,12 @@ use crate::client::error::Failure;
 use crate::wire::message::{EntryKind, ErrorCode, Name};
 use crate::wire::{Reply, Request};
 
-/// Returns whether the request is not idempotent: carrying it out twice differs from carrying it out once.
-pub fn changes_once(request: &Request) -> bool {
+/// Returns whether the request has the same result if it is carried out twice.
+pub fn is_idempotent(request: &Request) -> bool {
     match request {
-        Request::Rm { .. } | Request::Rmdir { .. } | Request::Mv { .. } | Request::DropPartial { .. } => true,
-        Request::Mkdir { parents, .. } => !parents,
-        _ => false,
+        Request::Rm { .. } | Request::Rmdir { .. } | Request::Mv { .. } | Request::DropPartial { .. } => false,
+        Request::Mkdir { parents, .. } => *parents,
+        _ => true,
     }
 }
 
@@ -26,23 +26,21 @@ pub fn interpret_reply(
     let Err(Failure::Refused(refusal)) = &reply else { return reply.map(|reply| (reply, None)) };
     let found = match (request, refusal.code) {
         (Request::Rm { path } | Request::Rmdir { path }, ErrorCode::NotFound) => {
-            Some(format!("there is nothing at {} now", shown(path)))
+            Some(format!("{} no longer exists", shown(path)))
         }
-        (Request::DropPartial { .. }, ErrorCode::NotFound) => {
-            Some("the server no longer has that partial upload".into())
-        }
+        (Request::DropPartial { .. }, ErrorCode::NotFound) => Some("the partial upload no longer exists".into()),
         (Request::Mkdir { path, .. }, ErrorCode::Exists) => {
             let is_directory = find(path)? == Some(EntryKind::Dir);
-            is_directory.then(|| format!("the directory {} is there now", shown(path)))
+            is_directory.then(|| format!("the directory {} exists", shown(path)))
         }
         (Request::Mv { from, to, .. }, ErrorCode::NotFound) => {
             let is_moved = find(from)?.is_none() && find(to)?.is_some();
-            is_moved.then(|| format!("there is nothing at {} and {} is there now", shown(from), shown(to)))
+            is_moved.then(|| format!("{} no longer exists and {} exists", shown(from), shown(to)))
         }
         _ => None,
     };
     match found {
-        Some(found) => Ok((Reply::Done {}, Some(format!("the answer was lost with the connection, but {found}")))),
+        Some(found) => Ok((Reply::Done {}, Some(format!("the reply was lost with the connection, but {found}")))),
         None => reply.map(|reply| (reply, None)),
     }
 }

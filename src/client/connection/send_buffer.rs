@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn room_is_always_as_large_as_asked_for_and_order_is_kept() {
+    fn room_is_as_large_as_requested_and_order_is_kept() {
         let mut outgoing = SendBuffer::default();
         let (mut queued, mut sent) = (Vec::new(), Vec::new());
         for step in 0..300usize {

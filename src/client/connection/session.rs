@@ -4,20 +4,23 @@
 use std::time::Duration;
 
 use crate::base::explanation::Explanation;
-use crate::base::text::Escaped;
+use crate::base::text::{Escaped, shortened};
 use crate::base::virtual_path::VirtualPath;
 use crate::client::connection::endpoint::Endpoint;
 use crate::client::connection::incoming::Event;
 use crate::client::connection::link::Link;
-use crate::client::connection::repeated_request::{changes_once, interpret_reply};
+use crate::client::connection::repeated_request::{interpret_reply, is_idempotent};
 use crate::client::connection::state::StateDirectory;
 use crate::client::error::{Failure, unexpected};
 use crate::client::syntax::lexer::Word;
 use crate::client::ui::confirm::{Choice, choose, confirm};
 use crate::client::ui::output::Output;
-use crate::client::ui::progress::Style;
+use crate::client::ui::progress::ProgressStyle;
 use crate::wire::message::{Entry, ErrorCode, Name};
 use crate::wire::{Reply, Request};
+
+/// A message repeats at most this many bytes of a name that is too long.
+const SHOWN_NAME_BYTES_MAX: usize = 80;
 
 /// A logged-in session that survives lost connections.
 pub struct Session {
@@ -32,7 +35,7 @@ pub struct Session {
     /// What the client remembers between runs.
     pub state: StateDirectory,
     /// How transfers show their progress.
-    pub progress: Style,
+    pub progress: ProgressStyle,
     /// `user@host:port`, which separates the records of different servers.
     pub peer: String,
     /// Whether the user can answer questions.
@@ -48,14 +51,14 @@ pub struct Session {
 /// The progress of [`Session::call_each`], as numbers of requests: `answered <= sent`. After a lost connection,
 /// `answered..repeated` are the requests that the server may have carried out already.
 #[derive(Default)]
-struct Calls {
+struct CallProgress {
     answered: usize,
     sent: usize,
     /// The largest number of requests that were sent on connections that were lost.
     repeated: usize,
 }
 
-impl Calls {
+impl CallProgress {
     /// Notes that the connection was lost. All requests without a reply are sent again.
     fn repeat(&mut self) {
         self.repeated = self.repeated.max(self.sent);
@@ -65,7 +68,7 @@ impl Calls {
     /// Returns whether `request`, whose reply comes next, may have been carried out on a lost connection and must not
     /// be carried out twice.
     fn is_doubtful(&self, request: &Request) -> bool {
-        self.answered < self.repeated && changes_once(request)
+        self.answered < self.repeated && !is_idempotent(request)
     }
 
     /// Returns how many requests may be sent now. A request that may have been carried out is sent alone, so that
@@ -74,13 +77,13 @@ impl Calls {
         if self.is_doubtful(&requests[self.answered]) {
             return self.answered + 1;
         }
-        (self.answered..self.repeated).find(|at| changes_once(&requests[*at])).unwrap_or(requests.len())
+        (self.answered..self.repeated).find(|at| !is_idempotent(&requests[*at])).unwrap_or(requests.len())
     }
 }
 
 impl Session {
     /// Creates a session that asks no questions and starts in the home directory.
-    pub fn new(link: Link, endpoint: Endpoint, output: Output, state: StateDirectory, progress: Style) -> Self {
+    pub fn new(link: Link, endpoint: Endpoint, output: Output, state: StateDirectory, progress: ProgressStyle) -> Self {
         Self {
             link,
             directory: VirtualPath::root(),
@@ -114,7 +117,7 @@ impl Session {
             return Ok(());
         }
         self.check_link()?;
-        let mut calls = Calls::default();
+        let mut calls = CallProgress::default();
         while let Some(request) = requests.get(calls.answered) {
             let result = self.retry(
                 &mut calls,
@@ -125,9 +128,9 @@ impl Session {
                 },
             );
             let mut result =
-                result.map_err(|failure| match requests[calls.answered..calls.sent].iter().any(changes_once) {
-                    true => self.result_unknown(failure),
-                    false => failure,
+                result.map_err(|failure| match requests[calls.answered..calls.sent].iter().all(is_idempotent) {
+                    true => failure,
+                    false => self.result_unknown(failure),
                 })?;
             if calls.is_doubtful(request) {
                 result = self.interpret_repeated(request, result);
@@ -174,7 +177,7 @@ impl Session {
                 Failure::Connection(Explanation::new(format!("connection lost: {why}; {problem}"), advice))
             }
             failure => {
-                self.output.complain(format_args!("{problem}; {advice}"));
+                self.output.error(format_args!("{problem}; {advice}"));
                 failure
             }
         }
@@ -205,9 +208,10 @@ impl Session {
 
     /// Resolves `word` against the current directory.
     pub fn path(&self, word: &Word) -> Result<VirtualPath, Failure> {
-        self.directory
-            .join(&word.text)
-            .map_err(|error| Failure::Usage(format!("'{}': {error}", Escaped(&word.text)).into()))
+        self.directory.join(&word.text).map_err(|error| {
+            let name = shortened(Escaped(&word.text).to_string(), SHOWN_NAME_BYTES_MAX);
+            Failure::Usage(format!("'{name}': {error}").into())
+        })
     }
 
     /// Asks the user a yes-or-no question, or a question about one of many files. The caller has checked

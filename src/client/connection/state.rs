@@ -145,7 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn records_are_found_again_and_forgotten() {
+    fn records_are_found_again_and_removed() {
         let directory = tempfile::tempdir().expect("temporary folder");
         let state = StateDirectory::at(Some(directory.path().join("a/berth")));
         let record = UploadRecord {

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use rustix::net::sockopt;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::client::interrupt::Stopped;
+use crate::client::interrupt::StopCheck;
 
 /// A client that waits for a server and hears nothing for this long, not even a pong, treats the
 /// connection as lost. Half of the server's stall timeout.
@@ -71,7 +71,7 @@ pub struct PlainStream(TcpStream);
 
 impl PlainStream {
     /// Connects to the first address of `host` that answers. `is_stopped` cancels the attempt.
-    pub fn connect(host: &str, port: u16, is_stopped: Stopped) -> Result<Self, ConnectError> {
+    pub fn connect(host: &str, port: u16, is_stopped: StopCheck) -> Result<Self, ConnectError> {
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
         for address in (host, port).to_socket_addrs().map_err(ConnectError::lookup)? {
             match connect_to(address, is_stopped) {
@@ -126,7 +126,7 @@ impl Stream for PlainStream {
 }
 
 /// Opens a connected socket in non-blocking mode.
-fn connect_to(address: SocketAddr, is_stopped: Stopped) -> io::Result<TcpStream> {
+fn connect_to(address: SocketAddr, is_stopped: StopCheck) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     match socket.connect(&address.into()) {

@@ -7,7 +7,7 @@ use crate::auth::scram::Binding;
 use crate::client::connection::stream::Stream;
 use crate::client::error::{LinkError, Loss};
 use crate::client::interrupt::{Interrupt, POLL_MAX};
-use crate::tls::{Pinning, Received, TlsSession};
+use crate::tls::{Pinning, ReceiveResult, TlsSession};
 use crate::wire::Reply;
 use crate::wire::frame::{self, CONTROL_BYTES_MAX_BEFORE_LOGIN, Frame};
 
@@ -57,11 +57,11 @@ impl<P: Stream> TlsStream<P> {
             return Ok(());
         }
         match self.tls.receive(&mut socket, &mut [0]) {
-            Ok(Received::Progress(_)) => Ok(()),
-            Ok(Received::Bytes(_)) => {
+            Ok(ReceiveResult::Progress(_)) => Ok(()),
+            Ok(ReceiveResult::Bytes(_)) => {
                 Err(io::Error::new(io::ErrorKind::InvalidData, "the server sent data during the handshake"))
             }
-            Ok(Received::End) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(ReceiveResult::End) => Err(io::ErrorKind::UnexpectedEof.into()),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 self.stream.wait(self.tls.wants_flush(), POLL_MAX)
@@ -108,9 +108,9 @@ impl<P: Stream> Stream for TlsStream<P> {
         // Send what TLS itself has queued. If this fails, the next `send` reports the error.
         let _ = self.tls.flush(&mut socket);
         match self.tls.receive(&mut socket, room)? {
-            Received::Bytes(count) => Ok(count),
-            Received::Progress(_) => Err(io::ErrorKind::WouldBlock.into()),
-            Received::End => Ok(0),
+            ReceiveResult::Bytes(count) => Ok(count),
+            ReceiveResult::Progress(_) => Err(io::ErrorKind::WouldBlock.into()),
+            ReceiveResult::End => Ok(0),
         }
     }
 

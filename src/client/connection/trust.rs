@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_known_by_host_and_port_and_a_damaged_file_trusts_nobody() {
+    fn keys_are_known_by_host_and_port_and_a_damaged_file_trusts_no_server() {
         let directory = tempfile::tempdir().expect("temporary folder");
         let state = StateDirectory::at(Some(directory.path().join("berth")));
         let file = state.known_hosts().expect("a folder");

@@ -15,7 +15,7 @@ pub enum LinkError {
     Lost(Loss),
     /// The server closed the connection and gave a reason.
     #[error("{}", .0.message)]
-    HungUp(ErrorReply),
+    ClosedWithReason(ErrorReply),
     /// The server violated the protocol.
     #[error("the server violated the protocol: {0}")]
     Protocol(String),

@@ -43,7 +43,7 @@ pub enum Failure {
     /// The server refused the request.
     Refused(ErrorReply),
     /// Some of several items failed; each failure was reported.
-    Some {
+    SomeFailed {
         /// The number of failed items.
         failed: usize,
         /// The total number of items.
@@ -84,12 +84,12 @@ impl Failure {
             | Self::Connection(why)
             | Self::Login(why)
             | Self::Verification(why) => why.clone(),
-            Self::Violation(why) => Explanation::new(Escaped(why.as_bytes()).to_string(), IS_BERTH),
+            Self::Violation(why) => Explanation::new(Escaped(why.as_bytes()).to_string(), WRONG_SERVER_ADVICE),
             Self::Lost(loss) => Explanation::new(format!("connection lost: {loss}"), loss.advice()),
             Self::Refused(reply) => {
                 Explanation { problem: refusal::printable(&reply.message), advice: refusal::advice(reply) }
             }
-            Self::Some { failed, total } => format!("{failed} of {total} failed").into(),
+            Self::SomeFailed { failed, total } => format!("{failed} of {total} failed").into(),
             Self::Interrupted => "interrupted".into(),
             Self::OutputClosed => "the output was closed".into(),
         }
@@ -130,7 +130,7 @@ impl Failure {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) | Self::UnknownCommand(_) => EXIT_USAGE,
-            Self::Local(_) | Self::LocalDenied(_) | Self::Some { .. } => EXIT_FAILED,
+            Self::Local(_) | Self::LocalDenied(_) | Self::SomeFailed { .. } => EXIT_FAILED,
             Self::LocalFull(_) => EXIT_FULL,
             Self::Connection(_) | Self::Violation(_) | Self::Lost(_) => EXIT_CONNECTION,
             Self::Login(_) => EXIT_LOGIN,
@@ -183,7 +183,7 @@ impl Failure {
                     .and_then(|value| value.as_str().map(str::to_string))
                     .unwrap_or_default();
             }
-            Self::Some { .. } => "some_failed",
+            Self::SomeFailed { .. } => "some_failed",
             Self::Interrupted => "interrupted",
             Self::OutputClosed => "output_closed",
         };
@@ -195,7 +195,7 @@ impl From<LinkError> for Failure {
     fn from(error: LinkError) -> Self {
         match error {
             LinkError::Interrupted => Self::Interrupted,
-            LinkError::HungUp(reply) => Self::Refused(reply),
+            LinkError::ClosedWithReason(reply) => Self::Refused(reply),
             LinkError::Lost(loss) => Self::Lost(loss),
             LinkError::Distrusted(why) => Self::Login(why),
             LinkError::Protocol(why) => Self::Violation(why),
@@ -210,11 +210,11 @@ impl From<ConfigError> for Failure {
 }
 
 /// The advice about a peer that does not follow the protocol.
-pub(in crate::client) const IS_BERTH: &str = "is this a berth server?";
+pub(in crate::client) const WRONG_SERVER_ADVICE: &str = "is this a berth server?";
 
 /// Returns the failure for a reply of the wrong type.
 pub fn unexpected() -> Failure {
-    LinkError::Protocol("an answer of the wrong kind".into()).into()
+    LinkError::Protocol("a reply of the wrong type".into()).into()
 }
 
 #[cfg(test)]
@@ -236,7 +236,7 @@ mod tests {
             (Failure::Lost(Loss::Closed), 3),
             (Failure::Login("".into()), 4),
             (Failure::Verification("".into()), 5),
-            (Failure::Some { failed: 1, total: 2 }, 1),
+            (Failure::SomeFailed { failed: 1, total: 2 }, 1),
             (Failure::Interrupted, 130),
             (Failure::OutputClosed, 0),
             (refused(ErrorCode::NotFound, ""), 1),
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals_are_one_line_and_say_what_to_do() {
+    fn refusals_are_one_line_with_advice() {
         assert_eq!(
             refused(ErrorCode::NotEmpty, "/a is not empty").to_string(),
             "/a is not empty; 'rm -r' removes it with its contents"

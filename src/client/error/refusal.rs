@@ -1,4 +1,4 @@
-//! What the client makes of a server's refusal: the exit code, and advice where the server gives none.
+//! The exit code of a server's refusal, and advice where the server gives none.
 
 use super::exit_code::{EXIT_CONNECTION, EXIT_FAILED, EXIT_FULL, EXIT_INTERRUPTED, EXIT_LOGIN, EXIT_VERIFICATION};
 use crate::base::text::Escaped;

@@ -1,5 +1,4 @@
-//! The entries that a mirror leaves alone on both sides. This module knows paths below the root of a tree, but
-//! no disk.
+//! The entries that a mirror ignores on both sides. This module knows paths below the root of a tree, but no disk.
 
 use crate::base::glob::Pattern;
 use crate::base::virtual_path::VirtualPath;
@@ -57,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn patterns_fit_names_anywhere_or_paths_from_the_root() {
+    fn exclusions_match_names_anywhere_or_paths_from_the_root() {
         for (pattern, path, is_directory, fits) in [
             ("*.tmp", "/a.tmp", false, true),
             ("*.tmp", "/x/y/.a.tmp", false, true),

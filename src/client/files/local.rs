@@ -18,7 +18,7 @@ use crate::base::text::Escaped;
 use crate::client::error::Failure;
 use crate::client::files::directory::sorted_names;
 use crate::client::files::spellings::Names;
-use crate::client::interrupt::Watch;
+use crate::client::interrupt::OnProgress;
 use crate::client::syntax::advice;
 use crate::wire::message::Name;
 
@@ -60,7 +60,7 @@ impl UploadSource {
         }
         if !metadata.is_file() {
             return Err(Failure::Local(Explanation::new(
-                format!("{} is no regular file", shown(path)),
+                format!("local {} is not a regular file", shown(path)),
                 "upload the output of a program with: PROGRAM | berth HOST put - NAME",
             )));
         }
@@ -68,7 +68,7 @@ impl UploadSource {
         if metadata.len() == 0 && file.read_at(&mut [0], 0).map_err(failure)? > 0 {
             let input = advice::local_operand(path).unwrap_or_else(|| "FILE".into());
             return Err(Failure::Local(Explanation::new(
-                format!("{} reports no size", shown(path)),
+                format!("local {} reports no size", shown(path)),
                 format!("upload its content with: berth HOST put - NAME < {input}"),
             )));
         }
@@ -116,8 +116,8 @@ impl UploadSource {
     }
 
     /// Reads the first `bytes` and returns their digest.
-    pub fn hash_prefix(&mut self, bytes: u64, watch: Watch) -> Result<Digest, Failure> {
-        let hash = hash_up_to(&mut self.file, bytes, watch).map_err(|error| self.failure(error))?;
+    pub fn hash_prefix(&mut self, bytes: u64, on_progress: OnProgress) -> Result<Digest, Failure> {
+        let hash = hash_up_to(&mut self.file, bytes, on_progress).map_err(|error| self.failure(error))?;
         self.hash = hash.0.clone();
         self.read_bytes = hash.1;
         Ok(Digest::finish(hash.0))
@@ -138,7 +138,7 @@ impl UploadSource {
 
     /// Checks whether the file changed while it was read. If its time or size differs, the whole file is hashed again,
     /// because it may only have been touched or appended to.
-    pub fn check_unchanged(&mut self, watch: Watch) -> Result<Reading, Failure> {
+    pub fn check_unchanged(&mut self, on_progress: OnProgress) -> Result<Reading, Failure> {
         let metadata = self.file.metadata().map_err(|error| Failure::local(&self.path, &error))?;
         let now = stamp_of(&metadata);
         if !self.is_at_end() || now.size < self.stamp.size {
@@ -148,7 +148,8 @@ impl UploadSource {
             return Ok(Reading::Whole { appended: 0 });
         }
         io::Seek::rewind(&mut self.file).map_err(|error| Failure::local(&self.path, &error))?;
-        let (hash, bytes) = hash_up_to(&mut self.file, self.stamp.size, watch).map_err(|error| self.failure(error))?;
+        let (hash, bytes) =
+            hash_up_to(&mut self.file, self.stamp.size, on_progress).map_err(|error| self.failure(error))?;
         let is_same = bytes == self.read_bytes && Digest::finish(hash) == Digest::finish(self.hash.clone());
         Ok(if is_same { Reading::Whole { appended: now.size - self.stamp.size } } else { Reading::Torn })
     }
@@ -189,7 +190,7 @@ pub fn destination(path: &Path) -> Result<Option<fs::Metadata>, Failure> {
         (_, true) => {
             Explanation::new(format!("local {path} is a symlink, which is not replaced"), "give the path of its target")
         }
-        _ => Explanation::new(format!("local {path} is no regular file and is not replaced"), "choose another name"),
+        _ => Explanation::new(format!("local {path} is not a regular file and is not replaced"), "choose another name"),
     }))
 }
 
@@ -201,9 +202,9 @@ pub fn names_in(path: &[u8]) -> Option<Names> {
 }
 
 /// Returns the digest of a whole local file.
-pub fn digest_of(path: &Path, watch: Watch) -> Result<Digest, Failure> {
+pub fn digest_of(path: &Path, on_progress: OnProgress) -> Result<Digest, Failure> {
     let mut source = UploadSource::open(path)?;
-    source.hash_prefix(u64::MAX, watch)
+    source.hash_prefix(u64::MAX, on_progress)
 }
 
 /// Formats a path for a terminal, with control characters escaped.
@@ -233,12 +234,16 @@ impl HashError {
 
 /// Hashes at most `bytes_max` bytes from the current position of `file`. Returns the hash and the number of
 /// bytes.
-pub(in crate::client) fn hash_up_to(file: &mut File, bytes_max: u64, watch: Watch) -> Result<(Sha256, u64), HashError> {
+pub(in crate::client) fn hash_up_to(
+    file: &mut File,
+    bytes_max: u64,
+    on_progress: OnProgress,
+) -> Result<(Sha256, u64), HashError> {
     let mut hash = Sha256::new();
     let mut buffer = vec![0; PIECE_BYTES];
     let mut done = 0;
     while done < bytes_max {
-        if watch(done) {
+        if on_progress(done) {
             return Err(HashError::Interrupted);
         }
         let wanted = usize::try_from(bytes_max - done).unwrap_or(usize::MAX).min(buffer.len());
@@ -268,7 +273,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_source_that_changed_is_noticed() {
+    fn a_changed_source_is_detected() {
         let directory = tempfile::tempdir().expect("temporary folder");
         let path = directory.path().join("a");
         fs::write(&path, b"hello").expect("write");

@@ -1,4 +1,4 @@
-//! Local files: directories, patterns, times, permission bits, and the entries that a mirror leaves alone.
+//! Local files: directories, patterns, times, permission bits, and the entries that a mirror ignores.
 
 pub mod directory;
 pub mod exclusions;

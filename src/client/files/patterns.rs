@@ -84,7 +84,7 @@ mod tests {
     use crate::client::syntax::lexer::split;
 
     #[test]
-    fn local_patterns_expand_sorted_and_stay_as_spelled_when_nothing_fits() {
+    fn local_patterns_expand_sorted_and_stay_as_written_without_a_match() {
         let directory = tempfile::tempdir().expect("temporary folder");
         for name in ["b.txt", "a.txt", "c.md", ".d.txt"] {
             fs::write(directory.path().join(name), b"").expect("write");

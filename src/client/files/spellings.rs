@@ -39,7 +39,7 @@ impl Spellings {
 
     /// Returns those existing `paths` that their directory lists under another name of the group, each with
     /// that other path. `list` returns the names in a directory, or nothing if it cannot be listed.
-    pub fn listed_otherwise<'a, E>(
+    pub fn listed_under_other_name<'a, E>(
         &self,
         paths: impl IntoIterator<Item = &'a [u8]>,
         mut list: impl FnMut(&[u8]) -> Result<Option<Names>, E>,
@@ -119,8 +119,8 @@ mod tests {
     fn otherwise(paths: &[&str], names: &[&str]) -> Vec<String> {
         let spellings = Spellings::among(paths.iter().map(|path| path.as_bytes()));
         let names: Names = names.iter().map(|name| name.as_bytes().to_vec()).collect();
-        let found =
-            spellings.listed_otherwise(paths.iter().map(|path| path.as_bytes()), |_| Ok::<_, ()>(Some(names.clone())));
+        let found = spellings
+            .listed_under_other_name(paths.iter().map(|path| path.as_bytes()), |_| Ok::<_, ()>(Some(names.clone())));
         let shown = |(path, other): (Vec<u8>, Vec<u8>)| {
             format!("{} is {}", String::from_utf8_lossy(&path), String::from_utf8_lossy(&other))
         };
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_a_directory_lists_by_another_spelling_is_found() {
+    fn a_name_that_a_directory_lists_under_another_name_is_found() {
         assert_eq!(otherwise(&["/d/a", "/d/A", "/d/b"], &["A", "b"]), ["/d/a is /d/A"]);
         assert_eq!(otherwise(&["/d/a", "/d/A", "/d/b"], &["A", "a", "b"]), [""; 0]);
         assert_eq!(otherwise(&["/\u{e9}t\u{e9}", "/E\u{301}te\u{301}"], &["\u{e9}t\u{e9}"]).len(), 1);
@@ -141,10 +141,11 @@ mod tests {
     }
 
     #[test]
-    fn names_that_no_file_system_takes_for_one_are_not_asked_about() {
+    fn directories_are_not_listed_for_names_that_always_differ() {
         let paths = ["/d/a", "/d/b", "/e/a", "/d/ab", "/d/a/b"];
         let spellings = Spellings::among(paths.iter().map(|path| path.as_bytes()));
-        let found = spellings.listed_otherwise(paths.iter().map(|path| path.as_bytes()), |_| Err("it is listed"));
+        let found =
+            spellings.listed_under_other_name(paths.iter().map(|path| path.as_bytes()), |_| Err("it is listed"));
         assert_eq!(found, Ok(HashMap::new()));
     }
 }

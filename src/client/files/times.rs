@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_compared_as_finely_as_both_sides_keep_them() {
+    fn times_are_compared_with_the_precision_of_both_sides() {
         use TimeMatch::{Different, Near, Same, Shifted};
         const HOUR_NS: i64 = 3_600_000_000_000;
         for (a, b, expected) in [

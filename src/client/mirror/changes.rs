@@ -10,8 +10,8 @@ use crate::base::virtual_path::VirtualPath;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 use crate::client::files::modes::create_directory;
-use crate::client::mirror::plan::Plan;
-use crate::client::mirror::tree::Tree;
+use crate::client::mirror::plan::MirrorPlan;
+use crate::client::mirror::tree::MirrorTree;
 use crate::client::transfer::part::names::{destination_of_part, remove_part};
 use crate::client::ui::summary::Summary;
 use crate::wire::Request;
@@ -45,7 +45,7 @@ impl Mirror {
         &self,
         session: &mut Session,
         summary: &mut Summary,
-        source: &Tree,
+        source: &MirrorTree,
         directories: &[VirtualPath],
     ) -> Result<Vec<VirtualPath>, Failure> {
         let (mut requests, mut missing) = (Vec::new(), Vec::<VirtualPath>::new());
@@ -78,7 +78,7 @@ impl Mirror {
         &self,
         session: &mut Session,
         summary: &mut Summary,
-        tree: &Tree,
+        tree: &MirrorTree,
         paths: &[VirtualPath],
     ) -> Result<(), Failure> {
         let mut requests = Vec::new();
@@ -140,7 +140,7 @@ impl Mirror {
     }
 
     /// Removes parts of an interrupted mirror that this one will not resume.
-    pub(super) fn remove_useless_parts(&self, plan: &Plan, parts: &[PathBuf]) {
+    pub(super) fn remove_useless_parts(&self, plan: &MirrorPlan, parts: &[PathBuf]) {
         if !(self.is_from && self.rules.with_delete) {
             return;
         }

@@ -1,4 +1,4 @@
-//! Names that the file system of the target treats as the same.
+//! Different names that the file system of the target treats as the same name.
 
 use std::collections::HashSet;
 use std::fs;
@@ -12,14 +12,14 @@ use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 use crate::client::files::local::names_in;
 use crate::client::files::spellings::Spellings;
-use crate::client::mirror::plan::{Move, Plan};
-use crate::client::mirror::tree::Tree;
+use crate::client::mirror::plan::{MirrorPlan, PlannedFile};
+use crate::client::mirror::tree::MirrorTree;
 use crate::client::ui::summary::Summary;
 
 impl Mirror {
     /// Collects the names in the source, and those in a target from which something may be removed, that the target
     /// may treat as the same name.
-    pub(super) fn spellings(&self, source: &Tree, target: &Tree) -> Spellings {
+    pub(super) fn spellings(&self, source: &MirrorTree, target: &MirrorTree) -> Spellings {
         let removable = target.paths().take(if self.rules.with_delete { usize::MAX } else { 0 });
         Spellings::among(
             source.paths().chain(removable.filter(|path| source.get(path).is_none())).map(VirtualPath::as_bytes),
@@ -27,24 +27,24 @@ impl Mirror {
     }
 
     /// Removes new local files whose name is another spelling of a name in the source, as
-    /// [`Mirror::drop_name_collisions`] does. A file that replaces one with another spelling of its name, or of one of
+    /// [`Mirror::fail_name_collisions`] does. A file that replaces one with another spelling of its name, or of one of
     /// the directories in `respelled`, is marked as replacing.
-    pub(super) fn drop_local_name_collisions(
+    pub(super) fn fail_local_name_collisions(
         &self,
         session: &mut Session,
         summary: &mut Summary,
         spellings: &Spellings,
-        source: &Tree,
-        plan: &mut Plan,
+        source: &MirrorTree,
+        plan: &mut MirrorPlan,
         respelled: &HashSet<VirtualPath>,
     ) -> Result<(), Failure> {
         if !self.is_from || spellings.is_empty() {
             return Ok(());
         }
-        let exists = |file: &&Move| !file.replaces && fs::symlink_metadata(self.local_path(&file.path)).is_ok();
+        let exists = |file: &&PlannedFile| !file.replaces && fs::symlink_metadata(self.local_path(&file.path)).is_ok();
         let paths: Vec<VirtualPath> = plan.files.iter().filter(exists).map(|file| file.path.clone()).collect();
-        let collisions = self.drop_name_collisions(session, summary, spellings, source, plan, &paths)?;
-        plan.files.retain(|file| !collisions.doubled.contains(&file.path));
+        let collisions = self.fail_name_collisions(session, summary, spellings, source, plan, &paths)?;
+        plan.files.retain(|file| !collisions.colliding.contains(&file.path));
         let is_respelled = |path: &VirtualPath| {
             std::iter::successors(path.parent(), VirtualPath::parent).any(|of| respelled.contains(&of))
         };
@@ -56,16 +56,16 @@ impl Mirror {
 
     /// Checks whether the target lists the existing `paths` under other names. If such a name was to be removed
     /// from the target, it stays. If it is also in the source, this is a failure.
-    pub(super) fn drop_name_collisions(
+    pub(super) fn fail_name_collisions(
         &self,
         session: &mut Session,
         summary: &mut Summary,
         spellings: &Spellings,
-        source: &Tree,
-        plan: &mut Plan,
+        source: &MirrorTree,
+        plan: &mut MirrorPlan,
         paths: &[VirtualPath],
     ) -> Result<Collisions, Failure> {
-        let listed = spellings.listed_otherwise(paths.iter().map(VirtualPath::as_bytes), |directory| {
+        let listed = spellings.listed_under_other_name(paths.iter().map(VirtualPath::as_bytes), |directory| {
             let Ok(directory) = VirtualPath::parse(if directory.is_empty() { b"/" } else { directory }) else {
                 return Ok(None);
             };
@@ -86,7 +86,7 @@ impl Mirror {
                     "rename one of them",
                 );
                 summary.count(&mut session.output, Err(Failure::Local(why)))?;
-                collisions.doubled.insert(path.clone());
+                collisions.colliding.insert(path.clone());
             } else {
                 collisions.kept.insert(path.clone());
             }
@@ -96,7 +96,7 @@ impl Mirror {
 
     /// Removes from the plan what the local file system treats as the same as something that arrived. The list of
     /// names that it may treat as the same is not complete, but the identity of a file is.
-    pub(super) fn keep_what_arrived(&self, plan: &mut Plan, directories: &[VirtualPath]) {
+    pub(super) fn keep_transferred(&self, plan: &mut MirrorPlan, directories: &[VirtualPath]) {
         if plan.only_in_target.is_empty() {
             return;
         }
@@ -116,7 +116,7 @@ impl Mirror {
 #[derive(Default)]
 pub(super) struct Collisions {
     /// The other name is also in the source.
-    pub(super) doubled: HashSet<VirtualPath>,
+    pub(super) colliding: HashSet<VirtualPath>,
     /// The other name is not in the source, so its file stays.
     pub(super) kept: HashSet<VirtualPath>,
 }

@@ -24,10 +24,10 @@ use crate::client::files::exclusions::Exclusions;
 use crate::client::files::local::shown;
 use crate::client::files::modes::{ModePolicy, umask};
 use crate::client::files::patterns::path as local_path;
-use crate::client::mirror::plan::{Plan, Rules};
-use crate::client::mirror::tree::Tree;
+use crate::client::mirror::plan::{MirrorPlan, MirrorRules};
+use crate::client::mirror::tree::MirrorTree;
 use crate::client::syntax::arguments::Arguments;
-use crate::client::syntax::command::usage;
+use crate::client::syntax::command::usage_failure;
 use crate::client::syntax::lexer::Word;
 use crate::client::transfer::compare::same_contents;
 use crate::client::transfer::report::note_interruption;
@@ -51,7 +51,7 @@ struct Mirror {
     is_dry_run: bool,
     /// A source without files may empty the target.
     may_empty: bool,
-    rules: Rules,
+    rules: MirrorRules,
     exclusions: Exclusions,
     /// Whether the target gets the permission bits of the source.
     modes: ModePolicy,
@@ -60,7 +60,9 @@ struct Mirror {
 impl Mirror {
     fn read(session: &Session, words: &[Word]) -> Result<Self, Failure> {
         let arguments = Arguments::parse("mirror", words)?;
-        let [from, to] = arguments.operands[..] else { return Err(usage("mirror", "two directories are needed")) };
+        let [from, to] = arguments.operands[..] else {
+            return Err(usage_failure("mirror", "two directories are needed"));
+        };
         let (is_from, is_dry_run, may_empty) =
             (arguments.has("--from"), arguments.has("--dry-run"), arguments.has("--allow-empty"));
         let modes = if arguments.has("--no-perms") { ModePolicy::Ignore } else { ModePolicy::AllFiles };
@@ -69,7 +71,7 @@ impl Mirror {
         let (local, remote) = if is_from { (to, from) } else { (from, to) };
         let (local, remote) = (local_path(local), session.path(remote)?);
         let mask = if is_from { umask() } else { UMASK };
-        let rules = Rules {
+        let rules = MirrorRules {
             by_content: arguments.has("--checksum"),
             with_delete: arguments.has("--delete"),
             target_umask: (modes != ModePolicy::Ignore).then_some(mask),
@@ -109,7 +111,7 @@ impl Mirror {
         session: &mut Session,
         summary: &mut Summary,
         scan: &Scan,
-        mut plan: Plan,
+        mut plan: MirrorPlan,
     ) -> Result<(), Failure> {
         let (source, target) = if self.is_from { (&scan.remote, &scan.local) } else { (&scan.local, &scan.remote) };
         self.remove_useless_parts(&plan, &scan.parts);
@@ -117,17 +119,17 @@ impl Mirror {
         let spellings = self.spellings(source, target);
         let mut missing = self.make_directories(session, summary, source, &plan.directories)?;
         let directories = plan.directories.clone();
-        let collisions = self.drop_name_collisions(session, summary, &spellings, source, &mut plan, &directories)?;
-        missing.extend(collisions.doubled);
+        let collisions = self.fail_name_collisions(session, summary, &spellings, source, &mut plan, &directories)?;
+        missing.extend(collisions.colliding);
         plan.files.retain(|file| !missing.iter().any(|directory| directory.contains(&file.path)));
-        self.drop_local_name_collisions(session, summary, &spellings, source, &mut plan, &collisions.kept)?;
+        self.fail_local_name_collisions(session, summary, &spellings, source, &mut plan, &collisions.kept)?;
         let mut occupied = self.transfer_files(session, summary, &plan)?;
-        let collisions = self.drop_name_collisions(session, summary, &spellings, source, &mut plan, &occupied)?;
-        occupied.retain(|path| !collisions.doubled.contains(path));
+        let collisions = self.fail_name_collisions(session, summary, &spellings, source, &mut plan, &occupied)?;
+        occupied.retain(|path| !collisions.colliding.contains(path));
         self.transfer_occupied(session, summary, source, &occupied)?;
         self.change_modes(session, summary, &plan)?;
         if self.is_from {
-            self.keep_what_arrived(&mut plan, &directories);
+            self.keep_transferred(&mut plan, &directories);
         }
         self.remove(session, summary, target, &plan.only_in_target)
     }
@@ -147,7 +149,7 @@ impl Mirror {
 
     /// Refuses to empty the target for a source without files. That is usually a mistake, such as a missing
     /// mount or a wrong name.
-    fn refuse_to_empty(&self, source: &Tree, plan: &Plan) -> Result<(), Failure> {
+    fn refuse_to_empty(&self, source: &MirrorTree, plan: &MirrorPlan) -> Result<(), Failure> {
         let removed = plan.only_in_target.len() + plan.in_the_way.len();
         if self.may_empty || removed == 0 || source.has_files() {
             return Ok(());
@@ -182,16 +184,21 @@ impl Mirror {
         &self,
         session: &mut Session,
         summary: &mut Summary,
-        source: &Tree,
-        target: &Tree,
-    ) -> Result<Plan, Failure> {
-        let mut plan = Plan::new(source, target, self.rules);
+        source: &MirrorTree,
+        target: &MirrorTree,
+    ) -> Result<MirrorPlan, Failure> {
+        let mut plan = MirrorPlan::new(source, target, self.rules);
         self.compare_by_digest(session, summary, &mut plan)?;
         Ok(plan)
     }
 
     /// Compares the files whose digests decide: identical files are done, the others are transferred.
-    fn compare_by_digest(&self, session: &mut Session, summary: &mut Summary, plan: &mut Plan) -> Result<(), Failure> {
+    fn compare_by_digest(
+        &self,
+        session: &mut Session,
+        summary: &mut Summary,
+        plan: &mut MirrorPlan,
+    ) -> Result<(), Failure> {
         let alike = std::mem::take(&mut plan.to_compare);
         let places: Vec<(PathBuf, VirtualPath)> = alike
             .iter()

@@ -7,7 +7,7 @@ use crate::base::virtual_path::VirtualPath;
 use crate::client::connection::session::Session;
 use crate::client::error::{Failure, unexpected};
 use crate::client::files::modes;
-use crate::client::mirror::plan::{ModeChange, Plan};
+use crate::client::mirror::plan::{MirrorPlan, ModeChange};
 use crate::client::ui::summary::Summary;
 use crate::wire::message::ErrorCode;
 use crate::wire::{Reply, Request};
@@ -19,7 +19,7 @@ impl Mirror {
         &self,
         session: &mut Session,
         summary: &mut Summary,
-        plan: &Plan,
+        plan: &MirrorPlan,
     ) -> Result<(), Failure> {
         let moved: HashSet<&VirtualPath> = plan.files.iter().map(|file| &file.path).collect();
         let changes: Vec<&ModeChange> = plan.modes.iter().filter(|change| !moved.contains(&change.path)).collect();

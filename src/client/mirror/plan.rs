@@ -5,12 +5,12 @@ use std::collections::HashSet;
 use crate::base::attributes::{mode_for_change, mode_of_new};
 use crate::base::virtual_path::VirtualPath;
 use crate::client::files::times::{TimeMatch, compare_times};
-use crate::client::mirror::tree::{Node, Tree};
+use crate::client::mirror::tree::{MirrorTree, TreeNode};
 use crate::wire::message::EntryKind;
 
 /// How trees are compared and what a mirror may change.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Rules {
+pub struct MirrorRules {
     /// Files of the same size are compared by digest, whatever their times.
     pub by_content: bool,
     /// Entries that exist only in the target are removed.
@@ -22,7 +22,7 @@ pub struct Rules {
 
 /// A file to transfer, or to compare by digest first.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Move {
+pub struct PlannedFile {
     /// The path in both trees.
     pub path: VirtualPath,
     /// The size in the source in bytes.
@@ -48,7 +48,7 @@ pub struct ModeChange {
 
 /// The actions of a mirror, in this order.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Plan {
+pub struct MirrorPlan {
     /// Target entries of another kind than in the source, innermost first.
     pub in_the_way: Vec<VirtualPath>,
     /// Entries of another kind that must not be deleted. They and their content stay as they are.
@@ -61,16 +61,16 @@ pub struct Plan {
     /// Entries in both trees whose permission bits differ.
     pub modes: Vec<ModeChange>,
     /// Files to transfer.
-    pub files: Vec<Move>,
+    pub files: Vec<PlannedFile>,
     /// Files of the same size; their digests decide whether they are transferred.
-    pub to_compare: Vec<Move>,
+    pub to_compare: Vec<PlannedFile>,
     /// The number of files that are already identical.
     pub identical: usize,
     /// Entries that exist only in the target, innermost first.
     pub only_in_target: Vec<VirtualPath>,
 }
 
-impl Plan {
+impl MirrorPlan {
     /// Returns whether no entry is created, transferred or removed. Changes of permission bits do not count.
     pub fn is_empty(&self) -> bool {
         [&self.in_the_way, &self.directories, &self.only_in_target].into_iter().all(Vec::is_empty)
@@ -83,7 +83,7 @@ impl Plan {
     }
 
     /// Plans what makes `target` the image of `source`.
-    pub fn new(source: &Tree, target: &Tree, rules: Rules) -> Self {
+    pub fn new(source: &MirrorTree, target: &MirrorTree, rules: MirrorRules) -> Self {
         let mut plan = Self::default();
         let (mut skipped, mut in_the_way) = (HashSet::new(), HashSet::new());
         for (path, node) in source.entries() {
@@ -92,8 +92,8 @@ impl Plan {
                 continue;
             }
             let mut existing = target.get(path);
-            let is_served = matches!(node.kind, EntryKind::File | EntryKind::Dir);
-            if is_served && existing.is_some_and(|existing| existing.kind != node.kind) {
+            let is_copied = matches!(node.kind, EntryKind::File | EntryKind::Dir);
+            if is_copied && existing.is_some_and(|existing| existing.kind != node.kind) {
                 let may_go = rules.with_delete && !target.is_kept(path);
                 if !may_go {
                     plan.blocked.push(path.clone());
@@ -120,7 +120,7 @@ impl Plan {
         plan
     }
 
-    fn add_mode(&mut self, path: &VirtualPath, node: &Node, existing: Option<&Node>, rules: Rules) {
+    fn add_mode(&mut self, path: &VirtualPath, node: &TreeNode, existing: Option<&TreeNode>, rules: MirrorRules) {
         let bits = node.wanted_bits();
         let Some(((bits, now), mask)) = bits.zip(existing.and_then(|existing| existing.mode)).zip(rules.target_umask)
         else {
@@ -131,8 +131,8 @@ impl Plan {
         }
     }
 
-    fn add_file(&mut self, path: &VirtualPath, node: &Node, existing: Option<&Node>, rules: Rules) {
-        let file = Move { path: path.clone(), size: node.size, replaces: existing.is_some(), mode: node.mode };
+    fn add_file(&mut self, path: &VirtualPath, node: &TreeNode, existing: Option<&TreeNode>, rules: MirrorRules) {
+        let file = PlannedFile { path: path.clone(), size: node.size, replaces: existing.is_some(), mode: node.mode };
         match existing.filter(|existing| existing.size == node.size) {
             Some(_) if rules.by_content => self.to_compare.push(file),
             Some(existing) => match compare_times(existing.mtime_ns, node.mtime_ns) {
@@ -147,11 +147,11 @@ impl Plan {
 
     fn add_removals(
         &mut self,
-        source: &Tree,
-        target: &Tree,
+        source: &MirrorTree,
+        target: &MirrorTree,
         mut skipped: HashSet<VirtualPath>,
         mut in_the_way: HashSet<VirtualPath>,
-        rules: Rules,
+        rules: MirrorRules,
     ) {
         for path in target.paths() {
             if in_the_way.contains(path) || is_below(path, &in_the_way) {
@@ -186,11 +186,11 @@ mod tests {
     }
 
     /// `a/` is a directory, `a@` a symlink, `a=3,5` a file of 3 bytes with the time 5 s.
-    fn tree(entries: &str) -> Tree {
-        let mut tree = Tree::default();
+    fn tree(entries: &str) -> MirrorTree {
+        let mut tree = MirrorTree::default();
         for entry in entries.split_whitespace() {
             let node =
-                |kind, size, seconds: i64| Node { kind, size, mtime_ns: seconds * 1_000_000_000 + 1, mode: None };
+                |kind, size, seconds: i64| TreeNode { kind, size, mtime_ns: seconds * 1_000_000_000 + 1, mode: None };
             if let Some(name) = entry.strip_suffix('/') {
                 tree.add(path(name), node(EntryKind::Dir, 0, 0));
             } else if let Some(name) = entry.strip_suffix('@') {
@@ -207,9 +207,10 @@ mod tests {
         tree
     }
 
-    fn shown(plan: &Plan) -> String {
+    fn shown(plan: &MirrorPlan) -> String {
         let paths = |paths: &[VirtualPath]| paths.iter().map(VirtualPath::to_string).collect::<Vec<_>>().join(" ");
-        let files = |files: &[Move]| files.iter().map(|file| file.path.to_string()).collect::<Vec<_>>().join(" ");
+        let files =
+            |files: &[PlannedFile]| files.iter().map(|file| file.path.to_string()).collect::<Vec<_>>().join(" ");
         let mut parts = vec![];
         for (name, content) in [
             ("way", paths(&plan.in_the_way)),
@@ -228,53 +229,53 @@ mod tests {
         parts.join("; ")
     }
 
-    const DELETE: Rules = Rules { by_content: false, with_delete: true, target_umask: None };
+    const DELETE: MirrorRules = MirrorRules { by_content: false, with_delete: true, target_umask: None };
 
     #[test]
-    fn only_what_differs_moves() {
+    fn only_files_that_differ_are_transferred() {
         let source = tree("d/ d/a=1,1 d/b=1,1 d/c=1,1 new/ new/x=1,1 z=0,0");
         let target = tree("d/ d/a=1,1 d/b=2,1 d/c=1,2 old/ old/y=1,1 old/z/ other=1,1");
-        let plan = Plan::new(&source, &target, Rules::default());
+        let plan = MirrorPlan::new(&source, &target, MirrorRules::default());
         assert_eq!(shown(&plan), "mkdir: /new; move: /d/b /d/c /new/x /z; same: 1");
         let replaced: Vec<bool> = plan.files.iter().map(|file| file.replaces).collect();
         assert_eq!(replaced, [true, true, false, false]);
-        let plan = Plan::new(&source, &target, DELETE);
+        let plan = MirrorPlan::new(&source, &target, DELETE);
         assert_eq!(shown(&plan), "mkdir: /new; move: /d/b /d/c /new/x /z; rm: /other /old/z /old/y /old; same: 1");
-        let by_content = Plan::new(&source, &target, Rules { by_content: true, ..Rules::default() });
+        let by_content = MirrorPlan::new(&source, &target, MirrorRules { by_content: true, ..MirrorRules::default() });
         assert_eq!(shown(&by_content), "mkdir: /new; move: /d/b /new/x /z; alike: /d/a /d/c; same: 0");
-        assert_eq!(shown(&Plan::new(&source, &source, DELETE)), "same: 5");
+        assert_eq!(shown(&MirrorPlan::new(&source, &source, DELETE)), "same: 5");
     }
 
     #[test]
-    fn what_is_of_another_kind_goes_first_or_blocks_what_is_below_it() {
+    fn an_entry_of_another_kind_is_removed_first_or_blocks_its_content() {
         let source = tree("a/ a/x=1,1 b=1,1 c=1,1");
         let target = tree("a=1,1 b/ b/y/ b/y/z=1,1 b-c=1,1 c@");
         assert_eq!(
-            shown(&Plan::new(&source, &target, DELETE)),
+            shown(&MirrorPlan::new(&source, &target, DELETE)),
             "way: /c /b/y/z /b/y /b /a; mkdir: /a; move: /a/x /b /c; rm: /b-c; same: 0"
         );
-        assert_eq!(shown(&Plan::new(&source, &target, Rules::default())), "blocked: /a /b /c; same: 0");
+        assert_eq!(shown(&MirrorPlan::new(&source, &target, MirrorRules::default())), "blocked: /a /b /c; same: 0");
     }
 
     #[test]
-    fn what_is_excluded_or_left_out_stays_where_it_is() {
+    fn excluded_and_uncopied_entries_stay() {
         let source = tree("link@ a=1,1");
         let mut target = tree("link/ link/x=1,1 old/ old/sub/ old/y=1,1 a/");
         target.keep(&path("/old/sub/excluded"));
         target.keep(&path("/a/excluded"));
-        assert_eq!(shown(&Plan::new(&source, &target, DELETE)), "blocked: /a; left: /link; rm: /old/y; same: 0");
+        assert_eq!(shown(&MirrorPlan::new(&source, &target, DELETE)), "blocked: /a; left: /link; rm: /old/y; same: 0");
     }
 
     #[test]
-    fn a_small_file_with_nearly_the_same_time_and_any_with_a_shifted_one_are_compared() {
+    fn small_files_with_a_near_time_and_all_with_a_shifted_time_are_compared() {
         const SECOND_NS: i64 = 1_000_000_000;
         let plan = |size, here_ns, there_ns| {
             let tree = |mtime_ns| {
-                let mut tree = Tree::default();
-                tree.add(path("f"), Node { kind: EntryKind::File, size, mtime_ns, mode: None });
+                let mut tree = MirrorTree::default();
+                tree.add(path("f"), TreeNode { kind: EntryKind::File, size, mtime_ns, mode: None });
                 tree
             };
-            shown(&Plan::new(&tree(here_ns), &tree(there_ns), Rules::default()))
+            shown(&MirrorPlan::new(&tree(here_ns), &tree(there_ns), MirrorRules::default()))
         };
         let (fine, coarse) = (7 * SECOND_NS + 123, 6 * SECOND_NS);
         assert_eq!(plan(COMPARED_BYTES_MAX, fine, coarse), "alike: /f; same: 0");

@@ -11,13 +11,13 @@ use crate::base::text::Size;
 use crate::base::virtual_path::VirtualPath;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
-use crate::client::mirror::plan::Plan;
-use crate::client::mirror::tree::Tree;
+use crate::client::mirror::plan::MirrorPlan;
+use crate::client::mirror::tree::MirrorTree;
 use crate::client::ui::summary::Summary;
 use crate::wire::message::{EntryKind, Name};
 
 impl Mirror {
-    pub(super) fn verb(&self) -> &'static str {
+    pub(super) fn transfer_action(&self) -> &'static str {
         self.direction().command()
     }
 
@@ -46,26 +46,36 @@ impl Mirror {
         &self,
         session: &mut Session,
         summary: &mut Summary,
-        plan: &Plan,
-        source: &Tree,
-        target: &Tree,
+        plan: &MirrorPlan,
+        source: &MirrorTree,
+        target: &MirrorTree,
     ) -> Result<(), Failure> {
         for path in &plan.not_copied {
-            session.output.note(format_args!("{} is no regular file: left out", relative(path)));
+            session.output.note(format_args!("{} is not a regular file: skipped", relative(path)));
         }
         for path in &plan.blocked {
-            let (new_side, old_side) = if self.is_from { ("remote", "local") } else { ("local", "remote") };
-            let (new, old) = (kind_at(source, path), kind_at(target, path));
+            let target_side = if self.is_from { "local" } else { "remote" };
+            let (local, remote) = if self.is_from { (target, source) } else { (source, target) };
             let why = Explanation::new(
-                format!("{} is of another kind: the {new_side} one is {new}, the {old_side} one {old}", relative(path)),
-                format!("--delete replaces the {old_side} one"),
+                format!(
+                    "{}: {} locally, {} on the server",
+                    relative(path),
+                    kind_at(local, path),
+                    kind_at(remote, path)
+                ),
+                format!("--delete replaces the {target_side} one"),
             );
             summary.count(&mut session.output, Err(Failure::Local(why)))?;
         }
         Ok(())
     }
 
-    pub(super) fn report_plan(&self, session: &mut Session, mut summary: Summary, plan: &Plan) -> Result<(), Failure> {
+    pub(super) fn report_plan(
+        &self,
+        session: &mut Session,
+        mut summary: Summary,
+        plan: &MirrorPlan,
+    ) -> Result<(), Failure> {
         for path in &plan.in_the_way {
             self.record_result(session, &mut summary, "rm", path, Ok(()))?;
         }
@@ -74,7 +84,7 @@ impl Mirror {
         }
         for file in &plan.files {
             summary.count_transferred(file.size, file.size);
-            let reported = self.report_action(session, self.verb(), &file.path, Some((file.size, None)));
+            let reported = self.report_action(session, self.transfer_action(), &file.path, Some((file.size, None)));
             summary.count(&mut session.output, reported)?;
         }
         let moved: HashSet<&VirtualPath> = plan.files.iter().map(|file| &file.path).collect();
@@ -92,11 +102,11 @@ impl Mirror {
 }
 
 /// Names the kind of the entry at `path`.
-fn kind_at(tree: &Tree, path: &VirtualPath) -> &'static str {
+fn kind_at(tree: &MirrorTree, path: &VirtualPath) -> &'static str {
     match tree.get(path).map(|node| node.kind) {
         Some(EntryKind::File) => "a file",
         Some(EntryKind::Dir) => "a directory",
-        Some(EntryKind::Link) => "a link",
-        _ => "no regular file",
+        Some(EntryKind::Link) => "a symlink",
+        _ => "not a regular file",
     }
 }

@@ -11,7 +11,7 @@ use crate::base::virtual_path::VirtualPath;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 use crate::client::files::local::shown;
-use crate::client::mirror::tree::{Node, Tree};
+use crate::client::mirror::tree::{MirrorTree, TreeNode};
 use crate::client::remote::listing::not_examined;
 use crate::client::transfer::local_tree::{LocalWalk, Symlinks};
 use crate::client::ui::summary::Summary;
@@ -19,8 +19,8 @@ use crate::wire::message::EntryKind;
 
 /// The result of the scan.
 pub(super) struct Scan {
-    pub(super) local: Tree,
-    pub(super) remote: Tree,
+    pub(super) local: MirrorTree,
+    pub(super) remote: MirrorTree,
     /// Whether the remote directory exists.
     pub(super) remote_exists: bool,
     /// The permission bits of the source root.
@@ -35,9 +35,9 @@ impl Mirror {
     pub(super) fn scan(&self, session: &mut Session, summary: &mut Summary) -> Result<Scan, Failure> {
         let (local_exists, remote_exists, root_mode) = self.find_directories(session)?;
         let mut parts = Vec::new();
-        let local = if local_exists { self.walk_local(session, summary, &mut parts)? } else { Tree::default() };
+        let local = if local_exists { self.walk_local(session, summary, &mut parts)? } else { MirrorTree::default() };
         let failed_local = summary.failed();
-        let remote = if remote_exists { self.walk_remote(session, summary)? } else { Tree::default() };
+        let remote = if remote_exists { self.walk_remote(session, summary)? } else { MirrorTree::default() };
         let failed_remote = summary.failed() - failed_local;
         let is_source_whole = if self.is_from { failed_remote == 0 } else { failed_local == 0 };
         Ok(Scan { local, remote, remote_exists, root_mode, parts, is_source_whole })
@@ -81,10 +81,10 @@ impl Mirror {
         session: &mut Session,
         summary: &mut Summary,
         parts: &mut Vec<PathBuf>,
-    ) -> Result<Tree, Failure> {
+    ) -> Result<MirrorTree, Failure> {
         let symlinks = if self.is_from { Symlinks::Keep } else { Symlinks::FollowToFiles };
         let mut walk = LocalWalk::new(self.local.clone(), VirtualPath::root(), symlinks);
-        let mut tree = Tree::default();
+        let mut tree = MirrorTree::default();
         while let Some(directory) = walk.next_directory() {
             if session.link.keep_alive() {
                 return Err(Failure::Interrupted);
@@ -102,18 +102,18 @@ impl Mirror {
                 if is_directory {
                     walk.enter(&entry);
                 }
-                let node = Node::from(&entry);
+                let node = TreeNode::from(&entry);
                 tree.add(entry.path, node);
             }
         }
         Ok(tree)
     }
 
-    fn walk_remote(&self, session: &mut Session, summary: &mut Summary) -> Result<Tree, Failure> {
+    fn walk_remote(&self, session: &mut Session, summary: &mut Summary) -> Result<MirrorTree, Failure> {
         let mut failures = Vec::new();
         let found = session.walk(&self.remote, |_, failure| failures.push(failure))?;
         failures.into_iter().try_for_each(|failure| summary.count(&mut session.output, Err(failure)))?;
-        let (mut tree, mut excluded) = (Tree::default(), HashSet::new());
+        let (mut tree, mut excluded) = (MirrorTree::default(), HashSet::new());
         for found in found {
             let path = self.below(&found.path)?;
             let is_directory = found.entry.kind == EntryKind::Dir;
@@ -128,7 +128,7 @@ impl Mirror {
                 tree.keep(&path);
                 continue;
             }
-            tree.add(path, Node::from(&found.entry));
+            tree.add(path, TreeNode::from(&found.entry));
         }
         Ok(tree)
     }

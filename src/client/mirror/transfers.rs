@@ -6,8 +6,8 @@ use crate::base::virtual_path::VirtualPath;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 use crate::client::files::modes::ModePolicy;
-use crate::client::mirror::plan::{Move, Plan};
-use crate::client::mirror::tree::{Node, Tree};
+use crate::client::mirror::plan::{MirrorPlan, PlannedFile};
+use crate::client::mirror::tree::{MirrorTree, TreeNode};
 use crate::client::transfer::engine::transfer_all;
 use crate::client::transfer::job::{Direction, TransferJob, Transferred};
 use crate::client::ui::progress::Progress;
@@ -21,7 +21,7 @@ impl Mirror {
         &self,
         session: &mut Session,
         summary: &mut Summary,
-        plan: &Plan,
+        plan: &MirrorPlan,
     ) -> Result<Vec<VirtualPath>, Failure> {
         let mut occupied = Vec::new();
         let mut progress = Progress::for_files(session.progress, plan.files.len(), plan.bytes());
@@ -42,10 +42,10 @@ impl Mirror {
         &self,
         session: &mut Session,
         summary: &mut Summary,
-        source: &Tree,
+        source: &MirrorTree,
         occupied: &[VirtualPath],
     ) -> Result<(), Failure> {
-        let (mut wanted, mut existing) = (Tree::default(), Tree::default());
+        let (mut wanted, mut existing) = (MirrorTree::default(), MirrorTree::default());
         let mut requests = Vec::with_capacity(occupied.len());
         for path in occupied {
             if let Some(node) = source.get(path) {
@@ -56,7 +56,7 @@ impl Mirror {
         session.call_each(&requests, |_, at, result| {
             // If the entry cannot be examined, the file is sent and refused again.
             if let Ok(Reply::Stat { entry, .. }) = result {
-                existing.add(occupied[at].clone(), Node::from(&entry));
+                existing.add(occupied[at].clone(), TreeNode::from(&entry));
             }
         })?;
         let plan = self.plan(session, summary, &wanted, &existing)?;
@@ -76,7 +76,7 @@ impl Mirror {
         if self.is_from { Direction::Download } else { Direction::Upload }
     }
 
-    fn job(&self, file: &Move) -> Result<TransferJob, Failure> {
+    fn job(&self, file: &PlannedFile) -> Result<TransferJob, Failure> {
         Ok(TransferJob {
             local: self.local_path(&file.path),
             remote: self.remote_path(&file.path)?,
@@ -106,7 +106,7 @@ impl Mirror {
             summary.count_transferred(transferred.moved_bytes(), size);
             self.report_action(
                 session,
-                self.verb(),
+                self.transfer_action(),
                 &self.below(&job.remote)?,
                 Some((size, Some((sha256, resumed_from)))),
             )

@@ -11,15 +11,15 @@ use crate::wire::message::{Entry, EntryKind};
 
 /// The entries of one side, by their path below the root.
 #[derive(Default)]
-pub struct Tree {
-    nodes: BTreeMap<VirtualPath, Node>,
-    /// Directories that contain something that the mirror must not touch.
+pub struct MirrorTree {
+    nodes: BTreeMap<VirtualPath, TreeNode>,
+    /// Directories that contain something that the mirror ignores.
     kept: HashSet<VirtualPath>,
 }
 
 /// An entry of a tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Node {
+pub struct TreeNode {
     /// The kind. Symlinks are not followed.
     pub kind: EntryKind,
     /// The size of a file in bytes.
@@ -30,14 +30,14 @@ pub struct Node {
     pub mode: Option<u32>,
 }
 
-impl From<&Entry> for Node {
+impl From<&Entry> for TreeNode {
     fn from(entry: &Entry) -> Self {
         let mode = (!entry.unexamined).then_some(entry.mode & PERMISSIONS);
         Self { kind: entry.kind, size: entry.size, mtime_ns: entry.mtime_ns, mode }
     }
 }
 
-impl From<&LocalEntry> for Node {
+impl From<&LocalEntry> for TreeNode {
     fn from(entry: &LocalEntry) -> Self {
         let LocalEntry { kind, metadata, .. } = entry;
         let mtime_ns = metadata.modified().map_or(0, unix_ns);
@@ -45,7 +45,7 @@ impl From<&LocalEntry> for Node {
     }
 }
 
-impl Node {
+impl TreeNode {
     /// Returns the permission bits that a copy of this entry must have.
     pub fn wanted_bits(&self) -> Option<u32> {
         let needed = if self.kind == EntryKind::Dir { DIRECTORY_BITS_MIN } else { FILE_BITS_MIN };
@@ -53,14 +53,14 @@ impl Node {
     }
 }
 
-impl Tree {
+impl MirrorTree {
     /// Returns whether the tree contains a file.
     pub fn has_files(&self) -> bool {
         self.nodes.values().any(|node| node.kind == EntryKind::File)
     }
 
     /// Returns all entries in the order of their paths, each directory before its content.
-    pub fn entries(&self) -> impl Iterator<Item = (&VirtualPath, &Node)> {
+    pub fn entries(&self) -> impl Iterator<Item = (&VirtualPath, &TreeNode)> {
         self.nodes.iter()
     }
 
@@ -70,22 +70,22 @@ impl Tree {
     }
 
     /// Adds an entry at `path`.
-    pub fn add(&mut self, path: VirtualPath, node: Node) {
+    pub fn add(&mut self, path: VirtualPath, node: TreeNode) {
         self.nodes.insert(path, node);
     }
 
-    /// Notes that something at `path` is left alone, so the directories above it stay.
+    /// Notes that the mirror ignores an entry at `path`, so the directories above it stay.
     pub fn keep(&mut self, path: &VirtualPath) {
         self.kept.extend(std::iter::successors(path.parent(), VirtualPath::parent));
     }
 
-    /// Returns whether something below `path` is left alone.
+    /// Returns whether the mirror ignores something below `path`.
     pub fn is_kept(&self, path: &VirtualPath) -> bool {
         self.kept.contains(path)
     }
 
     /// Returns the entry at `path`.
-    pub fn get(&self, path: &VirtualPath) -> Option<&Node> {
+    pub fn get(&self, path: &VirtualPath) -> Option<&TreeNode> {
         self.nodes.get(path)
     }
 }

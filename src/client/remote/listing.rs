@@ -1,5 +1,5 @@
-//! Remote listings and trees. The client accepts only single names from a server, and limits the
-//! memory for a listing, however long it is.
+//! Remote listings and trees. The client accepts only single names from a server, and limits the memory for a
+//! listing.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -34,7 +34,7 @@ impl Session {
     pub fn list(&mut self, path: &VirtualPath) -> Result<Vec<Entry>, Failure> {
         let mut entries = self.retry_whole(|session| {
             session.link.request(&Request::List { path: path.into() })?;
-            Listing::receive_all(&mut session.link)?
+            PagedListing::receive_all(&mut session.link)?
         })?;
         entries.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(entries)
@@ -56,7 +56,7 @@ impl Session {
             return None;
         }
         let id = self.link.request(&Request::List { path: path.into() }).ok()?;
-        let mut listing = Listing::default();
+        let mut listing = PagedListing::default();
         let entries = loop {
             // The next command reports a failed connection.
             let Ok(Some(incoming)) = self.link.receive_until(deadline) else { break None };
@@ -136,7 +136,7 @@ impl RemoteWalk {
             link.request(&Request::List { path: directory.into() })?;
             self.requested.extend(self.unlisted.pop_front());
         }
-        Listing::receive_all(link)
+        PagedListing::receive_all(link)
     }
 
     /// Queues the requested listings again, because their connection was lost.
@@ -148,13 +148,13 @@ impl RemoteWalk {
 
 /// A listing that arrives in pages, with counters for its limits.
 #[derive(Default)]
-struct Listing {
+struct PagedListing {
     entries: Vec<Entry>,
     name_bytes: usize,
     pages: usize,
 }
 
-impl Listing {
+impl PagedListing {
     /// Receives all pages up to the last. The outer error ends the connection; the inner one is the server's refusal.
     fn receive_all(link: &mut Link) -> Result<Result<Vec<Entry>, Failure>, LinkError> {
         let mut listing = Self::default();
@@ -237,7 +237,7 @@ pub(super) fn with_paths(directory: &VirtualPath, entries: Vec<Entry>) -> (Vec<T
         let name = shortened(Escaped(&name.0).to_string(), NAME_BYTES_MAX);
         let others = if others > 0 { format!(" and {others} more") } else { String::new() };
         Failure::Local(Explanation::new(
-            format!("{name}{others} in {directory}: {error}, so this is left out"),
+            format!("{name}{others} in {directory}: {error}, so it is skipped"),
             "rename it, or move the directory to a shorter path",
         ))
     });
@@ -247,7 +247,7 @@ pub(super) fn with_paths(directory: &VirtualPath, entries: Vec<Entry>) -> (Vec<T
 /// Returns the failure for an entry that the server lists but cannot examine.
 pub fn not_examined(path: &VirtualPath) -> Failure {
     Failure::Local(Explanation::new(
-        format!("{path}: the server cannot examine it, so it is left out"),
+        format!("{path}: the server cannot examine it, so it is skipped"),
         "ask the administrator of the server",
     ))
 }

@@ -6,8 +6,8 @@ use rustyline::completion::Pair;
 use crate::base::text::{Escaped, is_unprintable};
 use crate::client::files::directory::NamedEntry;
 use crate::client::syntax::arguments::Arguments;
-use crate::client::syntax::command::{COMMANDS, Command, Operands, find};
-use crate::client::syntax::lexer::{Typed, Word, escape};
+use crate::client::syntax::command::{COMMANDS, CommandSpec, Operands, find};
+use crate::client::syntax::lexer::{UnfinishedLine, Word, escape};
 
 /// The machine that a path belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub enum Side {
 /// Returns the completions and the position in `line` where they belong. `line` ends at the cursor. `names_in`
 /// lists the directory that a word names; an empty word is the current directory.
 pub fn complete(line: &str, mut names_in: impl FnMut(Side, &Word) -> Vec<NamedEntry>) -> (usize, Vec<Pair>) {
-    let Some(typed) = Typed::read(line.as_bytes()) else { return (line.len(), Vec::new()) };
+    let Some(typed) = UnfinishedLine::read(line.as_bytes()) else { return (line.len(), Vec::new()) };
     let Some((command, words)) = typed.words.split_first() else {
         return (typed.name_start, commands(&typed));
     };
@@ -43,19 +43,19 @@ pub fn complete(line: &str, mut names_in: impl FnMut(Side, &Word) -> Vec<NamedEn
     (typed.name_start, found.find(|pairs| !pairs.is_empty()).unwrap_or_default())
 }
 
-fn commands(typed: &Typed) -> Vec<Pair> {
+fn commands(typed: &UnfinishedLine) -> Vec<Pair> {
     let fitting = COMMANDS.iter().filter(|command| command.name.as_bytes().starts_with(&typed.word.text));
     fitting.map(|command| Pair { display: command.name.into(), replacement: format!("{} ", command.name) }).collect()
 }
 
 /// Returns the matching long options. Option values are not completed.
-fn long_options(command: &Command, typed: &Typed) -> Vec<Pair> {
+fn long_options(command: &CommandSpec, typed: &UnfinishedLine) -> Vec<Pair> {
     let names = command.options.iter().filter(|option| option.is_offered()).map(|option| option.name);
     let fitting = names.filter(|name| name.as_bytes().starts_with(&typed.word.text));
     fitting.map(|name| Pair { display: name.into(), replacement: format!("{name} ") }).collect()
 }
 
-fn paths(typed: &Typed, only_directories: bool, names_in: impl FnOnce(&Word) -> Vec<NamedEntry>) -> Vec<Pair> {
+fn paths(typed: &UnfinishedLine, only_directories: bool, names_in: impl FnOnce(&Word) -> Vec<NamedEntry>) -> Vec<Pair> {
     let (directory, beginning) = typed.word.split_name();
     if beginning == b".." {
         return vec![Pair { display: "../".into(), replacement: "../".into() }];
@@ -68,7 +68,7 @@ fn paths(typed: &Typed, only_directories: bool, names_in: impl FnOnce(&Word) -> 
 }
 
 /// Formats a name for insertion: followed by a slash for a directory, otherwise by a space.
-fn pair(typed: &Typed, named: &NamedEntry) -> Option<Pair> {
+fn pair(typed: &UnfinishedLine, named: &NamedEntry) -> Option<Pair> {
     let name = std::str::from_utf8(&named.name).ok().filter(|name| !name.contains(is_unprintable))?;
     let opened = typed.name_quote.map(char::from).map(String::from).unwrap_or_default();
     let quote = typed.quote.or(typed.name_quote);
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_are_completed_as_the_lexer_wants_them() {
+    fn completed_paths_are_quoted_for_the_lexer() {
         for (line, start, completions) in [
             ("ls my", 3, vec!["my\\ photos/", "my.txt "]),
             ("ls my\\ photos/a", 14, vec!["a\\ b.jpg "]),
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn transfers_complete_first_their_source_then_their_destination() {
+    fn transfers_complete_the_source_then_the_destination() {
         assert_eq!(replacements("get my").1, ["my\\ photos/", "my.txt "]);
         assert_eq!(replacements("get -f my.txt my").1, ["my.txt "]);
         assert_eq!(replacements("get my.txt it").1, ["it\\'s "], "where nothing here fits, it is a further source");

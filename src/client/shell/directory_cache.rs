@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn directories_are_known_for_some_seconds_and_only_the_last_few() {
+    fn the_last_few_directories_are_cached_for_some_seconds() {
         let path = |text: &str| VirtualPath::parse(text.as_bytes()).expect("valid");
         let names = vec![NamedEntry { name: b"a".to_vec(), is_directory: false }];
         let (mut cache, now) = (DirectoryCache::default(), Instant::now());

@@ -4,15 +4,15 @@ use serde_json::json;
 
 use crate::base::refusals;
 use crate::client::commands::{
-    cat, directories, files, get, help, inspect, list, local, partials, put, shell_escape, usage,
+    cat, directories, disk_usage, files, get, help, inspect, list, local, partials, put, shell_escape,
 };
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 use crate::client::mirror;
 use crate::client::syntax::arguments::Arguments;
-use crate::client::syntax::command::{self, Command, CommandEffect, CommandId, Operands, find};
+use crate::client::syntax::command::{self, CommandEffect, CommandId, CommandSpec, Operands, find};
 use crate::client::syntax::lexer::Word;
-use crate::client::ui::progress::take_has_moved;
+use crate::client::ui::progress::take_has_kept_bytes;
 
 /// What follows a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,19 +36,19 @@ pub fn run(session: &mut Session, words: &[Word]) -> Result<Flow, Failure> {
     }
     session.output.results.continues_unread = command.effect != CommandEffect::Show;
     let failures_before = session.output.failures;
-    take_has_moved();
-    let result = act(session, command, operands);
+    take_has_kept_bytes();
+    let result = run_command(session, command, operands);
     refusals::take().into_iter().for_each(|text| session.output.note(text));
     match session.output.failures - failures_before {
         // The command has reported entries whose paths are too long.
-        failed @ 1.. if result.is_ok() => Err(Failure::Some { failed, total: failed }),
+        failed @ 1.. if result.is_ok() => Err(Failure::SomeFailed { failed, total: failed }),
         _ => result,
     }
 }
 
-fn act(session: &mut Session, command: &Command, words: &[Word]) -> Result<Flow, Failure> {
+fn run_command(session: &mut Session, command: &CommandSpec, words: &[Word]) -> Result<Flow, Failure> {
     if command.operands == Operands::None && !Arguments::parse(command.name, words)?.operands.is_empty() {
-        return Err(command::usage(command.name, "it takes no arguments"));
+        return Err(command::usage_failure(command.name, "it takes no arguments"));
     }
     if command.effect == CommandEffect::Show && session.output.results.is_closed() {
         return Err(Failure::OutputClosed);
@@ -70,8 +70,8 @@ fn act(session: &mut Session, command: &Command, words: &[Word]) -> Result<Flow,
         CommandId::Stat => inspect::stat,
         CommandId::Sha256 => inspect::sha256,
         CommandId::Quota => inspect::quota,
-        CommandId::Df => usage::df,
-        CommandId::Du => usage::du,
+        CommandId::Df => disk_usage::df,
+        CommandId::Du => disk_usage::du,
         CommandId::Lcd => local::lcd,
         CommandId::Lpwd => local::lpwd,
         CommandId::Lls => local::lls,

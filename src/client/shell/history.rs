@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_found_again_as_they_were_and_the_oldest_go() {
+    fn the_history_keeps_lines_unchanged_and_drops_the_oldest() {
         let directory = tempfile::tempdir().expect("temporary folder");
         let file = directory.path().join("history");
         assert_eq!(read(&file).expect("none is no error"), [""; 0]);

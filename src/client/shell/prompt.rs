@@ -38,41 +38,41 @@ pub fn run(session: &mut Session, server: &str) -> Option<Failure> {
         Err(error) => return Some(Failure::Local(format!("cannot show a prompt on this terminal: {error}").into())),
     };
     if let Some(path) = &history {
-        recall(&mut editor, path);
+        load_history(&mut editor, path);
     }
     let mut typed = Vec::new();
-    let end = converse(&mut editor, server, &mut typed);
+    let end = run_lines(&mut editor, server, &mut typed);
     if let Some(path) = &history
         && let Err(error) = history::append(path, &typed, HISTORY_LINES_MAX)
-        && let Some(place) = place_of(&mut editor)
+        && let Some(context) = context_of(&mut editor)
     {
-        place.session.output.note(format_args!("the history cannot be saved: {}", Failure::local(path, &error)));
+        context.session.output.note(format_args!("the history cannot be saved: {}", Failure::local(path, &error)));
     }
-    if let Some(place) = place_of(&mut editor) {
-        refusals::take().into_iter().for_each(|text| place.session.output.note(text));
+    if let Some(context) = context_of(&mut editor) {
+        refusals::take().into_iter().for_each(|text| context.session.output.note(text));
     }
     end
 }
 
 /// Loads the history of earlier shells into the editor.
-fn recall(editor: &mut ShellEditor<'_>, path: &Path) {
+fn load_history(editor: &mut ShellEditor<'_>, path: &Path) {
     match history::read(path) {
         Ok(lines) => lines.into_iter().for_each(|line| drop(editor.add_history_entry(line))),
         Err(error) => {
-            if let Some(place) = place_of(editor) {
+            if let Some(context) = context_of(editor) {
                 let failure = Failure::local(path, &error);
-                place.session.output.note(format_args!("the history cannot be read: {failure}"));
+                context.session.output.note(format_args!("the history cannot be read: {failure}"));
             }
         }
     }
 }
 
-fn place_of<'a, 'b>(editor: &'a mut ShellEditor<'b>) -> Option<&'a mut Place<'b>> {
-    editor.helper_mut().map(|assistant| assistant.place.get_mut())
+fn context_of<'a, 'b>(editor: &'a mut ShellEditor<'b>) -> Option<&'a mut CompletionContext<'b>> {
+    editor.helper_mut().map(|helper| helper.context.get_mut())
 }
 
 /// The type of the editor. One editor serves the whole session, because it keeps typed-ahead input.
-type ShellEditor<'a> = Editor<Assistant<'a>, FileHistory>;
+type ShellEditor<'a> = Editor<EditorHelper<'a>, FileHistory>;
 
 fn open_editor(session: &mut Session) -> rustyline::Result<ShellEditor<'_>> {
     let config = Config::builder()
@@ -82,18 +82,18 @@ fn open_editor(session: &mut Session) -> rustyline::Result<ShellEditor<'_>> {
         .completion_type(rustyline::CompletionType::List)
         .build();
     let mut editor = Editor::with_config(config)?;
-    let place = Place { session, cache: DirectoryCache::default() };
-    editor.set_helper(Some(Assistant {
+    let context = CompletionContext { session, cache: DirectoryCache::default() };
+    editor.set_helper(Some(EditorHelper {
         hinter: HistoryHinter::new(),
         has_colors: has_colors(),
-        place: RefCell::new(place),
+        context: RefCell::new(context),
     }));
     Ok(editor)
 }
 
-fn converse(editor: &mut ShellEditor<'_>, server: &str, typed: &mut Vec<String>) -> Option<Failure> {
+fn run_lines(editor: &mut ShellEditor<'_>, server: &str, typed: &mut Vec<String>) -> Option<Failure> {
     loop {
-        let session = &place_of(editor)?.session;
+        let session = &context_of(editor)?.session;
         let columns = session.output.columns().unwrap_or(usize::MAX);
         let prompt = prompt_text(server, &session.directory.to_string(), columns / PROMPT_SHARE);
         let line = match read_line(editor, &prompt) {
@@ -105,9 +105,9 @@ fn converse(editor: &mut ShellEditor<'_>, server: &str, typed: &mut Vec<String>)
         if !line.trim().is_empty() && editor.add_history_entry(line.as_str()).is_ok_and(|is_new| is_new) {
             typed.push(line.clone());
         }
-        let place = place_of(editor)?;
-        place.cache.clear();
-        match run_line(place.session, &line) {
+        let context = context_of(editor)?;
+        context.cache.clear();
+        match run_line(context.session, &line) {
             Ok(Flow::Next) => {}
             Ok(Flow::Leave) => return None,
             Err(failure) => return Some(failure),
@@ -149,7 +149,7 @@ fn read_line(editor: &mut ShellEditor<'_>, prompt: &str) -> rustyline::Result<St
     if supports_escape_sequences() {
         return editor.readline(prompt);
     }
-    let session = &mut *place_of(editor).ok_or(ReadlineError::Eof)?.session;
+    let session = &mut *context_of(editor).ok_or(ReadlineError::Eof)?.session;
     let interrupt = session.link.interrupt().clone();
     match confirm::line(&mut session.output, &interrupt, prompt) {
         Ok(line) => line.ok_or(ReadlineError::Eof),
@@ -166,7 +166,7 @@ pub fn run_line(session: &mut Session, line: &str) -> Result<Flow, Failure> {
     let commands = match split(line.as_bytes()) {
         Ok(commands) => commands,
         Err(error) => {
-            session.output.complain(format_args!("berth: {error}"));
+            session.output.error(format_args!("berth: {error}"));
             return Ok(Flow::Next);
         }
     };
@@ -183,8 +183,8 @@ pub fn run_line(session: &mut Session, line: &str) -> Result<Flow, Failure> {
                 report(&mut session.output, &name, &failure)?;
                 session.output.flush()?;
                 // A second Ctrl-C while a command is being cancelled means that the user wants to leave.
-                let is_impatient = session.link.interrupt().is_set();
-                return if is_impatient { Err(Failure::Interrupted) } else { Ok(Flow::Next) };
+                let wants_to_leave = session.link.interrupt().is_set();
+                return if wants_to_leave { Err(Failure::Interrupted) } else { Ok(Flow::Next) };
             }
         }
     }
@@ -193,19 +193,19 @@ pub fn run_line(session: &mut Session, line: &str) -> Result<Flow, Failure> {
 
 /// Completes the typed text and gives hints from the history. The editor borrows it immutably, although
 /// completion sends requests; hence the `RefCell`.
-struct Assistant<'a> {
+struct EditorHelper<'a> {
     hinter: HistoryHinter,
     has_colors: bool,
-    place: RefCell<Place<'a>>,
+    context: RefCell<CompletionContext<'a>>,
 }
 
 /// The session that resolves paths, and the cached directory listings.
-struct Place<'a> {
+struct CompletionContext<'a> {
     session: &'a mut Session,
     cache: DirectoryCache,
 }
 
-impl Place<'_> {
+impl CompletionContext<'_> {
     fn names_in(&mut self, side: Side, directory: &Word) -> Vec<NamedEntry> {
         match side {
             Side::Local => patterns::names_in(directory),
@@ -222,7 +222,7 @@ impl Place<'_> {
         if let Some(names) = self.cache.find(&path, now) {
             return Some(names.to_vec());
         }
-        let entries = self.session.list_until(&path, now + PATIENCE)?;
+        let entries = self.session.list_until(&path, now + COMPLETION_TIMEOUT)?;
         let named = |entry: crate::wire::message::Entry| NamedEntry {
             is_directory: entry.kind == EntryKind::Dir,
             name: entry.name.0,
@@ -233,16 +233,16 @@ impl Place<'_> {
     }
 }
 
-impl Completer for Assistant<'_> {
+impl Completer for EditorHelper<'_> {
     type Candidate = Pair;
 
     fn complete(&self, line: &str, position: usize, _: &Context<'_>) -> rustyline::Result<(usize, Vec<Pair>)> {
-        let mut place = self.place.borrow_mut();
-        Ok(complete(&line[..position], |side, directory| place.names_in(side, directory)))
+        let mut context = self.context.borrow_mut();
+        Ok(complete(&line[..position], |side, directory| context.names_in(side, directory)))
     }
 }
 
-impl Hinter for Assistant<'_> {
+impl Hinter for EditorHelper<'_> {
     type Hint = String;
 
     fn hint(&self, line: &str, position: usize, context: &Context<'_>) -> Option<String> {
@@ -254,15 +254,15 @@ impl Hinter for Assistant<'_> {
     }
 }
 
-impl Highlighter for Assistant<'_> {
+impl Highlighter for EditorHelper<'_> {
     fn highlight_hint<'h>(&self, hint: &'h str) -> Cow<'h, str> {
         Cow::Owned(format!("\x1b[2m{hint}\x1b[m"))
     }
 }
 
-impl Validator for Assistant<'_> {}
+impl Validator for EditorHelper<'_> {}
 
-impl Helper for Assistant<'_> {}
+impl Helper for EditorHelper<'_> {}
 
 /// The prompt takes at most one part in this many of a line, so that commands have room.
 const PROMPT_SHARE: usize = 2;
@@ -272,7 +272,7 @@ const DIRECTORY_COLUMNS_MIN: usize = 6;
 /// The maximum number of lines in the history. Older lines are dropped.
 const HISTORY_LINES_MAX: usize = 2000;
 /// The maximum time for a completion. A slower listing gives no completion.
-const PATIENCE: Duration = Duration::from_millis(200);
+const COMPLETION_TIMEOUT: Duration = Duration::from_millis(200);
 
 #[cfg(test)]
 mod tests {

@@ -45,7 +45,7 @@ impl Script {
                 Ok(None) => break,
                 Ok(Some(line)) => split(line.strip_prefix(BYTE_ORDER_MARK).filter(|_| number == 1).unwrap_or(&line)),
                 Err(error) => {
-                    let failure = Failure::Local(format!("{}: {}", place(source, number), plain(&error)).into());
+                    let failure = Failure::Local(format!("{}: {}", line_name(source, number), plain(&error)).into());
                     self.note("script", session, failure);
                     break;
                 }
@@ -53,7 +53,7 @@ impl Script {
             let commands = match commands {
                 Ok(commands) => commands,
                 Err(error) => {
-                    let failure = Failure::Usage(format!("{}: {error}", place(source, number)).into());
+                    let failure = Failure::Usage(format!("{}: {error}", line_name(source, number)).into());
                     if self.note("script", session, failure) == Flow::Leave {
                         break;
                     }
@@ -82,7 +82,7 @@ impl Script {
         match failure {
             // The output has no reader. That is no failure, and the next command may do more than show results.
             Failure::OutputClosed if failed == 0 => Flow::Next,
-            Failure::OutputClosed => self.remember(Failure::Some { failed, total: failed }),
+            Failure::OutputClosed => self.remember(Failure::SomeFailed { failed, total: failed }),
             failure => {
                 let name = words.first().map(|word| word.as_str().to_string()).unwrap_or_default();
                 self.note(&name, session, failure)
@@ -133,7 +133,7 @@ fn read_line(input: &mut impl BufRead) -> io::Result<Option<Vec<u8>>> {
 }
 
 /// Names a line of a script.
-fn place(source: &str, line: u64) -> String {
+fn line_name(source: &str, line: u64) -> String {
     if source.is_empty() { format!("line {line}") } else { format!("{source}:{line}") }
 }
 

@@ -5,12 +5,12 @@ use std::borrow::Cow;
 
 use crate::client::error::Failure;
 use crate::client::syntax::command::options::{CommandOption, OptionRole, OptionValue};
-use crate::client::syntax::command::{Command, Operands, find, no_option, usage};
+use crate::client::syntax::command::{CommandSpec, Operands, find, no_option, usage_failure};
 use crate::client::syntax::lexer::Word;
 
 /// The options and operands of one command.
 pub struct Arguments<'a> {
-    command: &'static Command,
+    command: &'static CommandSpec,
     /// The words as they were typed.
     pub words: &'a [Word],
     /// The options in the order of the words, each with its value.
@@ -33,14 +33,14 @@ impl<'a> Arguments<'a> {
             return Err(no_option(name, word));
         }
         match arguments.without_value {
-            Some((option, value)) => Err(usage(name, &format!("{} needs {}", option.name, value.described()))),
+            Some((option, value)) => Err(usage_failure(name, &format!("{} needs {}", option.name, value.described()))),
             None => Ok(arguments),
         }
     }
 
     /// Reads words that may be incomplete. Short options may be joined. `--` ends the options, and a quoted dash begins
     /// none.
-    pub fn read(command: &'static Command, words: &'a [Word]) -> Self {
+    pub fn read(command: &'static CommandSpec, words: &'a [Word]) -> Self {
         let (given, operands, unknown) = (Vec::new(), Vec::new(), Vec::new());
         let mut read = Self { command, words, given, operands, is_after_options: false, unknown, without_value: None };
         let mut words = words.iter();
@@ -106,14 +106,14 @@ impl<'a> Arguments<'a> {
 }
 
 /// Reads `--exclude=GLOB`.
-fn with_value(command: &Command, word: &Word) -> Option<(&'static CommandOption, Word)> {
+fn with_value(command: &CommandSpec, word: &Word) -> Option<(&'static CommandOption, Word)> {
     let (name, _) = word.as_str().split_once('=')?;
     let option = command.option(name).filter(|option| option.value.is_some())?;
     Some((option, word.without_prefix(name.len() + 1)))
 }
 
 /// Reads `-la`.
-fn joined(command: &Command, word: &Word) -> Option<Vec<&'static CommandOption>> {
+fn joined(command: &CommandSpec, word: &Word) -> Option<Vec<&'static CommandOption>> {
     let letters = word.as_str().strip_prefix('-').filter(|letters| !letters.is_empty())?;
     letters.chars().map(|letter| command.option(&format!("-{letter}"))).collect()
 }
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn only_commands_that_need_no_directory_are_found_to_need_none() {
+    fn commands_that_name_only_absolute_paths_are_recognized() {
         for (line, expected) in [
             ("ls /a /b", true),
             ("ls -l", false),

@@ -9,7 +9,7 @@ use crate::client::error::{Failure, unexpected};
 use crate::client::transfer::compare::same_contents;
 use crate::client::transfer::engine::transfer_all;
 use crate::client::transfer::job::{Direction, TransferJob, TransferResult, Transferred};
-use crate::client::transfer::overwrite::{Conflict, Decision, Overwrite};
+use crate::client::transfer::overwrite::{Conflict, Decision, OverwritePolicy};
 use crate::client::transfer::report::Report;
 use crate::client::ui::progress::Progress;
 use crate::client::ui::summary::Summary;
@@ -84,7 +84,7 @@ pub fn without_identical<J>(
     session: &mut Session,
     summary: &mut Summary,
     jobs: Vec<J>,
-    overwrite: &mut Overwrite,
+    overwrite: &mut OverwritePolicy,
     conflict: impl Fn(&J) -> Conflict<'_>,
 ) -> Result<Vec<J>, Failure> {
     let is_alike = |job: &J| conflict(job).size == conflict(job).old_size;

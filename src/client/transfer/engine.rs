@@ -25,10 +25,10 @@ use crate::client::error::{EXIT_LOGIN, Failure};
 use crate::client::interrupt::Interrupt;
 use crate::client::transfer::download::Downloader;
 use crate::client::transfer::job::{Direction, TransferJob, TransferResult};
-use crate::client::transfer::pipeline::{Pipeline, Queue};
+use crate::client::transfer::pipeline::{TransferPipeline, TransferQueue};
 use crate::client::transfer::upload::Uploader;
 use crate::client::ui::output::Output;
-use crate::client::ui::progress::{Progress, SharedProgress, Style};
+use crate::client::ui::progress::{Progress, ProgressStyle, SharedProgress};
 
 /// With two files of at least this size a second connection transfers in parallel. They take longer
 /// than the round trips of a login, on any link where those matter.
@@ -51,7 +51,7 @@ pub fn transfer_all(
     }
 }
 
-fn run<P: Pipeline>(
+fn run<P: TransferPipeline>(
     session: &mut Session,
     jobs: Vec<TransferJob>,
     progress: &mut Progress,
@@ -63,26 +63,26 @@ fn run<P: Pipeline>(
     session.check_link()?;
     let is_large = |item: &P::Item| P::size(item) >= SECOND_CONNECTION_BYTES;
     let items = P::items(jobs);
-    let is_worth_it = items.iter().filter(|item| is_large(item)).count() > 1;
-    match session.endpoint.clone().filter(|_| is_worth_it) {
+    let needs_second_connection = items.iter().filter(|item| is_large(item)).count() > 1;
+    match session.endpoint.clone().filter(|_| needs_second_connection) {
         Some(endpoint) => {
             let (large, small) = items.into_iter().partition(is_large);
-            run_on_two::<P>(session, endpoint, Queue::for_two_connections(small, large), progress, on_result)
+            run_on_two::<P>(session, endpoint, TransferQueue::for_two_connections(small, large), progress, on_result)
         }
-        None => Worker::<P>::new(&mut Queue::unshared(items), progress, on_result).run(session),
+        None => TransferWorker::<P>::new(&mut TransferQueue::unshared(items), progress, on_result).run(session),
     }
 }
 
 /// The transfers of one connection.
-struct Worker<'a, P: Pipeline> {
+struct TransferWorker<'a, P: TransferPipeline> {
     pipeline: P,
-    queue: &'a mut Queue<P::Item>,
+    queue: &'a mut TransferQueue<P::Item>,
     progress: &'a mut Progress,
     on_result: OnResult<'a>,
 }
 
-impl<'a, P: Pipeline> Worker<'a, P> {
-    fn new(queue: &'a mut Queue<P::Item>, progress: &'a mut Progress, on_result: OnResult<'a>) -> Self {
+impl<'a, P: TransferPipeline> TransferWorker<'a, P> {
+    fn new(queue: &'a mut TransferQueue<P::Item>, progress: &'a mut Progress, on_result: OnResult<'a>) -> Self {
         Self { pipeline: P::default(), queue, progress, on_result }
     }
 
@@ -121,10 +121,10 @@ impl<'a, P: Pipeline> Worker<'a, P> {
 }
 
 /// Transfers on the session's connection and on a second one.
-fn run_on_two<P: Pipeline>(
+fn run_on_two<P: TransferPipeline>(
     session: &mut Session,
     endpoint: Endpoint,
-    (mut queue, second_queue): (Queue<P::Item>, Queue<P::Item>),
+    (mut queue, second_queue): (TransferQueue<P::Item>, TransferQueue<P::Item>),
     progress: &mut Progress,
     on_result: OnResult<'_>,
 ) -> Result<(), Failure> {
@@ -155,9 +155,9 @@ fn run_on_two<P: Pipeline>(
 }
 
 /// Transfers on the session's connection and reports the `results` of the second connection.
-fn run_first<P: Pipeline>(
+fn run_first<P: TransferPipeline>(
     session: &mut Session,
-    queue: &mut Queue<P::Item>,
+    queue: &mut TransferQueue<P::Item>,
     progress: &mut Progress,
     on_result: OnResult<'_>,
     results: &Receiver<TransferResult>,
@@ -167,7 +167,7 @@ fn run_first<P: Pipeline>(
             on_result(session, result)?;
             results.try_iter().try_for_each(|result| on_result(session, result))
         };
-        Worker::<P>::new(queue, progress, &mut report_both).run(session)?;
+        TransferWorker::<P>::new(queue, progress, &mut report_both).run(session)?;
         // The second connection may still be transferring its last file.
         loop {
             match results.recv_timeout(TICK_INTERVAL) {
@@ -186,17 +186,17 @@ fn run_first<P: Pipeline>(
 }
 
 /// What the second connection needs.
-struct SecondConnection<P: Pipeline> {
+struct SecondConnection<P: TransferPipeline> {
     endpoint: Endpoint,
     interrupt: Interrupt,
     state: StateDirectory,
     is_quiet: bool,
     share: SharedProgress,
-    queue: Queue<P::Item>,
+    queue: TransferQueue<P::Item>,
     results: Sender<TransferResult>,
 }
 
-impl<P: Pipeline> SecondConnection<P> {
+impl<P: TransferPipeline> SecondConnection<P> {
     fn run(self) {
         let Self { mut endpoint, interrupt, state, is_quiet, share, mut queue, results } = self;
         let mut output = Output::messages_only(is_quiet);
@@ -206,11 +206,11 @@ impl<P: Pipeline> SecondConnection<P> {
             // One connection is enough. The usual reason is a limit on the sessions of an account.
             Err(_) => return,
         };
-        let mut session = Session::new(link, endpoint, output, state, Style::Silent);
+        let mut session = Session::new(link, endpoint, output, state, ProgressStyle::Silent);
         let mut progress = Progress::for_thread(share);
         // Sending fails only after the first connection has failed.
         let mut on_result = |_: &mut Session, result| results.send(result).map_err(|_| Failure::Interrupted);
-        let result = Worker::<P>::new(&mut queue, &mut progress, &mut on_result).run(&mut session);
+        let result = TransferWorker::<P>::new(&mut queue, &mut progress, &mut on_result).run(&mut session);
         // If the failure also concerns the first connection, the first connection will meet it.
         if let Err(failure) = result
             && failure != Failure::Interrupted
@@ -227,7 +227,7 @@ fn connect(endpoint: &mut Endpoint, interrupt: &Interrupt) -> Result<Link, Failu
 }
 
 fn one_connection(failure: &Failure) -> String {
-    format!("going on with one connection: {failure}")
+    format!("continuing with one connection: {failure}")
 }
 
 /// How often the progress is refreshed while only the second connection transfers.

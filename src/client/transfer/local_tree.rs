@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_source_has_files_behind_symlinks_and_a_target_has_the_symlinks() {
+    fn a_source_follows_symlinks_to_files_and_a_target_keeps_symlinks() {
         let directory = tempfile::tempdir().expect("temporary folder");
         let root = directory.path();
         fs::create_dir_all(root.join("a/b")).expect("writable");

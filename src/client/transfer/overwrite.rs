@@ -38,7 +38,7 @@ impl<'a> Conflict<'a> {
 }
 
 /// How one command treats existing files.
-pub struct Overwrite {
+pub struct OverwritePolicy {
     /// The decision for all further files, without a question: replace or keep.
     answer_for_all: Option<bool>,
     /// Whether the command transfers many files.
@@ -57,7 +57,7 @@ pub enum Decision {
     Quit,
 }
 
-impl Overwrite {
+impl OverwritePolicy {
     /// Creates the policy of one command. With `force`, every existing file is replaced.
     pub fn new(force: bool, is_one_of_many: bool) -> Self {
         Self { answer_for_all: force.then_some(true), is_one_of_many, has_quit: false }
@@ -89,14 +89,11 @@ impl Overwrite {
             return Ok(if replaces { Decision::Replace } else { Decision::Keep });
         }
         if !session.may_ask {
-            let (old, side) = match conflict.direction {
-                Direction::Download => (shown(conflict.local).to_string(), "here"),
-                Direction::Upload => (conflict.remote.to_string(), "there"),
+            let existing = match conflict.direction {
+                Direction::Download => format!("local {}", shown(conflict.local)),
+                Direction::Upload => format!("remote {}", conflict.remote),
             };
-            return Err(Failure::Local(Explanation::new(
-                format!("{old} is {side} already and differs"),
-                "-f replaces it",
-            )));
+            return Err(Failure::Local(Explanation::new(format!("{existing} exists and differs"), "-f replaces it")));
         }
         let question = question(session, conflict, self.is_one_of_many)?;
         Ok(match session.ask(&question, self.is_one_of_many)? {
@@ -121,7 +118,7 @@ impl Overwrite {
 /// Formats the question about a conflict, the existing file first:
 ///
 /// ```text
-/// replace remote /a by local a?
+/// replace remote /a with local a?
 ///   remote  4.8M  Nov 30 08:20
 ///   local   6.7M  Nov 30 09:11  newer
 /// Replace it?
@@ -135,12 +132,14 @@ fn question(session: &mut Session, conflict: &Conflict<'_>, is_one_of_many: bool
         Err(_) => None,
     };
     let (question, old_first) = match conflict.direction {
-        Direction::Download => {
-            (format!("replace local {local} by remote {remote}?"), [("local ", local_facts), ("remote", remote_facts)])
-        }
-        Direction::Upload => {
-            (format!("replace remote {remote} by local {local}?"), [("remote", remote_facts), ("local ", local_facts)])
-        }
+        Direction::Download => (
+            format!("replace local {local} with remote {remote}?"),
+            [("local ", local_facts), ("remote", remote_facts)],
+        ),
+        Direction::Upload => (
+            format!("replace remote {remote} with local {local}?"),
+            [("remote", remote_facts), ("local ", local_facts)],
+        ),
     };
     let now_ns = unix_ns(SystemTime::now());
     let newest_ns = local_facts

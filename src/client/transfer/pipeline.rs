@@ -1,4 +1,5 @@
-//! What the engine needs of each direction, and what both directions share: the queue of files and the results.
+//! The interface between the engine and each direction, and what both directions share: the queue of files and the
+//! results.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,7 +11,7 @@ use crate::client::ui::progress::Progress;
 
 /// The transfers in one direction on one connection. Requests are sent ahead, and the replies arrive in their order,
 /// so small files cost no round trip each.
-pub(super) trait Pipeline: Default + 'static {
+pub(super) trait TransferPipeline: Default + 'static {
     /// A file and its progress on earlier connections.
     type Item: Send;
 
@@ -24,7 +25,7 @@ pub(super) trait Pipeline: Default + 'static {
     fn step(
         &mut self,
         session: &mut Session,
-        queue: &mut Queue<Self::Item>,
+        queue: &mut TransferQueue<Self::Item>,
         progress: &mut Progress,
     ) -> Result<bool, Failure>;
 
@@ -39,12 +40,12 @@ pub(super) trait Pipeline: Default + 'static {
 }
 
 /// The files that wait on one connection: its own, and those that it shares with the other connection.
-pub(super) struct Queue<I> {
+pub(super) struct TransferQueue<I> {
     own: VecDeque<I>,
     shared: Arc<Mutex<VecDeque<I>>>,
 }
 
-impl<I> Queue<I> {
+impl<I> TransferQueue<I> {
     /// Creates the queue of a connection that shares no files.
     pub(super) fn unshared(own: Vec<I>) -> Self {
         Self { own: own.into(), shared: Arc::default() }

@@ -199,7 +199,7 @@ fn send_bytes(link: &mut Link, id: u32, progress: &mut Progress) -> Result<Resul
                 return Err(Failure::Interrupted);
             }
             // The writer of the pipe may take hours, but a refusal must be reported at once.
-            if let Some(incoming) = link.receive_until(Instant::now() + A_MOMENT)? {
+            if let Some(incoming) = link.receive_until(Instant::now() + REPLY_WAIT)? {
                 return Ok(Err(incoming.event));
             }
             continue;
@@ -245,4 +245,4 @@ fn digest_mismatch(remote: &VirtualPath) -> Failure {
 }
 
 /// Long enough to see whether a response has arrived.
-const A_MOMENT: Duration = Duration::from_millis(1);
+const REPLY_WAIT: Duration = Duration::from_millis(1);

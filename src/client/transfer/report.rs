@@ -10,8 +10,8 @@ use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 use crate::client::files::local::{name_of, shown};
 use crate::client::transfer::job::{Direction, TransferJob, Transferred};
-use crate::client::ui::amounts::{Bytes, Elapsed, Rate};
-use crate::client::ui::progress::take_has_moved;
+use crate::client::ui::amounts::{Bytes, Elapsed, TransferRate};
+use crate::client::ui::progress::take_has_kept_bytes;
 use crate::client::ui::summary::Summary;
 use crate::wire::message::Name;
 
@@ -75,7 +75,7 @@ impl<'a> Report<'a> {
             line += &format!("  {}", Elapsed(elapsed));
             let moved_bytes = self.transferred.moved_bytes();
             if moved_bytes > 0 {
-                line += &format!("  {}", Rate(moved_bytes, elapsed));
+                line += &format!("  {}", TransferRate(moved_bytes, elapsed));
             }
         }
         line += if self.is_identical { "  already there, identical" } else { "  verified" };
@@ -88,12 +88,12 @@ impl<'a> Report<'a> {
 
 /// Tells the user that an interrupted transfer can be resumed.
 pub fn note_interruption(session: &mut Session, result: Result<(), Failure>) -> Result<(), Failure> {
-    let has_moved = take_has_moved();
+    let has_kept_bytes = take_has_kept_bytes();
     if result == Err(Failure::Interrupted) {
         session.output.end_line();
-        session.output.note(match has_moved {
-            true => "what was transferred is kept; the same command goes on from there",
-            false => "nothing was transferred; the same command starts again",
+        session.output.note(match has_kept_bytes {
+            true => "the transferred data is kept; run the same command again to continue",
+            false => "nothing was transferred; run the same command again to start over",
         });
     }
     result

@@ -36,9 +36,9 @@ impl fmt::Display for Elapsed {
 }
 
 /// `12M/s`: a number of bytes and the time that their transfer took.
-pub struct Rate(pub u64, pub Duration);
+pub struct TransferRate(pub u64, pub Duration);
 
-impl fmt::Display for Rate {
+impl fmt::Display for TransferRate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(bytes, elapsed) = self;
         write!(f, "{}/s", Bytes((*bytes as f64 / elapsed.as_secs_f64().max(0.001)) as u64))
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn amounts_are_short_and_never_zero_for_what_took_some_time() {
+    fn amounts_are_short_and_a_time_is_never_zero() {
         for (millis, shown) in [
             (0, "1ms"),
             (4, "4ms"),
@@ -68,7 +68,7 @@ mod tests {
         for (bytes, shown) in [(0, "0 bytes"), (1, "1 byte"), (1023, "1023 bytes"), (1536, "1.5K")] {
             assert_eq!(Bytes(bytes).to_string(), shown);
         }
-        assert_eq!(Rate(3 << 20, Duration::from_secs(2)).to_string(), "1.5M/s");
-        assert_eq!(Rate(5, Duration::ZERO).to_string(), "4.9K/s");
+        assert_eq!(TransferRate(3 << 20, Duration::from_secs(2)).to_string(), "1.5M/s");
+        assert_eq!(TransferRate(5, Duration::ZERO).to_string(), "4.9K/s");
     }
 }

@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn kinds_and_endings_have_the_colours_that_ls_gives_them() {
+    fn kinds_and_suffixes_have_the_colours_of_ls() {
         use EntryKind::{Dir, File, Link, Other};
         for (ls_colors, name, kind, mode, shown) in [
             ("", "d", Dir, 0o755, "[01;34mx[0m"),

@@ -16,8 +16,8 @@ pub fn report(output: &mut Output, command: &str, failure: &Failure) -> Result<(
     }
     match failure {
         // The text names the command.
-        Failure::UnknownCommand(text) => output.complain(format_args!("berth: {text}")),
-        failure => output.complain(format_args!("berth: {}: {failure}", Escaped(command.as_bytes()))),
+        Failure::UnknownCommand(text) => output.error(format_args!("berth: {text}")),
+        failure => output.error(format_args!("berth: {}: {failure}", Escaped(command.as_bytes()))),
     }
     report_object(output, command, failure)
 }
@@ -37,10 +37,10 @@ pub fn failure_object(command: &str, failure: &Failure) -> Value {
 }
 
 /// Reports the failure that ends the program, and returns the exit code.
-pub fn give_up(output: &mut Output, failure: &Failure) -> u8 {
+pub fn report_fatal(output: &mut Output, failure: &Failure) -> u8 {
     let _ = output.flush();
     if *failure != Failure::OutputClosed {
-        output.complain(format_args!("berth: {failure}"));
+        output.error(format_args!("berth: {failure}"));
         // The exit code reports the failure too, so errors are ignored.
         let _ = output.json(&failure_object("berth", failure)).and_then(|()| output.flush());
     }
@@ -79,7 +79,7 @@ impl RepeatedRefusals {
     pub fn finish(&mut self, output: &mut Output) {
         if let (Some(directory), hidden @ 1..) = (self.directory.take(), std::mem::take(&mut self.hidden)) {
             let command = Escaped(self.command.as_bytes());
-            output.complain(format_args!("berth: {command}: {hidden} more in {directory} were refused too"));
+            output.error(format_args!("berth: {command}: {hidden} more in {directory} were refused too"));
         }
     }
 }

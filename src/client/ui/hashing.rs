@@ -16,7 +16,7 @@ use crate::client::files::local::shown;
 use crate::client::ui::amounts::Elapsed;
 use crate::client::ui::meter::RateMeter;
 use crate::client::ui::output;
-use crate::client::ui::progress::Style;
+use crate::client::ui::progress::ProgressStyle;
 use crate::client::ui::status_line::{LINE_INTERVAL, REFRESH, StatusLine, fitting, short, time_left};
 
 /// The progress of hashing one or more files in order. For each file, call `next_remote`, then `begin_local`,
@@ -24,11 +24,11 @@ use crate::client::ui::status_line::{LINE_INTERVAL, REFRESH, StatusLine, fitting
 pub struct Hashing(Rc<RefCell<HashingDisplay>>);
 
 struct HashingDisplay {
-    style: Style,
+    style: ProgressStyle,
     /// The number of files, and the number of the current one, from 1.
     files: usize,
     number: usize,
-    local: Option<Local>,
+    local: Option<LocalHashing>,
     remote: String,
     /// The time when hashing of the current file began.
     since: Instant,
@@ -37,7 +37,7 @@ struct HashingDisplay {
 }
 
 /// The local file.
-struct Local {
+struct LocalHashing {
     name: String,
     bytes: u64,
     done_bytes: u64,
@@ -46,12 +46,12 @@ struct Local {
 
 impl Hashing {
     /// Shows the hashing of `files` files.
-    pub fn for_files(style: Style, files: usize) -> Self {
+    pub fn for_files(style: ProgressStyle, files: usize) -> Self {
         let now = Instant::now();
         let (style, shown_after) = match style {
-            Style::Bar => (Style::Bar, SHOWN_AFTER),
-            Style::Lines if io::stderr().is_terminal() => (Style::Lines, LINE_INTERVAL),
-            Style::Lines | Style::Silent => (Style::Silent, Duration::ZERO),
+            ProgressStyle::Bar => (ProgressStyle::Bar, SHOWN_AFTER),
+            ProgressStyle::Lines if io::stderr().is_terminal() => (ProgressStyle::Lines, LINE_INTERVAL),
+            ProgressStyle::Lines | ProgressStyle::Silent => (ProgressStyle::Silent, Duration::ZERO),
         };
         Self(Rc::new(RefCell::new(HashingDisplay {
             style,
@@ -66,14 +66,14 @@ impl Hashing {
     }
 
     /// Shows the hashing of one local file of `bytes` bytes.
-    pub fn for_local(style: Style, path: &Path, bytes: u64) -> Self {
+    pub fn for_local(style: ProgressStyle, path: &Path, bytes: u64) -> Self {
         let hashing = Self::for_files(style, 1);
         hashing.begin_local(path, bytes);
         hashing
     }
 
     /// Shows the hashing of one remote file.
-    pub fn for_remote(style: Style, path: &VirtualPath) -> Self {
+    pub fn for_remote(style: ProgressStyle, path: &VirtualPath) -> Self {
         let hashing = Self::for_files(style, 1);
         hashing.next_remote(path);
         hashing
@@ -91,7 +91,7 @@ impl Hashing {
     pub fn begin_local(&self, path: &Path, bytes: u64) {
         let rate_meter = RateMeter::new(Instant::now());
         let name = shown(Path::new(path.file_name().unwrap_or(path.as_os_str()))).to_string();
-        self.0.borrow_mut().local = Some(Local { name, bytes, done_bytes: 0, rate_meter });
+        self.0.borrow_mut().local = Some(LocalHashing { name, bytes, done_bytes: 0, rate_meter });
     }
 
     /// Notes that `bytes` bytes of the local file are hashed.
@@ -125,12 +125,12 @@ impl Hashing {
 
 impl HashingDisplay {
     fn show(&mut self, now: Instant) {
-        if self.style == Style::Silent || now < self.next_shown {
+        if self.style == ProgressStyle::Silent || now < self.next_shown {
             return;
         }
         let columns = StatusLine::columns();
         let line = self.line(columns, now);
-        if self.style == Style::Lines {
+        if self.style == ProgressStyle::Lines {
             self.next_shown = now + LINE_INTERVAL;
             return output::line_over_bar(line);
         }
@@ -179,9 +179,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_line_names_the_side_the_share_and_the_time() {
+    fn the_line_of_hashing_names_side_progress_and_time() {
         let path = |text: &str| VirtualPath::parse(text.as_bytes()).expect("valid");
-        let hashing = Hashing::for_remote(Style::Bar, &path("/a/big.bin"));
+        let hashing = Hashing::for_remote(ProgressStyle::Bar, &path("/a/big.bin"));
         let line = |columns, seconds| {
             let display = hashing.0.borrow();
             display.line(columns, display.since + Duration::from_secs(seconds))
@@ -199,7 +199,7 @@ mod tests {
         assert!(line(80, 1).starts_with("checking local copy.bin  25 %  "), "{}", line(80, 1));
         hashing.finish_local();
         assert_eq!(line(80, 2), "checking remote big.bin  2s");
-        let many = Hashing::for_files(Style::Bar, 12);
+        let many = Hashing::for_files(ProgressStyle::Bar, 12);
         many.next_remote(&path("/a"));
         many.next_remote(&path(&format!("/{}", "日本語".repeat(9))));
         let display = many.0.borrow();

@@ -118,7 +118,7 @@ mod tests {
     const NOW: i64 = 1_763_838_000 * 1_000_000_000; // 2025-11-22 19:00 UTC
 
     #[test]
-    fn long_lines_look_as_people_know_them() {
+    fn long_lines_look_like_those_of_ls() {
         let entries = [
             entry("notes", EntryKind::Dir, 0, NOW - 360 * 1_000_000_000, 0o755),
             entry("a\x1b[2J", EntryKind::File, 1536, 0, 0o640),

@@ -32,7 +32,7 @@ mod tests {
     const NOW: i64 = 1_763_838_000 * 1_000_000_000; // 2025-11-22 19:00 UTC
 
     #[test]
-    fn times_are_those_of_the_zone_with_the_hour_that_counts_then() {
+    fn times_are_shown_in_the_time_zone_with_its_daylight_saving() {
         for (zone, short, long) in [
             ("UTC0", "Nov 22 19:00", "2025-11-22 19:00:00.000 +0000"),
             ("CST-8", "Nov 23 03:00", "2025-11-23 03:00:00.000 +0800"),

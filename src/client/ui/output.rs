@@ -147,13 +147,13 @@ impl Output {
     /// Writes a message that is no error, unless `--quiet` is set.
     pub fn note(&mut self, text: impl Display) {
         if !self.is_quiet {
-            self.complain(text);
+            self.error(text);
         }
     }
 
-    /// Writes a line about a failure, unless standard error carries only JSON objects. If standard error is closed,
+    /// Writes an error message, unless standard error carries only JSON objects. If standard error is closed,
     /// the exit code still reports the failure.
-    pub fn complain(&mut self, text: impl Display) {
+    pub fn error(&mut self, text: impl Display) {
         if self.has_only_objects() {
             return;
         }

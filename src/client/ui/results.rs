@@ -12,7 +12,7 @@ use rustix::fs::{FileType, OFlags};
 use crate::base::buffers::PIECE_BYTES;
 use crate::base::explanation::Explanation;
 use crate::client::error::Failure;
-use crate::client::interrupt::Stopped;
+use crate::client::interrupt::StopCheck;
 
 /// The destination of results.
 pub struct Results {
@@ -77,7 +77,7 @@ impl Results {
 
     /// Writes bytes of a file unchanged. If the reader is slow, `is_stopped` is called regularly, and true ends
     /// the write. Without a reader, this is a failure.
-    pub fn content(&mut self, bytes: &[u8], is_stopped: Stopped) -> Result<(), Failure> {
+    pub fn content(&mut self, bytes: &[u8], is_stopped: StopCheck) -> Result<(), Failure> {
         self.continues_unread = false;
         self.flush()?;
         let piece_bytes = if self.pipe.is_some() { PIPE_BYTES } else { PIECE_BYTES };

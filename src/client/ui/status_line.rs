@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bar_is_cut_where_the_terminal_ends() {
+    fn a_bar_is_cut_at_the_width_of_the_terminal() {
         assert_eq!(fitting("abcdef", 3), "abc");
         assert_eq!(fitting("abc", 3), "abc");
         assert_eq!(fitting("日本語", 5), "日本");

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::base::virtual_path::VirtualPath;
 use crate::client::error::Failure;
-use crate::client::ui::amounts::{Bytes, Elapsed, Rate};
+use crate::client::ui::amounts::{Bytes, Elapsed, TransferRate};
 use crate::client::ui::failures::{RepeatedRefusals, report};
 use crate::client::ui::output::Output;
 use crate::client::ui::stopwatch::Stopwatch;
@@ -167,7 +167,7 @@ impl Summary {
         let mut counts = self.counts("", "removed", "changed");
         counts += &format!(", {}", Elapsed(elapsed));
         if self.bytes > 0 {
-            counts += &format!(", {}", Rate(self.bytes, elapsed));
+            counts += &format!(", {}", TransferRate(self.bytes, elapsed));
         }
         if let Some(left) = self.shown_left() {
             counts += &format!("; left: {left}");
@@ -249,7 +249,7 @@ impl Summary {
         let failure = self.stop(failure);
         self.summarize(output)?;
         if matches!(failure, Failure::Refused(_)) && failure.is_full() {
-            output.note("once there is room, the same command goes on from there");
+            output.note("when there is room again, run the same command to continue");
         }
         Err(failure)
     }
@@ -260,7 +260,7 @@ impl Summary {
             0 if self.kept == 0 => Ok(()),
             0 if self.kept == 1 => Err(Failure::Local("1 file exists and differs, and was not replaced".into())),
             0 => Err(Failure::Local(format!("{} files exist and differ, and were not replaced", self.kept).into())),
-            failed => Err(Failure::Some { failed, total: self.total + self.kept }),
+            failed => Err(Failure::SomeFailed { failed, total: self.total + self.kept }),
         }
     }
 }

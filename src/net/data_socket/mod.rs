@@ -15,7 +15,7 @@ use mio::{Registry, Token};
 
 use crate::base::buffers::IoBuffers;
 use crate::net::transport::FtpTlsSettings;
-use crate::protocol::data_connection::Failure;
+use crate::protocol::data_connection::DataFailure;
 use crate::tls::Resumption;
 use state::{DataState, Open};
 
@@ -144,7 +144,7 @@ impl DataSocket {
         std::mem::take(&mut self.unauthenticated_time)
     }
 
-    fn fail(&mut self, failure: Failure) -> usize {
+    fn fail(&mut self, failure: DataFailure) -> usize {
         self.reset_socket();
         self.state = DataState::Failed(failure);
         1

@@ -13,7 +13,7 @@ use mio::net::{TcpListener, TcpStream};
 
 use crate::base::buffers::ReceiveBuffer;
 use crate::net::transport::Transport;
-use crate::protocol::data_connection::Failure;
+use crate::protocol::data_connection::DataFailure;
 use crate::tls::Resumption;
 
 /// The state of a data connection.
@@ -37,7 +37,7 @@ pub(super) enum DataState {
     /// The peer has closed its side as well.
     Ended,
     /// It has failed.
-    Failed(Failure),
+    Failed(DataFailure),
 }
 
 /// An open data connection.

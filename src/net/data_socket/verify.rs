@@ -13,7 +13,7 @@ use super::state::{DataState, Open, Withheld};
 use crate::base::buffers::IoBuffers;
 use crate::net::data_socket::DATA_ACCEPTS_PER_TURN;
 use crate::net::transport::Transport;
-use crate::protocol::data_connection::Failure;
+use crate::protocol::data_connection::DataFailure;
 use crate::tls::Resumption;
 
 /// How long a data connection waits until the FTP session of its TLS ticket has logged in, and the interval
@@ -24,7 +24,7 @@ const LOGIN_WAIT_STEP: Duration = Duration::from_millis(20);
 impl DataSocket {
     /// Checks a connection when its handshake is complete or has failed. Returns true if it does not resume
     /// the client's session and another waiting connection has replaced it. Nothing was sent over it yet.
-    pub(super) fn verify_peer(&mut self, has_failed: bool) -> Result<bool, Failure> {
+    pub(super) fn verify_peer(&mut self, has_failed: bool) -> Result<bool, DataFailure> {
         let DataState::Open(open) = &mut self.state else { return Ok(false) };
         if self.resumption.is_some() {
             return Ok(false);
@@ -57,7 +57,7 @@ impl DataSocket {
         if resumption < needs && !has_failed {
             // Bytes that came with the handshake are dropped with it.
             self.buffers = IoBuffers::default();
-            return Err(Failure::NotResumed);
+            return Err(DataFailure::NotResumed);
         }
         self.release_withheld();
         Ok(false)
@@ -90,14 +90,14 @@ impl DataSocket {
 
     /// Replaces a connection that may be another peer's by the next waiting one. At most one of them is the
     /// client's, which resumes a session.
-    pub(super) fn replace(&mut self, listener: TcpListener) -> Result<bool, Failure> {
+    pub(super) fn replace(&mut self, listener: TcpListener) -> Result<bool, DataFailure> {
         let mut waiting = (0..DATA_ACCEPTS_PER_TURN).map_while(|_| listener.accept().ok());
         let Some((stream, _)) = waiting.find(|(_, from)| from.ip().to_canonical() == self.peer) else {
             return Ok(false);
         };
         let stream = self.watched(stream)?;
         let DataState::Open(open) = &mut self.state else { return Ok(false) };
-        let tls = Transport::tls_data(stream, &mut self.ftp_tls, open.is_upload).map_err(|_| Failure::Cut)?;
+        let tls = Transport::tls_data(stream, &mut self.ftp_tls, open.is_upload).map_err(|_| DataFailure::Cut)?;
         *open = Open {
             is_upload: open.is_upload,
             needs: open.needs.max(Resumption::Unproved),

@@ -34,7 +34,7 @@ pub enum Owner {
 /// All connections and their owners.
 pub(super) struct Sharing {
     /// By slot.
-    links: Vec<Link>,
+    links: Vec<ConnectionEntry>,
     owners: Slab<OwnerEntry>,
     keys: HashMap<Owner, usize>,
     queues: [OwnerQueue; 3],
@@ -44,8 +44,9 @@ pub(super) struct Sharing {
     sequence: u64,
 }
 
+/// One connection, as an element of the queue of its owner.
 #[derive(Clone, Copy)]
-struct Link {
+struct ConnectionEntry {
     owner: usize,
     /// The owner's next waiting connection, or [`NONE`].
     next: usize,
@@ -81,7 +82,7 @@ struct OwnerQueue {
 const NONE: usize = usize::MAX;
 /// The entry of [`Owner::Nobody`].
 const NOBODY: usize = 0;
-const UNASSIGNED: Link = Link { owner: NOBODY, next: NONE, waits: None };
+const UNASSIGNED: ConnectionEntry = ConnectionEntry { owner: NOBODY, next: NONE, waits: None };
 
 impl Default for Sharing {
     fn default() -> Self {
@@ -129,7 +130,7 @@ impl Sharing {
         }
     }
 
-    fn link(&mut self, slot: usize) -> &mut Link {
+    fn link(&mut self, slot: usize) -> &mut ConnectionEntry {
         if self.links.len() <= slot {
             self.links.resize(slot + 1, UNASSIGNED);
         }
@@ -210,8 +211,8 @@ impl Sharing {
 
     /// Slow, because it walks the owner's waiting connections; rarely called.
     pub(super) fn forget(&mut self, slot: usize) {
-        let Link { owner, next, waits: Some(priority) } = *self.link(slot) else { return };
-        self.links[slot] = Link { owner, next: NONE, waits: None };
+        let ConnectionEntry { owner, next, waits: Some(priority) } = *self.link(slot) else { return };
+        self.links[slot] = ConnectionEntry { owner, next: NONE, waits: None };
         let (share, queue) = (&mut self.owners[owner].shares[priority as usize], &mut self.queues[priority as usize]);
         queue.waiting -= 1;
         let (mut before, mut at) = (NONE, share.first);

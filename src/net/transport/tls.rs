@@ -6,7 +6,7 @@ use super::Moved;
 use super::moved;
 use super::socket::Socket;
 use crate::base::buffers::{Piece, ReceiveBuffer, SendBuffer};
-use crate::tls::{Received, TlsSession};
+use crate::tls::{ReceiveResult, TlsSession};
 
 /// What one turn may encrypt and send: 0.05 ms at 4 GB/s.
 const TLS_FLUSH_BUDGET: usize = 256 * 1024;
@@ -23,12 +23,12 @@ pub(super) fn fill_tls(
         return Ok(Moved::Bytes(0));
     }
     match tls.receive(socket, room) {
-        Ok(Received::Bytes(count)) => {
+        Ok(ReceiveResult::Bytes(count)) => {
             input.commit(count);
             Ok(Moved::Bytes(count))
         }
-        Ok(Received::Progress(count)) => Ok(Moved::Bytes(count)),
-        Ok(Received::End) => Ok(Moved::End),
+        Ok(ReceiveResult::Progress(count)) => Ok(Moved::Bytes(count)),
+        Ok(ReceiveResult::End) => Ok(Moved::End),
         Err(error) => moved(Err(error)),
     }
 }

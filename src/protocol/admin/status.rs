@@ -12,7 +12,7 @@ use crate::protocol::admin::query::{Query, QueryJob, QueryResult, SessionRow};
 use crate::session::Service;
 use crate::session::home_check::{HomeCheck, HomeCheckMode, HomeCheckStep};
 use crate::session::session_info::TransferInfo;
-use crate::session::totals::Transferred;
+use crate::session::totals::TransferTotals;
 use crate::store::ledger::QuotaState;
 use crate::wire::control::{ControlReply, ServerReport, SessionReport, TurnTimes, UserReport};
 use crate::wire::message::Name;
@@ -24,8 +24,8 @@ pub(super) struct Status {
     /// Logged-in accounts with their number of sessions and their usage.
     users: BTreeMap<AccountName, (u64, QuotaState)>,
     /// Transfers that had ended when the first page was requested, and the bytes of running ones.
-    up: Transferred,
-    down: Transferred,
+    up: TransferTotals,
+    down: TransferTotals,
     server: ServerReport,
 }
 

@@ -132,9 +132,9 @@ impl Listing {
     /// Returns the next entry in order, within `budget`.
     pub fn next(&mut self, budget: &mut Budget) -> Result<ListingStep, StoreError> {
         match self.read_names(budget)? {
-            Progress::Done if self.rank_names(budget)? => {}
-            Progress::Done | Progress::Later => return Ok(ListingStep::Later),
-            Progress::NoRoom => return Ok(ListingStep::NoRoom),
+            NamesRead::Done if self.rank_names(budget)? => {}
+            NamesRead::Done | NamesRead::Later => return Ok(ListingStep::Later),
+            NamesRead::NoRoom => return Ok(ListingStep::NoRoom),
         }
         while !budget.is_spent() {
             budget.spend(ENTRY_COST);
@@ -156,23 +156,23 @@ impl Listing {
     }
 
     /// Continues to read and sort until all names are read.
-    fn read_names(&mut self, budget: &mut Budget) -> Result<Progress, StoreError> {
+    fn read_names(&mut self, budget: &mut Budget) -> Result<NamesRead, StoreError> {
         if self.runs.is_empty() && !self.is_read && !self.charge.resize(self.wanted_bytes) {
-            return Ok(Progress::NoRoom);
+            return Ok(NamesRead::NoRoom);
         }
         while !self.is_read {
             if budget.is_spent() {
-                return Ok(Progress::Later);
+                return Ok(NamesRead::Later);
             }
             while self.new.spans.len() < LISTING_RUN_ENTRIES && !self.is_read {
                 self.read_name()?;
             }
             budget.spend(ENTRY_COST * self.new.spans.len() as u64 / 4);
             if !self.keep_run()? {
-                return Ok(Progress::NoRoom);
+                return Ok(NamesRead::NoRoom);
             }
         }
-        Ok(Progress::Done)
+        Ok(NamesRead::Done)
     }
 
     fn read_name(&mut self) -> Result<(), StoreError> {
@@ -226,7 +226,7 @@ impl Listing {
 }
 
 /// How far the names were read.
-enum Progress {
+enum NamesRead {
     Done,
     Later,
     NoRoom,

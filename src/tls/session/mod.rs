@@ -63,7 +63,7 @@ enum BufferLimit {
 
 /// The result of one attempt to receive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Received {
+pub enum ReceiveResult {
     /// This many bytes of plaintext.
     Bytes(usize),
     /// This many bytes of TLS messages or of an incomplete record.
@@ -114,13 +114,13 @@ impl TlsSession {
     /// Receives once, into `room`, which is not empty. An end without close_notify is the error
     /// `UnexpectedEof`, because it may be a truncation. A TLS violation is an error too, and the peer has
     /// been sent an alert.
-    pub fn receive(&mut self, socket: &mut (impl Read + Write), room: &mut [u8]) -> io::Result<Received> {
+    pub fn receive(&mut self, socket: &mut (impl Read + Write), room: &mut [u8]) -> io::Result<ReceiveResult> {
         let count = self.decrypt(socket, room)?;
         if count > 0 {
-            return Ok(Received::Bytes(count));
+            return Ok(ReceiveResult::Bytes(count));
         }
         if self.has_ended {
-            return Ok(Received::End);
+            return Ok(ReceiveResult::End);
         }
         let capacity = match self.buffer_limit {
             BufferLimit::BeforeLogin => TLS_BYTES_BEFORE_LOGIN,
@@ -133,9 +133,9 @@ impl TlsSession {
         }
         self.ciphertext.commit(received);
         match self.decrypt(socket, room)? {
-            0 if self.has_ended => Ok(Received::End),
-            0 => Ok(Received::Progress(received)),
-            count => Ok(Received::Bytes(count)),
+            0 if self.has_ended => Ok(ReceiveResult::End),
+            0 => Ok(ReceiveResult::Progress(received)),
+            count => Ok(ReceiveResult::Bytes(count)),
         }
     }
 

@@ -56,9 +56,9 @@ impl End {
         loop {
             let mut room = vec![0; room_bytes];
             match self.tls.receive(&mut self.wire, &mut room) {
-                Ok(Received::Bytes(count)) => self.received.extend_from_slice(&room[..count]),
-                Ok(Received::Progress(_)) => {}
-                Ok(Received::End) => return Ok(true),
+                Ok(ReceiveResult::Bytes(count)) => self.received.extend_from_slice(&room[..count]),
+                Ok(ReceiveResult::Progress(_)) => {}
+                Ok(ReceiveResult::End) => return Ok(true),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
                 Err(error) => return Err(error),
             }
@@ -156,9 +156,9 @@ fn an_end_that_comes_with_the_last_bytes_is_not_left_unnoticed() {
     client.tls.close(&mut client.wire).expect("memory takes all");
     exchange(&mut client, &mut server);
     let mut room = [0; 100];
-    assert_eq!(server.tls.receive(&mut server.wire, &mut room).expect("whole"), Received::Bytes(8));
+    assert_eq!(server.tls.receive(&mut server.wire, &mut room).expect("whole"), ReceiveResult::Bytes(8));
     assert!(server.tls.holds_input(), "no event announces it");
-    assert_eq!(server.tls.receive(&mut server.wire, &mut room).expect("whole"), Received::End);
+    assert_eq!(server.tls.receive(&mut server.wire, &mut room).expect("whole"), ReceiveResult::End);
 }
 
 #[test]

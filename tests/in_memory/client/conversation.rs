@@ -58,7 +58,7 @@ fn another_protocol_on_the_port_is_a_lost_connection_not_a_crash() {
 }
 
 #[test]
-fn an_answer_out_of_turn_ends_the_conversation() {
+fn a_reply_in_the_wrong_order_ends_the_connection() {
     let directory = state();
     for shift in [1, 2] {
         let mut stage = Stage::new(directory.path(), move |seen, answers| {
@@ -71,7 +71,7 @@ fn an_answer_out_of_turn_ends_the_conversation() {
 }
 
 #[test]
-fn a_fatal_error_says_why_the_server_hangs_up() {
+fn a_fatal_error_says_why_the_server_closes_the_connection() {
     let directory = state();
     let mut stage = Stage::new(directory.path(), |_, answers| {
         let mut error = super::scripted_server::refusal(ErrorCode::AccountClosed);
@@ -84,7 +84,7 @@ fn a_fatal_error_says_why_the_server_hangs_up() {
 }
 
 #[test]
-fn a_ping_is_answered_while_something_else_is_awaited() {
+fn a_ping_is_answered_while_a_reply_is_awaited() {
     let directory = state();
     let mut stage = Stage::new(directory.path(), |seen, answers| match seen {
         Seen::Request(..) => answers.ping(),
@@ -110,7 +110,7 @@ fn a_listing_comes_in_pages_and_is_shown_sorted_and_escaped() {
 }
 
 #[test]
-fn names_that_could_be_paths_are_not_taken_from_a_server() {
+fn names_from_a_server_that_could_be_paths_are_refused() {
     let directory = state();
     for name in ["..", "a/b", "/etc/passwd", "", "a\0"] {
         let mut stage = Stage::new(directory.path(), move |seen, answers| {
@@ -141,7 +141,7 @@ fn a_listing_without_end_is_cut_off() {
 }
 
 #[test]
-fn many_requests_go_ahead_but_never_more_than_the_server_takes() {
+fn requests_are_pipelined_up_to_the_limit_of_the_server() {
     let directory = state();
     let mut waiting = Vec::new();
     let mut total = 0;
@@ -159,7 +159,7 @@ fn many_requests_go_ahead_but_never_more_than_the_server_takes() {
 }
 
 #[test]
-fn names_that_a_directory_refuses_alike_are_one_error_and_a_count() {
+fn refusals_of_names_in_one_directory_are_one_error_and_a_count() {
     let directory = state();
     let mut stage = Stage::new(directory.path(), |seen, answers| match seen {
         Seen::Request(id, Request::Rm { path }) if path.0 == b"/d/gone" => answers.error(id, ErrorCode::NotFound),
@@ -182,13 +182,13 @@ fn names_that_a_directory_refuses_alike_are_one_error_and_a_count() {
         ("mkdir /d/a /d/b", 2, 2, "berth: mkdir: refused\nberth: mkdir: 1 more in /d were refused too\n"),
     ] {
         let before = stage.remarks.text().len();
-        assert_eq!(stage.run(line), Err(Failure::Some { failed, total }), "{line}");
+        assert_eq!(stage.run(line), Err(Failure::SomeFailed { failed, total }), "{line}");
         assert_eq!(&stage.remarks.text()[before..], told, "{line}");
     }
 }
 
 #[test]
-fn one_of_several_failures_is_reported_and_the_rest_goes_on() {
+fn each_failure_is_reported_and_the_rest_continues() {
     let directory = state();
     let mut stage = Stage::new(directory.path(), |seen, answers| match seen {
         Seen::Request(id, Request::Rm { path }) if path.0 == b"/b" => answers.error(id, ErrorCode::NotFound),
@@ -196,7 +196,7 @@ fn one_of_several_failures_is_reported_and_the_rest_goes_on() {
         _ => {}
     });
     let failure = stage.run("rm a b c").expect_err("one failed");
-    assert_eq!(failure, Failure::Some { failed: 1, total: 3 });
+    assert_eq!(failure, Failure::SomeFailed { failed: 1, total: 3 });
     assert!(stage.remarks.text().starts_with("berth: rm: refused"), "{}", stage.remarks.text());
     assert_eq!(stage.requests().len(), 3);
 }

@@ -12,7 +12,7 @@ use berth::base::upload_id::UploadId;
 use berth::base::virtual_path::PATH_BYTES_MAX;
 use berth::client::error::Failure;
 use berth::client::shell::prompt::run_line;
-use berth::client::ui::progress::Style;
+use berth::client::ui::progress::ProgressStyle;
 use berth::wire::frame::FrameType;
 use berth::wire::message::{End, Entry, EntryKind, ErrorCode, ErrorReply, Name, Partial, QuotaReport};
 use berth::wire::{Reply, Request, frame};
@@ -95,7 +95,7 @@ fn lists(entries: Vec<Entry>) -> impl FnMut(Seen, &mut Answers) {
 // ---- Where files go -----------------------------------------------------------------------
 
 #[test]
-fn no_name_a_server_lists_makes_a_get_write_outside_of_its_destination() {
+fn no_listed_name_makes_get_write_outside_of_its_destination() {
     let long = "n".repeat(PATH_BYTES_MAX + 1);
     for name in ["..", ".", "", "a/b", "/etc/passwd", "../outside/x", "a\0b", "..\0", "/", &long] {
         for kind in [EntryKind::File, EntryKind::Dir] {
@@ -113,7 +113,7 @@ fn no_name_a_server_lists_makes_a_get_write_outside_of_its_destination() {
 }
 
 #[test]
-fn a_name_that_is_too_long_for_any_path_is_told_and_the_rest_comes() {
+fn a_name_that_is_too_long_is_reported_and_the_rest_is_downloaded() {
     for kind in [EntryKind::File, EntryKind::Dir] {
         for what in ["-r d", "*", "-r *", "d/*", "-r /"] {
             let place = Place::new();
@@ -122,7 +122,7 @@ fn a_name_that_is_too_long_for_any_path_is_told_and_the_rest_comes() {
             let mut stage = place.stage(lists(vec![good, entry(&long[..], kind)]));
             let failure = stage.run(&format!("get {what} {}", place.path("here").display())).expect_err("told");
             assert_eq!(failure.exit_code(), 1, "{what}: {failure}");
-            let told = "longer than 255 bytes, so this is left out";
+            let told = "longer than 255 bytes, so it is skipped";
             assert!(stage.remarks.text().contains(told), "{what}: {}", stage.remarks.text());
             assert!(place.files().iter().any(|path| path.ends_with("good")), "{what}: {:?}", place.files());
         }
@@ -130,7 +130,7 @@ fn a_name_that_is_too_long_for_any_path_is_told_and_the_rest_comes() {
 }
 
 #[test]
-fn files_and_directories_that_are_called_like_parts_all_come_whatever_is_here() {
+fn files_named_like_partial_downloads_are_all_downloaded() {
     // What stands here already; what comes; what is told to have failed.
     type Names = &'static [&'static str];
     let cases: [(Names, &str, EntryKind, Names, usize); 4] = [
@@ -185,13 +185,13 @@ fn get_tree(place: &Place, line: &str) -> (Result<(), Failure>, Vec<Request>) {
 }
 
 #[test]
-fn a_link_among_the_directories_of_a_tree_is_not_followed() {
+fn a_local_symlink_in_place_of_a_directory_of_a_tree_is_not_followed() {
     for line in ["get -r d", "get -r -f d", "get -r *", "get -r -f /d"] {
         let place = Place::new();
         fs::create_dir(place.path("here/d")).expect("writable");
         symlink(place.path("outside"), place.path("here/d/sub")).expect("writable");
         let (result, requests) = get_tree(&place, line);
-        assert_eq!(result, Err(Failure::Some { failed: 1, total: 2 }), "{line}");
+        assert_eq!(result, Err(Failure::SomeFailed { failed: 1, total: 2 }), "{line}");
         assert_eq!(place.files(), ["here", "here/d", "here/d/f", "here/d/sub", "outside"], "{line}");
         let asked = requests.iter().filter(|request| matches!(request, Request::Get { .. })).count();
         assert_eq!(asked, 1, "what cannot be placed is not fetched");
@@ -199,7 +199,7 @@ fn a_link_among_the_directories_of_a_tree_is_not_followed() {
 }
 
 #[test]
-fn a_link_in_place_of_a_tree_itself_is_not_followed() {
+fn a_local_symlink_in_place_of_a_tree_is_not_followed() {
     for line in ["get -r d", "get -r -f d", "get -r *", "get -r d d"] {
         let place = Place::new();
         symlink(place.path("outside"), place.path("here/d")).expect("writable");
@@ -210,7 +210,7 @@ fn a_link_in_place_of_a_tree_itself_is_not_followed() {
 }
 
 #[test]
-fn a_link_the_user_names_is_where_files_go() {
+fn a_symlink_that_the_user_names_as_the_destination_is_followed() {
     let place = Place::new();
     fs::remove_dir(place.path("here")).expect("empty");
     symlink(place.path("outside"), place.path("here")).expect("writable");
@@ -220,7 +220,7 @@ fn a_link_the_user_names_is_where_files_go() {
 }
 
 #[test]
-fn a_link_in_place_of_a_file_or_of_its_part_is_neither_followed_nor_replaced() {
+fn a_local_symlink_in_place_of_a_file_or_its_part_is_neither_followed_nor_replaced() {
     for line in ["get f", "get -f f", "get -r f", "get -r -f f", "get -f *"] {
         for name in ["f", ".f.berth-part"] {
             for target in ["outside/victim", "outside/none"] {
@@ -240,12 +240,12 @@ fn a_link_in_place_of_a_file_or_of_its_part_is_neither_followed_nor_replaced() {
 }
 
 #[test]
-fn a_file_where_a_tree_has_a_directory_stays_and_what_the_directory_holds_is_left_out() {
+fn a_local_file_in_place_of_a_directory_stays_and_the_directory_is_skipped() {
     let place = Place::new();
     fs::create_dir(place.path("here/d")).expect("writable");
     fs::write(place.path("here/d/sub"), "mine").expect("writable");
     let (result, _) = get_tree(&place, "get -r -f d");
-    assert_eq!(result, Err(Failure::Some { failed: 1, total: 2 }));
+    assert_eq!(result, Err(Failure::SomeFailed { failed: 1, total: 2 }));
     assert_eq!(fs::read(place.path("here/d/sub")).expect("there"), b"mine");
     assert_eq!(place.files(), ["here", "here/d", "here/d/f", "here/d/sub", "outside"]);
 }
@@ -267,7 +267,7 @@ fn nasty_entries() -> Vec<Entry> {
     kinds.iter().flat_map(|kind| endings.map(|ending| entry(name(*kind, ending), *kind))).collect()
 }
 
-/// A server that says nasty things wherever it can say anything, and refuses whatever it can.
+/// A server that sends control characters in every text, and refuses every request that it can refuse.
 fn nasty_server(seen: Seen, answers: &mut Answers) {
     match seen {
         Seen::Request(id, Request::List { path }) => match &path.0[..] {
@@ -324,16 +324,16 @@ fn check_printable(what: &str, text: &str) {
 /// Carries out `line` as the shell does; everything that was printed.
 fn printed(stage: &mut Stage, line: &str) -> String {
     if let Err(failure) = run_line(&mut stage.session, line) {
-        stage.session.output.complain(format_args!("berth: {failure}"));
+        stage.session.output.error(format_args!("berth: {failure}"));
     }
     stage.session.output.flush().expect("memory");
     stage.results.text() + &stage.remarks.text()
 }
 
 #[test]
-fn whatever_a_server_says_no_command_prints_control_characters() {
+fn no_command_prints_control_characters_from_a_server() {
     for is_json in [false, true] {
-        for style in [Style::Silent, Style::Lines] {
+        for style in [ProgressStyle::Silent, ProgressStyle::Lines] {
             for line in [
                 "ls",
                 "ls -l",
@@ -392,7 +392,7 @@ fn whatever_a_server_says_no_command_prints_control_characters() {
 }
 
 #[test]
-fn whatever_a_server_says_at_the_end_its_last_words_have_no_control_characters() {
+fn the_last_error_of_a_server_is_printed_without_control_characters() {
     let fatal = ErrorReply { fatal: true, ..nasty_error(ErrorCode::ShuttingDown) };
     let unknown = format!(r#"{{"re":"{}"}}"#, NASTY.escape_default());
     let raw = |kind: u8, id: u32, body: &[u8]| {
@@ -453,7 +453,7 @@ fn endless(
 }
 
 #[test]
-fn frames_without_end_that_bring_nothing_end_the_conversation() {
+fn endless_useless_frames_end_the_connection() {
     let file = |id: u32, answers: &mut Answers| {
         answers.reply(id, &Reply::File { size: 4, mtime_ns: 0, etag: "e".into(), offset: 0, mode: None });
     };
@@ -506,21 +506,21 @@ fn tree_without_end(place: &Place, entries: Vec<Entry>) -> Stage {
 }
 
 #[test]
-fn a_directory_that_holds_itself_is_left_where_paths_end() {
+fn a_directory_that_contains_itself_is_listed_up_to_the_longest_path() {
     for name in ["d", &"d".repeat(255)] {
         let place = Place::new();
         let mut stage = tree_without_end(&place, vec![entry(name, EntryKind::Dir)]);
         let failure = stage.run(&format!("get -r d {}", place.path("here").display())).expect_err("not all of it");
-        assert!(matches!(failure, Failure::Some { .. }), "{failure:?}");
+        assert!(matches!(failure, Failure::SomeFailed { .. }), "{failure:?}");
         assert!(stage.remarks.text().contains("longer than 4095 bytes"), "{}", stage.remarks.text());
         assert!(stage.requests().len() < 3000, "as many folders as a path has");
         let failure = stage.run("rm -r d").expect_err("not all of it");
-        assert!(matches!(failure, Failure::Some { .. }), "{failure:?}");
+        assert!(matches!(failure, Failure::SomeFailed { .. }), "{failure:?}");
     }
 }
 
 #[test]
-fn a_tree_without_end_is_given_up_and_the_session_goes_on() {
+fn an_endless_tree_is_refused_and_the_session_continues() {
     let names: Vec<String> = (0..100).map(|i| format!("{i:0>250}")).collect();
     let entries: Vec<Entry> = names.iter().map(|name| entry(&name[..], EntryKind::Dir)).collect();
     for line in ["get -r d HERE", "rm -r d", "rm */*/*"] {
@@ -541,7 +541,7 @@ fn a_tree_without_end_is_given_up_and_the_session_goes_on() {
 }
 
 #[test]
-fn a_server_that_answers_an_upload_with_ready_again_and_again_is_left() {
+fn a_server_that_repeats_ready_for_an_upload_is_disconnected() {
     let place = Place::new();
     fs::write(place.path("file"), vec![7; 3 << 20]).expect("writable");
     let line = format!("put {}", place.path("file").display());
@@ -561,7 +561,7 @@ fn a_server_that_answers_an_upload_with_ready_again_and_again_is_left() {
 }
 
 #[test]
-fn a_file_that_is_said_to_change_for_ever_is_tried_twice() {
+fn a_file_that_always_changes_is_tried_twice() {
     for line in ["get f HERE", "get -r f HERE", "get -f f HERE"] {
         let place = Place::new();
         let mut stage = place.stage(|seen, answers| match seen {
@@ -582,7 +582,7 @@ fn a_file_that_is_said_to_change_for_ever_is_tried_twice() {
 // ---- Numbers and lies ---------------------------------------------------------------------
 
 #[test]
-fn the_largest_numbers_overflow_nothing() {
+fn the_largest_numbers_from_a_server_cause_no_overflow() {
     let extreme = |name: &str, mtime_ns| Entry {
         name: name.into(),
         kind: EntryKind::File,
@@ -591,7 +591,7 @@ fn the_largest_numbers_overflow_nothing() {
         mode: u32::MAX,
         unexamined: false,
     };
-    for style in [Style::Silent, Style::Lines] {
+    for style in [ProgressStyle::Silent, ProgressStyle::Lines] {
         for line in
             ["ls -l", "stat f", "dir *", "quota", "partials", "sha256 f", "get -r * HERE", "get f HERE", "ls -l f"]
         {
@@ -645,7 +645,7 @@ fn the_largest_numbers_overflow_nothing() {
 }
 
 #[test]
-fn a_server_that_stored_something_else_than_was_sent_exits_with_5() {
+fn an_upload_that_the_server_stored_differently_exits_with_5() {
     let place = Place::new();
     fs::write(place.path("file"), "content").expect("writable");
     for (size, bytes) in [(7, &b"another"[..]), (6, b"content"), (u64::MAX, b"content")] {

@@ -81,7 +81,7 @@ fn has_proof(seen: &Rc<RefCell<Vec<Seen>>>) -> bool {
 }
 
 #[test]
-fn an_honest_server_is_logged_in_to() {
+fn a_login_to_an_honest_server_succeeds() {
     log_in(cheat(|challenge| challenge, |welcome| welcome)).0.expect("logged in");
 }
 
@@ -97,12 +97,12 @@ fn a_server_that_asks_for_too_few_or_too_many_rounds_gets_no_proof() {
         // A thousand million rounds would take the client a quarter of an hour.
         let (result, seen) = log_in(cheat(change, |welcome| welcome));
         check_distrusted(rounds, result);
-        assert!(!has_proof(&seen), "{rounds}: a proof for few rounds is a gift to whoever guesses passwords");
+        assert!(!has_proof(&seen), "{rounds}: a proof for few rounds helps to guess passwords");
     }
 }
 
 #[test]
-fn a_server_without_the_verifier_is_refused_whatever_signature_it_forges() {
+fn a_server_without_the_verifier_is_refused() {
     check_distrusted("none", log_in(cheat(|challenge| challenge, |_| String::new())).0);
     // `v=` and 44 digits of base64.
     for at in [0, 1, 2, 17, 43, 44, 45] {
@@ -119,7 +119,7 @@ fn a_server_without_the_verifier_is_refused_whatever_signature_it_forges() {
 }
 
 #[test]
-fn a_server_that_offers_no_bound_login_gets_none() {
+fn a_server_without_a_bound_login_gets_no_login() {
     for mechanisms in [&["SCRAM-SHA-256"][..], &["PLAIN"], &[], &["SCRAM-SHA-1-PLUS", "scram-sha-256-plus"]] {
         let told = hello(mechanisms);
         let (result, seen) = log_in(move |seen, answers| {
@@ -133,7 +133,7 @@ fn a_server_that_offers_no_bound_login_gets_none() {
 }
 
 #[test]
-fn a_challenge_that_is_none_gets_no_proof() {
+fn an_invalid_challenge_gets_no_proof() {
     let with_nonce = |change: fn(&str) -> String| move |challenge: String| change(&challenge);
     let cases: [fn(&str) -> String; 7] = [
         |_| String::new(),
@@ -152,7 +152,7 @@ fn a_challenge_that_is_none_gets_no_proof() {
 }
 
 #[test]
-fn a_welcome_before_its_time_is_no_login() {
+fn a_welcome_before_the_proof_is_no_login() {
     for early in [Reply::Welcome { message: "v=".into() }, Reply::Done {}] {
         let (result, seen) = log_in(move |seen, answers| match seen {
             Seen::Request(id, Request::Hello { .. }) => answers.reply(id, &hello(&["SCRAM-SHA-256-PLUS"])),
@@ -207,7 +207,7 @@ fn a_request_sent_with_the_proof_is_used_only_after_the_server_is_verified() {
 }
 
 #[test]
-fn a_server_that_has_yet_to_prove_itself_gets_no_content() {
+fn an_unproved_server_gets_no_content() {
     let (link, seen) = log_in_again(BINDING, |_| "v=".into());
     let mut link = link.expect("begun");
     let id = ask(&mut link);
@@ -221,7 +221,7 @@ fn a_server_that_has_yet_to_prove_itself_gets_no_content() {
 }
 
 #[test]
-fn an_answer_of_a_server_that_did_not_prove_itself_is_not_taken() {
+fn a_reply_of_an_unproved_server_is_not_used() {
     let (link, _) = log_in_again(BINDING, |_| "v=".into());
     let mut link = link.expect("begun");
     ask(&mut link);
@@ -229,7 +229,7 @@ fn an_answer_of_a_server_that_did_not_prove_itself_is_not_taken() {
 }
 
 #[test]
-fn without_encryption_nothing_is_asked_before_the_server_proved_itself() {
+fn without_encryption_no_request_is_sent_before_the_server_has_proved_itself() {
     assert!(log_in_again(Binding::None, |welcome| welcome).0.is_ok());
     let (link, seen) = log_in_again(Binding::None, |_| "v=".into());
     check_distrusted("forged", link.map(drop));

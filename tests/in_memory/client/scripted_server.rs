@@ -14,7 +14,7 @@ use berth::client::connection::state::StateDirectory;
 use berth::client::connection::stream::Stream;
 use berth::client::interrupt::Interrupt;
 use berth::client::ui::output::Output;
-use berth::client::ui::progress::Style;
+use berth::client::ui::progress::ProgressStyle;
 use berth::wire::frame::{self, FrameType};
 use berth::wire::message::{End, ErrorCode, ErrorReply};
 use berth::wire::{Frame, Reply, Request};
@@ -33,11 +33,11 @@ pub(crate) enum Seen {
 #[derive(Default)]
 pub(crate) struct Answers {
     bytes: Vec<u8>,
-    /// The connection ends behind the bytes.
+    /// The connection ends after the bytes.
     pub(crate) hang_up: bool,
-    /// Said again and again once everything else is said.
+    /// Sent repeatedly after everything else.
     pub(crate) endless: Vec<u8>,
-    /// Nothing more is read.
+    /// The server reads nothing more.
     pub(crate) is_deaf: bool,
 }
 
@@ -66,7 +66,7 @@ impl Answers {
         frame::put_bytes(&mut self.bytes, FrameType::Ping, 0, b"are you there");
     }
 
-    /// What is said so far is not said once, but for ever.
+    /// Repeats everything queued so far for ever.
     pub(crate) fn repeat_for_ever(&mut self) {
         self.endless = std::mem::take(&mut self.bytes);
     }
@@ -86,7 +86,7 @@ pub(crate) fn refusal(code: ErrorCode) -> ErrorReply {
 
 type Script = Box<dyn FnMut(Seen, &mut Answers)>;
 
-/// Both ends of the conversation, as far as a test wants to look at them.
+/// The stream between the client and the scripted server.
 pub(crate) struct ScriptedPipe {
     script: Script,
     received: Vec<u8>,
@@ -151,13 +151,13 @@ impl Stream for ScriptedPipe {
         Ok(count)
     }
 
-    /// Whoever waits for a server that has nothing more to say would wait for ever.
+    /// Fails, because a server that sends nothing more would be awaited for ever.
     fn wait(&mut self, _: bool, _: Duration) -> io::Result<()> {
         Err(io::Error::new(io::ErrorKind::TimedOut, "the script is over"))
     }
 }
 
-/// A logged-in session with a scripted server, and what both sides said.
+/// A logged-in session with a scripted server, and the frames of both sides.
 pub(crate) struct Stage {
     pub(crate) session: Session,
     pub(crate) seen: Rc<RefCell<Vec<Seen>>>,
@@ -171,7 +171,7 @@ impl Stage {
         Self::with_calls_of(usize::MAX, state, script)
     }
 
-    /// No call moves more than `bytes_per_call`.
+    /// Creates a stage in which no call moves more than `bytes_per_call`.
     pub(crate) fn with_calls_of(
         bytes_per_call: usize,
         state: &Path,
@@ -184,7 +184,7 @@ impl Stage {
             directory: VirtualPath::root(),
             output: Output::to(Box::new(results.clone()), Box::new(remarks.clone()), false, false),
             state: StateDirectory::at(Some(state.join("state"))),
-            progress: Style::Silent,
+            progress: ProgressStyle::Silent,
             peer: "user@scripted:1".into(),
             may_ask: false,
             stdin_is_script: false,
@@ -195,7 +195,7 @@ impl Stage {
         Self { session, seen, results, remarks, interrupt }
     }
 
-    /// Carries out one command line as the shell does.
+    /// Runs one command line as the shell does.
     pub(crate) fn run(&mut self, line: &str) -> Result<(), berth::client::error::Failure> {
         for words in berth::client::syntax::lexer::split(line.as_bytes()).expect("a good line") {
             if let Err(failure) = berth::client::shell::dispatch::run(&mut self.session, &words) {
@@ -206,7 +206,7 @@ impl Stage {
         self.session.output.flush()
     }
 
-    /// What the client asked for, without the data.
+    /// Returns the requests of the client, without data.
     pub(crate) fn requests(&self) -> Vec<Request> {
         let seen = self.seen.borrow();
         seen.iter()

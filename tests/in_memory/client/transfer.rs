@@ -76,7 +76,7 @@ fn sends(bytes: Vec<u8>) -> impl FnMut(Seen, &mut Answers) {
 }
 
 #[test]
-fn a_file_arrives_whole_however_the_bytes_are_cut() {
+fn a_download_is_whole_however_its_bytes_are_split() {
     let bytes = content(5000);
     for bytes_per_call in [1, 2, 3, 7, 64, usize::MAX] {
         let directory = directory();
@@ -111,7 +111,7 @@ fn a_wrong_digest_leaves_nothing_and_exits_with_5() {
 }
 
 #[test]
-fn more_bytes_than_announced_are_thrown_away() {
+fn more_bytes_than_announced_are_discarded() {
     let directory = directory();
     let mut running = 0;
     let mut stage = Stage::new(
@@ -137,7 +137,7 @@ fn more_bytes_than_announced_are_thrown_away() {
 }
 
 #[test]
-fn content_that_is_handed_on_is_no_longer_than_announced_and_the_session_goes_on() {
+fn a_pipe_gets_no_more_content_than_announced_and_the_session_continues() {
     let directory = directory();
     let mut stage = Stage::new(
         directory.path(),
@@ -161,7 +161,7 @@ fn content_that_is_handed_on_is_no_longer_than_announced_and_the_session_goes_on
 }
 
 #[test]
-fn a_cut_download_resumes_where_it_was() {
+fn a_lost_download_resumes_at_its_last_byte() {
     let (directory, bytes) = (directory(), content(9000));
     let target = directory.path().join("f");
     let mut stage = Stage::new(
@@ -187,7 +187,7 @@ fn a_cut_download_resumes_where_it_was() {
 }
 
 #[test]
-fn a_part_of_another_file_is_started_over() {
+fn a_partial_download_of_another_file_starts_over() {
     let (directory, bytes) = (directory(), content(9000));
     fs::write(directory.path().join(".f.berth-part"), b"something quite different").expect("write");
     let mut stage = Stage::new(directory.path(), sends(bytes.clone()));
@@ -197,7 +197,7 @@ fn a_part_of_another_file_is_started_over() {
 }
 
 #[test]
-fn a_file_that_changes_meanwhile_is_fetched_again() {
+fn a_file_that_changes_during_its_download_is_downloaded_again() {
     let directory = directory();
     let mut tries = 0;
     let mut stage = Stage::new(
@@ -228,7 +228,7 @@ fn get_skips_an_identical_local_file() {
 }
 
 #[test]
-fn what_is_here_and_differs_is_replaced_only_with_f() {
+fn a_local_file_that_differs_is_replaced_only_with_f() {
     let (directory, bytes) = (directory(), content(3000));
     let target = directory.path().join("f");
     fs::write(&target, b"mine").expect("write");
@@ -268,7 +268,7 @@ fn a_cancelled_download_keeps_its_part_and_the_session() {
 }
 
 #[test]
-fn a_second_ctrl_c_before_the_prompt_is_back_leaves() {
+fn a_second_ctrl_c_before_the_prompt_ends_the_shell() {
     let directory = directory();
     for is_impatient in [false, true] {
         let interrupt = Rc::new(RefCell::new(berth::client::interrupt::Interrupt::default()));
@@ -292,7 +292,7 @@ fn a_second_ctrl_c_before_the_prompt_is_back_leaves() {
 }
 
 #[test]
-fn many_files_are_asked_for_ahead() {
+fn requests_for_many_files_are_sent_ahead() {
     let directory = directory();
     let names: Vec<String> = (0..150).map(|i| format!("f{i:03}")).collect();
     let listed = names.clone();
@@ -325,7 +325,7 @@ fn many_files_are_asked_for_ahead() {
         _ => {}
     });
     let failure = stage.run(&format!("get -r d {}", directory.path().display())).expect_err("one failed");
-    assert_eq!(failure, Failure::Some { failed: 1, total: 150 });
+    assert_eq!(failure, Failure::SomeFailed { failed: 1, total: 150 });
     let arrived = names_in(&directory.path().join("d"));
     assert_eq!(arrived.len(), 149);
     assert_eq!(fs::read(directory.path().join("d/f042")).expect("read"), b"f042");
@@ -396,7 +396,7 @@ fn an_early_refusal_stops_the_data_and_keeps_the_session() {
 }
 
 #[test]
-fn what_is_there_and_identical_counts_as_done() {
+fn an_identical_remote_file_counts_as_done() {
     let (directory, bytes) = (directory(), content(5000));
     let source = directory.path().join("f");
     fs::write(&source, &bytes).expect("write");
@@ -422,7 +422,7 @@ fn what_is_there_and_identical_counts_as_done() {
 }
 
 #[test]
-fn a_cut_upload_resumes_where_the_server_was() {
+fn a_lost_upload_resumes_at_the_last_byte_of_the_server() {
     let (directory, bytes) = (directory(), content(2_500_000));
     let source = directory.path().join("f");
     fs::write(&source, &bytes).expect("write");
@@ -452,7 +452,7 @@ fn a_cut_upload_resumes_where_the_server_was() {
 }
 
 #[test]
-fn what_the_server_kept_of_another_file_is_not_continued() {
+fn a_partial_upload_of_another_file_is_not_resumed() {
     let (directory, bytes) = (directory(), content(2_500_000));
     let source = directory.path().join("f");
     fs::write(&source, &bytes).expect("write");
@@ -481,7 +481,7 @@ fn what_the_server_kept_of_another_file_is_not_continued() {
 }
 
 #[test]
-fn what_nobody_will_resume_is_dropped_at_the_server_unless_another_session_has_it() {
+fn a_partial_upload_without_use_is_dropped_unless_another_session_has_it() {
     for (code, is_dropped) in [
         (ErrorCode::Exists, true),
         (ErrorCode::NotFound, true),
@@ -509,7 +509,7 @@ fn what_nobody_will_resume_is_dropped_at_the_server_unless_another_session_has_i
 }
 
 #[test]
-fn a_mirror_to_a_server_that_keeps_no_permissions_says_so_once_and_asks_for_none() {
+fn a_mirror_to_a_server_without_permissions_warns_once_and_requests_none() {
     let directory = directory();
     let tree = directory.path().join("tree");
     fs::create_dir(&tree).expect("folder");

@@ -105,7 +105,7 @@ fn check_begins_anew(place: &Place, server: &Server, content: &[u8]) {
     place.admin(&["usage", "ann", "--verify"]);
 }
 
-/// The first two are amid the upload, the third is at its end, which need not wait for those before.
+/// The first two are during the upload. The third is at its end, and need not wait for the others.
 fn an_upload_that_the_disk_did_not_take_is_refused_and_nothing_of_it_is_kept() {
     let content = pattern(1, BYTES);
     let late = "delay_enter=500000:when=2";

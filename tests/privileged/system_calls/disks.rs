@@ -137,7 +137,7 @@ fn expect_no_answer(reply: &Reply, path: &str) {
     assert!(error.message.contains("disk does not answer"), "{error:?}");
 }
 
-/// The second sync of each thread never ends; what is counted is who is answered.
+/// The second sync of each thread never ends. The test counts the sessions that get a reply.
 fn an_upload_to_one_disk_is_acknowledged_while_the_sync_of_another_hangs() {
     let place = place(json!({"timeouts": {"storage": "1h"}}));
     let other = other_disk(&place);

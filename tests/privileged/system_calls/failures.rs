@@ -133,7 +133,7 @@ fn a_failing_system_call_never_loses_content_or_reports_success() {
         }
     });
     let report = report.into_inner().expect("no panic");
-    println!("{} cases, of which {} calls did not come: {:?}", report.tried, report.missed.len(), report.missed);
+    println!("{} cases; {} calls did not occur: {:?}", report.tried, report.missed.len(), report.missed);
     assert!(report.wrong.is_empty(), "{} of {} cases:\n{}", report.wrong.len(), report.tried, report.wrong.join("\n"));
     assert!(
         report.tried > 0 && report.missed.len() * 4 < report.tried.max(4),

@@ -91,7 +91,7 @@ fn kill_9_before_any_system_call_of_a_change_leaves_each_done_or_not_done_and_an
         assert!(read_tree(&place.home("ann", ""), DIRECTORY) == trees[0]);
     }
     assert!(undone > 0, "it was never killed");
-    println!("{undone} kills amid changes, {resumed} uploads resumed");
+    println!("{undone} kills during changes, {resumed} uploads resumed");
 }
 
 // ---- Account commands ---------------------------------------------------------------------
@@ -132,7 +132,7 @@ impl Accounted {
     }
 
     fn load(&self) -> Option<Account> {
-        self.accounts.load(&"ann".parse().expect("a name")).expect("valid, whatever happened")
+        self.accounts.load(&"ann".parse().expect("a name")).expect("valid after a kill")
     }
 
     fn command(&self, arguments: &[&str]) -> Command {

@@ -120,7 +120,7 @@ fn kill_9_of_account_commands_leaves_each_account_as_before_or_as_after() {
 
         // Read as the running server reads them, at every login.
         let before = expected.get(change.name).cloned();
-        let found = accounts.load(&change.name.parse().expect("a name")).expect("valid, whatever happened");
+        let found = accounts.load(&change.name.parse().expect("a name")).expect("valid after a crash");
         let is = |of: &Option<Expected>| match (of, &found) {
             (Some(of), Some(found)) => of.is(found),
             (None, None) => true,

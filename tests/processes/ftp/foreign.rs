@@ -20,7 +20,7 @@ fn offering(protocols: &[&str], version: u8) -> Arc<ClientConfig> {
     Arc::new(tls)
 }
 
-/// Whether the server shakes hands with who offers these; else it must say why.
+/// Returns whether the server completes a handshake with a client that offers these. If not, it must say why.
 #[track_caller]
 fn is_served(client: Client, protocols: &[&str], version: u8) -> bool {
     let stream = client.wire.stream().try_clone().expect("descriptors");

@@ -178,7 +178,7 @@ fn user_begins_a_login_again_and_pass_alone_is_none() {
     client.ask(&format!("PASS {PASSWORD}")).expect(&[230]);
     client.stores("mine", b"x");
     assert!(scene.exists("mine"));
-    // Somebody who is in stays who he is.
+    // A logged-in user stays logged in.
     client.ask("USER ben").expect(&[530]);
     client.ask("PWD").expect(&[257]);
     assert_eq!(client.list("NLST"), ["mine"]);

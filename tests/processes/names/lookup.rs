@@ -11,7 +11,7 @@ const PAIRS: [(&str, &str); 5] =
     [("report[1].txt", "report1.txt"), ("st*r", "star"), ("wh?", "who"), ("[!a]", "b"), ("x[a-c]\\y*", "xb\\yz")];
 
 #[test]
-fn each_command_takes_the_name_that_was_given_before_what_it_fits_as_a_pattern() {
+fn each_command_prefers_an_existing_name_to_a_pattern() {
     for (exactly, other) in PAIRS {
         let visit = Visit::new(&[]);
         visit.plant_there(&[exactly, other]);
@@ -33,7 +33,7 @@ fn each_command_takes_the_name_that_was_given_before_what_it_fits_as_a_pattern()
 }
 
 #[test]
-fn directories_are_meant_by_their_names_also_in_the_middle_of_a_path() {
+fn existing_names_are_preferred_in_the_middle_of_a_path() {
     let visit = Visit::new(&[]);
     visit.plant_there(&["dir[1]/x", "dir[1]/y*", "dir[1]/yz", "dir1/x", "dir1/q", "file[1]", "file1/x"]);
     assert_eq!(visit.ok(&["cat", "dir[1]/y*"]), "dir[1]/y*");
@@ -52,7 +52,7 @@ fn directories_are_meant_by_their_names_also_in_the_middle_of_a_path() {
 }
 
 #[test]
-fn each_word_is_looked_up_by_itself_and_quoted_ones_are_no_patterns() {
+fn each_word_is_expanded_by_itself_and_quoted_ones_are_no_patterns() {
     let visit = Visit::new(&[]);
     visit.plant_there(&["a[1]", "a1", "b1", "b2", "c?", "cc"]);
     assert_eq!(visit.ok(&["cat", "a[1]", "b*", "c?"]), "a[1]b1b2c?");
@@ -68,7 +68,7 @@ fn each_word_is_looked_up_by_itself_and_quoted_ones_are_no_patterns() {
 }
 
 #[test]
-fn local_names_are_meant_too_and_words_that_a_shell_expanded_stay_what_they_are() {
+fn existing_local_names_are_preferred_and_words_that_a_shell_expanded_stay() {
     let visit = Visit::new(&[]);
     visit.plant_here(&["a[1].dat", "a1.dat", "d[1]/x", "d1/x", "t*/in", "~/in", "st*r", "star"]);
     visit.ok(&["put", "a[1].dat"]);
@@ -90,7 +90,7 @@ fn local_names_are_meant_too_and_words_that_a_shell_expanded_stay_what_they_are(
 }
 
 #[test]
-fn a_home_is_a_tilde_where_nothing_is_called_so() {
+fn a_tilde_is_the_home_unless_an_entry_has_that_name() {
     let visit = Visit::new(&[]);
     fs::write(visit.place.path("user/mine"), "mine").expect("writable");
     visit.ok(&["put", "~/mine"]);
@@ -98,7 +98,7 @@ fn a_home_is_a_tilde_where_nothing_is_called_so() {
 }
 
 #[test]
-fn names_of_any_bytes_are_meant_by_one_shot_arguments() {
+fn arguments_of_one_command_can_name_any_bytes() {
     for bytes in [
         &b"  "[..],
         b" lead",
@@ -131,7 +131,7 @@ fn names_of_any_bytes_are_meant_by_one_shot_arguments() {
 }
 
 #[test]
-fn in_scripts_quotes_keep_any_name_what_it_is() {
+fn quoted_words_in_scripts_can_be_any_name() {
     let visit = Visit::new(&[]);
     visit.plant_there(&["!x", "#x", "-r", "  ", " a ", "it's", "--"]);
     let script = "cat '!x'; cat '#x' # no name\ncat \\#x\ncat '-r' \\-r ./-r -- -r --\ncat '  '\ncat \" a \" it\\'s";
@@ -139,7 +139,7 @@ fn in_scripts_quotes_keep_any_name_what_it_is() {
 }
 
 #[test]
-fn a_word_with_a_dash_is_an_option_or_an_error_and_never_another_file() {
+fn a_word_with_a_dash_is_an_option_or_an_error() {
     let visit = Visit::new(&[]);
     visit.plant_there(&["-old", "old", "-r", "-f", "d/x"]);
     visit.plant_here(&["-new"]);

@@ -11,7 +11,7 @@ use crate::support::proxy::Proxy;
 use crate::support::{pattern, target, wait_until};
 
 #[test]
-fn a_tree_with_a_file_and_what_is_called_like_its_part_comes_whole() {
+fn a_tree_with_a_file_named_like_a_partial_download_is_whole() {
     let visit = Visit::new(&[]);
     let large = pattern(1, 200_000);
     visit.plant_there(&["t/small", "t/.small.berth-part", "t/..small.berth-part.berth-part", "t/.small.1.berth-part"]);
@@ -66,7 +66,7 @@ fn interrupt(visit: &Visit, size: usize, signal: Signal) {
 }
 
 #[test]
-fn a_part_of_ours_goes_on_and_makes_way_for_a_file_of_its_name() {
+fn a_partial_download_resumes_and_gives_way_to_a_file_of_its_name() {
     let visit = Visit::new(&[]);
     interrupt(&visit, 4 << 20, Signal::KILL);
     let ended = visit.run(&["get", "x"]).expect_code(0);
@@ -103,31 +103,31 @@ fn a_partial_download_of_another_owner_is_not_written_to() {
 }
 
 #[test]
-fn two_files_that_are_one_here_are_told_and_the_first_stays() {
+fn two_files_with_one_local_name_are_reported_and_the_first_stays() {
     let visit = Visit::new(&[]);
     visit.plant_there(&["a/x", "b/x"]);
     let ended = visit.run(&["get", "a/x", "b/x", "."]).expect_code(1);
     assert_eq!(fs::read(visit.place.here("x")).expect("the first"), b"a/x", "{ended:?}");
     let ended = visit.run(&["get", "-f", "a/x", "b/x", "."]).expect_code(1);
-    assert!(ended.stderr.contains("/b/x and /a/x are both ./x here"), "{ended:?}");
+    assert!(ended.stderr.contains("remote /a/x and /b/x would both become local ./x"), "{ended:?}");
     assert_eq!(fs::read(visit.place.here("x")).expect("the first"), b"a/x");
     fs::remove_file(visit.place.here("x")).expect("ours");
     let ended = visit.run(&["get", "-f", "a/x", "b/x", "."]).expect_code(1);
-    assert!(ended.stderr.contains("/b/x and /a/x are both ./x here"), "{ended:?}");
+    assert!(ended.stderr.contains("remote /a/x and /b/x would both become local ./x"), "{ended:?}");
     assert_eq!(fs::read(visit.place.here("x")).expect("the first"), b"a/x");
 }
 
 #[test]
-fn two_files_that_would_be_one_there_are_told_and_the_first_stays() {
+fn two_files_with_one_remote_name_are_reported_and_the_first_stays() {
     let visit = Visit::new(&[]);
     visit.plant_here(&["a/x", "b/x"]);
     let ended = visit.run(&["put", "-f", "a/x", "b/x", "/"]).expect_code(1);
-    assert!(ended.stderr.contains("b/x and a/x are both /x there"), "{ended:?}");
+    assert!(ended.stderr.contains("b/x and a/x would both become remote /x"), "{ended:?}");
     assert_eq!(fs::read(visit.there("x")).expect("the first"), b"a/x");
 }
 
 #[test]
-fn a_file_that_grows_here_while_it_is_to_be_replaced_is_not_lost() {
+fn a_local_file_that_grows_during_its_replacement_is_kept() {
     let visit = Visit::new(&[]);
     fs::write(visit.there("x"), pattern(3, 4 << 20)).expect("writable");
     for grows in [true, false] {
@@ -141,7 +141,7 @@ fn a_file_that_grows_here_while_it_is_to_be_replaced_is_not_lost() {
         proxy.down.open();
         let ended = client.wait().expect_code(if grows { 1 } else { 0 });
         if grows {
-            assert!(ended.stderr.contains("was changed here"), "{ended:?}");
+            assert!(ended.stderr.contains("changed during the download"), "{ended:?}");
             assert_eq!(fs::read(visit.place.here("x")).expect("kept"), b"log\nmore\n");
             visit.run(&["get", "-f", "x"]).expect_code(0);
         }

@@ -4,7 +4,7 @@ use std::net::{SocketAddr, TcpStream};
 
 use crate::support::{PASSWORD, PATIENCE};
 use berth::auth::scram::{Binding, ClientExchange};
-use berth::tls::{Pinning, Received, TlsSession};
+use berth::tls::{Pinning, ReceiveResult, TlsSession};
 use berth::wire::frame::{self, Frame, FrameType};
 use berth::wire::message::VERSION;
 use berth::wire::{Reply, Request};
@@ -33,9 +33,9 @@ impl TlsPeer {
             if peer.tls.is_handshaking() {
                 let mut room = [0; 4096];
                 match peer.tls.receive(&mut peer.stream, &mut room).expect("a handshake") {
-                    Received::Bytes(count) => peer.input.extend_from_slice(&room[..count]),
-                    Received::Progress(_) => {}
-                    Received::End => panic!("an end within the handshake"),
+                    ReceiveResult::Bytes(count) => peer.input.extend_from_slice(&room[..count]),
+                    ReceiveResult::Progress(_) => {}
+                    ReceiveResult::End => panic!("an end within the handshake"),
                 }
             }
         }
@@ -96,12 +96,12 @@ impl TlsPeer {
         let mut room = vec![0; 65_536];
         loop {
             match self.tls.receive(&mut self.stream, &mut room) {
-                Ok(Received::Bytes(count)) => {
+                Ok(ReceiveResult::Bytes(count)) => {
                     room.truncate(count);
                     return Some(room);
                 }
-                Ok(Received::Progress(_)) => {}
-                Ok(Received::End) | Err(_) => return None,
+                Ok(ReceiveResult::Progress(_)) => {}
+                Ok(ReceiveResult::End) | Err(_) => return None,
             }
         }
     }

@@ -11,7 +11,7 @@ use berth::base::budget::{Budget, TURN_BUDGET};
 use berth::base::buffers::{INPUT_BYTES, IoBuffers, Piece};
 use berth::config;
 use berth::config::defaults::{DATA_CONNECTION_TIMEOUT_DEFAULT, DATA_PORTS};
-use berth::protocol::data_connection::{DataConnection, DataEnd, Failure, Security};
+use berth::protocol::data_connection::{DataConnection, DataEnd, DataFailure, Security};
 use berth::protocol::ftp::{FTP_END_GRACE_MAX, Ftp};
 use berth::protocol::{Protocol, Sockets};
 use berth::tls::Resumption;
@@ -99,7 +99,7 @@ impl FtpPeer {
         std::mem::take(&mut self.received)
     }
 
-    /// Sends data, all of which is taken.
+    /// Sends data. The server takes all of it.
     pub fn send(&mut self, server: &mut Server, content: &[u8]) {
         for piece in content.chunks(INPUT_BYTES / 2) {
             let input = &mut self.data.buffers.input;
@@ -177,7 +177,7 @@ pub struct Data {
 }
 
 impl DataConnection for Data {
-    fn listen(&mut self, _ports: RangeInclusive<u16>, _expects_resumption: bool) -> Result<SocketAddr, Failure> {
+    fn listen(&mut self, _ports: RangeInclusive<u16>, _expects_resumption: bool) -> Result<SocketAddr, DataFailure> {
         *self = Self { stage: DataStage::Listening, ..Self::default() };
         Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, 50_000)))
     }
@@ -194,7 +194,7 @@ impl DataConnection for Data {
         false
     }
 
-    fn open(&mut self, _security: Security) -> Result<bool, Failure> {
+    fn open(&mut self, _security: Security) -> Result<bool, DataFailure> {
         let is_connected = self.stage == DataStage::Connected;
         if is_connected {
             self.stage = DataStage::Open;
@@ -202,7 +202,7 @@ impl DataConnection for Data {
         Ok(is_connected)
     }
 
-    fn check(&self) -> Result<(), Failure> {
+    fn check(&self) -> Result<(), DataFailure> {
         Ok(())
     }
 

@@ -25,7 +25,8 @@ impl FileId {
 
 /// Returns the existing local path that the file system treats as the same name as `local`.
 pub(super) fn other_spelling(spellings: &Spellings, local: &Path) -> Option<PathBuf> {
-    let found = spellings.listed_otherwise([path_bytes(local)], |directory| Ok::<_, Failure>(names_in(directory)));
+    let found =
+        spellings.listed_under_other_name([path_bytes(local)], |directory| Ok::<_, Failure>(names_in(directory)));
     let (_, other) = found.ok()?.into_iter().next()?;
     Some(PathBuf::from(OsStr::from_bytes(&other)))
 }
@@ -38,13 +39,13 @@ pub(super) fn local_collision(local: &Path, other: &Path) -> Failure {
     let (local, other) = (shown(local), shown(other));
     Failure::Local(Explanation::new(
         format!("{local} and {other} are the same to the local file system"),
-        "get one to another place",
+        "download one of them to another directory",
     ))
 }
 
 pub(super) fn shared_destination(one: &VirtualPath, other: &VirtualPath, local: &Path) -> Failure {
     Failure::Local(Explanation::new(
-        format!("{other} and {one} are both {} here", shown(local)),
-        "get one of them to another place",
+        format!("remote {one} and {other} would both become local {}", shown(local)),
+        "download one of them to another directory",
     ))
 }

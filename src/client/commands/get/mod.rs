@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use crate::base::explanation::Explanation;
 use crate::base::virtual_path::VirtualPath;
-use crate::client::commands::cat::Shown;
+use crate::client::commands::cat::ContentWriter;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 use crate::client::files::local::{destination, shown};
@@ -21,16 +21,16 @@ use crate::client::files::modes::ModePolicy;
 use crate::client::files::spellings::Spellings;
 use crate::client::syntax::advice;
 use crate::client::syntax::arguments::Arguments;
-use crate::client::syntax::command::usage;
+use crate::client::syntax::command::usage_failure;
 use crate::client::syntax::lexer::Word;
 use crate::client::transfer::batch::{report_identical, transfer_many, transfer_one, without_identical};
 use crate::client::transfer::compare::same_content;
 use crate::client::transfer::job::{Direction, TransferJob, Transferred, label};
-use crate::client::transfer::overwrite::{Conflict, Decision, Overwrite};
+use crate::client::transfer::overwrite::{Conflict, Decision, OverwritePolicy};
 use crate::client::transfer::part::names::remove_part;
 use crate::client::transfer::pipes::download_to;
 use crate::client::transfer::report::{Report, note_interruption};
-use crate::client::ui::progress::{Progress, Style};
+use crate::client::ui::progress::{Progress, ProgressStyle};
 use crate::client::ui::stopwatch::Stopwatch;
 use crate::client::ui::summary::Summary;
 use crate::wire::message::{EntryKind, ErrorCode};
@@ -47,7 +47,7 @@ pub fn get(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     let modes = if arguments.has("--no-perms") { ModePolicy::Ignore } else { ModePolicy::NewFiles };
     session.output.shows_digests = session.output.is_verbose || arguments.has("-v");
     let (sources, target) = match &arguments.operands[..] {
-        [] => return Err(usage("get", "a remote path is missing")),
+        [] => return Err(usage_failure("get", "a remote path is missing")),
         [source] => (vec![*source], None),
         [sources @ .., target] => (sources.to_vec(), Some(*target)),
     };
@@ -58,7 +58,7 @@ pub fn get(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     if target.is_some_and(|word| word.is_bare(b"-")) {
         return match &remotes[..] {
             [remote] if !with_directories => get_content(session, remote),
-            _ => Err(usage("get", "'get FILE -' writes one file to standard output; 'cat' writes several")),
+            _ => Err(usage_failure("get", "'get FILE -' writes one file to standard output; 'cat' writes several")),
         };
     }
     let target = match target {
@@ -66,8 +66,10 @@ pub fn get(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
         None => LocalTarget::Directory(PathBuf::new()),
     };
     let result = match &remotes[..] {
-        [remote] if !with_directories => get_single(session, remote, &target, Overwrite::new(force, false), modes),
-        _ => get_many(session, &remotes, &target, Overwrite::new(force, true), with_directories, modes),
+        [remote] if !with_directories => {
+            get_single(session, remote, &target, OverwritePolicy::new(force, false), modes)
+        }
+        _ => get_many(session, &remotes, &target, OverwritePolicy::new(force, true), with_directories, modes),
     };
     if let (Ok(()), LocalTarget::Tree(_, tree)) = (&result, &target) {
         tree.finish(session);
@@ -85,7 +87,7 @@ fn get_content(session: &mut Session, remote: &VirtualPath) -> Result<(), Failur
     session.output.reserve_for_content();
     // A progress bar would mix with the content on a terminal, or with the JSON objects on standard error.
     let is_silent = session.output.is_terminal || session.output.is_json;
-    let style = if is_silent { Style::Silent } else { session.progress };
+    let style = if is_silent { ProgressStyle::Silent } else { session.progress };
     let entry = session.stat(remote)?;
     if entry.kind == EntryKind::Dir {
         return Err(Failure::Local(Explanation::new(
@@ -95,11 +97,11 @@ fn get_content(session: &mut Session, remote: &VirtualPath) -> Result<(), Failur
     }
     let size = entry.size;
     let mut progress = Progress::for_file(style, &label(remote), Some(size));
-    let mut shown = Shown::default();
-    let fetched = download_to(session, remote, &mut progress, |output, link, bytes| shown.write(output, link, bytes));
+    let mut writer = ContentWriter::default();
+    let fetched = download_to(session, remote, &mut progress, |output, link, bytes| writer.write(output, link, bytes));
     drop(progress);
     let transferred = fetched?;
-    shown.finish(&mut session.output)?;
+    writer.finish(&mut session.output)?;
     // Standard output holds the content, so no digest is shown.
     session.output.shows_digests = false;
     let (local, elapsed) = (Path::new("-"), None);
@@ -110,7 +112,7 @@ fn get_single(
     session: &mut Session,
     remote: &VirtualPath,
     target: &LocalTarget,
-    mut overwrite: Overwrite,
+    mut overwrite: OverwritePolicy,
     modes: ModePolicy,
 ) -> Result<(), Failure> {
     let entry = session.stat(remote)?;
@@ -149,7 +151,7 @@ fn get_one(
     summary: &mut Summary,
     mut job: TransferJob,
     size: u64,
-    overwrite: &mut Overwrite,
+    overwrite: &mut OverwritePolicy,
     is_brief: bool,
 ) -> Result<(), Failure> {
     if let Some(existing) = existing_file(&job.local)? {
@@ -186,7 +188,7 @@ fn get_many(
     session: &mut Session,
     remotes: &[VirtualPath],
     target: &LocalTarget,
-    mut overwrite: Overwrite,
+    mut overwrite: OverwritePolicy,
     with_directories: bool,
     modes: ModePolicy,
 ) -> Result<(), Failure> {
@@ -201,7 +203,7 @@ fn get_wanted(
     session: &mut Session,
     summary: &mut Summary,
     wanted: Vec<TransferJob>,
-    overwrite: &mut Overwrite,
+    overwrite: &mut OverwritePolicy,
 ) -> Result<(), Failure> {
     let wanted = resolve_existing(session, summary, wanted, overwrite)?;
     let bytes = total_of(&wanted);
@@ -226,7 +228,7 @@ fn resolve_existing(
     session: &mut Session,
     summary: &mut Summary,
     wanted: Vec<TransferJob>,
-    overwrite: &mut Overwrite,
+    overwrite: &mut OverwritePolicy,
 ) -> Result<Vec<TransferJob>, Failure> {
     let (mut remaining, mut existing) = (Vec::new(), Vec::new());
     let spellings = Spellings::among(wanted.iter().map(|job| path_bytes(&job.local)));

@@ -119,7 +119,7 @@ fn plan_tree(
                 summary.count(&mut session.output, Err(not_examined(&found.path)))?
             }
             EntryKind::Link | EntryKind::Other => {
-                session.output.note(format_args!("{} is no regular file: left out", found.path));
+                session.output.note(format_args!("remote {} is not a regular file: skipped", found.path));
             }
         }
     }
@@ -178,7 +178,7 @@ fn make_directory(path: &Path, bits: Option<u32>) -> Result<(), Failure> {
         ))),
         _ => Err(Failure::Local(Explanation::new(
             format!("local {path} is a file, not a directory"),
-            "choose another place",
+            "choose another directory",
         ))),
     }
 }

@@ -108,7 +108,7 @@ fn not_a_directory(session: &Session, path: &Path) -> Failure {
     let creation = advice::local(session.output.is_one_shot, "mkdir", path);
     let path = shown(path);
     Failure::Usage(match exists {
-        true => Explanation::new(format!("local {path} is a file, not a directory"), "choose another place"),
+        true => Explanation::new(format!("local {path} is a file, not a directory"), "choose another directory"),
         false => Explanation::new(format!("{path} is not a local directory"), format!("create it with {creation}")),
     })
 }

@@ -27,8 +27,8 @@ pub(super) fn without_shared_destinations(
             Some(other) => {
                 let other = shown(other);
                 let why = Explanation::new(
-                    format!("{local} and {other} are both {remote} there"),
-                    "put one of them to another place",
+                    format!("local {local} and {other} would both become remote {remote}"),
+                    "upload one of them to another directory",
                 );
                 summary.count(&mut session.output, Err(Failure::Local(why)))?;
             }
@@ -43,15 +43,15 @@ pub(super) fn without_shared_destinations(
 
 /// Removes directories that the server treats as the same as another directory of this command, with the files
 /// below them. Their content would be mixed.
-pub(super) fn without_doubled_directories(
+pub(super) fn without_colliding_directories(
     session: &mut Session,
     summary: &mut Summary,
     plan: &mut PutPlan,
 ) -> Result<(), Failure> {
     let spellings = Spellings::among(plan.directories.iter().map(|(path, _)| path.as_bytes()));
     let paths = plan.directories.iter().map(|(path, _)| path.as_bytes());
-    let doubled = spellings.listed_otherwise(paths, |directory| session.names(directory))?;
-    for (directory, other) in sorted(doubled) {
+    let colliding = spellings.listed_under_other_name(paths, |directory| session.names(directory))?;
+    for (directory, other) in sorted(colliding) {
         plan.files.retain(|job| !directory.contains(&job.remote));
         summary.count(&mut session.output, Err(remote_collision(&directory, &other)))?;
     }
@@ -60,25 +60,25 @@ pub(super) fn without_doubled_directories(
 
 /// Removes files that the server treats as the same as another file of this command. They would replace each
 /// other.
-pub(super) fn without_doubled_files(
+pub(super) fn without_colliding_files(
     session: &mut Session,
     summary: &mut Summary,
     spellings: &Spellings,
     mut occupied: Vec<(TransferJob, Failure)>,
 ) -> Result<Vec<(TransferJob, Failure)>, Failure> {
     let paths = occupied.iter().map(|(job, _)| job.remote.as_bytes());
-    let doubled = spellings.listed_otherwise(paths, |directory| session.names(directory))?;
-    for (path, other) in sorted(doubled) {
+    let colliding = spellings.listed_under_other_name(paths, |directory| session.names(directory))?;
+    for (path, other) in sorted(colliding) {
         occupied.retain(|(job, _)| job.remote != path);
         summary.count(&mut session.output, Err(remote_collision(&path, &other)))?;
     }
     Ok(occupied)
 }
 
-fn sorted(doubled: HashMap<Vec<u8>, Vec<u8>>) -> Vec<(VirtualPath, VirtualPath)> {
+fn sorted(colliding: HashMap<Vec<u8>, Vec<u8>>) -> Vec<(VirtualPath, VirtualPath)> {
     let path = |bytes: Vec<u8>| VirtualPath::parse(&bytes).ok();
     let mut pairs: Vec<(VirtualPath, VirtualPath)> =
-        doubled.into_iter().filter_map(|(one, other)| path(one).zip(path(other))).collect();
+        colliding.into_iter().filter_map(|(one, other)| path(one).zip(path(other))).collect();
     pairs.sort();
     pairs
 }
@@ -87,6 +87,6 @@ fn sorted(doubled: HashMap<Vec<u8>, Vec<u8>>) -> Vec<(VirtualPath, VirtualPath)>
 fn remote_collision(path: &VirtualPath, other: &VirtualPath) -> Failure {
     Failure::Local(Explanation::new(
         format!("{path} and {other} are the same to the server's file system"),
-        "put one to another place",
+        "upload one of them to another directory",
     ))
 }

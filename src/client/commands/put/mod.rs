@@ -7,6 +7,7 @@ mod target;
 
 use std::collections::HashSet;
 use std::fs;
+use std::io::IsTerminal;
 use std::iter::successors;
 use std::path::{Path, PathBuf};
 
@@ -19,21 +20,22 @@ use crate::client::files::local::shown;
 use crate::client::files::modes::ModePolicy;
 use crate::client::files::patterns::expand;
 use crate::client::files::spellings::Spellings;
+use crate::client::syntax::advice;
 use crate::client::syntax::arguments::Arguments;
-use crate::client::syntax::command::usage;
+use crate::client::syntax::command::usage_failure;
 use crate::client::syntax::lexer::Word;
 use crate::client::transfer::batch::{report_identical, transfer_many, transfer_one, without_identical};
 use crate::client::transfer::compare::same_content;
 use crate::client::transfer::job::{Direction, TransferJob, label};
-use crate::client::transfer::overwrite::{Conflict, Decision, Overwrite};
+use crate::client::transfer::overwrite::{Conflict, Decision, OverwritePolicy};
 use crate::client::transfer::pipes::upload_stdin;
 use crate::client::transfer::report::{Report, note_interruption};
-use crate::client::ui::progress::{Progress, Style};
+use crate::client::ui::progress::{Progress, ProgressStyle};
 use crate::client::ui::stopwatch::Stopwatch;
 use crate::client::ui::summary::Summary;
 use crate::wire::message::{EntryKind, ErrorCode, PutMode};
 use crate::wire::{Reply, Request};
-use collisions::{without_doubled_directories, without_doubled_files, without_shared_destinations};
+use collisions::{without_colliding_directories, without_colliding_files, without_shared_destinations};
 use plan::{NewDirectory, PutPlan, new_job, plan};
 use target::RemoteTarget;
 
@@ -46,14 +48,14 @@ pub fn put(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     let modes = if arguments.has("--no-perms") { ModePolicy::Ignore } else { ModePolicy::NewFiles };
     session.output.shows_digests = session.output.is_verbose || arguments.has("-v");
     let (sources, target) = match &arguments.operands[..] {
-        [] => return Err(usage("put", "a local path is missing")),
+        [] => return Err(usage_failure("put", "a local path is missing")),
         [source] => (vec![*source], None),
         [sources @ .., target] => (sources.to_vec(), Some(*target)),
     };
     if sources.iter().any(|word| word.is_bare(b"-")) {
         return match (&sources[..], target) {
             ([_], Some(target)) if !with_directories => put_content(session, target, force),
-            _ => Err(usage("put", "standard input needs a remote name: put - NAME")),
+            _ => Err(usage_failure("put", "standard input needs a remote name: put - NAME")),
         };
     }
     let locals: Vec<PathBuf> = sources.into_iter().flat_map(expand).collect();
@@ -62,8 +64,10 @@ pub fn put(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
         None => RemoteTarget::Directory(session.directory.clone()),
     };
     let result = match &locals[..] {
-        [local] if !with_directories => put_single(session, local, &target, &mut Overwrite::new(force, false), modes),
-        _ => put_many(session, &locals, &target, Overwrite::new(force, true), with_directories, modes),
+        [local] if !with_directories => {
+            put_single(session, local, &target, &mut OverwritePolicy::new(force, false), modes)
+        }
+        _ => put_many(session, &locals, &target, OverwritePolicy::new(force, true), with_directories, modes),
     };
     if let (Ok(()), RemoteTarget::Tree(_, tree)) = (&result, &target) {
         tree.finish(session);
@@ -74,7 +78,7 @@ pub fn put(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
 /// `put - FILE`: uploads standard input.
 fn put_content(session: &mut Session, target: &Word, force: bool) -> Result<(), Failure> {
     if session.stdin_is_script {
-        return Err(usage("put", "standard input has the commands; give those with -c or -f FILE"));
+        return Err(usage_failure("put", "standard input has the commands; give those with -c or -f FILE"));
     }
     let remote = match RemoteTarget::find(session, target)? {
         RemoteTarget::Path(remote) if target.text.ends_with(b"/") => {
@@ -82,18 +86,26 @@ fn put_content(session: &mut Session, target: &Word, force: bool) -> Result<(), 
         }
         RemoteTarget::Path(remote) | RemoteTarget::Tree(remote, _) => remote,
         RemoteTarget::Directory(directory) => {
-            return Err(usage("put", &format!("{directory} is a directory; name a file")));
+            let path =
+                directory.child(b"NAME").map_or("put - DIRECTORY/NAME".into(), |path| advice::remote("put -", &path));
+            return Err(Failure::Usage(Explanation::new(
+                format!("remote {directory} is a directory"),
+                format!("{path} stores standard input in it"),
+            )));
         }
     };
+    if std::io::stdin().is_terminal() {
+        session.output.note("reading the content from the terminal; Ctrl-D at the beginning of a line ends it");
+    }
     let mode = if force { PutMode::Replace } else { PutMode::Create };
-    let style = if session.output.is_json { Style::Silent } else { session.progress };
+    let style = if session.output.is_json { ProgressStyle::Silent } else { session.progress };
     let mut progress = Progress::for_file(style, &label(&remote), None);
     let started = Stopwatch::start();
     let sent = upload_stdin(session, &remote, mode, &mut progress);
     drop(progress);
     let transferred = sent.map_err(|failure| match failure {
         failure if failure.is_refusal(ErrorCode::Exists) => {
-            Failure::Local(Explanation::new(format!("{remote} is there already"), "-f replaces it"))
+            Failure::Local(Explanation::new(format!("remote {remote} exists"), "-f replaces it"))
         }
         failure => refusal::explain_upload(session, &remote, failure),
     })?;
@@ -105,7 +117,7 @@ fn put_single(
     session: &mut Session,
     local: &Path,
     target: &RemoteTarget,
-    overwrite: &mut Overwrite,
+    overwrite: &mut OverwritePolicy,
     modes: ModePolicy,
 ) -> Result<(), Failure> {
     let metadata = fs::metadata(local).map_err(|error| Failure::missing_local_file(local, &error))?;
@@ -137,7 +149,7 @@ fn put_over(
     summary: &mut Summary,
     mut job: TransferJob,
     refusal: &Failure,
-    overwrite: &mut Overwrite,
+    overwrite: &mut OverwritePolicy,
 ) -> Result<(), Failure> {
     let size = size_of(&job.local)?;
     match session.stat(&job.remote) {
@@ -185,7 +197,7 @@ fn put_many(
     session: &mut Session,
     locals: &[PathBuf],
     target: &RemoteTarget,
-    mut overwrite: Overwrite,
+    mut overwrite: OverwritePolicy,
     with_directories: bool,
     modes: ModePolicy,
 ) -> Result<(), Failure> {
@@ -206,10 +218,10 @@ fn put_plan(
     summary: &mut Summary,
     mut plan: PutPlan,
     can_collide: bool,
-    overwrite: &mut Overwrite,
+    overwrite: &mut OverwritePolicy,
 ) -> Result<(), Failure> {
     let missing = make_directories(session, summary, &plan.directories)?;
-    without_doubled_directories(session, summary, &mut plan)?;
+    without_colliding_directories(session, summary, &mut plan)?;
     let is_missing =
         |job: &TransferJob| successors(job.remote.parent(), VirtualPath::parent).any(|of| missing.contains(&of));
     let mut files = if can_collide { without_shared_destinations(session, summary, plan.files)? } else { plan.files };
@@ -225,7 +237,7 @@ fn put_plan(
         return sent;
     }
     // Existing files are compared even after a failure that ended the uploads, so that identical ones count as done.
-    let occupied = without_doubled_files(session, summary, &spellings, occupied)?;
+    let occupied = without_colliding_files(session, summary, &spellings, occupied)?;
     let (again, bytes) = resolve_existing(session, summary, occupied, overwrite)?;
     sent?;
     let mut refused = Vec::new();
@@ -240,7 +252,7 @@ fn resolve_existing(
     session: &mut Session,
     summary: &mut Summary,
     occupied: Vec<(TransferJob, Failure)>,
-    overwrite: &mut Overwrite,
+    overwrite: &mut OverwritePolicy,
 ) -> Result<(Vec<TransferJob>, u64), Failure> {
     let requests: Vec<_> = occupied.iter().map(|(job, _)| Request::Stat { path: (&job.remote).into() }).collect();
     let mut found = Vec::with_capacity(requests.len());

@@ -89,7 +89,7 @@ fn plan_tree(
                 EntryKind::Dir => walk.enter(&entry),
                 EntryKind::File => plan.add(entry.local, entry.path, entry.metadata.len()),
                 EntryKind::Link | EntryKind::Other => {
-                    session.output.note(format_args!("{} is no regular file: left out", shown(&entry.local)));
+                    session.output.note(format_args!("local {} is not a regular file: skipped", shown(&entry.local)));
                 }
             }
         }

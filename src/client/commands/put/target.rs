@@ -97,7 +97,7 @@ fn refuse_ambiguous(arguments: &Arguments, word: &Word, locals: &[PathBuf], is_o
     {
         return Ok(());
     }
-    let problem = format!("{} is on this machine, and not a remote directory", shown(&local));
+    let problem = format!("{} is a local file and not a remote directory", shown(&local));
     Err(ambiguous_target("put", arguments, &problem, is_one_shot))
 }
 

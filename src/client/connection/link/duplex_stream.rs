@@ -62,12 +62,12 @@ impl DuplexStream {
         self.interrupt.is_set()
     }
 
-    /// Sends queued bytes for at most about `patience`. Errors are ignored, because the next request reports
+    /// Sends queued bytes for at most about `wait_max`. Errors are ignored, because the next request reports
     /// them. Used after a transfer was cancelled.
-    pub(super) fn flush_briefly(&mut self, patience: Duration) {
-        let deadline = Instant::now() + patience;
+    pub(super) fn flush_briefly(&mut self, wait_max: Duration) {
+        let deadline = Instant::now() + wait_max;
         while !self.send_buffer.is_empty() && Instant::now() < deadline && !self.interrupt.is_set() {
-            if !matches!(self.send_some(), Ok(true)) && self.stream.wait(true, patience / 10).is_err() {
+            if !matches!(self.send_some(), Ok(true)) && self.stream.wait(true, wait_max / 10).is_err() {
                 return;
             }
         }
@@ -78,8 +78,8 @@ impl DuplexStream {
         self.stream.end_with_reset();
     }
 
-    /// Sends and receives once as far as possible. If nothing moved, waits up to `patience`.
-    pub(super) fn exchange(&mut self, patience: Duration, frame_bytes_left: usize) -> Result<(), LinkError> {
+    /// Sends and receives once as far as possible. If nothing moved, waits up to `wait_max`.
+    pub(super) fn exchange(&mut self, wait_max: Duration, frame_bytes_left: usize) -> Result<(), LinkError> {
         if self.interrupt.is_set() {
             return Err(LinkError::Interrupted);
         }
@@ -94,7 +94,7 @@ impl DuplexStream {
             on_wait();
         }
         let began = Instant::now();
-        self.stream.wait(!self.send_buffer.is_empty(), patience).map_err(lost)?;
+        self.stream.wait(!self.send_buffer.is_empty(), wait_max).map_err(lost)?;
         self.silence += began.elapsed();
         Ok(())
     }

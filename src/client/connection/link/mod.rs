@@ -3,7 +3,7 @@
 //! neither read. The link converts between frames and bytes. It knows no files and no terminal.
 //!
 //! ```text
-//! request ──> waiting ──(reply that ends it)──> forgotten
+//! request ──> pending ──(last frame of the reply)──> removed
 //!                └─(abandon)──> abandoned: its reply is read and discarded
 //! ```
 
@@ -208,10 +208,10 @@ impl Link {
         self.stream.keep_alive()
     }
 
-    /// Sends queued bytes for at most about `patience`. Errors are ignored, because the next request reports
+    /// Sends queued bytes for at most about `wait_max`. Errors are ignored, because the next request reports
     /// them. Used after a transfer was cancelled.
-    pub fn flush_briefly(&mut self, patience: Duration) {
-        self.stream.flush_briefly(patience);
+    pub fn flush_briefly(&mut self, wait_max: Duration) {
+        self.stream.flush_briefly(wait_max);
     }
 
     /// Sends all queued bytes, so that the server can work at the same time as the client. Frames that arrive

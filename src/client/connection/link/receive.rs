@@ -70,8 +70,8 @@ impl Link {
     }
 
     /// Sends and receives once: [`DuplexStream::exchange`].
-    pub(super) fn exchange(&mut self, patience: Duration) -> Result<(), LinkError> {
-        self.stream.exchange(patience, self.frame_bytes_left).map_err(|error| self.explain(error))
+    pub(super) fn exchange(&mut self, wait_max: Duration) -> Result<(), LinkError> {
+        self.stream.exchange(wait_max, self.frame_bytes_left).map_err(|error| self.explain(error))
     }
 
     fn receive_some(&mut self) -> Result<bool, LinkError> {
@@ -81,7 +81,7 @@ impl Link {
     /// If the server gave a reason before the connection ended, that reason replaces `error`.
     fn explain(&self, error: LinkError) -> LinkError {
         match (&self.last_error, error) {
-            (Some(words), LinkError::Lost(_)) => LinkError::HungUp(words.clone()),
+            (Some(reason), LinkError::Lost(_)) => LinkError::ClosedWithReason(reason.clone()),
             (_, error) => error,
         }
     }
@@ -188,7 +188,7 @@ impl Link {
             && error.fatal
         {
             self.last_error = Some(error.clone());
-            return Err(LinkError::HungUp(error.clone()));
+            return Err(LinkError::ClosedWithReason(error.clone()));
         }
         let is_abandoned = self.requests.accept(&incoming)?;
         match (self.pending_login.take(), incoming) {

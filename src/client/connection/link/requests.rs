@@ -9,9 +9,9 @@ use crate::wire::{Reply, Request};
 
 /// The waiting requests, the oldest first.
 #[derive(Default)]
-pub(super) struct Requests(VecDeque<Waiting>);
+pub(super) struct Requests(VecDeque<UnansweredRequest>);
 
-struct Waiting {
+struct UnansweredRequest {
     id: u32,
     shape: ReplyShape,
     is_abandoned: bool,
@@ -35,7 +35,7 @@ enum ReplyShape {
 impl Requests {
     /// Adds `request`, which was sent as `id`.
     pub(super) fn push(&mut self, id: u32, request: &Request) {
-        self.0.push_back(Waiting { id, shape: shape_of_reply(request), is_abandoned: false });
+        self.0.push_back(UnansweredRequest { id, shape: shape_of_reply(request), is_abandoned: false });
     }
 
     /// Notes that the upload `id` sends nothing more.
@@ -93,7 +93,7 @@ impl Requests {
             (Event::Reply(Reply::File { .. }), ReplyShape::Download) => false,
             (Event::Reply(Reply::Ready { .. }), ReplyShape::Upload { .. }) => false,
             (Event::Reply(_), ReplyShape::Pages | ReplyShape::Download) => {
-                return Err(LinkError::Protocol("an answer of the wrong kind".into()));
+                return Err(LinkError::Protocol("a reply of the wrong type".into()));
             }
             _ => true,
         };
@@ -103,10 +103,10 @@ impl Requests {
         Ok(is_abandoned)
     }
 
-    fn check_order(&self, id: u32, fits: impl Fn(ReplyShape) -> bool) -> Result<&Waiting, LinkError> {
+    fn check_order(&self, id: u32, fits: impl Fn(ReplyShape) -> bool) -> Result<&UnansweredRequest, LinkError> {
         match self.0.front() {
             Some(front) if front.id == id && fits(front.shape) => Ok(front),
-            _ => Err(LinkError::Protocol(format!("an answer to request {id} out of turn"))),
+            _ => Err(LinkError::Protocol(format!("a reply to request {id} in the wrong order"))),
         }
     }
 }

@@ -14,7 +14,7 @@ use options::{CommandOption, OptionRole};
 pub use table::COMMANDS;
 
 /// One command.
-pub struct Command {
+pub struct CommandSpec {
     /// Identifies the command where it is run.
     pub id: CommandId,
     /// The name.
@@ -106,7 +106,7 @@ pub enum CommandEffect {
     Leave,
 }
 
-impl Command {
+impl CommandSpec {
     /// Returns what follows the name, as `help` shows it.
     pub fn usage(&self) -> String {
         match self.synopsis {
@@ -131,8 +131,8 @@ impl Command {
 }
 
 /// Returns the command called `name`, or a failure that suggests the nearest name.
-pub fn find(name: &str) -> Result<&'static Command, Failure> {
-    let called = |command: &&Command| command.name == name || command.aliases.contains(&name);
+pub fn find(name: &str) -> Result<&'static CommandSpec, Failure> {
+    let called = |command: &&CommandSpec| command.name == name || command.aliases.contains(&name);
     COMMANDS.iter().find(called).ok_or_else(|| {
         let shown = Escaped(name.as_bytes());
         let advice = match nearest(name) {
@@ -157,7 +157,7 @@ pub fn no_option(name: &str, word: &Word) -> Failure {
 }
 
 /// Returns a failure that shows the usage of `name`.
-pub fn usage(name: &str, problem: &str) -> Failure {
+pub fn usage_failure(name: &str, problem: &str) -> Failure {
     let problem = Escaped(problem.as_bytes()).to_string();
     Failure::Usage(match find(name) {
         Ok(command) => {

@@ -1,11 +1,11 @@
 //! The table of commands.
 
 use super::options::{CommandOption, accepted, flag, operand, swap, with_pattern};
-use super::{Command, CommandEffect, CommandId, Operands, Synopsis};
+use super::{CommandEffect, CommandId, CommandSpec, Operands, Synopsis};
 
 /// All commands, in the order of `help`.
-pub const COMMANDS: &[Command] = &[
-    Command {
+pub const COMMANDS: &[CommandSpec] = &[
+    CommandSpec {
         id: CommandId::Ls,
         name: "ls",
         aliases: &[],
@@ -16,7 +16,7 @@ pub const COMMANDS: &[Command] = &[
         operands: Operands::Remote,
         effect: CommandEffect::Show,
     },
-    Command {
+    CommandSpec {
         id: CommandId::Dir,
         name: "dir",
         aliases: &["ll"],
@@ -35,7 +35,7 @@ pub const COMMANDS: &[Command] = &[
         operands: Operands::Remote,
         effect: CommandEffect::Show,
     },
-    Command {
+    CommandSpec {
         id: CommandId::Cd,
         name: "cd",
         aliases: &[],
@@ -46,7 +46,7 @@ pub const COMMANDS: &[Command] = &[
         operands: Operands::RemoteDirectories,
         effect: CommandEffect::Change,
     },
-    Command {
+    CommandSpec {
         id: CommandId::Pwd,
         name: "pwd",
         aliases: &[],
@@ -57,7 +57,7 @@ pub const COMMANDS: &[Command] = &[
         operands: Operands::None,
         effect: CommandEffect::Show,
     },
-    Command {
+    CommandSpec {
         id: CommandId::Get,
         name: "get",
         aliases: &[],
@@ -67,14 +67,14 @@ pub const COMMANDS: &[Command] = &[
             flag("-f", "replace local files that differ"),
             flag("-r", "whole directories"),
             flag("-v", "show digests"),
-            flag("--no-perms", "new files get the usual permissions, not those of the source"),
+            flag("--no-perms", "new files get default permissions, not those of the source"),
             operand("-", "as LOCAL: standard output"),
         ],
         example: "get -r photos backup",
         operands: Operands::RemoteThenLocal,
         effect: CommandEffect::Change,
     },
-    Command {
+    CommandSpec {
         id: CommandId::Put,
         name: "put",
         aliases: &[],
@@ -84,14 +84,14 @@ pub const COMMANDS: &[Command] = &[
             flag("-f", "replace remote files that differ"),
             flag("-r", "whole directories"),
             flag("-v", "show digests"),
-            flag("--no-perms", "new files get the usual permissions, not those of the source"),
+            flag("--no-perms", "new files get default permissions, not those of the source"),
             operand("-", "as LOCAL: standard input"),
         ],
         example: "put report.pdf /letters/",
         operands: Operands::LocalThenRemote,
         effect: CommandEffect::Change,
     },
-    Command {
+    CommandSpec {
         id: CommandId::Mirror,
         name: "mirror",
         aliases: &[],
@@ -103,14 +103,14 @@ pub const COMMANDS: &[Command] = &[
             flag("--delete", "remove what is not in the source"),
             flag("--allow-empty", "let --delete empty the target if the source has no files"),
             flag("--dry-run", "show what would be done, and change nothing"),
-            flag("--no-perms", "do not change permissions; new files get the usual ones"),
+            flag("--no-perms", "do not change permissions; new files get default ones"),
             with_pattern("--exclude", "ignore names on both sides; may be repeated"),
         ],
         example: "mirror --delete --exclude *.tmp photos backup/photos",
         operands: Operands::LocalThenRemote,
         effect: CommandEffect::Change,
     },
-    Command {
+    CommandSpec {
         id: CommandId::Cat,
         name: "cat",
         aliases: &[],
@@ -121,7 +121,7 @@ pub const COMMANDS: &[Command] = &[
         operands: Operands::Remote,
         effect: CommandEffect::Show,
     },
-    Command {
+    CommandSpec {
         id: CommandId::Partials,
         name: "partials",
         aliases: &["parts"],
@@ -132,7 +132,7 @@ pub const COMMANDS: &[Command] = &[
         operands: Operands::Remote,
         effect: CommandEffect::Change,
     },
-    Command {
+    CommandSpec {
         id: CommandId::Mkdir,
         name: "mkdir",
         aliases: &[],
@@ -143,7 +143,7 @@ pub const COMMANDS: &[Command] = &[
         operands: Operands::RemoteDirectories,
         effect: CommandEffect::Change,
     },
-    Command {
+    CommandSpec {
         id: CommandId::Rm,
         name: "rm",
         aliases: &[],
@@ -154,7 +154,7 @@ pub const COMMANDS: &[Command] = &[
         operands: Operands::Remote,
         effect: CommandEffect::Change,
     },
-    Command {
+    CommandSpec {
         id: CommandId::Rmdir,
         name: "rmdir",
         aliases: &[],
@@ -165,7 +165,7 @@ pub const COMMANDS: &[Command] = &[
         operands: Operands::RemoteDirectories,
         effect: CommandEffect::Change,
     },
-    Command {
+    CommandSpec {
         id: CommandId::Mv,
         name: "mv",
         aliases: &[],
@@ -176,7 +176,7 @@ pub const COMMANDS: &[Command] = &[
         operands: Operands::Remote,
         effect: CommandEffect::Change,
     },
-    Command {
+    CommandSpec {
         id: CommandId::Stat,
         name: "stat",
         aliases: &[],
@@ -187,7 +187,7 @@ pub const COMMANDS: &[Command] = &[
         operands: Operands::Remote,
         effect: CommandEffect::Show,
     },
-    Command {
+    CommandSpec {
         id: CommandId::Sha256,
         name: "sha256",
         aliases: &[],
@@ -198,7 +198,7 @@ pub const COMMANDS: &[Command] = &[
         operands: Operands::Remote,
         effect: CommandEffect::Show,
     },
-    Command {
+    CommandSpec {
         id: CommandId::Quota,
         name: "quota",
         aliases: &[],
@@ -209,7 +209,7 @@ pub const COMMANDS: &[Command] = &[
         operands: Operands::None,
         effect: CommandEffect::Show,
     },
-    Command {
+    CommandSpec {
         id: CommandId::Df,
         name: "df",
         aliases: &[],
@@ -220,7 +220,7 @@ pub const COMMANDS: &[Command] = &[
         operands: Operands::None,
         effect: CommandEffect::Show,
     },
-    Command {
+    CommandSpec {
         id: CommandId::Du,
         name: "du",
         aliases: &[],
@@ -231,7 +231,7 @@ pub const COMMANDS: &[Command] = &[
         operands: Operands::Remote,
         effect: CommandEffect::Show,
     },
-    Command {
+    CommandSpec {
         id: CommandId::Lcd,
         name: "lcd",
         aliases: &[],
@@ -242,7 +242,7 @@ pub const COMMANDS: &[Command] = &[
         operands: Operands::LocalDirectories,
         effect: CommandEffect::Change,
     },
-    Command {
+    CommandSpec {
         id: CommandId::Lpwd,
         name: "lpwd",
         aliases: &[],
@@ -253,7 +253,7 @@ pub const COMMANDS: &[Command] = &[
         operands: Operands::None,
         effect: CommandEffect::Show,
     },
-    Command {
+    CommandSpec {
         id: CommandId::Lls,
         name: "lls",
         aliases: &[],
@@ -264,7 +264,7 @@ pub const COMMANDS: &[Command] = &[
         operands: Operands::Local,
         effect: CommandEffect::Show,
     },
-    Command {
+    CommandSpec {
         id: CommandId::LocalShell,
         name: "!",
         aliases: &[],
@@ -275,7 +275,7 @@ pub const COMMANDS: &[Command] = &[
         operands: Operands::Local,
         effect: CommandEffect::Change,
     },
-    Command {
+    CommandSpec {
         id: CommandId::Help,
         name: "help",
         aliases: &["?"],
@@ -286,7 +286,7 @@ pub const COMMANDS: &[Command] = &[
         operands: Operands::Commands,
         effect: CommandEffect::Show,
     },
-    Command {
+    CommandSpec {
         id: CommandId::Quit,
         name: "quit",
         aliases: &["exit", "bye"],

@@ -3,7 +3,7 @@
 mod typed;
 mod word;
 
-pub use typed::Typed;
+pub use typed::UnfinishedLine;
 pub use word::Word;
 
 /// Why a line is not a command line.
@@ -16,7 +16,7 @@ pub enum LineError {
     #[error("nothing follows the backslash")]
     OpenBackslash,
     /// No command follows a `|`.
-    #[error("there is no program behind the |")]
+    #[error("there is no command after the |")]
     OpenPipe,
 }
 
@@ -25,7 +25,7 @@ pub enum LineError {
 /// `\` and `"`, and a backslash quotes the next byte. After a `!` at the beginning of a command, and after a
 /// `|` at the beginning of another word, the rest of the line is one word, taken literally.
 pub fn split(line: &[u8]) -> Result<Vec<Vec<Word>>, LineError> {
-    let mut lexer = Lexer { takes_rest: true, ..Lexer::new(line) };
+    let mut lexer = Lexer { rest_is_one_word: true, ..Lexer::new(line) };
     lexer.read()?;
     lexer.end_command();
     Ok(lexer.commands)
@@ -64,7 +64,7 @@ struct Lexer<'a> {
     quote: Option<u8>,
     is_comment: bool,
     /// The text after a `!` or `|` is one word.
-    takes_rest: bool,
+    rest_is_one_word: bool,
 }
 
 impl<'a> Lexer<'a> {
@@ -78,7 +78,7 @@ impl<'a> Lexer<'a> {
             name: None,
             quote: None,
             is_comment: false,
-            takes_rest: false,
+            rest_is_one_word: false,
         }
     }
 
@@ -94,8 +94,8 @@ impl<'a> Lexer<'a> {
                 b';' | b'\n' | b'\r' => self.end_command(),
                 b' ' | b'\t' => self.end_word(),
                 b'#' if self.word.is_none() => self.skip_comment(),
-                b'!' if self.word.is_none() && self.words.is_empty() => self.read_outside(),
-                b'|' if self.word.is_none() && !self.words.is_empty() => self.read_reader()?,
+                b'!' if self.word.is_none() && self.words.is_empty() => self.read_local_command(),
+                b'|' if self.word.is_none() && !self.words.is_empty() => self.read_pipe()?,
                 byte => {
                     self.begin_word();
                     self.push(byte, false);
@@ -123,9 +123,9 @@ impl<'a> Lexer<'a> {
     }
 
     /// Reads a line for the local shell, which has its own quotes.
-    fn read_outside(&mut self) {
+    fn read_local_command(&mut self) {
         self.words.push(Word::plain(b"!"));
-        if !self.takes_rest {
+        if !self.rest_is_one_word {
             return;
         }
         let text = self.rest_of_line();
@@ -136,8 +136,8 @@ impl<'a> Lexer<'a> {
     }
 
     /// Reads the local shell command that reads the results of this command.
-    fn read_reader(&mut self) -> Result<(), LineError> {
-        if !self.takes_rest {
+    fn read_pipe(&mut self) -> Result<(), LineError> {
+        if !self.rest_is_one_word {
             self.words = vec![Word::plain(b"!")];
             return Ok(());
         }
@@ -218,17 +218,17 @@ mod tests {
     }
 
     #[test]
-    fn behind_an_exclamation_mark_the_line_is_taken_as_it_is() {
+    fn after_an_exclamation_mark_the_line_is_literal() {
         assert_eq!(texts("!ls 'a  b'; echo $x # y\npwd"), [vec!["!", "ls 'a  b'; echo $x # y"], vec!["pwd"]]);
         assert_eq!(texts("pwd; ! make  "), [vec!["pwd"], vec!["!", "make"]]);
         assert_eq!(texts("!"), [["!"]]);
         assert_eq!(texts("get !a a!"), [["get", "!a", "a!"]]);
-        let typed = Typed::read(b"!cat 'my fi").expect("no comment");
+        let typed = UnfinishedLine::read(b"!cat 'my fi").expect("no comment");
         assert_eq!((typed.words.len(), typed.word.as_str(), typed.quote), (2, "my fi", None));
     }
 
     #[test]
-    fn behind_a_bar_the_line_is_for_a_program_that_reads_the_results() {
+    fn after_a_bar_the_line_is_for_a_program_that_reads_the_results() {
         let commands = split(b"ls -l | sort -k 5 | less; x\npwd; get 'a|b' a|b '|'").expect("a good line");
         let is_reader: Vec<bool> = commands[0].iter().map(|word| word.is_reader).collect();
         assert_eq!(is_reader, [false, false, true]);
@@ -237,7 +237,7 @@ mod tests {
         assert_eq!(commands[2][3].as_str(), "|");
         assert_eq!(split(b"ls | "), Err(LineError::OpenPipe));
         assert_eq!(texts("| x"), [["|", "x"]]);
-        let typed = Typed::read(b"ls sub | sort fi").expect("no comment");
+        let typed = UnfinishedLine::read(b"ls sub | sort fi").expect("no comment");
         assert_eq!((typed.words[0].as_str(), typed.word.as_str()), ("!", "fi"));
     }
 
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn an_escaped_name_reads_back_in_every_quote() {
+    fn an_escaped_name_is_read_as_the_same_name_in_every_quote() {
         for text in ["a", "a b", "it's", "a;b", "*", "\\", "#x", "\"", "grüße", "~a", "-a"] {
             assert_eq!(texts(&escape(text, None)), [[text]], "{text}");
             assert_eq!(texts(&format!("'{}'", escape(text, Some(b'\'')))), [[text]], "{text}");

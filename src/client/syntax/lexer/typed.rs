@@ -4,7 +4,7 @@ use super::{Lexer, Word};
 
 /// The command and the word at the end of an unfinished line.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Typed {
+pub struct UnfinishedLine {
     /// The complete words of the command before the last word.
     pub words: Vec<Word>,
     /// The part of the last word that is typed so far.
@@ -17,7 +17,7 @@ pub struct Typed {
     pub name_quote: Option<u8>,
 }
 
-impl Typed {
+impl UnfinishedLine {
     /// Reads `line`, in which quotes may be open. Returns `None` within a comment.
     pub fn read(line: &[u8]) -> Option<Self> {
         let mut lexer = Lexer::new(line);
@@ -42,9 +42,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_being_typed_is_known_by_its_last_name() {
+    fn completion_finds_the_last_name_of_an_unfinished_line() {
         let typed = |line: &str| {
-            let typed = Typed::read(line.as_bytes()).expect("no comment");
+            let typed = UnfinishedLine::read(line.as_bytes()).expect("no comment");
             let mark = |quote: Option<u8>| quote.map_or('-', char::from);
             let word = typed.word.as_str().to_string();
             (typed.words.len(), word, typed.name_start, mark(typed.quote), mark(typed.name_quote))
@@ -57,6 +57,6 @@ mod tests {
         assert_eq!(typed("get "), (1, String::new(), 4, '-', '-'));
         assert_eq!(typed("get a\\"), (1, "a".into(), 4, '-', '-'));
         assert_eq!(typed(""), (0, String::new(), 0, '-', '-'));
-        assert_eq!(Typed::read(b"ls # get"), None);
+        assert_eq!(UnfinishedLine::read(b"ls # get"), None);
     }
 }

@@ -14,7 +14,7 @@ use crate::client::files::local::{FileStamp, destination, stamp_of};
 use crate::client::transfer::job::TransferJob;
 use crate::client::transfer::part::names::{looks_like_part, part_path, remove_part};
 use crate::client::transfer::part::{Part, Reserved};
-use crate::client::transfer::pipeline::{Pipeline, Queue, ResultQueue};
+use crate::client::transfer::pipeline::{ResultQueue, TransferPipeline, TransferQueue};
 use crate::client::ui::hashing::Hashing;
 use crate::client::ui::progress::Progress;
 use crate::wire::Request;
@@ -67,7 +67,7 @@ impl From<LinkError> for ReceiveError {
     }
 }
 
-impl Pipeline for Downloader {
+impl TransferPipeline for Downloader {
     type Item = QueuedDownload;
 
     fn items(jobs: Vec<TransferJob>) -> Vec<QueuedDownload> {
@@ -87,7 +87,7 @@ impl Pipeline for Downloader {
     fn step(
         &mut self,
         session: &mut Session,
-        queue: &mut Queue<QueuedDownload>,
+        queue: &mut TransferQueue<QueuedDownload>,
         progress: &mut Progress,
     ) -> Result<bool, Failure> {
         while session.link.has_room()
@@ -136,10 +136,10 @@ impl Pipeline for Downloader {
 impl Downloader {
     /// Takes the next file. From the shared queue it takes at most one file beyond the one being received, because
     /// another connection could take the rest.
-    fn next_wanted(&mut self, queue: &mut Queue<QueuedDownload>) -> Option<QueuedDownload> {
+    fn next_wanted(&mut self, queue: &mut TransferQueue<QueuedDownload>) -> Option<QueuedDownload> {
         // The first of the requested files is the one being received.
         let has_request_ahead = self.requested.len() > 1;
-        let shared = |queue: &mut Queue<_>| if has_request_ahead { None } else { queue.take_shared() };
+        let shared = |queue: &mut TransferQueue<_>| if has_request_ahead { None } else { queue.take_shared() };
         self.wanted.pop_front().or_else(|| queue.take_own()).or_else(|| shared(queue))
     }
 

@@ -8,7 +8,7 @@ use crate::base::buffers::PIECE_BYTES;
 use crate::base::explanation::Explanation;
 use crate::client::error::Failure;
 use crate::client::files::local::{hash_up_to, shown};
-use crate::client::interrupt::Watch;
+use crate::client::interrupt::OnProgress;
 use crate::client::transfer::part::create::create_new;
 use crate::client::transfer::part::names::{Occupant, occupant, part_path};
 use crate::client::transfer::part::{Part, Reserved};
@@ -21,7 +21,7 @@ impl Part {
         destination: &Path,
         reserved: &Reserved,
         bytes_max: u64,
-        watch: Watch,
+        on_progress: OnProgress,
     ) -> Result<Option<Self>, Failure> {
         let mut unmarked = None;
         for (at, path) in candidate_paths(destination, reserved).enumerate() {
@@ -33,7 +33,7 @@ impl Part {
                     let mut part = Self::lock_file(file, path, destination)?;
                     // The bytes are kept even if hashing is interrupted.
                     part.received_bytes = metadata.len();
-                    let hashed = hash_up_to(&mut part.file, u64::MAX, watch);
+                    let hashed = hash_up_to(&mut part.file, u64::MAX, on_progress);
                     (part.hash, part.received_bytes) = hashed.map_err(|error| error.about(&part.destination))?;
                     return Ok(Some(part));
                 }
@@ -44,7 +44,7 @@ impl Part {
             }
         }
         match unmarked {
-            Some((file, path, cannot_tell)) => Self::copy(file, path, cannot_tell, destination, reserved, watch),
+            Some((file, path, cannot_tell)) => Self::copy(file, path, cannot_tell, destination, reserved, on_progress),
             None => Ok(None),
         }
     }
@@ -57,12 +57,12 @@ impl Part {
         removes_original: bool,
         destination: &Path,
         reserved: &Reserved,
-        watch: Watch,
+        on_progress: OnProgress,
     ) -> Result<Option<Self>, Failure> {
         let mut part = Self::create(destination, reserved, true)?;
         let mut piece = vec![0; PIECE_BYTES];
         loop {
-            if watch(part.received_bytes) {
+            if on_progress(part.received_bytes) {
                 part.discard();
                 return Err(Failure::Interrupted);
             }

@@ -108,7 +108,7 @@ impl Part {
             && !is_same_file(before, now)
         {
             return Err(Failure::Local(Explanation::new(
-                format!("{} was changed here while it was fetched, so it was not replaced", shown(&self.destination)),
+                format!("local {} changed during the download and was not replaced", shown(&self.destination)),
                 "run the command again",
             )));
         }

@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_was_marked_is_a_part_and_no_copy_of_it() {
+    fn only_a_marked_file_is_a_part_and_its_copy_is_not() {
         let directory = tempfile::tempdir().expect("temporary folder");
         let (destination, path) = (directory.path().join("a"), directory.path().join(".a.berth-part"));
         fs::write(&path, b"mine").expect("write");

@@ -3,11 +3,27 @@ use std::time::{Duration, Instant};
 
 use super::*;
 
+/// Opens a part, again while it is locked: a child that another test forks has a copy of the descriptor, and so the
+/// lock, until it runs its program.
+fn when_unlocked<T>(open: impl Fn() -> Result<T, Failure>) -> T {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        match open() {
+            Err(Failure::Local(why)) if why.problem.contains("another berth") && Instant::now() < deadline => {}
+            opened => return opened.expect("a part"),
+        }
+    }
+}
+
+fn create(destination: &Path) -> Part {
+    when_unlocked(|| Part::create(destination, &Reserved::new(), true))
+}
+
 #[test]
 fn a_part_becomes_the_file_only_when_it_is_finished() {
     let directory = tempfile::tempdir().expect("temporary directory");
     let destination = directory.path().join("a");
-    let mut part = Part::create(&destination, &Reserved::new(), true).expect("part");
+    let mut part = create(&destination);
     part.write(b"hello").expect("write");
     let metadata = fs::metadata(directory.path().join(".a.berth-part")).expect("it is there");
     assert!(!destination.exists() && metadata.mode() & 0o077 == 0, "{:o}", metadata.mode());
@@ -27,7 +43,7 @@ fn a_replaced_file_keeps_its_mode() {
         fs::write(&destination, b"old").expect("write");
         fs::set_permissions(&destination, fs::Permissions::from_mode(mode)).expect("ours");
         let seen = stamp_of(&fs::metadata(&destination).expect("there"));
-        let mut part = Part::create(&destination, &Reserved::new(), true).expect("part");
+        let mut part = create(&destination);
         part.write(b"new").expect("write");
         part.finish(0, None, Some(seen)).expect("finish");
         assert_eq!(fs::metadata(&destination).expect("there").mode() & 0o7777, mode);
@@ -39,10 +55,11 @@ fn a_replaced_file_keeps_its_mode() {
 fn a_part_is_found_again_and_an_empty_one_is_not_kept() {
     let directory = tempfile::tempdir().expect("temporary directory");
     let destination = directory.path().join("a");
-    drop(Part::create(&destination, &Reserved::new(), true).expect("part"));
+    drop(create(&destination));
     assert_eq!(fs::read_dir(directory.path()).expect("list").count(), 0);
-    Part::create(&destination, &Reserved::new(), true).expect("part").write(b"half").expect("write");
-    let mut part = Part::find(&destination, &Reserved::new(), 1 << 20, &mut |_| false).expect("look").expect("there");
+    create(&destination).write(b"half").expect("write");
+    let found = when_unlocked(|| Part::find(&destination, &Reserved::new(), 1 << 20, &mut |_| false));
+    let mut part = found.expect("there");
     assert_eq!((part.received_bytes(), part.digest()), (4, Digest::of(b"half")));
     assert!(Part::find(&destination, &Reserved::new(), 1 << 20, &mut |_| false).is_err(), "locked");
     part.write(b"way").expect("write");
@@ -51,10 +68,10 @@ fn a_part_is_found_again_and_an_empty_one_is_not_kept() {
 }
 
 #[test]
-fn a_file_that_appeared_meanwhile_stays_and_a_link_is_not_followed() {
+fn a_new_file_at_the_destination_stays_and_a_symlink_is_not_followed() {
     let directory = tempfile::tempdir().expect("temporary directory");
     let destination = directory.path().join("a");
-    let part = Part::create(&destination, &Reserved::new(), true).expect("part");
+    let part = create(&destination);
     fs::write(&destination, b"old").expect("write");
     assert!(part.finish(0, None, None).is_err());
     assert_eq!(fs::read(&destination).expect("read"), b"old");
@@ -79,25 +96,18 @@ fn only_regular_files_are_replaced() {
         assert!(destination(&path(name)).is_err(), "{name}");
     }
     let seen = stamp_of(&fs::metadata(path("file")).expect("there"));
-    let part = Part::create(&path("later"), &Reserved::new(), true).expect("part");
+    let part = create(&path("later"));
     std::os::unix::fs::symlink("file", path("later")).expect("link");
     assert!(part.finish(0, None, Some(seen)).is_err());
     assert_eq!(fs::read(path("file")).expect("read"), b"old");
 }
 
 #[test]
-fn what_is_not_a_part_of_ours_is_copied_and_never_used() {
+fn an_unmarked_part_is_copied_and_never_written_to() {
     let directory = tempfile::tempdir().expect("temporary directory");
     let (destination, path) = (directory.path().join("a"), directory.path().join(".a.berth-part"));
     fs::write(&path, b"half").expect("write");
-    // A child that another test forks has a copy of the descriptor, and so the lock, until it runs its program.
-    let deadline = Instant::now() + Duration::from_secs(10);
-    let find = |bytes_max| loop {
-        match Part::find(&destination, &Reserved::new(), bytes_max, &mut |_| false) {
-            Err(Failure::Local(why)) if why.problem.contains("another berth") && Instant::now() < deadline => {}
-            found => return found.expect("look"),
-        }
-    };
+    let find = |bytes_max| when_unlocked(|| Part::find(&destination, &Reserved::new(), bytes_max, &mut |_| false));
     assert!(find(3).is_none(), "longer than the file");
     let mut part = find(10).expect("copied");
     assert_eq!((part.received_bytes(), part.digest()), (4, Digest::of(b"half")));
@@ -116,20 +126,20 @@ fn what_is_not_a_part_of_ours_is_copied_and_never_used() {
 }
 
 #[test]
-fn a_file_that_grew_while_its_replacement_came_stays_and_a_touched_one_goes() {
+fn a_file_that_grew_during_the_download_stays_and_a_touched_one_is_replaced() {
     let directory = tempfile::tempdir().expect("temporary directory");
     let destination = directory.path().join("a");
     fs::write(&destination, b"old").expect("write");
     let seen = || stamp_of(&fs::metadata(&destination).expect("there"));
     let part = || {
-        let mut part = Part::create(&destination, &Reserved::new(), true).expect("part");
+        let mut part = create(&destination);
         part.write(b"new").expect("write");
         part
     };
     let before = seen();
     fs::write(&destination, b"older").expect("write");
     let failure = part().finish(0, None, Some(before)).expect_err("it grew");
-    assert!(failure.to_string().contains("was changed here"), "{failure}");
+    assert!(failure.to_string().contains("changed during the download"), "{failure}");
     assert_eq!(fs::read(&destination).expect("read"), b"older");
     let before = FileStamp { mtime_ns: 7, ..seen() };
     part().finish(0, None, Some(before)).expect("touched");

@@ -1,7 +1,7 @@
 //! The start of an upload: at its first byte, or where an earlier attempt stopped. It resumes only if the bytes
 //! that the server kept are the beginning of the local file.
 
-use super::{Pending, Uploader};
+use super::{PendingUpload, Uploader};
 use crate::base::digest::Digest;
 use crate::base::text::Size;
 use crate::base::upload_id::{RESUME_BYTES_MIN, UploadId};
@@ -148,17 +148,17 @@ impl Uploader {
         record: Option<(String, UploadId)>,
         offset: u64,
     ) {
-        let Some(mut unsent) = self.current.take() else { return };
-        progress.take_back(unsent.shown_bytes.saturating_sub(offset));
-        progress.skip(offset.saturating_sub(unsent.shown_bytes));
-        unsent.shown_bytes = offset;
+        let Some(mut upload) = self.current.take() else { return };
+        progress.take_back(upload.shown_bytes.saturating_sub(offset));
+        progress.skip(offset.saturating_sub(upload.shown_bytes));
+        upload.shown_bytes = offset;
         session.note_resumed(progress.percent());
         // Only bytes beyond the earlier maximum count as progress.
-        session.note_new_bytes(offset.saturating_sub(unsent.kept_bytes));
-        unsent.kept_bytes = unsent.kept_bytes.max(offset);
-        let resumed_from = unsent.resumed_from.map_or(offset, |first| first.min(offset));
-        unsent.resumed_from = Some(resumed_from);
-        self.pending.push_back(Pending { id, unsent, record, resumed_from, sent: None });
+        session.note_new_bytes(offset.saturating_sub(upload.kept_bytes));
+        upload.kept_bytes = upload.kept_bytes.max(offset);
+        let resumed_from = upload.resumed_from.map_or(offset, |first| first.min(offset));
+        upload.resumed_from = Some(resumed_from);
+        self.pending.push_back(PendingUpload { id, upload, record, resumed_from, sent: None });
     }
 }
 

@@ -27,7 +27,7 @@ use crate::client::connection::session::Session;
 use crate::client::error::{Failure, LinkError};
 use crate::client::files::local::{Reading, UploadSource, shown};
 use crate::client::transfer::job::TransferJob;
-use crate::client::transfer::pipeline::{Pipeline, Queue, ResultQueue};
+use crate::client::transfer::pipeline::{ResultQueue, TransferPipeline, TransferQueue};
 use crate::client::ui::hashing::Hashing;
 use crate::client::ui::progress::Progress;
 use crate::wire::Request;
@@ -41,7 +41,7 @@ pub(super) struct Uploader {
     /// The upload whose request is being sent.
     current: Option<QueuedUpload>,
     /// Their requests are sent. The newest one may still be sending its bytes.
-    pending: VecDeque<Pending>,
+    pending: VecDeque<PendingUpload>,
     results: ResultQueue,
     /// Refused because the destination exists. The existing file may be the one that was sent before the
     /// connection was lost.
@@ -67,9 +67,10 @@ pub(super) struct QueuedUpload {
     reclaims: u32,
 }
 
-struct Pending {
+/// An upload whose request is sent and whose reply has not arrived.
+struct PendingUpload {
     id: u32,
-    unsent: QueuedUpload,
+    upload: QueuedUpload,
     /// The key of the upload record and the upload's id on the server.
     record: Option<(String, UploadId)>,
     resumed_from: u64,
@@ -77,27 +78,27 @@ struct Pending {
     sent: Option<Result<End, Failure>>,
 }
 
-impl Pipeline for Uploader {
+impl TransferPipeline for Uploader {
     type Item = QueuedUpload;
 
     fn items(jobs: Vec<TransferJob>) -> Vec<QueuedUpload> {
         jobs.into_iter().map(QueuedUpload::from).collect()
     }
 
-    fn size(unsent: &QueuedUpload) -> u64 {
-        unsent.job.size
+    fn size(upload: &QueuedUpload) -> u64 {
+        upload.job.size
     }
 
     /// Sends the next file, or waits for the reply to an earlier one.
     fn step(
         &mut self,
         session: &mut Session,
-        queue: &mut Queue<QueuedUpload>,
+        queue: &mut TransferQueue<QueuedUpload>,
         progress: &mut Progress,
     ) -> Result<bool, Failure> {
-        if let Some(unsent) = self.next(queue) {
+        if let Some(upload) = self.next(queue) {
             progress.resume();
-            self.send(session, progress, unsent)?;
+            self.send(session, progress, upload)?;
         } else if !self.pending.is_empty() {
             progress.begin_verification_of_all();
             self.wait_for_reply(session)?;
@@ -129,21 +130,21 @@ impl Pipeline for Uploader {
 }
 
 impl Uploader {
-    fn next(&mut self, queue: &mut Queue<QueuedUpload>) -> Option<QueuedUpload> {
+    fn next(&mut self, queue: &mut TransferQueue<QueuedUpload>) -> Option<QueuedUpload> {
         self.unsent.pop_front().or_else(|| queue.take_own()).or_else(|| queue.take_shared())
     }
 
     /// Sends one file. Its result, and those of earlier files, become available when the replies arrive.
-    fn send(&mut self, session: &mut Session, progress: &mut Progress, unsent: QueuedUpload) -> Result<(), LinkError> {
-        let mut source = match UploadSource::open(&unsent.job.local) {
+    fn send(&mut self, session: &mut Session, progress: &mut Progress, upload: QueuedUpload) -> Result<(), LinkError> {
+        let mut source = match UploadSource::open(&upload.job.local) {
             Ok(source) => source,
             Err(failure) => {
-                self.results.push((unsent.job, Err(failure)));
+                self.results.push((upload.job, Err(failure)));
                 return Ok(());
             }
         };
         // From here on a failure cannot lose the file, because it stays in `current`.
-        self.current = Some(unsent);
+        self.current = Some(upload);
         while !session.link.has_room() && !self.pending.is_empty() {
             self.wait_for_reply(session)?;
         }
@@ -201,7 +202,7 @@ impl Uploader {
                     source.hash_read(payload);
                     progress.advance(bytes);
                     if let Some(pending) = self.pending.back_mut() {
-                        pending.unsent.shown_bytes += bytes;
+                        pending.upload.shown_bytes += bytes;
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -218,7 +219,7 @@ impl Uploader {
                 Ok(Reading::Whole { appended: 0 }) => None,
                 Ok(Reading::Whole { appended }) => {
                     session.output.note(format_args!(
-                        "{}: {appended} bytes were appended while it was sent and are left out; put it again to send them",
+                        "local {}: {appended} bytes were appended during the upload and were not sent; put -f sends the whole file",
                         shown(source.path())
                     ));
                     None

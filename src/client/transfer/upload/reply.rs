@@ -1,6 +1,6 @@
 //! Replies to uploads. They arrive in the order of the uploads.
 
-use super::{Pending, QUEUED_BYTES_MAX, QueuedUpload, Uploader};
+use super::{PendingUpload, QUEUED_BYTES_MAX, QueuedUpload, Uploader};
 use crate::base::explanation::Explanation;
 use crate::base::upload_id::RESUME_BYTES_MIN;
 use crate::client::connection::incoming::{Event, Incoming};
@@ -43,7 +43,9 @@ impl Uploader {
         if self.pending.front().is_none_or(|pending| pending.id != incoming.id) {
             return Err(LinkError::Protocol("a reply without an upload".into()));
         }
-        let Some(Pending { unsent, record, resumed_from, sent, .. }) = self.pending.pop_front() else { return Ok(()) };
+        let Some(PendingUpload { upload, record, resumed_from, sent, .. }) = self.pending.pop_front() else {
+            return Ok(());
+        };
         session.note_progress();
         let end = sent.as_ref().and_then(|sent| sent.as_ref().ok().copied());
         let result = match (reply, sent) {
@@ -53,28 +55,28 @@ impl Uploader {
             }
             (Reply::Error(error), _) => Err(Failure::Refused(error)),
             (_, _) => Err(Failure::Verification(Explanation::new(
-                format!("{}: the stored content differs from the sent content", unsent.job.remote),
+                format!("{}: the stored content differs from the sent content", upload.job.remote),
                 "run put -f again",
             ))),
         };
         let is_superseded = matches!(&result, Err(failure) if failure.is_refusal(ErrorCode::Superseded));
-        if is_superseded && unsent.reclaims < RECLAIMS_MAX {
-            let (reclaims, sent_before) = (unsent.reclaims + 1, end.or(unsent.sent_before));
-            self.unsent.push_front(QueuedUpload { is_begun: true, reclaims, sent_before, ..unsent });
+        if is_superseded && upload.reclaims < RECLAIMS_MAX {
+            let (reclaims, sent_before) = (upload.reclaims + 1, end.or(upload.sent_before));
+            self.unsent.push_front(QueuedUpload { is_begun: true, reclaims, sent_before, ..upload });
             return Ok(());
         }
         if matches!(&result, Err(Failure::Refused(error)) if !may_resume(error)) {
-            note_dropped(unsent.shown_bytes);
+            note_dropped(upload.shown_bytes);
         }
         if let Some((key, upload_id)) = record
             && !matches!(&result, Err(Failure::Refused(error)) if may_resume(error))
         {
             session.state.remove_upload(&key);
-            if is_useless(&result, unsent.shown_bytes) {
+            if is_useless(&result, upload.shown_bytes) {
                 self.useless.push(upload_id);
             }
         }
-        self.record_result(unsent.job, unsent.sent_before, result);
+        self.record_result(upload.job, upload.sent_before, result);
         Ok(())
     }
 

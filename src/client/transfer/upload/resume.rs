@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use super::{Pending, QueuedUpload, Uploader};
+use super::{PendingUpload, QueuedUpload, Uploader};
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 use crate::client::files::local::UploadSource;
@@ -17,15 +17,15 @@ impl Uploader {
     /// Queues the pending uploads again, except those that the server has completely.
     pub(super) fn queue_pending_again(&mut self, session: &mut Session) -> Result<(), Failure> {
         let (mut unsure, mut again) = (Vec::new(), VecDeque::new());
-        for Pending { unsent, record, sent, .. } in self.pending.drain(..) {
+        for PendingUpload { upload, record, sent, .. } in self.pending.drain(..) {
             match sent {
-                Some(Err(failure)) => self.results.push((unsent.job, Err(failure))),
-                Some(Ok(end)) => unsure.push((unsent, record, end)),
-                None => again.push_back(QueuedUpload { is_begun: true, ..unsent }),
+                Some(Err(failure)) => self.results.push((upload.job, Err(failure))),
+                Some(Ok(end)) => unsure.push((upload, record, end)),
+                None => again.push_back(QueuedUpload { is_begun: true, ..upload }),
             }
         }
         again.extend(self.current.take());
-        let asked: Vec<(&TransferJob, End)> = unsure.iter().map(|(unsent, _, end)| (&unsent.job, *end)).collect();
+        let asked: Vec<(&TransferJob, End)> = unsure.iter().map(|(upload, _, end)| (&upload.job, *end)).collect();
         // The overall progress is reported when the transfer resumes, not here.
         let was_lost = std::mem::take(&mut session.was_lost);
         // If the server does not answer, every upload remains uncertain.
@@ -37,15 +37,15 @@ impl Uploader {
             session.note_progress();
         }
         session.was_lost |= was_lost;
-        for ((unsent, record, end), is_stored) in unsure.into_iter().zip(stored).rev() {
+        for ((upload, record, end), is_stored) in unsure.into_iter().zip(stored).rev() {
             if is_stored {
                 if let Some((key, _)) = record {
                     session.state.remove_upload(&key);
                 }
-                let transferred = Transferred { resumed_from: unsent.resumed_from.unwrap_or(0), ..end.into() };
-                self.results.push((unsent.job, Ok(transferred)));
+                let transferred = Transferred { resumed_from: upload.resumed_from.unwrap_or(0), ..end.into() };
+                self.results.push((upload.job, Ok(transferred)));
             } else {
-                again.push_front(QueuedUpload { sent_before: Some(end), ..unsent });
+                again.push_front(QueuedUpload { sent_before: Some(end), ..upload });
             }
         }
         again.append(&mut self.unsent);
@@ -55,10 +55,10 @@ impl Uploader {
 
     /// Returns the uploads that this connection will not finish, for another connection.
     pub(super) fn unfinished(&mut self) -> Vec<QueuedUpload> {
-        let pending = self.pending.drain(..).map(|Pending { unsent, sent, .. }| QueuedUpload {
+        let pending = self.pending.drain(..).map(|PendingUpload { upload, sent, .. }| QueuedUpload {
             is_begun: true,
-            sent_before: sent.and_then(Result::ok).or(unsent.sent_before),
-            ..unsent
+            sent_before: sent.and_then(Result::ok).or(upload.sent_before),
+            ..upload
         });
         let doubtful = self.doubtful.drain(..).map(|(job, end, _)| QueuedUpload {
             shown_bytes: end.size,

@@ -118,8 +118,8 @@ pub(super) fn shown_bytes(done: u64, total: u64) -> u64 {
     done.min(total - total.div_ceil(1000))
 }
 
-/// Returns whether transfers have moved anything since the last call that was kept.
-pub fn take_has_moved() -> bool {
+/// Returns whether a transfer since the last call has moved bytes that are kept, and starts counting again.
+pub fn take_has_kept_bytes() -> bool {
     KEPT_BYTES.swap(0, Ordering::Relaxed) > 0
 }
 
@@ -132,7 +132,7 @@ pub(super) fn note_kept(bytes: u64) {
     add(&KEPT_BYTES, bytes);
 }
 
-/// The number of bytes that the transfers of a command have moved. It is a static because two connections work for
+/// The number of bytes that the transfers of a command have moved and that are kept. It is a static because two connections work for
 /// one command.
 static KEPT_BYTES: AtomicU64 = AtomicU64::new(0);
 
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_whole_before_it_is_confirmed() {
+    fn no_transfer_shows_100_percent_before_it_is_confirmed() {
         for (done, total, shown) in [(0, 0, 0), (1, 1, 0), (999, 1000, 999), (1000, 1000, 999), (5, 3, 2)] {
             assert_eq!(shown_bytes(done, total), shown, "{done} of {total}");
         }
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn what_there_is_no_room_for_is_left_out() {
+    fn parts_that_do_not_fit_are_left_out() {
         let (shown, now) = state(Subject::File("日本語".repeat(5)), Some(4 << 20), 1 << 20);
         assert_eq!(shown.message(79, false, now), "日本語日本語日本語日本… 1M/4M 1M/s 3s left ");
         assert_eq!(shown.message(60, false, now), "日本語日本語日本語… 1M/s 3s left ");

@@ -21,11 +21,11 @@ use crate::client::ui::output;
 use crate::client::ui::status_line::{LINE_INTERVAL, REFRESH, StatusLine};
 use crate::client::ui::terminal::supports_escape_sequences;
 use figures::{Counters, Figures, Subject, add, note_kept, shown_bytes, subtract};
-pub use figures::{note_dropped, take_has_moved};
+pub use figures::{note_dropped, take_has_kept_bytes};
 
 /// How progress is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Style {
+pub enum ProgressStyle {
     /// A bar on standard error.
     Bar,
     /// A line on standard error every few seconds.
@@ -34,7 +34,7 @@ pub enum Style {
     Silent,
 }
 
-impl Style {
+impl ProgressStyle {
     /// Chooses a bar if the terminal can draw it.
     pub fn choose(is_quiet: bool, no_progress: bool) -> Self {
         match (is_quiet || no_progress, io::stderr().is_terminal() && supports_escape_sequences()) {
@@ -57,7 +57,7 @@ pub struct SharedProgress {
 
 /// The display and its state.
 struct ProgressDisplay {
-    style: Style,
+    style: ProgressStyle,
     bar: Option<ProgressBar<StatusLine>>,
     figures: Figures,
     last_shown: Instant,
@@ -69,19 +69,19 @@ struct ProgressDisplay {
 impl Progress {
     /// Creates the progress of one file. `name` is shown and must be printable. Without a known size, only the
     /// number of transferred bytes is shown.
-    pub fn for_file(style: Style, name: &str, total_bytes: Option<u64>) -> Self {
+    pub fn for_file(style: ProgressStyle, name: &str, total_bytes: Option<u64>) -> Self {
         Self::new(style, Subject::File(name.to_string()), total_bytes)
     }
 
     /// Creates the progress of many files together.
-    pub fn for_files(style: Style, files: usize, total_bytes: u64) -> Self {
+    pub fn for_files(style: ProgressStyle, files: usize, total_bytes: u64) -> Self {
         Self::new(style, Subject::Files { done: 0, total: files }, Some(total_bytes))
     }
 
-    fn new(style: Style, subject: Subject, total_bytes: Option<u64>) -> Self {
+    fn new(style: ProgressStyle, subject: Subject, total_bytes: Option<u64>) -> Self {
         let now = Instant::now();
         let is_empty = total_bytes == Some(0) && matches!(subject, Subject::File(_));
-        let bar = (style == Style::Bar && !is_empty).then(|| {
+        let bar = (style == ProgressStyle::Bar && !is_empty).then(|| {
             let mut bar = ProgressBar::on(StatusLine, total_bytes.unwrap_or(u64::MAX));
             // pbr computes its own figures from the beginning, not over the last seconds.
             (bar.show_counter, bar.show_speed, bar.show_time_left) = (false, false, false);
@@ -104,7 +104,8 @@ impl Progress {
     /// Creates a progress that counts and that another connection shows.
     pub fn for_thread(share: SharedProgress) -> Self {
         // Only the first connection knows which file is the last, so no file here is.
-        let progress = Self::new(Style::Silent, Subject::Files { done: 0, total: usize::MAX }, share.total_bytes);
+        let progress =
+            Self::new(ProgressStyle::Silent, Subject::Files { done: 0, total: usize::MAX }, share.total_bytes);
         {
             let mut display = progress.0.borrow_mut();
             display.figures.counters = share.counters;
@@ -178,7 +179,7 @@ impl Progress {
         Box::new(move || {
             if let Some(display) = display.upgrade()
                 && let Ok(mut display) = display.try_borrow_mut()
-                && display.style == Style::Bar
+                && display.style == ProgressStyle::Bar
             {
                 display.show(Instant::now());
             }
@@ -194,7 +195,7 @@ impl Progress {
 impl ProgressDisplay {
     fn change(&mut self, change: impl FnOnce(&Counters)) {
         change(&self.figures.counters);
-        if self.style != Style::Silent {
+        if self.style != ProgressStyle::Silent {
             self.show(Instant::now());
         }
     }
@@ -204,16 +205,16 @@ impl ProgressDisplay {
             self.figures.rate_meter.reach(self.figures.counters.moved_bytes.load(Ordering::Relaxed), now);
             self.show_finished();
         }
-        let interval = if self.style == Style::Bar { REFRESH } else { LINE_INTERVAL };
+        let interval = if self.style == ProgressStyle::Bar { REFRESH } else { LINE_INTERVAL };
         if now.duration_since(self.last_shown) < interval {
             return;
         }
         match self.style {
-            Style::Bar => self.draw(now),
-            Style::Lines => {
+            ProgressStyle::Bar => self.draw(now),
+            ProgressStyle::Lines => {
                 let _ = writeln!(io::stderr(), "{}", self.figures.line(now));
             }
-            Style::Silent => {}
+            ProgressStyle::Silent => {}
         }
         self.last_shown = now;
     }
@@ -223,7 +224,7 @@ impl ProgressDisplay {
         let finished = std::mem::take(&mut *self.figures.counters.finished());
         let Subject::Files { done, .. } = &mut self.figures.subject else { return };
         *done += finished.len();
-        for (name, size) in finished.into_iter().filter(|_| self.style == Style::Bar) {
+        for (name, size) in finished.into_iter().filter(|_| self.style == ProgressStyle::Bar) {
             output::line_over_bar(format_args!("{name}  {}", Size(size)));
         }
     }
@@ -233,7 +234,7 @@ impl ProgressDisplay {
             return;
         }
         self.draw(Instant::now());
-        if self.style == Style::Lines && self.figures.rate_meter.elapsed() >= LINE_INTERVAL {
+        if self.style == ProgressStyle::Lines && self.figures.rate_meter.elapsed() >= LINE_INTERVAL {
             let _ = writeln!(io::stderr(), "{}: verifying", self.figures.label(usize::MAX));
         }
     }

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use super::{Activity, Ftp, FtpContext, REPLY_DIRECTORY_STATUS};
 use crate::base::virtual_path::VirtualPath;
-use crate::protocol::data_connection::{DataConnection, Failure, Security};
+use crate::protocol::data_connection::{DataConnection, DataFailure, Security};
 use crate::session::{Phase, SessionError};
 use crate::tls::Resumption;
 pub(super) use list_format::{Form, List};
@@ -217,5 +217,6 @@ impl Ftp {
 }
 
 fn check_connection(data: &dyn DataConnection) -> Result<(), SessionError> {
-    data.check().map_err(|failure| if failure == Failure::Shorter { SessionError::Changed } else { SessionError::Cut })
+    data.check()
+        .map_err(|failure| if failure == DataFailure::Shorter { SessionError::Changed } else { SessionError::Cut })
 }

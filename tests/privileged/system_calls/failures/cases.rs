@@ -17,7 +17,7 @@ pub(super) struct Case {
     pub(super) verdict: Verdict,
 }
 
-/// What a path says whatever the run: random names and directories of the run are left out.
+/// A path without random names and without the directory of the run.
 pub(super) fn shape(place: &Place, call: &Call) -> Option<String> {
     let directory = format!("{}/", place.path("").display().to_string().trim_end_matches('/'));
     let mut paths = call.named();

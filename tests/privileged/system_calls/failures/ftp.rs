@@ -121,7 +121,7 @@ impl Ftp {
             Ok(mut data) => {
                 let came = data.read_to_end(&mut content);
                 let reply = self.reply()?;
-                // What was cut off is no success, whatever the reply says.
+                // A truncated transfer is no success, even if the reply says so.
                 if reply.is_success() { came.map(|_| (reply, content)) } else { Ok((reply, content)) }
             }
             Err(refusal) => Ok((refusal, content)),

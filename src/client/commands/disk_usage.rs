@@ -26,14 +26,14 @@ pub fn du(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     if arguments.operands.is_empty() {
         paths.push(session.directory.clone());
     }
-    let depth = match (arguments.has("-s"), arguments.has("-a")) {
-        (true, _) => Depth::Total,
-        (false, true) => Depth::Files,
-        (false, false) => Depth::Directories,
+    let reported = match (arguments.has("-s"), arguments.has("-a")) {
+        (true, _) => ReportedEntries::Total,
+        (false, true) => ReportedEntries::Files,
+        (false, false) => ReportedEntries::Directories,
     };
     let mut summary = Summary::new("du", paths.len() == 1);
     for path in &paths {
-        let result = measure(session, path, depth);
+        let result = measure(session, path, reported);
         summary.count(&mut session.output, result)?;
     }
     summary.finish()
@@ -41,7 +41,7 @@ pub fn du(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
 
 /// Which entries of a tree `du` reports.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Depth {
+enum ReportedEntries {
     Total,
     Directories,
     Files,
@@ -49,29 +49,29 @@ enum Depth {
 
 /// The size of a file, or of all files below a directory.
 #[derive(Clone, Copy, Default)]
-struct Usage {
+struct DiskUsage {
     bytes: u64,
     files: u64,
 }
 
-impl Usage {
+impl DiskUsage {
     fn add(&mut self, bytes: u64) {
         self.bytes = self.bytes.saturating_add(bytes);
         self.files += 1;
     }
 }
 
-fn measure(session: &mut Session, root: &VirtualPath, depth: Depth) -> Result<(), Failure> {
+fn measure(session: &mut Session, root: &VirtualPath, reported: ReportedEntries) -> Result<(), Failure> {
     let entry = session.stat(root)?;
     if entry.kind != EntryKind::Dir {
-        return show(session, root, Usage { bytes: entry.size, files: 1 });
+        return show(session, root, DiskUsage { bytes: entry.size, files: 1 });
     }
     let mut unlisted = 0;
     let tree = session.walk(root, |session, failure| {
         unlisted += 1;
         let _ = report(&mut session.output, "du", &failure);
     })?;
-    let (mut directories, mut files) = (HashMap::from([(root.clone(), Usage::default())]), Vec::new());
+    let (mut directories, mut files) = (HashMap::from([(root.clone(), DiskUsage::default())]), Vec::new());
     for found in tree {
         if found.entry.kind == EntryKind::Dir {
             directories.entry(found.path).or_default();
@@ -86,18 +86,18 @@ fn measure(session: &mut Session, root: &VirtualPath, depth: Depth) -> Result<()
         for directory in above.take_while(|directory| root.contains(directory)) {
             directories.entry(directory).or_default().add(found.entry.size);
         }
-        files.push((found.path, Usage { bytes: found.entry.size, files: 1 }));
+        files.push((found.path, DiskUsage { bytes: found.entry.size, files: 1 }));
     }
-    let mut rows: Vec<(VirtualPath, Usage)> =
-        directories.into_iter().filter(|(path, _)| depth != Depth::Total || path == root).collect();
-    if depth == Depth::Files {
+    let mut rows: Vec<(VirtualPath, DiskUsage)> =
+        directories.into_iter().filter(|(path, _)| reported != ReportedEntries::Total || path == root).collect();
+    if reported == ReportedEntries::Files {
         rows.extend(files);
     }
     rows.sort_by_cached_key(|(path, _)| innermost_first(path));
     rows.iter().try_for_each(|(path, usage)| show(session, path, *usage))?;
     match unlisted {
         0 => Ok(()),
-        failed => Err(Failure::Some { failed, total: rows.len() }),
+        failed => Err(Failure::SomeFailed { failed, total: rows.len() }),
     }
 }
 
@@ -109,7 +109,7 @@ fn innermost_first(path: &VirtualPath) -> Vec<u16> {
     names.iter().map(rank).chain([0, u16::MAX]).collect()
 }
 
-fn show(session: &mut Session, path: &VirtualPath, Usage { bytes, files }: Usage) -> Result<(), Failure> {
+fn show(session: &mut Session, path: &VirtualPath, DiskUsage { bytes, files }: DiskUsage) -> Result<(), Failure> {
     session.output.line(format_args!("{:>5}  {path}", Size(bytes)))?;
     session.output.json(&json!({
         "command": "du", "ok": true, "path": Name::from(path), "bytes": bytes, "files": files,
@@ -152,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn directories_come_behind_what_is_in_them() {
+    fn directories_follow_their_content() {
         let mut paths: Vec<VirtualPath> = ["/", "/a", "/a/b", "/a-b", "/a/b/c", "/a.txt", "/a/z"]
             .iter()
             .map(|text| VirtualPath::parse(text.as_bytes()).expect("valid"))
