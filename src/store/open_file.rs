@@ -112,20 +112,23 @@ mod tests {
     use std::sync::mpsc::channel;
 
     use super::*;
-    use crate::store::syncer::{Flush, Syncer};
+    use crate::base::disk_sync::Flush;
+    use crate::store::syncer::Syncer;
     use crate::store::workers::Disk;
 
     #[test]
     fn a_large_file_without_a_name_is_left_to_the_worker_and_any_other_closed_at_once() {
         let (go, wait) = channel::<()>();
         let wait = Mutex::new(wait);
-        let mut syncer = Syncer::start(move || wait.lock().map(|wait| wait.recv()).map(drop).unwrap_or_default());
+        let syncer = Syncer::start(move || wait.lock().map(|wait| wait.recv()).map(drop).unwrap_or_default());
         let directory = tempfile::tempdir().expect("folder");
         let device = fs::metadata(directory.path()).expect("there").dev();
         let path: Rc<Path> = directory.path().into();
         let disk = Disk { device, account: 1, home: Rc::clone(&path), path };
         // The worker stands still after its first answer.
-        syncer.sync(1, &disk, Arc::new(tempfile::tempfile().expect("file")), Flush::Data);
+        let synced = syncer.home_disk(disk.clone(), true);
+        let file = Arc::new(tempfile::tempfile().expect("file"));
+        syncer.operations().begin_detached(async move { drop(synced.sync(file, Flush::Data).await) });
         for (bytes, is_removed) in [(SLOW_CLOSE_BYTES, true), (SLOW_CLOSE_BYTES, false), (SLOW_CLOSE_BYTES - 1, true)] {
             let path = directory.path().join("file");
             let file = File::create(&path).expect("created");

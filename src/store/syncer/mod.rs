@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-pub use crate::base::disk_sync::Flush;
+use crate::base::disk_sync::Flush;
 use crate::store::workers::operations::Operations;
 use crate::store::workers::{Disk, DiskTask, HomeDisk, SyncError, SyncTask, Ticket, WorkerReport, Workers};
 pub use unsynced::{OnFailure, Unsynced};
@@ -150,27 +150,18 @@ impl Syncer {
 
     // ---- Requests -------------------------------------------------------------------------
 
-    /// Requests a sync. [`Syncer::take_synced`] returns the result.
-    pub fn sync(&mut self, owner: u64, disk: &Disk, file: Arc<File>, flush: Flush) -> Ticket {
-        self.ask(owner, disk, file, flush, None)
-    }
-
-    /// Like [`Syncer::sync`]. If the sync fails, `on_failure` is called, before the result is returned or, if
-    /// `NoAnswer` was returned, when the failure becomes known.
-    pub fn sync_or(&mut self, owner: u64, disk: &Disk, file: Arc<File>, flush: Flush, on_failure: OnFailure) -> Ticket {
-        self.ask(owner, disk, file, flush, Some(on_failure))
-    }
-
-    fn ask(&mut self, owner: u64, disk: &Disk, file: Arc<File>, flush: Flush, on_failure: Option<OnFailure>) -> Ticket {
+    /// Requests a sync of a file's content. [`Syncer::take_synced`] returns the result. If the sync fails, `on_failure`
+    /// is called, before the result is returned or, if `NoAnswer` was returned, when the failure becomes known.
+    fn sync(&mut self, owner: u64, disk: &Disk, file: Arc<File>, on_failure: OnFailure) -> Ticket {
         self.next_ticket += 1;
         let ticket = Ticket(self.next_ticket);
-        let mut pending = Pending { owner, worker: None, on_failure, is_given_up: false };
+        let mut pending = Pending { owner, worker: None, on_failure: Some(on_failure), is_given_up: false };
         if self.is_unresponsive(disk.device) {
             // Nothing was tried, so nothing has failed.
             pending.on_failure = None;
             self.unanswered.push_back(ticket);
         } else {
-            pending.worker = self.hand_over(disk, SyncTask { owner, ticket, file, flush });
+            pending.worker = self.hand_over(disk, SyncTask { owner, ticket, file });
         }
         self.pending.insert(ticket, pending);
         ticket
@@ -203,8 +194,7 @@ impl Syncer {
 
     fn start_sync(&mut self, upload: &Rc<UnsyncedUpload>) {
         if let Some(file) = upload.unsynced_file() {
-            let on_failure = Some(Rc::clone(&upload.on_failure));
-            let ticket = self.ask(upload.owner, &upload.disk, file, Flush::Data, on_failure);
+            let ticket = self.sync(upload.owner, &upload.disk, file, Rc::clone(&upload.on_failure));
             upload.begin_sync(ticket);
         }
     }
@@ -356,7 +346,7 @@ mod tests {
         let mut syncer = Syncer::start(move || {
             let _ = wakes.send(());
         });
-        let ticket = syncer.sync(7, &disk(1, 1), file(), Flush::Data);
+        let ticket = syncer.sync(7, &disk(1, 1), file(), Rc::new(|| {}));
         woken.recv().expect("woken");
         let synced = syncer.take_synced().expect("answer");
         assert_eq!((synced.owner, synced.ticket, synced.result.is_ok()), (7, ticket, true));
@@ -366,7 +356,7 @@ mod tests {
     #[test]
     fn without_threads_a_sync_waits_until_it_is_run() {
         let mut syncer = Syncer::held(disk_sync::flush);
-        syncer.sync(1, &disk(1, 1), file(), Flush::Directory);
+        syncer.sync(1, &disk(1, 1), file(), Rc::new(|| {}));
         assert!(syncer.has_held() && syncer.take_synced().is_none());
         assert!(!syncer.run_held(|owner| owner == 2) && syncer.run_held(|owner| owner == 1));
         assert!(syncer.take_synced().is_some_and(|synced| synced.result.is_ok()));
@@ -449,11 +439,11 @@ mod tests {
         syncer.tick(Instant::now(), PATIENCE);
         let failures = Rc::new(std::cell::Cell::new(0));
         let count = Rc::clone(&failures);
-        syncer.sync(1, &disk(1, 1), file(), Flush::Data);
+        syncer.sync(1, &disk(1, 1), file(), Rc::new(|| {}));
         woken.recv().expect("it stands still from now on");
         assert!(syncer.take_synced().is_some());
         let on_failure: OnFailure = Rc::new(move || count.set(count.get() + 1));
-        let waits = syncer.sync_or(2, &disk(1, 1), file(), Flush::Data, on_failure);
+        let waits = syncer.sync(2, &disk(1, 1), file(), on_failure);
         let due = syncer.next_at(PATIENCE).expect("it is waited for");
         syncer.tick(due - Duration::from_millis(1), PATIENCE);
         assert!(syncer.take_synced().is_none() && syncer.silent().is_empty());
@@ -463,10 +453,10 @@ mod tests {
         assert!(matches!(synced.result, Err(SyncError::NoAnswer)) && failures.get() == 0);
         assert_eq!((syncer.next_at(PATIENCE), syncer.silent().len()), (None, 1));
         // Later syncs do not wait, except on other disks.
-        syncer.sync(3, &disk(1, 1), file(), Flush::Data);
+        syncer.sync(3, &disk(1, 1), file(), Rc::new(|| {}));
         let synced = syncer.take_synced().expect("at once");
         assert!(synced.owner == 3 && matches!(synced.result, Err(SyncError::NoAnswer)));
-        syncer.sync(4, &disk(2, 1), file(), Flush::Data);
+        syncer.sync(4, &disk(2, 1), file(), Rc::new(|| {}));
         woken.recv().expect("another disk");
         assert!(syncer.take_synced().is_some_and(|synced| synced.owner == 4 && synced.result.is_ok()));
         // Any result shows that the disk answers again.
@@ -474,7 +464,7 @@ mod tests {
         drop(go);
         woken.recv().expect("the worker has closed a file");
         assert!(syncer.take_synced().is_none() && syncer.silent().is_empty());
-        syncer.sync(5, &disk(1, 1), file(), Flush::Data);
+        syncer.sync(5, &disk(1, 1), file(), Rc::new(|| {}));
         woken.recv().expect("it works again");
         assert!(syncer.take_synced().is_some_and(|synced| synced.owner == 5 && synced.result.is_ok()));
         assert!(syncer.pending.is_empty());

@@ -337,7 +337,6 @@ fn start(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::disk_sync::Flush;
 
     #[test]
     fn more_file_systems_than_workers_share_the_last() {
@@ -347,7 +346,7 @@ mod tests {
         let file = Arc::new(tempfile::tempfile().expect("file"));
         for device in 0..100 {
             let disk = Disk { device, account: 1, path: Rc::clone(&path), home: Rc::clone(&path) };
-            let sync_task = SyncTask { owner: 1, ticket: Ticket(device), file: Arc::clone(&file), flush: Flush::Data };
+            let sync_task = SyncTask { owner: 1, ticket: Ticket(device), file: Arc::clone(&file) };
             assert!(workers.push(&disk, DiskTask::Sync(sync_task)).is_ok());
         }
         assert_eq!(workers.by_device.len(), WORKERS_MAX);

@@ -35,18 +35,17 @@ impl From<io::Error> for SyncError {
     }
 }
 
-/// A sync of one file.
+/// A sync of one file's content.
 pub(in crate::store) struct SyncTask {
     /// The session that requested it.
     pub(in crate::store) owner: u64,
     pub(in crate::store) ticket: Ticket,
     pub(in crate::store) file: Arc<File>,
-    pub(in crate::store) flush: Flush,
 }
 
 impl SyncTask {
     pub(in crate::store) fn run(self, flush: &FlushFunction) -> (Ticket, Result<(), SyncError>) {
-        let done = catch_unwind(AssertUnwindSafe(|| flush(&self.file, self.flush)));
+        let done = catch_unwind(AssertUnwindSafe(|| flush(&self.file, Flush::Data)));
         let done = done.unwrap_or_else(|_| Err(io::Error::other("a defect ended the sync of a file")));
         (self.ticket, done.map_err(SyncError::Failed))
     }
@@ -180,9 +179,7 @@ mod tests {
     fn accounts_take_turns_however_much_one_of_them_has_to_be_done() {
         let mut queue = Queue::default();
         let file = Arc::new(tempfile::tempfile().expect("file"));
-        let sync = |ticket| {
-            DiskTask::Sync(SyncTask { owner: 1, ticket: Ticket(ticket), file: Arc::clone(&file), flush: Flush::Data })
-        };
+        let sync = |ticket| DiskTask::Sync(SyncTask { owner: 1, ticket: Ticket(ticket), file: Arc::clone(&file) });
         (1..=4).for_each(|ticket| queue.push(7, sync(ticket)));
         queue.push(8, sync(5));
         queue.push(9, task());
@@ -201,15 +198,7 @@ mod tests {
         let file = Arc::new(tempfile::tempfile().expect("file"));
         queue.push(1, task());
         for ticket in [1, 2] {
-            queue.push(
-                ticket,
-                DiskTask::Sync(SyncTask {
-                    owner: 1,
-                    ticket: Ticket(ticket),
-                    file: Arc::clone(&file),
-                    flush: Flush::Data,
-                }),
-            );
+            queue.push(ticket, DiskTask::Sync(SyncTask { owner: 1, ticket: Ticket(ticket), file: Arc::clone(&file) }));
         }
         assert_eq!(queue.take_waiting().len(), 2);
         assert!(matches!(queue.pop(), Some(DiskTask::Close(..))) && queue.pop().is_none());
