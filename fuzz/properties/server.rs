@@ -6,7 +6,7 @@ use super::conversation::Sum;
 use super::script::content;
 use super::support::in_memory::{Got, Peer, Rights, Server, write};
 use berth::base::budget::{Budget, TURN_BUDGET};
-use berth::base::buffers::{INPUT_BYTES, IoBuffers, Piece};
+use berth::base::buffers::{INPUT_BYTES, IoBuffers, NextChunk};
 use berth::config::SyncPolicy;
 use berth::protocol::admin::Control;
 use berth::protocol::admin::query::QueryResult;
@@ -115,7 +115,7 @@ fn said(got: &[Got]) -> Vec<String> {
 /// The administrator's socket. Lines that begin with a brace are sent as control frames, others as they are.
 pub(super) fn control(input: &[u8]) {
     let mut server = new_server();
-    let (mut control, mut buffers) = (Control::default(), IoBuffers::roomy());
+    let (mut control, mut buffers) = (Control::default(), IoBuffers::large_uncharged());
     let (mut asked, mut is_known) = (0, true);
     for line in input.split(|&byte| byte == b'\n').take(200) {
         let mut bytes = Vec::new();
@@ -154,7 +154,7 @@ pub(super) fn control(input: &[u8]) {
 
 fn check_control_replies(buffers: &mut IoBuffers, is_known: bool) {
     let mut said = Vec::new();
-    while let Some(Piece::Bytes(bytes)) = buffers.output.front() {
+    while let Some(NextChunk::Bytes(bytes)) = buffers.output.front() {
         let count = bytes.len();
         said.extend_from_slice(bytes);
         buffers.output.advance(count);

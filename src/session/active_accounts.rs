@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::error::SessionError;
 use super::totals::Total;
 use crate::account::AccountName;
-use crate::base::memory::{Memory, Share};
+use crate::base::memory::{AccountMemory, Memory};
 use crate::base::token_bucket::{Directions, TokenBucket};
 
 /// Above this number, accounts without a session are dropped.
@@ -22,7 +22,7 @@ pub struct ActiveAccount {
     /// Traffic of all sessions. A closing connection still counts here, after its session has ended.
     pub traffic: Rc<Traffic>,
     /// Memory that all sessions of the account use.
-    pub memory: Arc<Share>,
+    pub memory: Arc<AccountMemory>,
     /// Transfers of all accounts.
     pub(super) total: Rc<Total>,
 }
@@ -59,7 +59,7 @@ impl ActiveAccounts {
             Rc::new(ActiveAccount {
                 number: self.last_number,
                 traffic: Rc::default(),
-                memory: Arc::new(Share::of(&self.memory)),
+                memory: Arc::new(AccountMemory::of(&self.memory)),
                 total: Rc::clone(&self.total),
             })
         };

@@ -48,7 +48,7 @@ use std::time::{Duration, Instant};
 
 use crate::account::AccountName;
 use crate::auth::scram::Binding;
-use crate::base::memory::Share;
+use crate::base::memory::AccountMemory;
 use crate::base::token_bucket::TokenBucket;
 use active_accounts::Traffic;
 use calls::Calls;
@@ -151,7 +151,7 @@ impl Session {
     }
 
     /// Returns the account's share of memory.
-    pub fn memory(&self) -> Option<&Arc<Share>> {
+    pub fn memory(&self) -> Option<&Arc<AccountMemory>> {
         self.state.member().map(|member| &member.active_account.memory)
     }
 

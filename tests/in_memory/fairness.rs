@@ -11,7 +11,7 @@ use crate::support::in_memory::ftp_peer::FtpPeer;
 use crate::support::in_memory::pair::Pair;
 use crate::support::in_memory::*;
 use berth::base::budget::FLUSH_BUDGET_MIN;
-use berth::base::memory::{Charge, MEMORY_SMALL_BYTES, MEMORY_WAIT_STEP, Share};
+use berth::base::memory::{AccountMemory, Charge, MEMORY_SMALL_BYTES, MEMORY_WAIT_STEP};
 use berth::base::upload_id::UploadId;
 use berth::net::connection::AfterTurn;
 use berth::net::scheduler::{Owner, Scheduler};
@@ -503,7 +503,7 @@ fn take_replies(pair: &mut Pair) -> Vec<Reply> {
 }
 
 /// All the memory that an account may hold, down to the smallest charges.
-fn fill(share: &Arc<Share>) -> Vec<Charge> {
+fn fill(share: &Arc<AccountMemory>) -> Vec<Charge> {
     let sizes = [share.charge_bytes_max(), MEMORY_SMALL_BYTES, 1024, 1];
     sizes.into_iter().flat_map(|size| std::iter::from_fn(move || Charge::of(size, share))).collect()
 }

@@ -27,7 +27,7 @@ use super::unlinked_files;
 use berth::account::{Account, AccountName, Accounts};
 use berth::auth::scram::{Binding, ClientExchange, ClientKeys, Verifier};
 use berth::base::budget::{Budget, TURN_BUDGET};
-use berth::base::buffers::{DATA_BYTES_MAX, INPUT_BYTES, IoBuffers, Piece};
+use berth::base::buffers::{DATA_BYTES_MAX, INPUT_BYTES, IoBuffers, NextChunk};
 use berth::base::digest::Digest;
 use berth::base::token_bucket::Rate;
 use berth::base::upload_id::UploadId;
@@ -240,7 +240,7 @@ impl Server {
         Peer {
             id: self.sessions,
             protocol: Native::new(session, sends_ranges),
-            buffers: IoBuffers::roomy(),
+            buffers: IoBuffers::large_uncharged(),
             sending: Vec::new(),
             read: 0,
             received: Vec::new(),
@@ -478,12 +478,12 @@ impl Peer {
         while drained < most {
             let count = match self.buffers.output.front() {
                 None => break,
-                Some(Piece::Bytes(bytes)) => {
+                Some(NextChunk::Bytes(bytes)) => {
                     let count = bytes.len().min(most - drained);
                     self.received.extend_from_slice(&bytes[..count]);
                     count
                 }
-                Some(Piece::Range(range)) => {
+                Some(NextChunk::Range(range)) => {
                     let mut piece = vec![0; (most - drained).min(range.length as usize).min(256 * KIB)];
                     let count = rustix::io::pread(&*range.file, &mut piece, range.offset).expect("readable");
                     if count == 0 {

@@ -5,7 +5,7 @@ use std::io;
 use super::Moved;
 use super::moved;
 use super::socket::Socket;
-use crate::base::buffers::{Piece, ReceiveBuffer, SendBuffer};
+use crate::base::buffers::{NextChunk, ReceiveBuffer, SendBuffer};
 use crate::tls::{Received, TlsSession};
 
 /// What one turn may encrypt and send: 0.05 ms at 4 GB/s.
@@ -45,11 +45,11 @@ pub(super) fn flush_tls(
     while tls.flush(socket)? {
         let taken = match output.front() {
             // During the handshake TLS would only buffer it where it is not counted.
-            Some(Piece::Bytes(bytes)) if sent < allowance && !tls.is_handshaking() => {
+            Some(NextChunk::Bytes(bytes)) if sent < allowance && !tls.is_handshaking() => {
                 tls.encrypt(&bytes[..bytes.len().min(allowance - sent)])?
             }
             // An encrypted connection accepts no ranges.
-            Some(Piece::Range(_)) => return Err(io::ErrorKind::Unsupported.into()),
+            Some(NextChunk::Range(_)) => return Err(io::ErrorKind::Unsupported.into()),
             _ => 0,
         };
         if taken == 0 {

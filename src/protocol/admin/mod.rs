@@ -267,7 +267,7 @@ mod tests {
         let config = Config::default_for(&directory.path().join("conf/berthd.json")).expect("valid");
         let store = Store::new(Vec::new(), config.partial_expiry, Syncer::inline()).expect("random numbers");
         let mut service = Service::new(Accounts::open(&config).expect("none"), store, Policy::from(&config));
-        let (mut control, mut buffers, now) = (Control::default(), IoBuffers::roomy(), Instant::now());
+        let (mut control, mut buffers, now) = (Control::default(), IoBuffers::large_uncharged(), Instant::now());
         let mut bytes = Vec::new();
         frame::put_json(&mut bytes, FrameType::Control, 1, &ControlRequest::Status { all: false });
         buffers.input.room(bytes.len()).copy_from_slice(&bytes);
@@ -286,7 +286,7 @@ mod tests {
             } else {
                 assert!(moved, "it waits for nothing");
             }
-            while let Some(crate::base::buffers::Piece::Bytes(bytes)) = buffers.output.front() {
+            while let Some(crate::base::buffers::NextChunk::Bytes(bytes)) = buffers.output.front() {
                 let count = bytes.len();
                 said.extend_from_slice(bytes);
                 buffers.output.advance(count);

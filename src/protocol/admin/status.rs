@@ -55,7 +55,7 @@ impl Status {
 
     pub(super) fn answer(&mut self, answer: QueryResult) {
         self.server.seconds = answer.uptime.as_secs();
-        self.server.turns = answer.turns.steps().map(|(below_us, count)| TurnTimes { below_us, count }).collect();
+        self.server.turns = answer.turns.buckets().map(|(below_us, count)| TurnTimes { below_us, count }).collect();
         self.stage = StatusStage::SendPage(answer.rows.into(), answer.next);
     }
 

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use super::{PASSWORD, Server, USER};
 use berth::base::budget::{Budget, TURN_BUDGET};
-use berth::base::buffers::{INPUT_BYTES, IoBuffers, Piece};
+use berth::base::buffers::{INPUT_BYTES, IoBuffers, NextChunk};
 use berth::config;
 use berth::config::defaults::{DATA_CONNECTION_TIMEOUT_DEFAULT, DATA_PORTS};
 use berth::protocol::data_connection::{DataConnection, DataEnd, Failure, Security};
@@ -47,7 +47,7 @@ impl FtpPeer {
         let protocol = Ftp::new(server.new_session(), Rc::new(settings), IpAddr::from(Ipv4Addr::LOCALHOST), false);
         let mut peer = Self {
             protocol,
-            buffers: IoBuffers::roomy(),
+            buffers: IoBuffers::large_uncharged(),
             data: Data::default(),
             received: Vec::new(),
             stays: false,
@@ -260,8 +260,8 @@ fn drained(buffers: &mut IoBuffers) -> Vec<u8> {
     let mut all = Vec::new();
     while let Some(piece) = buffers.output.front() {
         let piece = match piece {
-            Piece::Bytes(bytes) => bytes.to_vec(),
-            Piece::Range(range) => {
+            NextChunk::Bytes(bytes) => bytes.to_vec(),
+            NextChunk::Range(range) => {
                 let mut bytes = vec![0; usize::try_from(range.length).expect("it fits")];
                 let count = rustix::io::pread(&range.file, &mut bytes[..], range.offset).expect("readable");
                 assert_eq!(count, bytes.len(), "as long as it was");

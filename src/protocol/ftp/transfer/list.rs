@@ -71,7 +71,7 @@ impl Ftp {
             Some((directory, pattern)) if !self.is_there(&text) => (directory, Some(pattern)),
             _ => (&text[..], None),
         };
-        if pattern.as_ref().is_some_and(|pattern| pattern.weight() > NAME_BYTES_MAX) {
+        if pattern.as_ref().is_some_and(|pattern| pattern.match_cost() > NAME_BYTES_MAX) {
             turn.reply(501, format!("Pattern too long; the limit is {NAME_BYTES_MAX} bytes."));
             return None;
         }

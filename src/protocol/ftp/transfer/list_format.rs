@@ -40,13 +40,13 @@ impl List {
 
     /// Returns whether the listing contains `entry`.
     pub(in crate::protocol::ftp) fn has(&self, entry: &Listed) -> bool {
-        self.pattern.as_ref().is_none_or(|pattern| self.options.fits(pattern, &entry.name))
+        self.pattern.as_ref().is_none_or(|pattern| self.options.matches(pattern, &entry.name))
     }
 
     /// Returns the cost of comparing the names of entries.
     pub(in crate::protocol::ftp) fn cost(&self, entries: &[Listed]) -> u64 {
         let letters: usize = entries.iter().map(|entry| entry.name.len()).sum();
-        self.pattern.as_ref().map_or(0, |pattern| (pattern.weight() * letters) as u64)
+        self.pattern.as_ref().map_or(0, |pattern| (pattern.match_cost() * letters) as u64)
     }
 
     /// Returns the only entry of a listing of `path` itself: by its name, or by the requested text.

@@ -19,7 +19,7 @@ impl Ftp {
         if !output.is_empty() && self.session.is_fetched() {
             return Ok(false);
         }
-        let (max, range_max) = (output.piece_bytes(), (!self.data.is_private).then_some(DATA_BYTES_MAX));
+        let (max, range_max) = (output.frame_bytes_max(), (!self.data.is_private).then_some(DATA_BYTES_MAX));
         let fetched =
             output.append(|out| self.session.fetch(turn.service, out, max, range_max, turn.budget, turn.now))?;
         match fetched {
