@@ -11,9 +11,9 @@ use crate::tls::Resumption;
 /// A data connection (RFC 959, section 3.2).
 pub trait DataConnection {
     /// Closes the present connection, listens on one of these ports at the control connection's local
-    /// address, and returns the address. If `expects_resumption`, several connections are accepted, because
+    /// address, and returns the address. If `expects_resumption` is set, several connections are accepted, because
     /// one that does not resume a TLS session may be another peer's.
-    fn listen(&mut self, ports: RangeInclusive<u16>, expects_resumption: bool) -> Result<SocketAddr, Failure>;
+    fn listen(&mut self, ports: RangeInclusive<u16>, expects_resumption: bool) -> Result<SocketAddr, DataFailure>;
 
     /// Closes the present connection. [`DataConnection::connect`] connects to this address of the peer.
     fn set_address(&mut self, address: SocketAddr);
@@ -26,10 +26,10 @@ pub trait DataConnection {
     fn connect(&mut self) -> bool;
 
     /// Begins to read and write once the peer is connected. Returns whether it is.
-    fn open(&mut self, security: Security) -> Result<bool, Failure>;
+    fn open(&mut self, security: Security) -> Result<bool, DataFailure>;
 
     /// Returns an error if it has failed.
-    fn check(&self) -> Result<(), Failure>;
+    fn check(&self) -> Result<(), DataFailure>;
 
     /// Shuts down the write side once all output is sent. Returns how far that is.
     fn finish(&mut self) -> DataEnd;
@@ -40,7 +40,7 @@ pub trait DataConnection {
     /// Resets the connection, so that the peer sees a failure.
     fn reset(&mut self);
 
-    /// Drops what the peer still sends, up to a bound; then resets the connection. Some peers read replies only
+    /// Drops what the peer still sends, up to a bound, and then resets the connection. Some peers read replies only
     /// after they have sent their last byte. Returns whether the peer may still send.
     fn discard(&mut self) -> bool;
 
@@ -76,7 +76,7 @@ pub enum DataEnd {
 
 /// Why a data connection has failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Failure {
+pub enum DataFailure {
     /// No port is free to listen on.
     NoPort,
     /// The peer refuses the connection.

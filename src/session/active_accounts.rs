@@ -14,7 +14,7 @@ use crate::base::token_bucket::{Directions, TokenBucket};
 /// Above this number, accounts without a session are dropped.
 const ACTIVE_ACCOUNTS_MAX: usize = 4096;
 
-/// State shared by the sessions of an account. The reference count is the number of sessions. It outlives
+/// State shared by the sessions of an account. The reference count is the number of sessions. The state outlives
 /// them for a while, so that a new login does not refill the rate limits.
 pub struct ActiveAccount {
     /// Unique to the account while the server runs.

@@ -190,7 +190,7 @@ fn the_session_knows_no_protocol_and_only_the_store_touches_users_files() {
     }
 }
 
-/// Looking up who is behind an address would let a stranger's name server stall the loop and choose
+/// Looking up the name of an address would let the name server of an attacker stall the loop and choose
 /// what stands in the log.
 #[test]
 fn the_server_asks_no_name_service() {

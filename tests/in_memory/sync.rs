@@ -6,7 +6,7 @@ use std::io;
 use crate::support::in_memory::*;
 use berth::base::buffers::{INPUT_BYTES, PIECE_BYTES};
 use berth::config::SyncPolicy;
-use berth::protocol::{Protocol, ProtocolEvent, Sockets};
+use berth::protocol::{Protocol, ProtocolEvent, ProtocolIo};
 use berth::session::Phase;
 use berth::session::state::StateName;
 use berth::store::syncer::{Synced, UNSYNCED_BYTES_MAX};
@@ -17,7 +17,7 @@ fn answer(server: &mut Server, peer: &mut Peer, result: io::Result<()>) {
     let synced = server.service.store.syncer.take_synced().expect("a job");
     assert_eq!(synced.owner, peer.id);
     let synced = Synced { result: result.map_err(Into::into), ..synced };
-    peer.protocol.handle(ProtocolEvent::Synced(synced), Sockets::single(&mut peer.buffers), server.now);
+    peer.protocol.handle(ProtocolEvent::Synced(synced), ProtocolIo::single(&mut peer.buffers), server.now);
 }
 
 fn begin(server: &mut Server, sync: SyncPolicy) -> (Peer, u32) {
@@ -132,7 +132,7 @@ fn a_late_sync_result_is_ignored() {
     peer.pump(&mut server);
     let synced = server.service.store.syncer.take_synced().expect("a job");
     let failed = Synced { result: Err(io::Error::from_raw_os_error(5).into()), ..synced };
-    peer.protocol.handle(ProtocolEvent::Synced(failed), Sockets::single(&mut peer.buffers), server.now);
+    peer.protocol.handle(ProtocolEvent::Synced(failed), ProtocolIo::single(&mut peer.buffers), server.now);
     assert_eq!(peer.exchange(&mut server)[0].code(), Some(ErrorCode::Io));
     // The next upload has a ticket of its own.
     let again = peer.request(&put("/file", Some(3)));
@@ -141,7 +141,7 @@ fn a_late_sync_result_is_ignored() {
     peer.end(again, b"two");
     assert_eq!(peer.exchange(&mut server), []);
     let late = Synced { owner: synced.owner, ticket: synced.ticket, result: Ok(()) };
-    peer.protocol.handle(ProtocolEvent::Synced(late), Sockets::single(&mut peer.buffers), server.now);
+    peer.protocol.handle(ProtocolEvent::Synced(late), ProtocolIo::single(&mut peer.buffers), server.now);
     assert_eq!(peer.exchange(&mut server), []);
     assert_eq!(file(&server), b"old");
     answer(&mut server, &mut peer, Ok(()));

@@ -34,7 +34,7 @@ use berth::base::upload_id::UploadId;
 use berth::base::virtual_path::VirtualPath;
 use berth::config::{Config, Rates, SyncPolicy};
 use berth::protocol::native::Native;
-use berth::protocol::{Protocol, ProtocolEvent, Sockets};
+use berth::protocol::{Protocol, ProtocolEvent, ProtocolIo};
 use berth::session::{CountedSession, Policy, Service, Session};
 use berth::store::clock::WallClock;
 use berth::store::home::Home;
@@ -82,7 +82,7 @@ impl Clocks {
             let passed_ns = i64::try_from(this.passed.get().as_nanos()).expect("less than 292 years");
             system.now_ns() + this.wall_ahead_ns.get() + passed_ns
         };
-        WallClock::beside(wall_ns, move || started.elapsed() + passed.get())
+        WallClock::with_uptime(wall_ns, move || started.elapsed() + passed.get())
     }
 }
 
@@ -469,7 +469,7 @@ impl Peer {
     /// One step with the budget of one turn.
     pub fn step(&mut self, server: &mut Server) -> bool {
         let mut budget = Budget::new(TURN_BUDGET);
-        self.protocol.step(Sockets::single(&mut self.buffers), &mut server.service, &mut budget, server.now)
+        self.protocol.step(ProtocolIo::single(&mut self.buffers), &mut server.service, &mut budget, server.now)
     }
 
     /// Reads at most `most` bytes of the output, also from files. Returns the number of bytes.
@@ -503,7 +503,7 @@ impl Peer {
     /// Hands over an answer of the sync helper. Returns whether there was one.
     pub fn sync(&mut self, server: &mut Server) -> bool {
         let Some(synced) = server.take_synced(self.id) else { return false };
-        self.protocol.handle(ProtocolEvent::Synced(synced), Sockets::single(&mut self.buffers), server.now);
+        self.protocol.handle(ProtocolEvent::Synced(synced), ProtocolIo::single(&mut self.buffers), server.now);
         true
     }
 
@@ -513,7 +513,7 @@ impl Peer {
         let result = Err(std::io::Error::from_raw_os_error(5).into());
         self.protocol.handle(
             ProtocolEvent::Synced(Synced { result, ..synced }),
-            Sockets::single(&mut self.buffers),
+            ProtocolIo::single(&mut self.buffers),
             server.now,
         );
         true

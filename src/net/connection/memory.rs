@@ -7,14 +7,14 @@ use std::time::Instant;
 use super::{Connection, earliest};
 use crate::base::buffers::{INPUT_BYTES, OUTPUT_BYTES_HIGH, PIECE_BYTES};
 use crate::base::memory::{AccountMemory, Charge, MEMORY_WAIT_STEP, SmallBuffers};
+use crate::protocol::QUEUED_REQUEST_BYTES_MAX;
 use crate::protocol::data_connection::DataConnection;
-use crate::protocol::native::pipeline::PIPELINE_BYTES_MAX;
 use crate::session::Session;
 use crate::tls::{TLS_BYTES, TLS_OUT_BYTES};
 
 /// The charge for a large receive buffer: itself, the requests decoded ahead, and what TLS holds for
 /// it.
-const INPUT_CHARGE: usize = INPUT_BYTES + PIPELINE_BYTES_MAX + TLS_BYTES + 16 * 1024;
+const INPUT_CHARGE: usize = INPUT_BYTES + QUEUED_REQUEST_BYTES_MAX + TLS_BYTES + 16 * 1024;
 /// The charge for a large send buffer: itself, one piece more, and what TLS holds of it.
 const OUTPUT_CHARGE: usize = OUTPUT_BYTES_HIGH + PIECE_BYTES + TLS_OUT_BYTES;
 

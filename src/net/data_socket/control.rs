@@ -1,4 +1,4 @@
-//! What the protocol tells a data connection to do.
+//! The calls of the protocol to a data connection.
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -11,11 +11,11 @@ use super::state::{DataState, Open};
 use crate::base::buffers::IoBuffers;
 use crate::net::data_socket::DATA_ACCEPTS_PER_TURN;
 use crate::net::transport::Transport;
-use crate::protocol::data_connection::{DataConnection, DataEnd, Failure, Security};
+use crate::protocol::data_connection::{DataConnection, DataEnd, DataFailure, Security};
 use crate::tls::Resumption;
 
-/// How many bytes of a refused upload are dropped, so that the client reads the reply: curl and ftplib read it after
-/// their last byte. Other servers reset the connection at once.
+/// The most bytes of a refused upload that are dropped, so that the client reads the reply: curl and ftplib read it
+/// after their last byte.
 const FTP_DISCARDED_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
 impl DataSocket {
@@ -24,14 +24,15 @@ impl DataSocket {
         (self.buffers, self.resumption, self.shows_reuse) = (IoBuffers::default(), None, false);
     }
 
-    fn try_open(&mut self, security: Security) -> Result<(), Failure> {
-        let DataState::Connected { stream, listener } = self.state.take() else { return Err(Failure::Cut) };
+    fn try_open(&mut self, security: Security) -> Result<(), DataFailure> {
+        let DataState::Connected { stream, listener } = self.state.take() else { return Err(DataFailure::Cut) };
         let _ = stream.set_nodelay(true);
         (self.is_readable, self.is_writable) = (true, true);
         self.state = DataState::Open(match security {
             Security::Plain => Open::plain(Transport::plain_data(stream)),
             Security::Tls { is_upload, needs, needs_close_notify } => {
-                let tls = Transport::tls_data(stream, &mut self.ftp_tls, is_upload).map_err(|_| Failure::Cut)?;
+                let tls =
+                    Transport::tls_data(stream, &mut self.session_tls, is_upload).map_err(|_| DataFailure::Cut)?;
                 Open { is_upload, needs, needs_close_notify, listener, ..Open::plain(tls) }
             }
         });
@@ -61,14 +62,14 @@ impl DataSocket {
 }
 
 impl DataConnection for DataSocket {
-    fn listen(&mut self, ports: RangeInclusive<u16>, expects_resumption: bool) -> Result<SocketAddr, Failure> {
+    fn listen(&mut self, ports: RangeInclusive<u16>, expects_resumption: bool) -> Result<SocketAddr, DataFailure> {
         // Close the old listener first: its port may be the only free one.
         self.state = DataState::Closed;
         self.clear();
         self.try_listen(ports, expects_resumption).map_err(|error| {
             log::warn!("no port for a data connection: {error}");
-            self.state = DataState::Failed(Failure::NoPort);
-            Failure::NoPort
+            self.state = DataState::Failed(DataFailure::NoPort);
+            DataFailure::NoPort
         })
     }
 
@@ -86,14 +87,14 @@ impl DataConnection for DataSocket {
         self.state = self.try_connect(address).map_or_else(
             |error| {
                 log::debug!("no data connection to {address}: {error}");
-                DataState::Failed(Failure::Unreachable)
+                DataState::Failed(DataFailure::Unreachable)
             },
             DataState::Connecting,
         );
         true
     }
 
-    fn open(&mut self, security: Security) -> Result<bool, Failure> {
+    fn open(&mut self, security: Security) -> Result<bool, DataFailure> {
         self.check()?;
         let is_connected = matches!(self.state, DataState::Connected { .. });
         if is_connected && let Err(failure) = self.try_open(security) {
@@ -102,7 +103,7 @@ impl DataConnection for DataSocket {
         Ok(is_connected)
     }
 
-    fn check(&self) -> Result<(), Failure> {
+    fn check(&self) -> Result<(), DataFailure> {
         if let DataState::Failed(failure) = self.state { Err(failure) } else { Ok(()) }
     }
 
@@ -112,7 +113,7 @@ impl DataConnection for DataSocket {
             DataState::Discarding { .. } => return DataEnd::Sent,
             DataState::Ended => return DataEnd::PeerClosed,
             DataState::Failed(_) => {}
-            _ => self.state = DataState::Failed(Failure::Cut),
+            _ => self.state = DataState::Failed(DataFailure::Cut),
         }
         DataEnd::Sending
     }

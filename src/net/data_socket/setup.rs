@@ -14,10 +14,10 @@ use super::state::DataState;
 use crate::logging::{self, STDERR};
 use crate::net::data_socket::DATA_ACCEPTS_PER_TURN;
 use crate::net::listeners::is_connection_error;
-use crate::protocol::data_connection::Failure;
+use crate::protocol::data_connection::DataFailure;
 use crate::session::origin::Origin;
 
-/// Ports of a range that one turn tries.
+/// The number of ports of a range that one turn tries.
 const DATA_PORT_TRIES: u32 = 64;
 
 /// A prime, so that every port of a short range is tried.
@@ -69,7 +69,7 @@ impl DataSocket {
     }
 
     /// Accepts the first connection from the client's address and closes others.
-    pub(super) fn accept(&mut self) -> Result<usize, Failure> {
+    pub(super) fn accept(&mut self) -> Result<usize, DataFailure> {
         let DataState::Listening { listener, .. } = &self.state else { return Ok(0) };
         let mut began = Instant::now();
         for _ in 0..DATA_ACCEPTS_PER_TURN {
@@ -98,27 +98,27 @@ impl DataSocket {
                 // Without descriptors or memory a retry would fail at once, for ever.
                 Err(error) => {
                     log::warn!("cannot accept a data connection of {}: {error}", self.peer);
-                    return Err(Failure::NoPort);
+                    return Err(DataFailure::NoPort);
                 }
             }
         }
         Ok(1)
     }
 
-    pub(super) fn watched(&self, mut stream: TcpStream) -> Result<TcpStream, Failure> {
+    pub(super) fn watched(&self, mut stream: TcpStream) -> Result<TcpStream, DataFailure> {
         let interest = Interest::READABLE | Interest::WRITABLE;
-        self.watch.registry.register(&mut stream, self.watch.token, interest).map_err(|_| Failure::NoPort)?;
+        self.watch.registry.register(&mut stream, self.watch.token, interest).map_err(|_| DataFailure::NoPort)?;
         Ok(stream)
     }
 
-    /// Limited, because any peer can cause these lines.
+    /// Logs a refused connection. The lines are limited, because any peer can cause them.
     pub(super) fn refuse(&self, from: SocketAddr) {
         let origin = Origin::of(from.ip()).networks().next_back();
         let line = format!("a data connection of {} from {from} was refused", self.peer);
         logging::log_rate_limited(STDERR, Level::Warn, (&"data connection", &origin), &line);
     }
 
-    pub(super) fn take_connection(&mut self) -> Result<usize, Failure> {
+    pub(super) fn take_connection(&mut self) -> Result<usize, DataFailure> {
         if !self.is_writable {
             return Ok(0);
         }
@@ -126,7 +126,7 @@ impl DataSocket {
             return Ok(0);
         };
         if !matches!(stream.take_error(), Ok(None)) || stream.peer_addr().is_err() {
-            return Err(Failure::Unreachable);
+            return Err(DataFailure::Unreachable);
         }
         self.state = DataState::Connected { stream, listener: None };
         Ok(1)

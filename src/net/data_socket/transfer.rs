@@ -7,10 +7,10 @@ use super::DataSocket;
 use super::state::{DataState, Open};
 use crate::base::buffers::{INPUT_BYTES_FIRST, ReceiveBuffer, STORE_BYTES_MIN, SpliceSource};
 use crate::net::transport::Moved;
-use crate::protocol::data_connection::Failure;
+use crate::protocol::data_connection::DataFailure;
 
 impl DataSocket {
-    pub(super) fn receive(&mut self, allowance: usize) -> Result<usize, Failure> {
+    pub(super) fn receive(&mut self, allowance: usize) -> Result<usize, DataFailure> {
         if self.is_withheld() {
             return Ok(usize::from(self.verify_peer(false)? || !self.is_withheld()));
         }
@@ -44,7 +44,7 @@ impl DataSocket {
             }
             Err(error) => {
                 log::debug!("a data connection of {} ended: {error}", self.peer);
-                return Err(Failure::Cut);
+                return Err(DataFailure::Cut);
             }
         }
         Ok(usize::from(self.buffers.eof))
@@ -71,7 +71,7 @@ impl DataSocket {
                 *bytes_left -= count as u64;
                 return count;
             }
-            Ok(Moved::Bytes(_)) => return self.fail(Failure::Cut),
+            Ok(Moved::Bytes(_)) => return self.fail(DataFailure::Cut),
             Ok(Moved::Blocked) => self.is_readable = false,
             Ok(Moved::End) | Err(_) => {
                 // The peer of a TLS upload may wait for close_notify.
@@ -88,7 +88,7 @@ impl DataSocket {
         self.send(allowance).unwrap_or_else(|failure| self.fail(failure))
     }
 
-    pub(super) fn send(&mut self, allowance: usize) -> Result<usize, Failure> {
+    pub(super) fn send(&mut self, allowance: usize) -> Result<usize, DataFailure> {
         if !self.is_writable || self.is_withheld() {
             return Ok(0);
         }
@@ -98,10 +98,10 @@ impl DataSocket {
             match transport.flush(&mut self.buffers.output, allowance) {
                 Ok(Moved::Bytes(count)) => sent = count,
                 Ok(Moved::Blocked | Moved::End) => self.is_writable = false,
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Err(Failure::Shorter),
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Err(DataFailure::Shorter),
                 Err(error) => {
                     log::debug!("a data connection of {} ended: {error}", self.peer);
-                    return Err(Failure::Cut);
+                    return Err(DataFailure::Cut);
                 }
             }
         }

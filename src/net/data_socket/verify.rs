@@ -1,7 +1,7 @@
 //! Verifies that the peer of a data connection with TLS is the session's client: it proves that by
 //! resuming a TLS session.
 //!
-//! The TLS session may belong to another FTP session of the client that has not logged in yet. Until it
+//! The TLS session may belong to another session of the client that has not logged in yet. Until it
 //! has, received bytes are withheld from the protocol.
 
 use std::time::{Duration, Instant};
@@ -13,10 +13,10 @@ use super::state::{DataState, Open, Withheld};
 use crate::base::buffers::IoBuffers;
 use crate::net::data_socket::DATA_ACCEPTS_PER_TURN;
 use crate::net::transport::Transport;
-use crate::protocol::data_connection::Failure;
+use crate::protocol::data_connection::DataFailure;
 use crate::tls::Resumption;
 
-/// How long a data connection waits until the FTP session of its TLS ticket has logged in, and the interval
+/// How long a data connection waits until the session of its TLS ticket has logged in, and the interval
 /// of the checks.
 const LOGIN_WAIT_MAX: Duration = Duration::from_secs(5);
 const LOGIN_WAIT_STEP: Duration = Duration::from_millis(20);
@@ -24,18 +24,18 @@ const LOGIN_WAIT_STEP: Duration = Duration::from_millis(20);
 impl DataSocket {
     /// Checks a connection when its handshake is complete or has failed. Returns true if it does not resume
     /// the client's session and another waiting connection has replaced it. Nothing was sent over it yet.
-    pub(super) fn verify_peer(&mut self, has_failed: bool) -> Result<bool, Failure> {
+    pub(super) fn verify_peer(&mut self, has_failed: bool) -> Result<bool, DataFailure> {
         let DataState::Open(open) = &mut self.state else { return Ok(false) };
         if self.resumption.is_some() {
             return Ok(false);
         }
         if !has_failed && open.transport.is_handshaking() {
-            self.ftp_tls.record_handshake(&open.transport);
+            self.session_tls.record_handshake(&open.transport);
             return Ok(false);
         }
         let resumption = match has_failed {
             true => Resumption::None,
-            false => self.ftp_tls.resumption(&open.transport),
+            false => self.session_tls.resumption(&open.transport),
         };
         let must_be_decided = open.needs > Resumption::None || open.listener.is_some();
         if resumption == Resumption::Undecided && must_be_decided && self.withhold() {
@@ -45,7 +45,7 @@ impl DataSocket {
         self.resumption = Some(resumption);
         let (listener, needs) = (open.listener.take(), open.needs);
         if resumption >= needs.max(Resumption::Unproved) {
-            self.shows_reuse = resumption >= Resumption::Account && self.ftp_tls.shows_reuse(&open.transport);
+            self.shows_reuse = resumption >= Resumption::Account && self.session_tls.shows_reuse(&open.transport);
             self.release_withheld();
             return Ok(false);
         }
@@ -57,13 +57,13 @@ impl DataSocket {
         if resumption < needs && !has_failed {
             // Bytes that came with the handshake are dropped with it.
             self.buffers = IoBuffers::default();
-            return Err(Failure::NotResumed);
+            return Err(DataFailure::NotResumed);
         }
         self.release_withheld();
         Ok(false)
     }
 
-    /// Withholds received bytes from the protocol until the FTP session of the TLS ticket has logged in: a
+    /// Withholds received bytes from the protocol until the session of the TLS ticket has logged in: a
     /// client with several sessions may use the newest ticket, of a session that has not logged in yet.
     /// Returns false when the wait has lasted too long.
     pub(super) fn withhold(&mut self) -> bool {
@@ -90,14 +90,14 @@ impl DataSocket {
 
     /// Replaces a connection that may be another peer's by the next waiting one. At most one of them is the
     /// client's, which resumes a session.
-    pub(super) fn replace(&mut self, listener: TcpListener) -> Result<bool, Failure> {
+    pub(super) fn replace(&mut self, listener: TcpListener) -> Result<bool, DataFailure> {
         let mut waiting = (0..DATA_ACCEPTS_PER_TURN).map_while(|_| listener.accept().ok());
         let Some((stream, _)) = waiting.find(|(_, from)| from.ip().to_canonical() == self.peer) else {
             return Ok(false);
         };
         let stream = self.watched(stream)?;
         let DataState::Open(open) = &mut self.state else { return Ok(false) };
-        let tls = Transport::tls_data(stream, &mut self.ftp_tls, open.is_upload).map_err(|_| Failure::Cut)?;
+        let tls = Transport::tls_data(stream, &mut self.session_tls, open.is_upload).map_err(|_| DataFailure::Cut)?;
         *open = Open {
             is_upload: open.is_upload,
             needs: open.needs.max(Resumption::Unproved),

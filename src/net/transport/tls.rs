@@ -8,7 +8,7 @@ use super::socket::Socket;
 use crate::base::buffers::{NextChunk, ReceiveBuffer, SendBuffer};
 use crate::tls::{Received, TlsSession};
 
-/// What one turn may encrypt and send: 0.05 ms at 4 GB/s.
+/// The most bytes that one turn encrypts and sends. This takes 0.06 ms at 4 GB/s.
 const TLS_FLUSH_BUDGET: usize = 256 * 1024;
 
 /// Receives once and decrypts, so that the input holds at most `capacity` bytes.

@@ -11,9 +11,9 @@ use berth::base::budget::{Budget, TURN_BUDGET};
 use berth::base::buffers::{INPUT_BYTES, IoBuffers, NextChunk};
 use berth::config;
 use berth::config::defaults::{DATA_CONNECTION_TIMEOUT_DEFAULT, DATA_PORTS};
-use berth::protocol::data_connection::{DataConnection, DataEnd, Failure, Security};
+use berth::protocol::data_connection::{DataConnection, DataEnd, DataFailure, Security};
 use berth::protocol::ftp::{FTP_END_GRACE_MAX, Ftp};
-use berth::protocol::{Protocol, Sockets};
+use berth::protocol::{Protocol, ProtocolIo};
 use berth::tls::Resumption;
 
 /// See the module.
@@ -137,8 +137,8 @@ impl FtpPeer {
     fn step(&mut self, server: &mut Server) -> bool {
         let mut budget = Budget::new(TURN_BUDGET);
         self.turns += 1;
-        let sockets = Sockets { buffers: &mut self.buffers, data: Some(&mut self.data) };
-        self.protocol.step(sockets, &mut server.service, &mut budget, server.now)
+        let io = ProtocolIo { buffers: &mut self.buffers, data: Some(&mut self.data) };
+        self.protocol.step(io, &mut server.service, &mut budget, server.now)
             // An upload that has ended is looked at once more, as the loop does at its time.
             || self.protocol.status().wakes_at.is_some_and(|at| at <= server.now && !self.protocol.status().awaits_data_connection)
     }
@@ -177,7 +177,7 @@ pub struct Data {
 }
 
 impl DataConnection for Data {
-    fn listen(&mut self, _ports: RangeInclusive<u16>, _expects_resumption: bool) -> Result<SocketAddr, Failure> {
+    fn listen(&mut self, _ports: RangeInclusive<u16>, _expects_resumption: bool) -> Result<SocketAddr, DataFailure> {
         *self = Self { stage: DataStage::Listening, ..Self::default() };
         Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, 50_000)))
     }
@@ -194,7 +194,7 @@ impl DataConnection for Data {
         false
     }
 
-    fn open(&mut self, _security: Security) -> Result<bool, Failure> {
+    fn open(&mut self, _security: Security) -> Result<bool, DataFailure> {
         let is_connected = self.stage == DataStage::Connected;
         if is_connected {
             self.stage = DataStage::Open;
@@ -202,7 +202,7 @@ impl DataConnection for Data {
         Ok(is_connected)
     }
 
-    fn check(&self) -> Result<(), Failure> {
+    fn check(&self) -> Result<(), DataFailure> {
         Ok(())
     }
 

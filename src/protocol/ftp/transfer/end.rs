@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::Transfer;
 use crate::base::buffers::IoBuffers;
-use crate::protocol::data_connection::{DataConnection, Failure};
+use crate::protocol::data_connection::{DataConnection, DataFailure};
 use crate::protocol::ftp::{Activity, Ftp, FtpContext, REPLY_DIRECTORY_STATUS, reply};
 use crate::session::SessionError;
 use crate::tls::Resumption;
@@ -37,7 +37,7 @@ impl Ftp {
         // Fails for a listing of one file, which is not a task of the session.
         let _ = self.session.abort(SessionError::Cut, turn.now);
         let why = match turn.data.check() {
-            Err(Failure::NoPort) => "Cannot open data connection: the server has no free port; try again later.",
+            Err(DataFailure::NoPort) => "Cannot open data connection: the server has no free port; try again later.",
             _ => {
                 "Cannot open data connection: no connection was made in time; check firewalls, and EPSV, PASV or PORT."
             }
@@ -79,7 +79,7 @@ impl Ftp {
         }
         let Activity::Transfer(transfer) = given_up else { return };
         let (code, text) = match connection {
-            Err(Failure::NotResumed) => {
+            Err(DataFailure::NotResumed) => {
                 let text = "The data connection must reuse the TLS session of the control connection.";
                 (522, text.to_string())
             }
@@ -101,8 +101,8 @@ impl Ftp {
 
     /// Records what the data connection has shown about resumption, before it is closed.
     pub(in crate::protocol::ftp) fn record_reuse(&mut self, data: &dyn DataConnection) {
-        self.reuse.is_known |= data.resumption() >= Some(Resumption::Unproved);
-        self.reuse.is_due |= data.shows_reuse();
+        self.reuse.is_expected |= data.resumption() >= Some(Resumption::Unproved);
+        self.reuse.is_required |= data.shows_reuse();
     }
 
     pub(in crate::protocol::ftp) fn forget_transfer(&mut self, data: &dyn DataConnection) -> Activity {

@@ -46,7 +46,7 @@ impl Ftp {
         match (turn.data.finish(), &*confirms_at) {
             (DataEnd::Sending, _) => return Ok(false),
             (DataEnd::Sent, None) => {
-                let announced = transfer.announced.map(|announced| announced + transfer.replies_apart);
+                let announced = transfer.announced.map(|announced| announced + transfer.reply_gap);
                 *confirms_at = Some(announced.unwrap_or(turn.now));
                 return Ok(true);
             }
