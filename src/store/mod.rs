@@ -3,6 +3,7 @@
 
 mod access;
 mod boot_id;
+mod claims;
 pub mod clock;
 pub mod count;
 pub mod digest_cache;
@@ -17,6 +18,7 @@ pub mod monotonic;
 pub mod names;
 pub mod new_directories;
 mod open_file;
+mod partials;
 pub mod splice;
 pub mod staging;
 pub mod syncer;

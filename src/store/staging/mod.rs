@@ -13,12 +13,10 @@
 //! without a record is removed when the home is counted. A killed server loses none of the bytes; after
 //! a crash of the machine only synced bytes are trusted.
 
-pub(super) mod claims;
 mod commit;
 mod directory;
 mod inode;
 mod listing;
-pub(super) mod partials;
 mod record;
 mod resume;
 
@@ -43,11 +41,12 @@ use crate::base::attributes::{RequestedMode, set_mtime};
 use crate::base::buffers::SpliceSource;
 use crate::base::refusals::OptionalOperation;
 use crate::base::upload_id::UploadId;
-use claims::Claim;
+use crate::store::claims::Claim;
+pub use crate::store::partials::PARTIALS_PER_HOME_MAX;
+use crate::store::partials::RecordSlot;
 pub(super) use directory::remove;
 use inode::PartLocation;
 pub use listing::{PartialUploadListing, PartialUploadPage};
-use partials::RecordSlot;
 pub use record::{PartialUpload, Record};
 use record::{StoredRecord, kept_text, write_record, write_record_text};
 use resume::Truncation;
@@ -55,8 +54,6 @@ use resume::Truncation;
 /// How much one turn truncates. The kernel frees this in 0.5 ms, and 4 GiB at once in more than a
 /// second.
 pub const TRUNCATED_BYTES_PER_TURN: u64 = 2 * 1024 * 1024;
-/// The maximum number of interrupted uploads in one home.
-pub const PARTIALS_PER_HOME_MAX: usize = 64;
 
 /// The file of a running upload. Dropping it before the commit removes the file, unless the upload can be
 /// resumed.
