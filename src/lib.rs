@@ -6,13 +6,13 @@
 //! | 0 | [`base`]: paths, text, numbers, buffers, files that are replaced as a whole; no network |
 //! | 1 | [`wire`] [`auth`] [`tls`] [`account`] [`config`] [`logging`] [`store`]: one subject each |
 //! | 2 | [`session`]: what a user may do, without any protocol |
-//! | 3 | [`protocol`]: protocols translated to the session's verbs |
+//! | 3 | [`protocol`]: protocols translated to session calls |
 //! | 4 | [`net`]: sockets, readiness, the loop |
 //! | 5 | [`server`]: all of it put together |
 //! | 6 | [`admin`]: the command line of `berthd` |
 //! | beside | [`client`]: the whole of `berth`; uses `base`, `wire`, `auth`, `tls` and `config` |
 
-/// Accounts: who may log in, into which home, with which quota; one file each, read at every login.
+/// Accounts, each with a name, a verifier, a home and a quota. One file each, read at every login.
 pub mod account;
 /// The command line of `berthd`: serving, checking, accounts; messages and exit codes.
 pub mod admin;

@@ -13,7 +13,7 @@ use berth::protocol::ftp::listing::{end_line, put_long};
 use berth::protocol::ftp::table::parse;
 use berth::protocol::ftp::{reply, time};
 use berth::store::listing::Listed;
-use berth::store::meta::{Identity, Kind, Meta, Seen};
+use berth::store::meta::{EntryMeta, Identity, Kind, Meta};
 
 /// Lines are the same however they come and never longer than they may be; whatever is in one, what
 /// is written of it is one line; what is written is read back.
@@ -151,9 +151,12 @@ fn check_entry(sent: &[u8]) {
     let kind = [Kind::File, Kind::Directory, Kind::Link, Kind::Other][number(0) as usize % 4];
     let identity = Identity { dev: number(3), ino: number(4), size: number(5), mtime_ns, ctime_ns: 0 };
     let meta = Meta { kind, size: number(5), mtime_ns, mode: number(6) as u32, links: number(7), identity };
-    let seen =
-        if number(2) % 8 == 0 { Seen::Unexamined((number(6) % 2 == 0).then_some(kind)) } else { Seen::Examined(meta) };
-    let listed = Listed { name: sent.to_vec(), seen, target: None };
+    let seen = if number(2) % 8 == 0 {
+        EntryMeta::Unexamined((number(6) % 2 == 0).then_some(kind))
+    } else {
+        EntryMeta::Examined(meta)
+    };
+    let listed = Listed { name: sent.to_vec(), metadata: seen, target: None };
     let mut name = sent.to_vec();
     let (mut long, mut facts) = (Vec::new(), Vec::new());
     put_long(&mut long, &listed, now_ns);
@@ -174,31 +177,31 @@ fn check_numbers(sent: &[u8]) {
     let mut bytes = [0; 24];
     bytes.iter_mut().zip(sent).for_each(|(to, &from)| *to = from);
     let ns = i64::from_be_bytes(bytes[..8].try_into().expect("eight bytes"));
-    let read = time::read(time::written(ns).as_bytes());
+    let read = time::parse(time::format(ns).as_bytes());
     let is_read = (-9_214_560_000_000_000_000..9_214_646_400_000_000_000).contains(&ns);
     assert!(!is_read || read == Some(ns.div_euclid(1_000_000_000) * 1_000_000_000), "{ns}");
-    if let Some(ns) = time::read(sent) {
+    if let Some(ns) = time::parse(sent) {
         // Only a leap second is written in another way.
         let is_leap = sent.get(12..14) == Some(b"60");
-        assert!(is_leap || time::written(ns).as_bytes() == &sent[..14]);
+        assert!(is_leap || time::format(ns).as_bytes() == &sent[..14]);
     }
     let port = u16::from_be_bytes([bytes[22], bytes[23]]);
     let ip: [u8; 16] = bytes[..16].try_into().expect("sixteen bytes");
     let v4 = SocketAddrV4::new([ip[0], ip[1], ip[2], ip[3]].into(), port);
-    assert_eq!(address::read_numbers(Numbers(v4).to_string().as_bytes()), Some(v4));
+    assert_eq!(address::parse_numbers(Numbers(v4).to_string().as_bytes()), Some(v4));
     for (protocol, ip) in [(1, IpAddr::V4(*v4.ip())), (2, IpAddr::V6(Ipv6Addr::from(ip)))] {
         let text = format!("|{protocol}|{ip}|{port}|");
-        assert_eq!(address::read_extended(text.as_bytes()), Ok(SocketAddr::new(ip, port)), "{text}");
+        assert_eq!(address::parse_extended(text.as_bytes()), Ok(SocketAddr::new(ip, port)), "{text}");
     }
-    if let Some(address) = address::read_numbers(sent) {
-        assert_eq!(address::read_numbers(Numbers(address).to_string().as_bytes()), Some(address));
+    if let Some(address) = address::parse_numbers(sent) {
+        assert_eq!(address::parse_numbers(Numbers(address).to_string().as_bytes()), Some(address));
     }
 }
 
 /// What was chosen is told back, and chosen again by it.
 fn check_facts(sent: &[u8]) {
-    let facts = Facts::read(&String::from_utf8_lossy(sent));
-    assert_eq!(Facts::read(&facts.chosen()), facts);
+    let facts = Facts::parse(&String::from_utf8_lossy(sent));
+    assert_eq!(Facts::parse(&facts.chosen()), facts);
     assert_eq!(facts.offered().matches('*').count(), facts.chosen().matches(';').count());
     help::features(facts).iter().for_each(|line| assert_is_one_plain_line(line));
 }

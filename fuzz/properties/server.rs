@@ -6,11 +6,11 @@ use super::conversation::Sum;
 use super::script::content;
 use super::support::in_memory::{Got, Peer, Rights, Server, write};
 use berth::base::budget::{Budget, TURN_BUDGET};
-use berth::base::buffers::{INPUT_BYTES, IoBuffers, Piece};
+use berth::base::buffers::{INPUT_BYTES, IoBuffers, NextChunk};
 use berth::config::SyncPolicy;
-use berth::protocol::admin::Control;
+use berth::protocol::admin::Admin;
 use berth::protocol::admin::query::QueryResult;
-use berth::protocol::{Protocol, ProtocolEvent, Sockets};
+use berth::protocol::{Protocol, ProtocolEvent, ProtocolIo};
 use berth::wire::Reply;
 use berth::wire::control::{ControlReply, ControlRequest};
 use berth::wire::frame::{self, CONTROL_BYTES_MAX, CONTROL_BYTES_MAX_BEFORE_LOGIN, Frame, FrameType};
@@ -115,7 +115,7 @@ fn said(got: &[Got]) -> Vec<String> {
 /// The administrator's socket. Lines that begin with a brace are sent as control frames, others as they are.
 pub(super) fn control(input: &[u8]) {
     let mut server = new_server();
-    let (mut control, mut buffers) = (Control::default(), IoBuffers::roomy());
+    let (mut admin, mut buffers) = (Admin::default(), IoBuffers::large_uncharged());
     let (mut asked, mut is_known) = (0, true);
     for line in input.split(|&byte| byte == b'\n').take(200) {
         let mut bytes = Vec::new();
@@ -135,17 +135,17 @@ pub(super) fn control(input: &[u8]) {
         room[..count].copy_from_slice(&bytes[..count]);
         buffers.input.commit(count);
         loop {
-            while control.step(
-                Sockets::single(&mut buffers),
+            while admin.step(
+                ProtocolIo::single(&mut buffers),
                 &mut server.service,
                 &mut Budget::new(TURN_BUDGET),
                 server.now,
             ) {}
-            let Some(question) = control.take_query() else { break };
+            let Some(question) = admin.take_query() else { break };
             let next = (question.from < 2).then_some(question.from + 1);
             let (turns, uptime) = Default::default();
             let answer = QueryResult { rows: Vec::new(), kicked: 1, next, turns, uptime };
-            control.handle(ProtocolEvent::QueryAnswered(answer), Sockets::single(&mut buffers), server.now);
+            admin.handle(ProtocolEvent::QueryAnswered(answer), ProtocolIo::single(&mut buffers), server.now);
         }
     }
     check_control_replies(&mut buffers, is_known);
@@ -154,7 +154,7 @@ pub(super) fn control(input: &[u8]) {
 
 fn check_control_replies(buffers: &mut IoBuffers, is_known: bool) {
     let mut said = Vec::new();
-    while let Some(Piece::Bytes(bytes)) = buffers.output.front() {
+    while let Some(NextChunk::Bytes(bytes)) = buffers.output.front() {
         let count = bytes.len();
         said.extend_from_slice(bytes);
         buffers.output.advance(count);

@@ -98,13 +98,13 @@ pub enum HomeError {
     NotMade(io::Error),
     /// It exists, but the server's user cannot use it.
     #[error("this user may not use it: {0}; give it to the user the server runs as")]
-    NotOurs(io::Error),
+    NotUsable(io::Error),
     /// It cannot be examined.
     #[error(transparent)]
     Io(#[from] io::Error),
 }
 
-/// A home comes from an account's file, which may hold any bytes.
+/// Escapes a path: it may come from an account's file, which may hold any bytes.
 fn shown(path: &Path) -> Escaped<'_> {
     Escaped(path.as_os_str().as_bytes())
 }

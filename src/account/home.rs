@@ -36,11 +36,11 @@ pub(super) fn check(rules: &HomeRules, account: &Account, others: &[Account]) ->
 /// Checks that the home of an existing account exists, and that this process has the permissions there
 /// that the account needs.
 pub(super) fn check_usable(account: &Account) -> Result<(), AccountError> {
-    let looking = Access::READ_OK | Access::EXEC_OK;
-    let needed = if account.read_only { looking } else { looking | Access::WRITE_OK };
+    let reading = Access::READ_OK | Access::EXEC_OK;
+    let needed = if account.read_only { reading } else { reading | Access::WRITE_OK };
     rustix::fs::access(&account.home, needed).map_err(|error| match error {
         Errno::NOENT => refuse(account, HomeError::Missing(account.name.clone())),
-        error => refuse(account, HomeError::NotOurs(error.into())),
+        error => refuse(account, HomeError::NotUsable(error.into())),
     })
 }
 

@@ -17,7 +17,7 @@ pub use error::{AccountError, HomeError};
 pub use home::HomeRules;
 pub use name::{AccountName, AccountNameError};
 
-/// The length of an account name, which is used as file name, directory name and log field.
+/// The maximum length of an account name, which is used as file name, directory name and log field.
 pub const ACCOUNT_NAME_BYTES_MAX: usize = 64;
 
 /// One user of the server.
@@ -73,7 +73,7 @@ impl AccountRecord {
         }
     }
 
-    /// A decoy in the form of an account file, so that reading it takes as long. Its home is never used.
+    /// Makes a decoy in the form of an account file, so that reading it takes as long. Its home is never used.
     fn of_decoy(verifier: Verifier) -> Self {
         Self {
             format: FORMAT,

@@ -28,12 +28,12 @@ pub enum AccountNameError {
 }
 
 impl AccountName {
-    /// The name as text.
+    /// Returns the name as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// A placeholder for an invalid name. It is never shown or stored.
+    /// Returns a placeholder for an invalid name. It is never shown or stored.
     pub(super) fn nobody() -> Self {
         Self("nobody".into())
     }

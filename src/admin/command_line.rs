@@ -88,7 +88,7 @@ pub(super) struct StatusArgs {
 pub(super) struct KickArgs {
     /// The number of a session in `berthd status`, or an account, to end all of its sessions
     #[arg(value_name = "SESSION|USER")]
-    pub(super) whom: String,
+    pub(super) target: String,
     /// Treat the argument as an account, even if it is a number
     #[arg(long)]
     pub(super) user: bool,

@@ -29,7 +29,7 @@ use crate::base::attributes::UMASK;
 use crate::base::refusals;
 use crate::base::text::PrintableJson;
 use crate::config::Config;
-use crate::net::listeners::ProtocolKind;
+use crate::protocol::kind::ProtocolKind;
 use crate::server::ServerError;
 use crate::server::privileges::ServiceUser;
 use crate::tls::Fingerprint;
@@ -119,11 +119,10 @@ fn become_user(config: &Config) -> Result<(), AdminError> {
 /// Prints the addresses of the server. A closed stdout does not end the server.
 fn print_addresses(addresses: &[(SocketAddr, ProtocolKind)], fingerprint: Fingerprint) {
     let mut out = io::stdout().lock();
-    for (address, protocol) in addresses {
-        let _ = match protocol {
-            ProtocolKind::Native => writeln!(out, "listening on {address}"),
-            ProtocolKind::Ftp => writeln!(out, "listening on {address} (ftp)"),
-            ProtocolKind::ImplicitFtps => writeln!(out, "listening on {address} (ftps)"),
+    for (address, kind) in addresses {
+        let _ = match kind.label() {
+            None => writeln!(out, "listening on {address}"),
+            Some(label) => writeln!(out, "listening on {address} ({label})"),
         };
     }
     let _ = writeln!(out, "fingerprint {fingerprint}");

@@ -8,7 +8,7 @@ use signal_hook::consts::SIGINT;
 use zeroize::Zeroizing;
 
 use super::AdminError;
-use crate::auth::password_prompt::HiddenInput;
+use crate::auth::password_prompt::PasswordPrompt;
 use crate::auth::scram::{PASSWORD_BYTES_MAX, check_password, fill_random};
 
 /// Reads a valid new password.
@@ -60,7 +60,7 @@ fn prompt_twice() -> Result<Zeroizing<String>, AdminError> {
     // Ctrl-C sets a flag, so that the terminal is restored first.
     let interrupted = Arc::new(AtomicBool::new(false));
     signal_hook::flag::register(SIGINT, Arc::clone(&interrupted)).map_err(no_terminal)?;
-    let hidden = HiddenInput::open().map_err(no_terminal)?;
+    let hidden = PasswordPrompt::open().map_err(no_terminal)?;
     let prompt = |text: &str| {
         let line = hidden.read_line(text, &mut || interrupted.load(Ordering::Relaxed)).map_err(no_terminal)?;
         line.ok_or_else(|| AdminError::Failed("interrupted; nothing was changed".into()))

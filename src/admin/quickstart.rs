@@ -15,7 +15,7 @@ use crate::account::{Account, AccountName, Accounts};
 use crate::auth::scram::Verifier;
 use crate::base::atomic_file;
 use crate::config::{Config, PORT_DEFAULT};
-use crate::net::listeners::ProtocolKind;
+use crate::protocol::kind::ProtocolKind;
 use crate::tls::Fingerprint;
 
 /// Sets the directory up if it is new, then serves it.

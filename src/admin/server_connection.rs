@@ -79,7 +79,7 @@ impl ServerConnection {
     }
 }
 
-/// The error for a reply that does not belong to the request.
+/// Returns the error for a reply that does not belong to the request.
 pub(super) fn unexpected(reply: &ControlReply) -> AdminError {
     not_understood(&format!("{reply:?}"))
 }

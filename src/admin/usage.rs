@@ -22,13 +22,13 @@ use crate::store::home::open_root;
 use crate::store::ledger::QuotaState;
 use crate::store::syncer::Syncer;
 use crate::store::{Store, StoreError};
-use crate::wire::control::{AccountUsage, AuditMode, ControlReply, ControlRequest, UnexaminedEntry};
+use crate::wire::control::{AccountUsage, ControlReply, ControlRequest, UnexaminedEntry, UsageMode};
 
 pub(super) fn run(args: &UsageArgs, config: &Config) -> Result<(), AdminError> {
     let mode = match (args.verify, args.repair) {
-        (true, _) => AuditMode::Verify,
-        (_, true) => AuditMode::Repair,
-        _ => AuditMode::Show,
+        (true, _) => UsageMode::Verify,
+        (_, true) => UsageMode::Repair,
+        _ => UsageMode::Show,
     };
     let user = args.name.as_ref().map(ToString::to_string);
     let mut table = UsageTable { json: args.json, repairs: args.repair, has_header: false, faults: 0 };
@@ -42,7 +42,7 @@ pub(super) fn run(args: &UsageArgs, config: &Config) -> Result<(), AdminError> {
     match table.faults {
         0 => Ok(()),
         faults => Err(AdminError::Failed(format!(
-            "accounts that differ from the disk or could not be looked at: {faults}; `berthd usage --repair` counts anew"
+            "accounts that differ from the disk or cannot be checked: {faults}; `berthd usage --repair` counts again"
         ))),
     }
 }
@@ -51,18 +51,20 @@ pub(super) fn run(args: &UsageArgs, config: &Config) -> Result<(), AdminError> {
 fn count(
     config: &Config,
     user: Option<String>,
-    mode: AuditMode,
+    mode: UsageMode,
     mut take: impl FnMut(AccountUsage) -> Result<(), AdminError>,
 ) -> Result<(), AdminError> {
     let store = Store::new(config.home_roots.clone(), config.partial_expiry, Syncer::held(disk_sync::flush))?;
     let mut service = Service::new(Accounts::open(config)?, store, Policy::from(config));
     // Without a ledger to compare with, showing and verifying are the same.
-    let mode = if mode == AuditMode::Show { AuditMode::Verify } else { mode };
-    let mut audit = admin::begin(&service, user, mode).map_err(AdminError::Failed)?;
+    let mode = if mode == UsageMode::Show { UsageMode::Verify } else { mode };
+    let mut check = admin::begin_home_check(&service, user, mode).map_err(AdminError::Failed)?;
     loop {
-        match audit.next(&mut service, &mut Budget::new(u64::MAX)) {
+        match check.next(&mut service, &mut Budget::new(u64::MAX)) {
             HomeCheckStep::Later | HomeCheckStep::Waits => {}
-            HomeCheckStep::Account(name, state, found, unseen) => take(admin::usage(&name, &state, found, &unseen))?,
+            HomeCheckStep::Account(name, state, found, unreadable) => {
+                take(admin::usage(&name, &state, found, &unreadable))?
+            }
             HomeCheckStep::Failed(name, error) => {
                 let nothing = QuotaState::default();
                 let nothing = admin::usage(&name, &nothing, None, &UnreadableEntries::default());
@@ -107,7 +109,7 @@ impl UsageTable {
         let limit = |limit: Option<String>| limit.unwrap_or_else(|| "none".into());
         let disk = match (usage.disk_bytes, usage.disk_files) {
             (Some(bytes), Some(files)) if differs && self.repairs => {
-                format!("counted anew: {bytes} bytes in {files} files")
+                format!("counted again: {bytes} bytes in {files} files")
             }
             (Some(bytes), Some(files)) if differs => format!("differs: {bytes} bytes in {files} files"),
             (Some(_), Some(_)) => "same".into(),
@@ -138,14 +140,14 @@ pub(super) fn warn_of_unreadable(config: &Config, accounts: &Accounts) {
     let homes = accounts.names().unwrap_or_default().into_iter().filter_map(|name| accounts.load(&name).ok()?);
     for home in homes.map(|account| account.home) {
         // A home that cannot be opened was already reported.
-        let Ok(unseen) = count_home(config, &home).map(|counted| counted.unseen) else { continue };
-        for entry in &unseen.named {
+        let Ok(unreadable) = count_home(config, &home).map(|counted| counted.unreadable) else { continue };
+        for entry in &unreadable.named {
             let path = home.join(OsStr::from_bytes(&entry.path));
             let path = shortened(Escaped(path.as_os_str().as_bytes()).to_string(), PATH_BYTES_MAX);
             let problem = &entry.problem;
             let _ = writeln!(io::stderr(), "berthd: {path} cannot be examined: {problem}; its content is not counted");
         }
-        let more = unseen.count - unseen.named.len() as u64;
+        let more = unreadable.count - unreadable.named.len() as u64;
         if more > 0 {
             let _ = writeln!(io::stderr(), "berthd: {more} more entries of {} cannot be examined", home.display());
         }

@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use crate::base::disk_sync::{self, Flush};
 use crate::base::refusals;
 
-/// An account or configuration file. Real ones are under 4 KiB.
+/// The largest account or configuration file. Usual ones have less than 4 KiB.
 pub const SMALL_FILE_BYTES_MAX: u64 = 256 * 1024;
 
 /// The byte order mark that some editors write before UTF-8 text. It is not part of the text.

@@ -10,7 +10,7 @@ pub const TURN_BUDGET: u64 = PIECE_BYTES as u64;
 pub const FLUSH_BUDGET: usize = 1024 * 1024;
 /// The bytes that one turn may send at any number of busy transfers. Less would cost mostly system calls and
 /// wakeups. It also keeps transfers even: a socket takes large pieces only once its windows have grown,
-/// so the transfer that began first would get more of every round.
+/// so the transfer that began first would get more of the rate than the others.
 pub const FLUSH_BUDGET_MIN: usize = 160 * 1024;
 /// The least cost of a request: its system calls take about as long as moving this many bytes.
 pub const REQUEST_COST: u64 = 8 * 1024;

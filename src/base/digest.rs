@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 pub struct Digest(pub [u8; 32]);
 
 impl Digest {
-    /// Finishes a hash.
+    /// Finishes a hash and returns its digest.
     pub fn finish(hash: sha2::Sha256) -> Self {
         Self(sha2::Digest::finalize(hash).into())
     }

@@ -33,7 +33,7 @@ pub fn flush(file: &File, flush: Flush) -> io::Result<()> {
     match calls.iter().map(|call| retrying(|| call(file))).find(|result| !is_refused(*result, flush)) {
         Some(result) => Ok(result?),
         None => {
-            note_refusal(file, flush);
+            report_refusal(file, flush);
             Ok(())
         }
     }
@@ -59,13 +59,13 @@ fn is_refused(result: Result<(), Errno>, flush: Flush) -> bool {
 }
 
 /// Reports the refusal with the path of the directory, which lies on the same file system.
-fn note_refusal(file: &File, flush: Flush) {
+fn report_refusal(file: &File, flush: Flush) {
     let path = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).unwrap_or_default();
     let (what, directory) = match flush {
         Flush::Directory => ("syncs of directories (fsync)", path.as_path()),
         Flush::Data | Flush::File => ("syncs of files (fsync)", path.parent().unwrap_or(&path)),
     };
-    refusals::note(what, directory, &Errno::OPNOTSUPP.into());
+    refusals::report(what, directory, &Errno::OPNOTSUPP.into());
 }
 
 #[cfg(test)]

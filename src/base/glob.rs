@@ -65,25 +65,25 @@ impl Pattern {
         Self::new(text.iter().map(|&byte| (byte, false)))
     }
 
-    /// Returns the cost of a match: at most this many steps for each character of the name.
-    pub fn weight(&self) -> usize {
-        let weight = |token: &Token| if let Token::Class { ranges, .. } = token { 1 + ranges.len() } else { 1 };
-        self.0.iter().map(weight).sum()
+    /// Returns the largest number of steps that a match takes for each character of a name.
+    pub fn match_cost(&self) -> usize {
+        let cost = |token: &Token| if let Token::Class { ranges, .. } = token { 1 + ranges.len() } else { 1 };
+        self.0.iter().map(cost).sum()
     }
 
     /// Returns whether `name` matches. A leading dot must be explicit in the pattern.
     pub fn matches(&self, name: &[u8]) -> bool {
         let is_hidden = name.first() == Some(&b'.') && self.0.first() != Some(&Token::Symbol(Char('.')));
-        !is_hidden && self.fits(name)
+        !is_hidden && self.matches_hidden_too(name)
     }
 
-    /// Like [`Pattern::matches`], but a leading dot is like any other byte.
-    pub fn fits(&self, name: &[u8]) -> bool {
-        self.fits_after(name).0
+    /// Like [`Pattern::matches`], but a leading dot need not be explicit.
+    pub fn matches_hidden_too(&self, name: &[u8]) -> bool {
+        self.match_steps(name).0
     }
 
     /// Returns whether all of `name` matches, and the number of steps it took.
-    fn fits_after(&self, name: &[u8]) -> (bool, usize) {
+    fn match_steps(&self, name: &[u8]) -> (bool, usize) {
         let name: Vec<Symbol> = symbols(name).collect();
         let (mut token, mut at) = (0, 0);
         let (mut retry, mut steps) = (None, 0);
@@ -96,7 +96,7 @@ impl Pattern {
                     retry = Some((token, at));
                     continue;
                 }
-                Some(single) if name.get(at).is_some_and(|&symbol| single.fits(symbol)) => {
+                Some(single) if name.get(at).is_some_and(|&symbol| single.matches(symbol)) => {
                     token += 1;
                     at += 1;
                     continue;
@@ -116,7 +116,7 @@ impl Pattern {
 
 impl Token {
     /// Returns whether this token matches `symbol`.
-    fn fits(&self, symbol: Symbol) -> bool {
+    fn matches(&self, symbol: Symbol) -> bool {
         match self {
             Self::Symbol(own) => *own == symbol,
             Self::One => true,
@@ -217,7 +217,7 @@ mod tests {
             ["a*".repeat(120) + "b", "*a".repeat(120) + "b", "*[!b]?".repeat(80) + "b", "*".repeat(500) + "b"]
         {
             let tokens = Pattern::plain(pattern.as_bytes());
-            let (fits, steps) = tokens.fits_after(name.as_bytes());
+            let (fits, steps) = tokens.match_steps(name.as_bytes());
             assert!(!fits && steps <= (pattern.len() + 1) * (name.len() + 1), "{pattern}: {steps} steps");
         }
     }

@@ -1,5 +1,5 @@
-//! Counts durations in buckets; the bound of each is twice that of the one before. Fixed size; one addition
-//! per duration.
+//! Counts durations in buckets. The bound of each bucket is twice that of the one before. The size is fixed, and a
+//! duration costs one addition.
 
 use std::time::Duration;
 
@@ -12,14 +12,14 @@ pub struct Histogram([u64; HISTOGRAM_BUCKETS]);
 
 impl Histogram {
     /// Counts one duration.
-    pub fn note(&mut self, took: Duration) {
+    pub fn record(&mut self, took: Duration) {
         let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         let bucket = (u64::BITS - us.leading_zeros()) as usize;
         self.0[bucket.min(HISTOGRAM_BUCKETS - 1)] += 1;
     }
 
     /// Returns the upper bound of each bucket in microseconds, and its count. The last bucket has no bound.
-    pub fn steps(&self) -> impl Iterator<Item = (Option<u64>, u64)> {
+    pub fn buckets(&self) -> impl Iterator<Item = (Option<u64>, u64)> {
         let below_us = |bucket| (bucket + 1 < HISTOGRAM_BUCKETS).then(|| 1_u64 << bucket);
         self.0.iter().enumerate().map(move |(bucket, &count)| (below_us(bucket), count))
     }
@@ -31,8 +31,8 @@ mod tests {
 
     fn bucket_of(took: Duration) -> Option<u64> {
         let mut histogram = Histogram::default();
-        histogram.note(took);
-        let buckets: Vec<_> = histogram.steps().filter(|(_, count)| *count > 0).collect();
+        histogram.record(took);
+        let buckets: Vec<_> = histogram.buckets().filter(|(_, count)| *count > 0).collect();
         assert_eq!((buckets.len(), buckets[0].1), (1, 1));
         buckets[0].0
     }

@@ -22,14 +22,14 @@ pub const LISTING_ENTRIES_MAX: usize = 1_000_000;
 /// Bytes of names one listing holds in memory.
 pub const LISTING_BYTES_MAX: usize = 32 * 1024 * 1024;
 
-/// The bound for all accounts together, and the bytes that they hold.
+/// The memory of all accounts together: its bound, and the bytes that are held.
 pub struct Memory {
     bytes_max: AtomicUsize,
     held: AtomicUsize,
 }
 
 impl Memory {
-    /// A ledger of at most `bytes_max`.
+    /// Makes a ledger of at most `bytes_max` bytes.
     pub fn new(bytes_max: usize) -> Self {
         Self { bytes_max: AtomicUsize::new(bytes_max), held: AtomicUsize::new(0) }
     }
@@ -58,15 +58,15 @@ impl Default for Memory {
 /// What the sessions of one account hold together: at most half of the total, so that no account leaves
 /// another without memory.
 #[derive(Default)]
-pub struct Share {
+pub struct AccountMemory {
     all: Arc<Memory>,
     charged: AtomicUsize,
     /// Bytes of [`SmallBuffers`], which are not charged.
     small_buffers: AtomicUsize,
 }
 
-impl Share {
-    /// A share that holds nothing yet.
+impl AccountMemory {
+    /// Makes the ledger of an account that holds nothing yet.
     pub fn of(all: &Arc<Memory>) -> Self {
         Self { all: Arc::clone(all), charged: AtomicUsize::new(0), small_buffers: AtomicUsize::new(0) }
     }
@@ -107,19 +107,19 @@ fn without_reserve(bytes_max: usize) -> usize {
 #[derive(Default)]
 pub struct Charge {
     /// `None` for a charge that is not counted.
-    share: Option<Arc<Share>>,
+    account: Option<Arc<AccountMemory>>,
     bytes: usize,
 }
 
 impl Charge {
-    /// Makes an empty charge.
-    pub fn to(share: &Arc<Share>) -> Self {
-        Self { share: Some(Arc::clone(share)), bytes: 0 }
+    /// Makes an empty charge to `account`.
+    pub fn to(account: &Arc<AccountMemory>) -> Self {
+        Self { account: Some(Arc::clone(account)), bytes: 0 }
     }
 
-    /// Charges `bytes` to `share`. Returns `None` if there is no room.
-    pub fn of(bytes: usize, share: &Arc<Share>) -> Option<Self> {
-        let mut charge = Self::to(share);
+    /// Charges `bytes` to `account`. Returns `None` if there is no room.
+    pub fn of(bytes: usize, account: &Arc<AccountMemory>) -> Option<Self> {
+        let mut charge = Self::to(account);
         charge.resize(bytes).then_some(charge)
     }
 
@@ -130,16 +130,16 @@ impl Charge {
 
     /// Returns the largest size of this charge.
     pub fn bytes_max(&self) -> usize {
-        self.share.as_ref().map_or(usize::MAX, |share| share.charge_bytes_max())
+        self.account.as_ref().map_or(usize::MAX, |account| account.charge_bytes_max())
     }
 
     /// Changes the charge to `bytes`. Returns false and changes nothing if there is no room.
     pub fn resize(&mut self, bytes: usize) -> bool {
-        if let Some(share) = &self.share {
+        if let Some(account) = &self.account {
             let change = bytes.abs_diff(self.bytes);
             if bytes < self.bytes {
-                share.shrink(change);
-            } else if !share.grow(change, bytes <= MEMORY_SMALL_BYTES) {
+                account.shrink(change);
+            } else if !account.grow(change, bytes <= MEMORY_SMALL_BYTES) {
                 return false;
             }
         }
@@ -157,24 +157,24 @@ impl Drop for Charge {
 /// The small buffers of one session, which it cannot work without. They are counted and never refused,
 /// and leave less room for charges.
 pub struct SmallBuffers {
-    share: Arc<Share>,
+    account: Arc<AccountMemory>,
     bytes: usize,
 }
 
 impl SmallBuffers {
-    /// An empty count for `share`.
-    pub fn of(share: &Arc<Share>) -> Self {
-        Self { share: Arc::clone(share), bytes: 0 }
+    /// Makes an empty count for `account`.
+    pub fn of(account: &Arc<AccountMemory>) -> Self {
+        Self { account: Arc::clone(account), bytes: 0 }
     }
 
-    /// Returns whether `share` counts them.
-    pub fn belong_to(&self, share: &Arc<Share>) -> bool {
-        Arc::ptr_eq(&self.share, share)
+    /// Returns whether `account` counts them.
+    pub fn belong_to(&self, account: &Arc<AccountMemory>) -> bool {
+        Arc::ptr_eq(&self.account, account)
     }
 
     /// Sets their size to `bytes`.
     pub fn set_bytes(&mut self, bytes: usize) {
-        for held in [&self.share.small_buffers, &self.share.all.held] {
+        for held in [&self.account.small_buffers, &self.account.all.held] {
             held.fetch_add(bytes, Relaxed);
             held.fetch_sub(self.bytes, Relaxed);
         }
@@ -202,19 +202,19 @@ mod tests {
     #[test]
     fn what_is_dropped_can_be_charged_again() {
         let memory = memory();
-        let share = Arc::new(Share::of(&memory));
-        let charge = Charge::of(70 * SMALL, &share).expect("room");
-        assert!(Charge::of(2 * SMALL, &share).is_none());
+        let account = Arc::new(AccountMemory::of(&memory));
+        let charge = Charge::of(70 * SMALL, &account).expect("room");
+        assert!(Charge::of(2 * SMALL, &account).is_none());
         assert_eq!(memory.held(), 70 * SMALL);
         drop(charge);
         assert_eq!(memory.held(), 0);
-        assert!(Charge::of(70 * SMALL, &share).is_some());
+        assert!(Charge::of(70 * SMALL, &account).is_some());
     }
 
     #[test]
     fn an_account_at_its_bound_leaves_others_theirs() {
         let memory = memory();
-        let (one, other) = (Arc::new(Share::of(&memory)), Arc::new(Share::of(&memory)));
+        let (one, other) = (Arc::new(AccountMemory::of(&memory)), Arc::new(AccountMemory::of(&memory)));
         let small: Vec<Charge> = std::iter::from_fn(|| Charge::of(SMALL, &one)).collect();
         assert_eq!(small.len(), 80);
         assert!(Charge::of(60 * SMALL, &other).is_some());
@@ -223,19 +223,19 @@ mod tests {
     #[test]
     fn small_charges_have_room_beside_large_ones() {
         let memory = memory();
-        let shares: Vec<_> = (0..3).map(|_| Arc::new(Share::of(&memory))).collect();
-        let large: Vec<Charge> = shares[..2].iter().filter_map(|share| Charge::of(70 * SMALL, share)).collect();
+        let shares: Vec<_> = (0..3).map(|_| Arc::new(AccountMemory::of(&memory))).collect();
+        let large: Vec<Charge> = shares[..2].iter().filter_map(|account| Charge::of(70 * SMALL, account)).collect();
         assert_eq!(large.len(), 2);
         assert!(Charge::of(3 * SMALL, &shares[2]).is_none());
-        let small: Vec<Charge> = shares.iter().filter_map(|share| Charge::of(SMALL, share)).collect();
+        let small: Vec<Charge> = shares.iter().filter_map(|account| Charge::of(SMALL, account)).collect();
         assert_eq!(small.len(), 3);
     }
 
     #[test]
     fn an_account_that_holds_nothing_always_has_room_for_two_small_charges() {
         let memory = memory();
-        let shares: Vec<_> = (0..4).map(|_| Arc::new(Share::of(&memory))).collect();
-        let fill = |share: &Arc<Share>| std::iter::from_fn(|| Charge::of(SMALL, share)).collect::<Vec<_>>();
+        let shares: Vec<_> = (0..4).map(|_| Arc::new(AccountMemory::of(&memory))).collect();
+        let fill = |account: &Arc<AccountMemory>| std::iter::from_fn(|| Charge::of(SMALL, account)).collect::<Vec<_>>();
         let filled: Vec<Vec<Charge>> = shares.iter().map(fill).collect();
         assert_eq!(filled.iter().map(Vec::len).collect::<Vec<_>>(), [80, 80, 2, 2]);
     }
@@ -243,7 +243,7 @@ mod tests {
     #[test]
     fn small_buffers_leave_less_room_and_are_never_refused() {
         let memory = memory();
-        let shares: Vec<_> = (0..2).map(|_| Arc::new(Share::of(&memory))).collect();
+        let shares: Vec<_> = (0..2).map(|_| Arc::new(AccountMemory::of(&memory))).collect();
         let mut buffers = SmallBuffers::of(&shares[0]);
         buffers.set_bytes(60 * SMALL);
         assert!(Charge::of(20 * SMALL, &shares[0]).is_none());
@@ -261,8 +261,8 @@ mod tests {
     #[test]
     fn a_charge_that_cannot_grow_stays_as_it_was() {
         let memory = memory();
-        let share = Arc::new(Share::of(&memory));
-        let mut charge = Charge::of(SMALL, &share).expect("room");
+        let account = Arc::new(AccountMemory::of(&memory));
+        let mut charge = Charge::of(SMALL, &account).expect("room");
         assert!(!charge.resize(71 * SMALL));
         assert_eq!((charge.bytes(), memory.held()), (SMALL, SMALL));
         assert!(charge.resize(charge.bytes_max()));

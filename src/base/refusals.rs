@@ -67,7 +67,7 @@ impl OptionalOperation {
 pub fn allow(what: &'static str, path: &Path, result: io::Result<()>) -> io::Result<()> {
     match result {
         Err(error) if error.raw_os_error().map(Errno::from_raw_os_error).is_some_and(is_refusal) => {
-            note(what, path, &error);
+            report(what, path, &error);
             Ok(())
         }
         result => result,
@@ -76,13 +76,13 @@ pub fn allow(what: &'static str, path: &Path, result: io::Result<()>) -> io::Res
 
 /// Reports once that the file system of `path` refuses `what`, a noun in the plural. A program without a log
 /// gets the message from [`take`].
-pub fn note(what: &'static str, path: &Path, error: &io::Error) {
+pub fn report(what: &'static str, path: &Path, error: &io::Error) {
     let device = std::fs::metadata(path).or_else(|_| std::fs::metadata(path.parent().unwrap_or(path)));
-    note_on(device.map_or(0, |metadata| metadata.dev()), what, path, error);
+    report_on(device.map_or(0, |metadata| metadata.dev()), what, path, error);
 }
 
-/// Like [`note`], for the file system with this device number. `path` only names it in the message.
-pub fn note_on(device: u64, what: &'static str, path: &Path, error: &io::Error) {
+/// Like [`report`], for the file system with this device number. `path` only names it in the message.
+pub fn report_on(device: u64, what: &'static str, path: &Path, error: &io::Error) {
     let mut refusals = REFUSALS.lock().unwrap_or_else(PoisonError::into_inner);
     if refusals.reported.len() >= REPORTED_MAX || !refusals.reported.insert((device, what)) {
         return;

@@ -14,7 +14,7 @@ pub struct Rate {
 }
 
 impl Rate {
-    /// A rate whose burst is one second's tokens.
+    /// Makes a rate whose burst is the tokens of one second.
     pub fn per_second(tokens: NonZeroU64) -> Self {
         Self { per_second: tokens, burst: tokens }
     }

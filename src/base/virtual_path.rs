@@ -8,9 +8,9 @@ use std::path::Path;
 
 use crate::base::text::Escaped;
 
-/// One component of a path: NAME_MAX of common file systems.
+/// The longest component of a path: NAME_MAX of common file systems.
 pub const NAME_BYTES_MAX: usize = 255;
-/// A virtual path: PATH_MAX less the final NUL.
+/// The longest virtual path: PATH_MAX without the final NUL.
 pub const PATH_BYTES_MAX: usize = 4095;
 
 /// An absolute, normalized path inside a home: `/` or `/a/b`. No empty, `.` or `..` component and no
@@ -140,7 +140,7 @@ impl VirtualPath {
         self.is_root() || other.0.strip_prefix(&self.0[..]).is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
     }
 
-    /// The path as bytes, starting with a slash.
+    /// Returns the path as bytes, starting with a slash.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }

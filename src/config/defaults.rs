@@ -7,7 +7,7 @@ use std::time::Duration;
 /// 16 KiB, or the first receive buffer, an incomplete record of 8 KiB and some replies. This much is reserved
 /// for each of `limits.strangers`.
 pub const UNAUTHENTICATED_BYTES: usize = 40 * 1024;
-/// Default bound for all connections and requests: the reserve for [`UNAUTHENTICATED_DEFAULT`], and
+/// The default bound for all connections and requests: the reserve for [`UNAUTHENTICATED_DEFAULT`], and
 /// `SESSION_MEMORY_DEFAULT`.
 pub const MEMORY_DEFAULT: usize = 136 * 1024 * 1024;
 /// The least memory for sessions: the large buffers of a few transfers and a listing of 10,000 long names.
@@ -24,11 +24,11 @@ pub const DATA_CONNECTION_TIMEOUT_MAX: Duration = Duration::from_secs(10 * 60);
 /// The lowest port of passive data connections, and of the peer of active ones. Lower ports belong to
 /// services, to which an attacker could direct a transfer.
 pub const FTP_DATA_PORT_MIN: u16 = 1024;
-/// Failed logins on one connection before it is closed.
+/// The default number of failed logins on one connection before it is closed.
 pub const LOGIN_TRIES_DEFAULT: u32 = 3;
-/// The number of sessions at once.
+/// The default number of sessions at once.
 pub const SESSIONS_DEFAULT: usize = 10_000;
-/// The number of unauthenticated connections at once. A login takes a few round trips, so this admits hundreds a
+/// The default number of unauthenticated connections at once. A login takes a few round trips, so this admits hundreds a
 /// second even over a slow line. Each holds at most [`UNAUTHENTICATED_BYTES`].
 pub const UNAUTHENTICATED_DEFAULT: usize = 1_000;
 /// One account or one address may by default have the number of sessions divided by this, so that it cannot
@@ -45,7 +45,7 @@ pub const IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(15 * 60);
 pub const STALL_TIMEOUT_DEFAULT: Duration = Duration::from_secs(120);
 /// The default time that running transfers have to finish after SIGTERM.
 pub const DRAIN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
-/// The default time from the last result of a disk until it counts as unresponsive.
+/// The default time from the last result of a file system until it counts as unresponsive.
 pub const STORAGE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 /// The lowest rate of bytes: a login of about 1 KiB each way must finish within its deadline.
 pub const RATE_BYTES_MIN: u64 = 1024;

@@ -48,7 +48,7 @@ impl ConfigError {
         Self::new(file, key, explain(error.inner()))
     }
 
-    /// Returns the text of this error as a problem, apart from the advice.
+    /// Returns the problem, with the file and the key, apart from the advice.
     pub fn into_explanation(self) -> Explanation {
         let advice = self.explanation.advice.as_ref().map(|advice| Escaped(advice.as_bytes()).to_string());
         let alone = Self::new(&self.file, self.key, self.explanation.problem);

@@ -1,4 +1,4 @@
-//! The checked `ftp` object of the file. Without an address to listen on FTP is disabled.
+//! The checked `ftp` object of the file. Without an address to listen on, FTP is disabled.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -37,13 +37,14 @@ pub struct FtpConfig {
 }
 
 impl RawFtp {
-    /// `native` is the addresses of the native protocol, and `plaintext` its setting, which is the default here.
+    /// Checks the object. `native` holds the addresses of the native protocol. `plaintext` is its setting, which is the
+    /// default here.
     pub(super) fn into_checked(self, native: &[SocketAddr], plaintext: bool) -> Result<Option<FtpConfig>, Problem> {
         let addresses = |key, listen: Option<OneOrMore>, port, taken: &[SocketAddr]| {
             let Some(listen) = listen else { return Ok(Vec::new()) };
             let addresses = listen_addresses(listen, port).map_err(|problem| (key, problem))?;
             match addresses.iter().find(|address| address.port() != 0 && taken.contains(address)) {
-                Some(address) => Err((key, format!("{address} is where another protocol listens"))),
+                Some(address) => Err((key, format!("another protocol listens on {address}"))),
                 None => Ok(addresses),
             }
         };

@@ -91,9 +91,9 @@ impl RawRates {
         };
         let requests = self.requests.and_then(NonZeroU64::new);
         let burst = match self.requests_burst {
-            Some(0) => return Err(("rates.requests_burst", "0 would let nobody in".into())),
+            Some(0) => return Err(("rates.requests_burst", "0 would allow no request".into())),
             Some(_) if requests.is_none() => {
-                return Err(("rates.requests_burst", "means nothing without rates.requests".into()));
+                return Err(("rates.requests_burst", "has no effect without rates.requests".into()));
             }
             burst => burst.and_then(NonZeroU64::new),
         };

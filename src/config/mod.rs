@@ -111,7 +111,7 @@ pub struct Rates {
     pub account: Directions<Option<Rate>>,
 }
 
-/// Timeouts, each from one event to another.
+/// Timeouts. Each is the time from one event to another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
     /// From accept to a completed login.
@@ -122,7 +122,7 @@ pub struct Timeouts {
     pub stall: Duration,
     /// From SIGTERM to the end of running transfers.
     pub drain: Duration,
-    /// From the last result of a disk until it counts as unresponsive.
+    /// From the last result of a file system until it counts as unresponsive.
     pub storage: Duration,
 }
 

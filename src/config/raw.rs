@@ -132,7 +132,7 @@ fn native_addresses(listen: Option<OneOrMore>) -> Result<Vec<SocketAddr>, String
     }
 }
 
-/// Parses addresses with a port, by default `usual_port`; at least one, none twice.
+/// Parses at least one address with a port, none twice. The error message suggests `usual_port`.
 pub(super) fn listen_addresses(OneOrMore(texts): OneOrMore, usual_port: u16) -> Result<Vec<SocketAddr>, String> {
     let mut addresses: Vec<SocketAddr> = Vec::new();
     for text in texts {
@@ -141,7 +141,7 @@ pub(super) fn listen_addresses(OneOrMore(texts): OneOrMore, usual_port: u16) -> 
         })?;
         let address = usable_wildcard(address);
         if address.port() != 0 && addresses.contains(&address) {
-            return Err(format!("{address} stands here twice"));
+            return Err(format!("{address} is listed twice"));
         }
         addresses.push(address);
     }
@@ -203,7 +203,7 @@ impl RawLogs {
     }
 }
 
-/// Both log files and their old ones then take 64 MiB, which fits a small device.
+/// With this size, both log files and their old ones take 64 MiB, which fits a small device.
 const LOG_BYTES_MAX_DEFAULT: u64 = 16 << 20;
-/// As much as the log writer collects before it writes.
+/// The size that the log writer collects before it writes.
 const LOG_BYTES_MAX_MIN: u64 = 64 << 10;

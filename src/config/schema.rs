@@ -213,13 +213,13 @@ pub const KEYS: &[Key] = &[
 ];
 
 impl Key {
-    /// The object around it and its name there.
+    /// Returns the object around it, if there is one, and its name there.
     fn parts(&self) -> (Option<&'static str>, &'static str) {
         self.name.split_once('.').map_or((None, self.name), |(object, name)| (Some(object), name))
     }
 }
 
-/// The shipped file: every key with its default.
+/// Returns the shipped file: every key with its default.
 pub fn shipped_file() -> String {
     let lines = |keys: &[Key], indent: &str| {
         let lines = keys.iter().map(|key| format!("{indent}\"{}\": {}", key.parts().1, key.shipped));
@@ -233,7 +233,7 @@ pub fn shipped_file() -> String {
     format!("{{\n{}\n}}\n", entries.collect::<Vec<_>>().join(",\n"))
 }
 
-/// The rows of the table of `docs/configuration.md`, in Markdown.
+/// Returns the rows of the table of `docs/configuration.md`, in Markdown.
 pub fn markdown_rows() -> String {
     let row = |key: &Key| {
         let when = if key.needs_restart { "restart" } else { "SIGHUP" };

@@ -61,7 +61,7 @@ pub fn init(config: &Config) -> io::Result<()> {
     Ok(())
 }
 
-/// Starts the writer threads; before that, [`flush`] writes the lines. Call this after the process has
+/// Starts the writer threads. Before that, [`flush`] writes the lines. Call this after the process has
 /// dropped its privileges, because a thread keeps those that it starts with. Waits briefly until earlier
 /// lines are written.
 pub fn start() -> io::Result<()> {
@@ -114,7 +114,7 @@ pub fn log_rate_limited(
     (group, kind): (&impl Hash, &impl Hash),
     line: &dyn Display,
 ) -> bool {
-    let is_written = repeats().note(target, level, (group, kind), format_args!("{line}"), Instant::now());
+    let is_written = repeats().count(target, level, (group, kind), format_args!("{line}"), Instant::now());
     if is_written {
         log::logger().log(&Record::builder().target(target).level(level).args(format_args!("{line}")).build());
     }
@@ -192,7 +192,8 @@ impl Log for Logger {
     }
 }
 
-/// A disk may be busy for a moment while users' requests are logged; lines on stderr are rare.
+/// Bounds the lines that wait for a log file. A disk may be busy for a moment while users' requests are logged. Lines
+/// on stderr are rare.
 const FILE_WAITING_BYTES_MAX: usize = 1 << 20;
 const STDERR_WAITING_BYTES_MAX: usize = 64 * 1024;
 /// How long the thread of a log file waits between two writes, so that it writes many lines at a time.

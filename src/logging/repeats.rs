@@ -59,7 +59,7 @@ impl Default for Repeats {
 
 impl Repeats {
     /// Counts one more line of a kind in its group. Returns true if it must be written.
-    pub(super) fn note(
+    pub(super) fn count(
         &mut self,
         target: &'static str,
         level: Level,
@@ -195,7 +195,7 @@ mod tests {
     use super::*;
 
     fn note(repeats: &mut Repeats, kind: &str, number: usize, now: Instant) -> bool {
-        repeats.note("access", Level::Info, (&"group", &kind), format_args!("kind={kind} number={number}"), now)
+        repeats.count("access", Level::Info, (&"group", &kind), format_args!("kind={kind} number={number}"), now)
     }
 
     fn lines(summaries: &[RepeatSummary]) -> Vec<&str> {

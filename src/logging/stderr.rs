@@ -16,7 +16,7 @@ pub(super) struct Stderr {
     file: File,
     /// The number of missing lines that are not reported yet.
     lost: u64,
-    /// Whether it is a file on a local disk.
+    /// Whether it is a file on a local file system.
     is_local: bool,
 }
 

@@ -14,12 +14,12 @@ pub struct Value<'a> {
 }
 
 impl<'a> Value<'a> {
-    /// A name that a peer sent. Only its beginning is kept.
+    /// Makes the value of a name that a peer sent. Only its beginning is kept.
     pub fn name(bytes: &'a [u8]) -> Self {
         Self { bytes, head_bytes_max: LOGGED_NAME_BYTES_MAX, tail_bytes_max: 0 }
     }
 
-    /// A path. Its beginning and its end are kept.
+    /// Makes the value of a path. Its beginning and its end are kept.
     pub fn path(bytes: &'a [u8]) -> Self {
         Self { bytes, head_bytes_max: LOGGED_PATH_BYTES_MAX / 2, tail_bytes_max: LOGGED_PATH_BYTES_MAX / 2 }
     }

@@ -9,7 +9,7 @@ use crate::account::{AccountName, Accounts, Stamp};
 /// How often the account directory is checked for changes. The sessions of a locked account end within two
 /// of these.
 const ACCOUNTS_CHECK_INTERVAL: Duration = Duration::from_millis(500);
-/// Accounts read again per round after the directory changed.
+/// The number of accounts that are read again per round after the directory changed.
 const ACCOUNTS_PER_ROUND: usize = 16;
 
 /// The state of the check.
@@ -25,7 +25,7 @@ impl AccountWatch {
         Self { stamp: None, next_at: now, unchecked: Vec::new(), closed: HashSet::new() }
     }
 
-    /// Checks a few accounts of `logged_in` a call. Once all are checked, returns those whose sessions must end.
+    /// Checks a few accounts of `logged_in`. Once all are checked, returns those whose sessions must end.
     pub(super) fn check<'a>(
         &mut self,
         accounts: &Accounts,

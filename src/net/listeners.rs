@@ -1,5 +1,5 @@
 //! Listening sockets: a bounded number of accepts per round, and a timed pause after the system ran out
-//! of descriptors, because no new edge announces connections that already wait.
+//! of descriptors, because no new event announces connections that already wait.
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,12 +11,11 @@ use mio::{Interest, Registry, Token};
 use rustix::net::SendFlags;
 
 use super::log_throttle::LogThrottle;
-use crate::protocol::{ftp, native};
+use crate::protocol::kind::ProtocolKind;
 
 /// Connections accepted per round, so that a flood of them cannot starve running sessions.
 const ACCEPTS_PER_ROUND: usize = 64;
-/// Pause after accept failed for want of descriptors or memory. No new edge announces the connections
-/// that already wait.
+/// The pause after the system had no descriptor or memory for a connection.
 const ACCEPT_RETRY: Duration = Duration::from_millis(200);
 
 /// One listening socket.
@@ -30,17 +29,6 @@ pub struct Listener {
 enum ListenSocket {
     Network(TcpListener, ProtocolKind),
     Local(UnixListener),
-}
-
-/// The protocol of a listener.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ProtocolKind {
-    /// The native protocol.
-    Native,
-    /// FTP, in plaintext until the client requests TLS.
-    Ftp,
-    /// FTP within TLS from the first byte.
-    ImplicitFtps,
 }
 
 /// A connection that was just accepted.
@@ -132,13 +120,10 @@ pub(super) fn is_connection_error(error: &io::Error) -> bool {
     )
 }
 
-/// Sends the reason before closing, always in plaintext. If it cannot be sent at once, the server does
+/// Sends the reason before the connection is closed, in plaintext. If it cannot be sent at once, the server does
 /// not wait.
 pub(super) fn refuse_connection(stream: impl AsFd, kind: ProtocolKind, bound: &str) {
-    let words = match kind {
-        ProtocolKind::Native => native::too_many_sessions(bound),
-        ProtocolKind::Ftp => ftp::too_many_sessions(bound),
-        ProtocolKind::ImplicitFtps => return,
-    };
-    let _ = rustix::net::send(stream, &words, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+    if let Some(reply) = kind.too_many_sessions(bound) {
+        let _ = rustix::net::send(stream, &reply, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+    }
 }

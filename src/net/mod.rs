@@ -14,5 +14,5 @@ mod slow_turn_log;
 pub mod timers;
 pub mod transport;
 
-/// A rate-limited session moves its bytes in this many pieces a second, so that a progress bar moves smoothly.
+/// How often a second a rate-limited session moves bytes, so that a progress bar moves smoothly.
 pub const RATE_STEPS_PER_SECOND: u64 = 20;

@@ -9,8 +9,7 @@ use crate::config::Rates;
 use crate::net::RATE_STEPS_PER_SECOND;
 use crate::session::active_accounts::Traffic;
 
-/// A rate-limited session moves at least this many bytes at once. Each piece costs a turn and system
-/// calls.
+/// The fewest bytes that a rate-limited session moves at once. Each time costs a turn and system calls.
 const RATE_STEP_BYTES_MIN: usize = 4 * 1024;
 
 /// Both directions of one session.
@@ -24,12 +23,12 @@ pub(super) struct RateRule<'a> {
 }
 
 impl<'a> RateRule<'a> {
-    /// Uploads.
+    /// Makes the rule of uploads.
     pub(super) fn up(rates: &Rates, account: Option<&'a Traffic>) -> Self {
         Self { session: rates.session.up, account: rates.account.up.zip(account.map(|account| &account.up)) }
     }
 
-    /// Downloads.
+    /// Makes the rule of downloads.
     pub(super) fn down(rates: &Rates, account: Option<&'a Traffic>) -> Self {
         Self { session: rates.session.down, account: rates.account.down.zip(account.map(|account| &account.down)) }
     }

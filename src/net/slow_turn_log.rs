@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::connection::Connection;
 use super::log_throttle::LogThrottle;
 
-/// Logs slow turns. A slow disk causes many, so their rate is limited.
+/// Logs slow turns. A slow file system causes many, so their rate is limited.
 #[derive(Default)]
 pub(super) struct SlowTurnLog(LogThrottle);
 

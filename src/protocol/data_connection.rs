@@ -11,7 +11,7 @@ use crate::tls::Resumption;
 /// A data connection (RFC 959, section 3.2).
 pub trait DataConnection {
     /// Closes the present connection, listens on one of these ports at the control connection's local
-    /// address, and returns the address. If `expects_resumption`, several connections are accepted, because
+    /// address, and returns the address. If `expects_resumption` is set, several connections are accepted, because
     /// one that does not resume a TLS session may be another peer's.
     fn listen(&mut self, ports: RangeInclusive<u16>, expects_resumption: bool) -> Result<SocketAddr, DataFailure>;
 
@@ -40,7 +40,7 @@ pub trait DataConnection {
     /// Resets the connection, so that the peer sees a failure.
     fn reset(&mut self);
 
-    /// Drops what the peer still sends, up to a bound; then resets the connection. Some peers read replies only
+    /// Drops what the peer still sends, up to a bound, and then resets the connection. Some peers read replies only
     /// after they have sent their last byte. Returns whether the peer may still send.
     fn discard(&mut self) -> bool;
 

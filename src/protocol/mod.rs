@@ -1,4 +1,4 @@
-//! Protocols, each translated to session verbs. A protocol sees its sockets only as [`Sockets`] and
+//! Protocols, each translated to session calls. A protocol sees its sockets only as [`ProtocolIo`] and
 //! [`SpliceSource`], and time only as `now`.
 //!
 //! In a turn the connection fills the input, calls `step`, and flushes the output. A protocol stops when its
@@ -8,6 +8,7 @@
 pub mod admin;
 pub mod data_connection;
 pub mod ftp;
+pub mod kind;
 pub mod native;
 
 use std::time::Instant;
@@ -20,16 +21,20 @@ use crate::store::syncer::Synced;
 use admin::query::{Query, QueryResult};
 use data_connection::DataConnection;
 
+/// The bytes of requests that a protocol may decode ahead of the running one. Bounds what a peer can queue in a session
+/// beyond its input.
+pub const QUEUED_REQUEST_BYTES_MAX: usize = 128 * 1024;
+
 /// What a protocol reads from and writes to. The sockets themselves belong to the connection.
-pub struct Sockets<'a> {
+pub struct ProtocolIo<'a> {
     /// The buffers of the control connection, or of the only one.
     pub buffers: &'a mut IoBuffers,
     /// The data connection of protocols that use one.
     pub data: Option<&'a mut dyn DataConnection>,
 }
 
-impl<'a> Sockets<'a> {
-    /// Makes the sockets of a protocol without a data connection.
+impl<'a> ProtocolIo<'a> {
+    /// Makes that of a protocol without a data connection.
     pub fn single(buffers: &'a mut IoBuffers) -> Self {
         Self { buffers, data: None }
     }
@@ -38,10 +43,10 @@ impl<'a> Sockets<'a> {
 /// The protocol of a connection.
 pub trait Protocol {
     /// Processes input and produces output within `budget`. Returns whether anything moved.
-    fn step(&mut self, sockets: Sockets<'_>, service: &mut Service, budget: &mut Budget, now: Instant) -> bool;
+    fn step(&mut self, io: ProtocolIo<'_>, service: &mut Service, budget: &mut Budget, now: Instant) -> bool;
 
     /// Handles an event that is not input.
-    fn handle(&mut self, event: ProtocolEvent, sockets: Sockets<'_>, now: Instant);
+    fn handle(&mut self, event: ProtocolEvent, io: ProtocolIo<'_>, now: Instant);
 
     /// Ends the session with a reply to the peer.
     fn fail(&mut self, buffers: &mut IoBuffers, why: SessionError, now: Instant);
@@ -80,7 +85,7 @@ pub enum ProtocolEvent {
     /// The peer has begun with TLS, and a login is bound to it. Comes before the first step with input.
     TlsEstablished(Binding),
     /// All further input is encrypted, because [`ProtocolStatus::wants_tls`] was set.
-    TlsStarted,
+    TlsUpgraded,
     /// A sync has ended.
     Synced(Synced),
     /// The query of [`Protocol::take_query`] has a result.
@@ -92,7 +97,7 @@ pub enum ProtocolEvent {
     PeerReset,
 }
 
-/// What a protocol is doing between two steps.
+/// What a protocol is doing between two steps, and what it needs from its connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProtocolStatus {
     /// What the session is waiting for.
@@ -136,6 +141,7 @@ impl ProtocolStatus {
             ends_with_transfer: false,
         }
     }
+
     /// Returns whether nothing is running, so that closing loses nothing but the output.
     pub fn is_idle(&self) -> bool {
         matches!(self.phase, Phase::Idle | Phase::Login)

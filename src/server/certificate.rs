@@ -41,8 +41,8 @@ impl Certificate {
         warn_of_mode(config);
         let unusable = |error| ConfigError::new(&config.tls.certificate, "", format!("cannot be used: {error}"));
         let tls = server_config(&identity).map_err(unusable)?;
-        let ftp_tls = ftp_server_config(&identity).map_err(unusable)?;
-        let tls_policy = TlsPolicy { tls, ftp_tls, allows_plaintext: config.plaintext };
+        let session_tls = ftp_server_config(&identity).map_err(unusable)?;
+        let tls_policy = TlsPolicy { tls, session_tls, allows_plaintext: config.plaintext };
         Ok(Self { identity, tls_policy, check_at: now + CERTIFICATE_CHECK_INTERVAL, is_locked: false })
     }
 

@@ -52,7 +52,7 @@ fn open_own_socket(path: &Path) -> io::Result<File> {
     let handle = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
     let found = handle.metadata()?;
     let is_own = found.file_type().is_socket() && found.uid() == geteuid().as_raw() && found.nlink() == 1;
-    if is_own { Ok(handle) } else { Err(io::Error::other("somebody else put another file in its place")) }
+    if is_own { Ok(handle) } else { Err(io::Error::other("another program put another file in its place")) }
 }
 
 /// Removes the socket when the server ends, if it may.

@@ -19,7 +19,7 @@ use crate::account::AccountError;
 use crate::config::{Config, ConfigError};
 use crate::logging;
 use crate::net::event_loop::EventLoop;
-use crate::net::listeners::ProtocolKind;
+use crate::protocol::kind::ProtocolKind;
 use crate::tls::Fingerprint;
 use certificate::Certificate;
 use service_manager::ServiceManager;

@@ -7,6 +7,7 @@ use super::certificate::Certificate;
 use crate::account::Accounts;
 use crate::config::{Config, FtpConfig};
 use crate::net::event_loop::EventLoop;
+use crate::protocol::kind::ProtocolSettings;
 use crate::session::Policy;
 
 /// Reloads the certificate for new connections. If it cannot be used, nothing changes.
@@ -70,7 +71,7 @@ pub(super) fn configuration(config: &mut Config, event_loop: &mut EventLoop) {
     service.accounts = accounts;
     service.set_policy(Policy::from(&*config));
     event_loop.set_limits(config.limits, config.timeouts);
-    event_loop.set_ftp(config.ftp.clone());
+    event_loop.set_protocol_settings(ProtocolSettings::from(&*config));
     for warning in config.warnings().into_iter().filter(|warning| !known.contains(warning)) {
         log::warn!("{warning}");
     }

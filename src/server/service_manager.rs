@@ -110,7 +110,7 @@ impl ServiceManager {
 
 fn warn(message: &str, error: &io::Error) {
     let message = message.lines().next().unwrap_or_default();
-    log::warn!("cannot send {message} to the supervisor at $NOTIFY_SOCKET: {error}");
+    log::warn!("cannot send {message} to the service manager at $NOTIFY_SOCKET: {error}");
 }
 
 /// Returns the interval of watchdog messages: half of the timeout, so that one delay does not end the

@@ -24,7 +24,7 @@ use crate::base::{disk_sync, refusals};
 use crate::config::{Config, ConfigError};
 use crate::logging;
 use crate::net::event_loop::{EventLoop, SIGNALS, WAKER};
-use crate::net::listeners::ProtocolKind;
+use crate::protocol::kind::{ProtocolKind, ProtocolSettings};
 use crate::server::control_socket;
 use crate::server::privileges::{self, AllowedDirectory, Confinement, DirectoryRights, ServiceUser};
 use crate::server::service_manager::ServiceManager;
@@ -64,7 +64,7 @@ pub(super) fn start(config: &Config) -> Result<Started, ServerError> {
     let service = confined_service(config, &poll)?;
     let mut event_loop = EventLoop::new(poll, service, config.limits, config.timeouts, certificate.tls_policy(), now)
         .map_err(system("watch sockets"))?;
-    event_loop.set_ftp(config.ftp.clone());
+    event_loop.set_protocol_settings(ProtocolSettings::from(config));
     let mut addresses = Vec::new();
     for (socket, kind) in privileged.sockets {
         addresses.push((socket.local_addr().map_err(system("ask for an address"))?, kind));
@@ -76,7 +76,7 @@ pub(super) fn start(config: &Config) -> Result<Started, ServerError> {
         Err(error) => log::warn!("no control socket in {}: {error}", config.control_directory.display()),
     }
     let service_manager = privileged.service_manager.unwrap_or_else(|error| {
-        log::warn!("the supervisor at $NOTIFY_SOCKET cannot be reached: {error}");
+        log::warn!("the service manager at $NOTIFY_SOCKET cannot be reached: {error}");
         ServiceManager::default()
     });
     for refusal in refusals::take() {

@@ -42,8 +42,8 @@ impl Session {
         self.log_access(verb, &[("path", Value::path(path.as_bytes()))], result);
     }
 
-    /// `claimed` is the name that was given, if an account has it. Any other name is left out: it may be a
-    /// password, typed in the wrong place.
+    /// Logs a login. `claimed` is the name that was given, if an account has it. Any other name is left out: it may be
+    /// a password, typed in the wrong place.
     pub(super) fn log_login(&mut self, claimed: Option<&AccountName>, result: &Result<(), SessionError>) {
         if result.is_ok() {
             self.ensure_connect_logged();
@@ -53,7 +53,7 @@ impl Session {
         }
     }
 
-    /// Successes are always logged. Refusals, and the ends of connections without a login, are limited,
+    /// Logs a call. Successes are always logged. Refusals, and the ends of unauthenticated connections, are limited,
     /// because a peer can cause any number of them.
     pub(super) fn log_access<T>(
         &self,
@@ -77,7 +77,7 @@ impl Session {
         }
     }
 
-    /// Called for every refusal of a request or a transfer.
+    /// Warns about a full disk. Called for every refusal of a request or a transfer.
     fn warn_of_full_disk(&self, refusal: Option<&SessionError>) {
         if let (Some(SessionError::DiskFull), Some(member)) = (refusal, self.state.member()) {
             member.home.warn_full();

@@ -8,13 +8,13 @@ use std::sync::Arc;
 use super::error::SessionError;
 use super::totals::Total;
 use crate::account::AccountName;
-use crate::base::memory::{Memory, Share};
+use crate::base::memory::{AccountMemory, Memory};
 use crate::base::token_bucket::{Directions, TokenBucket};
 
 /// Above this number, accounts without a session are dropped.
 const ACTIVE_ACCOUNTS_MAX: usize = 4096;
 
-/// State shared by the sessions of an account. The reference count is the number of sessions. It outlives
+/// State shared by the sessions of an account. The reference count is the number of sessions. The state outlives
 /// them for a while, so that a new login does not refill the rate limits.
 pub struct ActiveAccount {
     /// Unique to the account while the server runs.
@@ -22,7 +22,7 @@ pub struct ActiveAccount {
     /// Traffic of all sessions. A closing connection still counts here, after its session has ended.
     pub traffic: Rc<Traffic>,
     /// Memory that all sessions of the account use.
-    pub memory: Arc<Share>,
+    pub memory: Arc<AccountMemory>,
     /// Transfers of all accounts.
     pub(super) total: Rc<Total>,
 }
@@ -59,7 +59,7 @@ impl ActiveAccounts {
             Rc::new(ActiveAccount {
                 number: self.last_number,
                 traffic: Rc::default(),
-                memory: Arc::new(Share::of(&self.memory)),
+                memory: Arc::new(AccountMemory::of(&self.memory)),
                 total: Rc::clone(&self.total),
             })
         };

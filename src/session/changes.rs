@@ -46,14 +46,13 @@ impl Deref for CountedSession<'_> {
 }
 
 impl Session {
-    /// Continues the count of the home within `budget`, and returns the session once it is complete.
-    /// `None`: the budget is spent; call it again in the next turn.
+    /// Continues the count of the home within `budget`, and returns the session once it is complete. After `None`,
+    /// call it again in the next turn, or when the session is woken if it [awaits storage](Self::awaits_storage).
     pub fn counted(&mut self, budget: &mut Budget) -> Result<Option<CountedSession<'_>>, SessionError> {
         Ok(self.is_counted(budget)?.then_some(CountedSession { session: self }))
     }
 
-    /// Continues the count of the home within `budget`. Returns true once the ledger is exact. False: call it
-    /// again in the next turn, or when the session is woken if it [awaits storage](Self::awaits_storage).
+    /// Like [`Session::counted`], but returns whether the ledger is exact.
     pub(super) fn is_counted(&self, budget: &mut Budget) -> Result<bool, SessionError> {
         self.awaits_change.set(false);
         if self.is_attempt_blocked() {

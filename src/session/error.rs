@@ -4,7 +4,7 @@
 use crate::store::StoreError;
 use crate::store::ledger::Shortage;
 
-/// A request is refused; the session continues.
+/// Why a request is refused or a session ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum SessionError {
     /// A login is required first.
@@ -93,7 +93,7 @@ pub enum SessionError {
     SizeMismatch,
     /// The client wants to append to a file, but a newer partial upload of it exists. Holds the size of
     /// the partial upload.
-    #[error("an interrupted upload of this file is held ({0} bytes)")]
+    #[error("a partial upload of this file exists ({0} bytes)")]
     UploadHeld(u64),
     /// The client wants to skip more bytes than exist.
     #[error("the offset is past the end of the file")]
@@ -119,10 +119,10 @@ pub enum SessionError {
     /// The disk failed during an upload.
     #[error("the server's disk failed while it stored this upload, and nothing is kept")]
     Unwritten,
-    /// The disk does not answer. The received part of an upload is kept as after a lost connection.
-    #[error("the server's disk does not answer, so this is not confirmed")]
+    /// The file system does not answer. The received part of an upload is kept as after a lost connection.
+    #[error("the server's file system does not answer, so this is not confirmed")]
     NoAnswer,
-    /// A call waits for the file system. Never sent: the request is handled once more.
+    /// A call waits for the file system. Never sent, because the request is then handled again.
     #[error("not yet")]
     NotYet,
     /// A deadline passed.
@@ -214,7 +214,7 @@ impl SessionError {
             Self::Defect => "its log has details, tell the administrator",
             Self::ShuttingDown => "try again later",
             Self::UploadHeld(_) => {
-                "send the whole file with STOR, or delete it first, which also deletes the held part"
+                "send the whole file with STOR, or delete it first, which also deletes the partial upload"
             }
             Self::Unwritten => "send the file again from its beginning, and tell the administrator if that fails too",
             Self::NoAnswer => "try again later, and tell the administrator if that does not help",
@@ -279,7 +279,7 @@ impl From<&StoreError> for SessionError {
 }
 
 impl From<StoreError> for SessionError {
-    /// The system's error text goes to the log only; the peer gets its kind.
+    /// Logs the system's error text. The peer gets only its kind.
     fn from(error: StoreError) -> Self {
         if let StoreError::Io(error) = &error {
             log::error!("storage: {error}");

@@ -93,8 +93,8 @@ impl HomeCheck {
             Current::Opening(account, opening) => self.open(service, account, opening),
             Current::Counting(name, home, before) => match home.settle(0, budget) {
                 Ok(true) => {
-                    let unseen = home.ledger().unseen();
-                    HomeCheckStep::Account(name, self.ledger_state(&home, before), self.found(&home), unseen)
+                    let unreadable = home.ledger().unreadable();
+                    HomeCheckStep::Account(name, self.ledger_state(&home, before), self.found(&home), unreadable)
                 }
                 Ok(false) => match home.check_answers() {
                     Err(error) => HomeCheckStep::Failed(name, error.to_string()),

@@ -103,7 +103,7 @@ impl Session {
         match &mut login.attempt {
             Attempt::None | Attempt::Challenged(_) => Err(SessionError::WrongState),
             Attempt::Opening(_) => self.enter_home(service, now),
-            Attempt::Proved(..) => match service.guard.held_until(origin, now) {
+            Attempt::Proved(..) => match service.guard.next_attempt_at(origin, now) {
                 Some(until) => {
                     login.waits_until = Some(until);
                     Ok(LoginProgress::Waiting)
@@ -157,7 +157,9 @@ impl Session {
         check: Option<Box<PasswordCheck>>,
         now: Instant,
     ) -> Result<LoginProgress, SessionError> {
-        let account = account.map_or(Ok(None), |account| service.accounts.still(account)).map_err(log_account_error)?;
+        let account = account
+            .map_or(Ok(None), |account| service.accounts.reload_if_unchanged(account))
+            .map_err(log_account_error)?;
         let Some(account) = account else { return Err(self.refuse_login(service, claimed.as_ref(), now)) };
         let active_account = match service.active_account(&account.name) {
             Ok(active_account) => active_account,

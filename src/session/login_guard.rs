@@ -21,7 +21,7 @@ pub const LOGIN_TRUST: Duration = Duration::from_secs(24 * 3600);
 /// The number of networks whose failures, and of origins whose logins, are remembered. Beyond it the
 /// older half is forgotten.
 pub const ORIGINS_REMEMBERED: usize = 4096;
-/// Failures in a network of several links, for each link, that do not delay the whole network: its other
+/// The failures for each link of a network of several links that do not delay the whole network: its other
 /// customers mistype sometimes, too.
 const FREE_FAILURES_PER_LINK: u32 = 2;
 
@@ -40,10 +40,10 @@ struct Failures {
 
 impl LoginGuard {
     /// Returns when the next attempt from `origin` may be checked; `None` if it may be now.
-    pub fn held_until(&self, origin: Origin, now: Instant) -> Option<Instant> {
+    pub fn next_attempt_at(&self, origin: Origin, now: Instant) -> Option<Instant> {
         let networks = origin.networks().take(self.networks_counted(origin, now));
-        let held = networks.filter_map(|network| self.failures.get(&network, LOGIN_FAILURE_MEMORY, now)?.next_try);
-        held.filter(|&at| at > now).max()
+        let times = networks.filter_map(|network| self.failures.get(&network, LOGIN_FAILURE_MEMORY, now)?.next_try);
+        times.filter(|&at| at > now).max()
     }
 
     /// Counts a failed login.
@@ -136,7 +136,7 @@ mod tests {
         let mut count = 0;
         for now in (0..seconds * 100).map(|step| start + Duration::from_millis(10 * step)) {
             for &origin in origins {
-                if guard.held_until(origin, now).is_none() {
+                if guard.next_attempt_at(origin, now).is_none() {
                     guard.failed(origin, now);
                     count += 1;
                 }
@@ -150,13 +150,13 @@ mod tests {
         let (mut guard, now, guesser) = (LoginGuard::default(), Instant::now(), origin("127.0.0.1"));
         for expected in [250, 500, 1000, 2000, 4000, 8000, 8000] {
             guard.failed(guesser, now);
-            let held = guard.held_until(guesser, now).expect("held back");
+            let held = guard.next_attempt_at(guesser, now).expect("held back");
             assert_eq!((held - now).as_millis(), expected);
         }
-        assert_eq!(guard.held_until(origin("127.0.0.2"), now), None);
+        assert_eq!(guard.next_attempt_at(origin("127.0.0.2"), now), None);
         let later = now + LOGIN_FAILURE_MEMORY + Duration::from_secs(1);
         guard.failed(guesser, later);
-        assert_eq!(guard.held_until(guesser, later), Some(later + LOGIN_DELAY_FIRST), "the others are forgotten");
+        assert_eq!(guard.next_attempt_at(guesser, later), Some(later + LOGIN_DELAY_FIRST), "the others are forgotten");
     }
 
     #[test]
@@ -165,12 +165,12 @@ mod tests {
         guard.succeeded(trusted, now);
         assert_eq!(guesses(&mut guard, &[trusted], now, 10), 100);
         let neighbour = origin("2001:db8:1:3::3");
-        assert_eq!(guard.held_until(neighbour, now), None, "its neighbours did not fail");
+        assert_eq!(guard.next_attempt_at(neighbour, now), None, "its neighbours did not fail");
         let flood: Vec<_> = (0..100).map(|link| origin(&format!("2001:db8:1:{:x}::", link + 16))).collect();
         guesses(&mut guard, &flood, now, 1);
         let now = now + Duration::from_secs(20);
         guard.failed(flood[0], now);
-        assert!(guard.held_until(neighbour, now).is_some() && guard.held_until(trusted, now).is_none());
+        assert!(guard.next_attempt_at(neighbour, now).is_some() && guard.next_attempt_at(trusted, now).is_none());
     }
 
     #[test]

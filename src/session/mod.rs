@@ -49,7 +49,7 @@ use std::time::{Duration, Instant};
 
 use crate::account::AccountName;
 use crate::auth::scram::Binding;
-use crate::base::memory::Share;
+use crate::base::memory::AccountMemory;
 use crate::base::token_bucket::TokenBucket;
 use active_accounts::Traffic;
 use calls::Calls;
@@ -61,7 +61,7 @@ pub use service::{Policy, Service};
 use state::{Member, State, StateName};
 use verb::Verb;
 
-/// The interval at which a waiting request checks whether the disk has caught up.
+/// The interval at which a waiting request checks whether the file system has freed enough removed files.
 const BACKLOG_WAIT: Duration = Duration::from_millis(2);
 
 /// What a session is waiting for, by its [`State`]. Decides which deadline applies.
@@ -73,7 +73,7 @@ pub enum Phase {
     Idle,
     /// The peer, to send or receive bytes.
     Transfer,
-    /// The server itself or its disk. There is no deadline.
+    /// The server itself or its file system. There is no deadline.
     Working,
 }
 
@@ -88,9 +88,9 @@ pub struct Session {
     requests: TokenBucket,
     state: State,
     calls: Calls,
-    /// The file system that the session waits for does not answer.
+    /// Whether the file system that the session waits for does not answer.
     is_unanswered: Cell<bool>,
-    /// Another session of the account is changing the home.
+    /// Whether the session waits until another session has changed the home.
     awaits_change: Cell<bool>,
     was_connect_logged: bool,
 }
@@ -152,7 +152,7 @@ impl Session {
     }
 
     /// Returns the account's share of memory.
-    pub fn memory(&self) -> Option<&Arc<Share>> {
+    pub fn memory(&self) -> Option<&Arc<AccountMemory>> {
         self.state.member().map(|member| &member.active_account.memory)
     }
 
@@ -183,7 +183,7 @@ impl Session {
             }
     }
 
-    /// Lets what waits for the file system end with [`SessionError::NoAnswer`].
+    /// Lets the request that waits for the file system end with [`SessionError::NoAnswer`].
     pub fn give_up_waiting(&self) {
         self.is_unanswered.set(self.awaits_storage());
     }
@@ -220,8 +220,8 @@ impl Session {
     // ---- Requests -------------------------------------------------------------------------
 
     /// Returns when the next request may begin; `None` if it may now.
-    pub fn held_until(&self, service: &Service, now: Instant) -> Option<Instant> {
-        // A session that removes files faster than the disk frees them waits.
+    pub fn next_request_at(&self, service: &Service, now: Instant) -> Option<Instant> {
+        // A session waits if it removes files faster than the file system frees them.
         if self.state.member().is_some_and(|member| member.home.has_backlog()) {
             return Some(now + BACKLOG_WAIT);
         }

@@ -18,7 +18,7 @@ use crate::base::budget::Budget;
 /// Cost of a PBKDF2 round: two blocks of SHA-256 and the code around them take as long as hashing this
 /// many bytes.
 pub const PASSWORD_ROUND_COST: u64 = 256;
-/// Passwords that are hashed at the same time. More would delay all of them and take more turns from
+/// The number of passwords that are hashed at the same time. More would delay all of them and take more turns from
 /// logged-in users.
 const PASSWORD_CHECKS_AT_ONCE: usize = 2;
 /// How long a queued password waits before it checks its turn again, for each batch of
@@ -29,7 +29,7 @@ pub const PASSWORD_WAIT_MAX: Duration = Duration::from_millis(500);
 /// How long a correct password is remembered: clients open several connections, and new ones for each
 /// batch of files.
 pub const PASSWORD_CACHE_LIFETIME: Duration = Duration::from_secs(5 * 60);
-/// Accounts whose last password is remembered. The oldest is dropped first.
+/// The number of accounts whose last password is remembered. The oldest is dropped first.
 const PASSWORD_CACHE_MAX: usize = 1024;
 
 /// A password that is being checked.
@@ -83,7 +83,7 @@ impl Default for Passwords {
 }
 
 impl PasswordCheck {
-    /// A check that has no place in the queue yet. The work is the same whether or not the account
+    /// Makes a check that has no place in the queue yet. The work is the same whether or not the account
     /// exists.
     pub(super) fn new(passwords: &Passwords, origin: Origin, user: &str, candidate: Candidate, password: &str) -> Self {
         let Candidate { name: claimed, verifier, account } = candidate;
@@ -92,7 +92,7 @@ impl PasswordCheck {
         Self { claimed, verifier, account, derivation, password_digest, origin, place: None }
     }
 
-    /// The name that was given, if an account has it.
+    /// Returns the name that was given, if an account has it.
     pub(super) fn claimed(&self) -> Option<&AccountName> {
         self.claimed.as_ref()
     }
@@ -109,7 +109,7 @@ impl PasswordCheck {
             return Checked::Done(self.account.take());
         }
         if !self.has_begun()
-            && let Some(until) = guard.held_until(self.origin, now)
+            && let Some(until) = guard.next_attempt_at(self.origin, now)
         {
             // While it waits, it must not delay other origins.
             self.place = None;
@@ -130,7 +130,7 @@ impl PasswordCheck {
         self.derivation.rounds_left() < self.verifier.rounds
     }
 
-    /// Remembers a password whose rounds were computed. A recognised password is not remembered anew, so the
+    /// Remembers a password whose rounds were computed. A recognised password is not remembered again, so the
     /// rounds are computed again after [`PASSWORD_CACHE_LIFETIME`].
     pub(super) fn remember(&self, passwords: &mut Passwords, account: &AccountName, now: Instant) {
         if self.derivation.rounds_left() == 0 {

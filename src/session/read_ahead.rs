@@ -1,10 +1,10 @@
-//! Prefetches a file's bytes, so that a cold disk rarely blocks the loop.
+//! Prefetches the bytes of a file, so that reading bytes that are not in the cache rarely blocks the loop.
 
 use std::fs::File;
 use std::io::IoSliceMut;
 use std::num::NonZeroU64;
 
-/// How far ahead of a download the kernel is asked to read, so that a cold disk rarely blocks.
+/// How far ahead of a download the kernel is asked to read.
 const PREFETCH_BYTES: u64 = 2 * 1024 * 1024;
 
 /// How far a file has been prefetched.

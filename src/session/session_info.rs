@@ -46,7 +46,7 @@ pub struct TransferInfo {
 
 impl Session {
     /// Returns a snapshot of this session.
-    pub fn overview(&self) -> SessionInfo {
+    pub fn info(&self) -> SessionInfo {
         let member = self.state.member();
         SessionInfo {
             member: member.map(|member| (member.account.clone(), member.home.ledger().state())),

@@ -6,7 +6,7 @@ use std::task::Poll;
 
 use super::error::SessionError;
 use crate::base::budget::Budget;
-use crate::base::memory::{Charge, Share};
+use crate::base::memory::{AccountMemory, Charge};
 use crate::store::home::Home;
 use crate::store::monotonic;
 use crate::store::workers::CALL_SLICE;
@@ -21,7 +21,7 @@ pub(super) struct Site<'a> {
     pub(super) home: &'a Rc<Home>,
     pub(super) caller: u64,
     /// The account's share of memory.
-    pub(super) memory: &'a Arc<Share>,
+    pub(super) memory: &'a Arc<AccountMemory>,
 }
 
 impl Site<'_> {

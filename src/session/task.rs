@@ -40,7 +40,7 @@ pub enum Task {
 pub enum TaskStep {
     /// The budget is spent.
     Later,
-    /// No memory is available, and the task retries by timer; or a worker continues it.
+    /// Nothing was done: no memory is available and a timer is set, or a worker continues the task.
     Waits,
     /// Entries of a listing, and whether they are the last.
     Page(Vec<Listed>, bool),

@@ -34,7 +34,7 @@ impl CountedSession<'_> {
         Ok(())
     }
 
-    /// Stores bytes of the upload. Returns the number of bytes; 0 means that the disk is behind. A refusal
+    /// Stores bytes of the upload. Returns the number of bytes; 0 if earlier ones must be synced first. A refusal
     /// does not end the upload: [`Session::abort`] does.
     pub fn store(&mut self, service: &mut Service, bytes: &[u8]) -> Result<usize, SessionError> {
         self.check(Verb::Store)?;
@@ -80,7 +80,7 @@ impl Session {
     // ---- Upload ---------------------------------------------------------------------------
 
     /// Prepares the upload. When done, returns the first byte wanted, and the digest of the bytes before it
-    /// if one was requested. `None`: call it again in the next turn, or after the next sync if
+    /// if one was requested. After `None`, call it again in the next turn, or after the next sync if
     /// [`Session::waits_for_sync`].
     pub fn prepare_upload(
         &mut self,
@@ -107,7 +107,7 @@ impl Session {
         }
     }
 
-    /// Returns whether the upload continues only when the disk has answered.
+    /// Returns whether the upload continues only after a sync.
     pub fn waits_for_sync(&self) -> bool {
         matches!(&self.state, State::Upload(_, upload) if upload.waits_for_sync())
     }

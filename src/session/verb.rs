@@ -42,7 +42,7 @@ pub enum Effect {
 }
 
 impl Verb {
-    /// The table: the states in which each verb is allowed, and its effect.
+    /// Returns the states in which the verb is allowed, and its effect on the home.
     fn rule(self) -> (&'static [StateName], Effect) {
         match self {
             Self::Login => (&[Login], Reads),

@@ -27,16 +27,16 @@ struct SteadyRun {
 }
 
 impl WallClock {
-    /// A clock that reads `now_ns`. Jumps are detected by comparison with the machine's uptime.
+    /// Makes a clock that reads `now_ns`. Jumps are detected by comparison with the machine's uptime.
     pub fn new(now_ns: impl Fn() -> i64 + 'static) -> Self {
-        Self::beside(now_ns, || {
+        Self::with_uptime(now_ns, || {
             let time = clock_gettime(ClockId::Boottime);
             Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
         })
     }
 
-    /// A clock that reads `now_ns`. Jumps are detected by comparison with `uptime`, which never jumps.
-    pub fn beside(now_ns: impl Fn() -> i64 + 'static, uptime: impl Fn() -> Duration + 'static) -> Self {
+    /// Makes a clock that reads `now_ns`. Jumps are detected by comparison with `uptime`, which never jumps.
+    pub fn with_uptime(now_ns: impl Fn() -> i64 + 'static, uptime: impl Fn() -> Duration + 'static) -> Self {
         let since = uptime();
         let steady = SteadyRun { boot_ns: boot_ns(now_ns(), since), since };
         Self { now_ns: Rc::new(now_ns), uptime: Rc::new(uptime), steady: Rc::new(Cell::new(steady)) }
@@ -60,7 +60,7 @@ impl WallClock {
 }
 
 impl Default for WallClock {
-    /// The system's clock.
+    /// Makes the system's clock.
     fn default() -> Self {
         Self::new(|| unix_ns(SystemTime::now()))
     }

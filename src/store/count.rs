@@ -16,11 +16,11 @@ use super::usage::Usage;
 use crate::base::budget::{Budget, ENTRY_COST, PATH_COMPONENT_COST};
 use crate::base::virtual_path::PATH_BYTES_MAX;
 
-/// Levels of directories that a count descends. The kernel accepts about 2,000 in one path.
+/// The number of directory levels that a count descends. The kernel accepts about 2,000 in one path.
 const COUNT_DEPTH_MAX: usize = 100_000;
-/// How often a count starts again, because directories were moved or the disk failed.
+/// How often a count starts again, because directories were moved or the file system failed.
 const COUNT_RESTARTS_MAX: u32 = 8;
-/// Unreadable entries that the log and `berthd usage` name. The others are only counted.
+/// The number of unreadable entries that the log and `berthd usage` name. The others are only counted.
 const UNREADABLE_NAMED_MAX: usize = 8;
 
 /// A running count of a home.
@@ -30,16 +30,16 @@ pub struct Count {
     /// The parents of `at`, outermost first. Only the last may be open.
     above: Vec<Level>,
     usage: Usage,
-    unseen: UnreadableEntries,
+    unreadable: UnreadableEntries,
     /// Files with several names, so that each is counted once.
     linked: HashSet<(u64, u64)>,
     restarts: u32,
     depth_max: usize,
-    /// A directory was moved during this walk, so the sum may be wrong.
+    /// A directory was moved during this walk, so the result may be wrong.
     has_moved: bool,
-    /// The disk failed during this walk. The next walk may succeed.
+    /// The file system failed during this walk. The next walk may succeed.
     has_failed: bool,
-    way_back: Option<WayBack>,
+    redescent: Option<Redescent>,
 }
 
 /// The result of a count.
@@ -48,7 +48,7 @@ pub struct Counted {
     /// Usage on disk.
     pub usage: Usage,
     /// Entries that could not be read. Each counts as one, whatever is in it.
-    pub unseen: UnreadableEntries,
+    pub unreadable: UnreadableEntries,
 }
 
 /// Entries that could not be read.
@@ -76,7 +76,7 @@ struct Directory {
     is_read: bool,
     is_staging: bool,
     /// It is already counted as unreadable.
-    is_unseen: bool,
+    is_unreadable: bool,
     pending: Vec<CString>,
 }
 
@@ -88,9 +88,9 @@ struct Level {
     pending: Vec<CString>,
 }
 
-/// A descent from the root, after a directory was moved, to the deepest directory of the walk that is still
-/// in its place.
-struct WayBack {
+/// A new descent from the root to the deepest directory of the walk that is still in its place, after another
+/// program has moved a directory.
+struct Redescent {
     at: OwnedFd,
     /// The parent, unless this is the root.
     parent: Option<OwnedFd>,
@@ -110,13 +110,13 @@ impl Count {
             at,
             above: Vec::new(),
             usage: Usage::default(),
-            unseen: UnreadableEntries::default(),
+            unreadable: UnreadableEntries::default(),
             linked: HashSet::new(),
             restarts: 0,
             depth_max: COUNT_DEPTH_MAX,
             has_moved: false,
             has_failed: false,
-            way_back: None,
+            redescent: None,
         })
     }
 
@@ -125,15 +125,15 @@ impl Count {
     pub fn advance(&mut self, budget: &mut Budget) -> Result<Option<Counted>, StoreError> {
         while !budget.is_spent() {
             budget.spend(ENTRY_COST);
-            if self.way_back.is_some() {
-                self.find_way_back()?;
+            if self.redescent.is_some() {
+                self.redescend()?;
             } else if !self.at.is_read {
                 self.read_entry()?;
             } else if let Some(name) = self.at.pending.pop() {
                 self.charge_for_depth(budget);
                 self.descend(&name)?;
             } else if !self.ascend(budget)? && !self.restart()? {
-                return Ok(Some(Counted { usage: self.usage, unseen: std::mem::take(&mut self.unseen) }));
+                return Ok(Some(Counted { usage: self.usage, unreadable: std::mem::take(&mut self.unreadable) }));
             }
         }
         Ok(None)
@@ -204,7 +204,7 @@ impl Count {
         }
         let mut below = match Directory::open(self.at.dir.fd()?, name) {
             Ok(directory) => directory,
-            // Removed or replaced meanwhile.
+            // Removed or replaced since its name was read.
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(()),
             Err(errno) => return self.record_unreadable(Some(name), errno),
         };
@@ -228,12 +228,12 @@ impl Count {
         let Some(Level { id, name, dir, pending }) = self.above.pop() else { return Ok(false) };
         match self.open_above(id, dir)? {
             Some(dir) => {
-                self.at = Directory { dir, id, name, is_read: true, is_staging: false, is_unseen: false, pending }
+                self.at = Directory { dir, id, name, is_read: true, is_staging: false, is_unreadable: false, pending }
             }
             None => {
                 self.above.push(Level { id, name, dir: None, pending });
                 self.has_moved = true;
-                self.way_back = Some(WayBack { at: self.root.try_clone()?, parent: None, depth: 0 });
+                self.redescent = Some(Redescent { at: self.root.try_clone()?, parent: None, depth: 0 });
             }
         }
         Ok(true)
@@ -255,13 +255,13 @@ impl Count {
 
     /// Another program moved or removed directories: descends one step towards the deepest one that has not
     /// moved, and continues there.
-    fn find_way_back(&mut self) -> Result<(), StoreError> {
-        let Some(WayBack { at, parent, depth }) = self.way_back.take() else { return Ok(()) };
+    fn redescend(&mut self) -> Result<(), StoreError> {
+        let Some(Redescent { at, parent, depth }) = self.redescent.take() else { return Ok(()) };
         if let Some(level) = self.above.get(depth + 1)
             && let Ok(below) = rustix::fs::openat(&at, &*level.name, HANDLE, Mode::empty())
             && rustix::fs::fstat(&below).is_ok_and(|stat| (stat.st_dev, stat.st_ino) == level.id)
         {
-            self.way_back = Some(WayBack { at: below, parent: Some(at), depth: depth + 1 });
+            self.redescent = Some(Redescent { at: below, parent: Some(at), depth: depth + 1 });
             return Ok(());
         }
         let found = match (parent, self.above.get(depth)) {
@@ -282,11 +282,11 @@ impl Count {
         Ok(())
     }
 
-    /// Starts again if directories were moved, or the disk failed the first time. Returns false at the end of
-    /// the walk. If directories keep moving, the last walk counts.
+    /// Starts again if directories were moved, or if the file system failed in the first walk. Returns false if the
+    /// count is complete. If directories keep moving, the last walk counts.
     fn restart(&mut self) -> Result<bool, StoreError> {
-        let is_in_vain = !self.has_moved && (!self.has_failed || self.restarts > 0);
-        if is_in_vain || self.restarts >= COUNT_RESTARTS_MAX {
+        let is_needed = self.has_moved || (self.has_failed && self.restarts == 0);
+        if !is_needed || self.restarts >= COUNT_RESTARTS_MAX {
             return Ok(false);
         }
         let (restarts, depth_max) = (self.restarts + 1, self.depth_max);
@@ -297,7 +297,7 @@ impl Count {
     // ---- Unreadable entries ---------------------------------------------------------------
 
     fn record_unreadable_directory(&mut self, errno: Errno) -> Result<(), StoreError> {
-        if std::mem::replace(&mut self.at.is_unseen, true) { Ok(()) } else { self.record_unreadable(None, errno) }
+        if std::mem::replace(&mut self.at.is_unreadable, true) { Ok(()) } else { self.record_unreadable(None, errno) }
     }
 
     /// Records that `name`, or the directory itself, could not be read. It is an error if the system was out
@@ -307,10 +307,10 @@ impl Count {
             return Err(errno.into());
         }
         self.has_failed |= !matches!(errno, Errno::ACCESS | Errno::PERM | Errno::NAMETOOLONG);
-        self.unseen.count += 1;
-        if self.unseen.named.len() < UNREADABLE_NAMED_MAX {
+        self.unreadable.count += 1;
+        if self.unreadable.named.len() < UNREADABLE_NAMED_MAX {
             let problem = io::Error::from(errno).to_string();
-            self.unseen.named.push(UnreadableEntry { path: self.path_of(name), problem });
+            self.unreadable.named.push(UnreadableEntry { path: self.path_of(name), problem });
         }
         Ok(())
     }
@@ -344,7 +344,7 @@ impl Directory {
             name: if is_named { name.to_owned() } else { CString::default() },
             is_read: false,
             is_staging: false,
-            is_unseen: false,
+            is_unreadable: false,
             pending: Vec::new(),
         })
     }
@@ -370,8 +370,8 @@ mod tests {
     }
 
     fn count(path: &std::path::Path, slice: u64) -> Usage {
-        let Counted { usage, unseen } = finish(begin(path), slice);
-        assert_eq!(unseen, UnreadableEntries::default());
+        let Counted { usage, unreadable } = finish(begin(path), slice);
+        assert_eq!(unreadable, UnreadableEntries::default());
         usage
     }
 
@@ -430,9 +430,9 @@ mod tests {
                 fs::remove_dir_all(at("a/b")).expect("remove");
                 2..=6
             };
-            let Counted { usage, unseen } = finish(running, 1);
+            let Counted { usage, unreadable } = finish(running, 1);
             assert!(usage.bytes == 100 && files.contains(&usage.files), "{change}: {usage:?}");
-            assert_eq!(unseen, UnreadableEntries::default(), "{change}");
+            assert_eq!(unreadable, UnreadableEntries::default(), "{change}");
         }
     }
 
@@ -462,10 +462,10 @@ mod tests {
         fs::write(home.path().join("one"), [0; 100]).expect("write");
         let mut running = begin(home.path());
         running.depth_max = 3;
-        let Counted { usage, unseen } = finish(running, u64::MAX);
+        let Counted { usage, unreadable } = finish(running, u64::MAX);
         assert_eq!(usage, Usage { bytes: 100, files: 5 });
-        let paths: Vec<_> = unseen.named.iter().map(|entry| String::from_utf8_lossy(&entry.path)).collect();
-        assert_eq!((unseen.count, &paths[..]), (1, &["a/b/c/d".into()][..]));
+        let paths: Vec<_> = unreadable.named.iter().map(|entry| String::from_utf8_lossy(&entry.path)).collect();
+        assert_eq!((unreadable.count, &paths[..]), (1, &["a/b/c/d".into()][..]));
     }
 
     #[test]

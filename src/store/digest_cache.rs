@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::meta::Identity;
 use crate::base::digest::Digest;
 
-/// Files whose digest is remembered (about 130 bytes each).
+/// The number of files whose digest is remembered (about 130 bytes each).
 const DIGESTS_REMEMBERED: usize = 65_536;
 /// A file changed less than this long ago may change again within the same clock tick, so its digest is
 /// not remembered.

@@ -16,7 +16,7 @@ use super::names::{FULL_DISK_MTIME_NS, part_name};
 use super::staging::remove;
 use crate::base::upload_id::UploadId;
 use crate::store::EXPIRY_STEADY_CLOCK;
-use crate::store::staging::PARTIALS_PER_HOME_MAX;
+use crate::store::partials::PARTIALS_PER_HOME_MAX;
 
 impl Home {
     /// Returns when a partial upload with this part expires, in nanoseconds since the epoch.

@@ -91,7 +91,7 @@ impl FileSystems {
             is_new
         });
         if is_new {
-            refusals::note_on(device, operation.noun(), home, &errno.into());
+            refusals::report_on(device, operation.noun(), home, &errno.into());
         }
     }
 

@@ -18,10 +18,10 @@ use crate::base::refusals::is_refusal;
 /// The open directory of a home.
 pub struct HomeRoot {
     pub(super) directory: Dir,
-    pub(super) birth: Birth,
-    /// Its file system needs neither a network nor another program.
+    pub(super) ledger_key: LedgerKey,
+    /// Whether its file system needs neither a network nor another program.
     pub(super) is_local: bool,
-    /// It is on the file system of its home root.
+    /// Whether it is on the file system of its home root.
     pub(super) is_on_device_of_root: bool,
     /// Another file system is mounted in it.
     pub(super) contains_mounts: bool,
@@ -30,13 +30,13 @@ pub struct HomeRoot {
 impl HomeRoot {
     pub(super) fn open(roots: &[PathBuf], mounts: &Mounts, path: &Path) -> Result<Self, StoreError> {
         let directory = open_root(roots, path)?;
-        let birth = Birth::of(&directory, directory_id(&directory)?)?;
+        let ledger_key = LedgerKey::of(&directory, directory_id(&directory)?)?;
         let root = roots.iter().find(|root| path.starts_with(root));
         let root = root.and_then(|root| std::fs::metadata(root).ok());
-        let is_on_device_of_root = root.is_some_and(|root| root.dev() == birth.directory.0);
+        let is_on_device_of_root = root.is_some_and(|root| root.dev() == ledger_key.directory.0);
         let contains_mounts = mounts.has_any_below(&path_of(&directory).unwrap_or_else(|| path.to_path_buf()));
         let is_local = file_system_type::is_local(&directory);
-        Ok(Self { directory, birth, is_local, is_on_device_of_root, contains_mounts })
+        Ok(Self { directory, ledger_key, is_local, is_on_device_of_root, contains_mounts })
     }
 }
 
@@ -46,22 +46,22 @@ fn path_of(directory: &Dir) -> Option<PathBuf> {
     Some(PathBuf::from(OsString::from_vec(path.into_bytes())))
 }
 
-/// A directory and its birth time, if the file system has one: the inode of a removed directory is soon
-/// reused.
+/// Identifies the directory of a home, and so its ledger: by the birth time too, if the file system has one, because
+/// the inode of a removed directory is soon reused.
 #[derive(PartialEq, Eq, Hash)]
-pub(super) struct Birth {
+pub(super) struct LedgerKey {
     pub(super) directory: DirectoryId,
     time: Option<(i64, u32)>,
 }
 
-impl Birth {
-    /// Returns an error if the disk fails. Treating that as an unknown time could give one directory two
+impl LedgerKey {
+    /// Returns an error if the file system fails. Treating that as an unknown time could give one directory two
     /// ledgers.
     fn of(root: impl AsFd, directory: DirectoryId) -> Result<Self, StoreError> {
-        let told = match rustix::fs::statx(root, c"", AtFlags::EMPTY_PATH, StatxFlags::BTIME) {
+        let found = match rustix::fs::statx(root, c"", AtFlags::EMPTY_PATH, StatxFlags::BTIME) {
             Err(errno) if !is_refusal(errno) => return Err(errno.into()),
-            told => told.ok().filter(|told| told.stx_mask & StatxFlags::BTIME.bits() != 0),
+            found => found.ok().filter(|found| found.stx_mask & StatxFlags::BTIME.bits() != 0),
         };
-        Ok(Self { directory, time: told.map(|told| (told.stx_btime.tv_sec, told.stx_btime.tv_nsec)) })
+        Ok(Self { directory, time: found.map(|found| (found.stx_btime.tv_sec, found.stx_btime.tv_nsec)) })
     }
 }

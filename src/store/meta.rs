@@ -94,16 +94,16 @@ impl From<FileType> for Kind {
     }
 }
 
-/// The metadata of a listed entry.
+/// The metadata of a listed entry, as far as it can be read.
 #[derive(Debug, Clone, Copy)]
-pub enum Seen {
+pub enum EntryMeta {
     /// The metadata was read.
     Examined(Meta),
     /// The metadata could not be read. Holds the kind, if the directory entry has it.
     Unexamined(Option<Kind>),
 }
 
-impl Seen {
+impl EntryMeta {
     /// Returns the metadata, if the entry could be read.
     pub fn meta(&self) -> Option<&Meta> {
         match self {

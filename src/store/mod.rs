@@ -3,6 +3,7 @@
 
 mod access;
 mod boot_id;
+mod claims;
 pub mod clock;
 pub mod count;
 pub mod digest_cache;
@@ -19,6 +20,7 @@ mod mounts;
 pub mod names;
 pub mod new_directories;
 mod open_file;
+mod partials;
 pub mod splice;
 pub mod staging;
 pub mod syncer;
@@ -39,8 +41,8 @@ use digest_cache::DigestCache;
 use etag::EtagKey;
 use file_systems::FileSystems;
 use home::{DirectoryId, Home, HomeContext};
-use home_root::Birth;
 pub use home_root::HomeRoot;
+use home_root::LedgerKey;
 use ledger::{Ledger, QuotaLimits, Shortage};
 use meta::Identity;
 use mounts::Mounts;
@@ -51,7 +53,7 @@ use watch::Watcher;
 use workers::operations::{CallError, Operation};
 use workers::{Disk, HomeDisk};
 
-/// Homes whose ledger is kept after their last session, so that the next session need not count again.
+/// The number of homes whose ledger is kept after their last session, so that the next session need not count again.
 const LEDGERS_REMEMBERED: usize = 4096;
 /// Numbers from here on stand for the unknown file systems of homes that are being opened, one for each home
 /// root. No device has such a number.
@@ -73,7 +75,7 @@ pub enum StoreError {
     #[error("not found")]
     NotFound,
     /// The path exists already.
-    #[error("already there")]
+    #[error("already exists")]
     Exists,
     /// Not a regular file.
     #[error("not a regular file")]
@@ -106,7 +108,7 @@ pub enum StoreError {
     #[error("disk full")]
     DiskFull,
     /// Symlinks form a loop.
-    #[error("links lead in a circle")]
+    #[error("the symbolic links form a loop")]
     LinkLoop,
     /// The directory has more entries than a listing may have.
     #[error("too many entries")]
@@ -118,16 +120,16 @@ pub enum StoreError {
     #[error("file quota exceeded")]
     QuotaFiles(Shortage),
     /// The file changed since it was opened or examined.
-    #[error("changed meanwhile")]
+    #[error("changed since it was opened")]
     Changed,
     /// Another session has claimed the same upload.
     #[error("taken over by another session")]
     Superseded,
     /// The disk did not store written bytes of an upload.
-    #[error("the disk lost what was written")]
+    #[error("the disk did not store what was written")]
     Unwritten,
-    /// The disk does not answer.
-    #[error("the disk does not answer")]
+    /// The file system does not answer.
+    #[error("the file system does not answer")]
     NoAnswer,
     /// Any other error of the system.
     #[error("{0}")]
@@ -170,7 +172,7 @@ impl From<CallError> for StoreError {
     fn from(error: CallError) -> Self {
         match error {
             CallError::NoAnswer => Self::NoAnswer,
-            CallError::Defect => Self::Io(io::Error::other("a defect ended a call to the file system")),
+            CallError::Defect => Self::Io(io::Error::other("an internal error ended a call to the file system")),
         }
     }
 }
@@ -186,7 +188,7 @@ pub struct Store {
     roots: Arc<[PathBuf]>,
     /// By the identity of their directories, because a path may lead to another directory while a session is open.
     homes: HashMap<DirectoryId, Weak<Home>>,
-    ledgers: HashMap<Birth, Rc<Ledger>>,
+    ledgers: HashMap<LedgerKey, Rc<Ledger>>,
     /// The device numbers of homes that were open, by path.
     devices: HashMap<PathBuf, u64>,
     systems: Arc<FileSystems>,
@@ -267,8 +269,8 @@ impl Store {
 
     /// Returns the home whose directory is open, shared by all sessions of that directory, and sets its limits.
     pub fn home_at(&mut self, root: HomeRoot, path: &Path, limits: QuotaLimits) -> Rc<Home> {
-        let HomeRoot { directory, birth, is_local, is_on_device_of_root, contains_mounts } = root;
-        let id = birth.directory;
+        let HomeRoot { directory, ledger_key, is_local, is_on_device_of_root, contains_mounts } = root;
+        let id = ledger_key.directory;
         if self.devices.len() >= LEDGERS_REMEMBERED && !self.devices.contains_key(path) {
             self.devices.clear();
         }
@@ -277,7 +279,7 @@ impl Store {
             home.ledger().set_limits(limits);
             return home;
         }
-        let ledger = self.ledger(birth);
+        let ledger = self.ledger(ledger_key);
         ledger.set_limits(limits);
         // Without sessions, changes to it bypassed the ledger.
         ledger.recount_if_old(self.clock.now_ns());
@@ -300,7 +302,7 @@ impl Store {
         home
     }
 
-    fn ledger(&mut self, directory: Birth) -> Rc<Ledger> {
+    fn ledger(&mut self, directory: LedgerKey) -> Rc<Ledger> {
         if self.ledgers.len() > LEDGERS_REMEMBERED {
             self.ledgers.retain(|_, ledger| Rc::strong_count(ledger) > 1);
             self.homes.retain(|_, home| home.strong_count() > 0);

@@ -1,5 +1,5 @@
-//! The monotonic clock. Calls to a file system are timed where they are made; everywhere else below the loop the time
-//! is an argument.
+//! The monotonic clock. It is read only to measure calls to file systems. Elsewhere below the loop, the time is an
+//! argument.
 
 use std::time::Instant;
 

@@ -23,7 +23,7 @@ pub struct NewDirectories {
     /// The smallest depth known not to exist; one more than the path's if unknown.
     missing_depth: usize,
     depth: usize,
-    /// Permission bits for the last of them.
+    /// Permission bits for the directory at `path`.
     bits: Option<u32>,
 }
 
@@ -31,7 +31,7 @@ pub struct NewDirectories {
 const HANDLE: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 impl NewDirectories {
-    /// The directory at `path`, with these permission bits if it is new, and those above it.
+    /// Begins to make the directory at `path`, with these permission bits, and the missing ones above it.
     pub fn begin(home: Rc<Home>, path: &VirtualPath, bits: Option<u32>) -> Result<Self, StoreError> {
         let (at, depth) = (Arc::new(home.root_fd()?), path.depth());
         Ok(Self { home, path: path.clone(), at, existing_depth: 0, missing_depth: depth + 1, depth, bits })

@@ -22,7 +22,7 @@ pub struct Pipe {
     ends: Option<(OwnedFd, OwnedFd)>,
     /// Devices of file systems that do not support splicing.
     refusing: Vec<u64>,
-    /// Sockets do not support splicing.
+    /// Whether sockets do not support splicing.
     is_refused: bool,
 }
 

@@ -33,10 +33,10 @@ pub use pinning::Pinning;
 pub use session::{ReceiveResult, TlsSession};
 pub use ticket_keys::{Resumption, TicketKeys};
 
-/// Encrypted bytes received at once by a session with much to receive: four records of the maximum
+/// The encrypted bytes that a session with a large receive buffer receives at once: four records of the maximum
 /// size.
 pub const TLS_BYTES: usize = 64 * 1024;
-/// Bytes encrypted ahead of the socket: four records.
+/// The bytes that are encrypted ahead of the socket: four records.
 pub const TLS_OUT_BYTES: usize = 64 * 1024;
 
 /// Identifies a server's key: the SHA-256 of its public key (SubjectPublicKeyInfo, RFC 5280). Written
@@ -94,7 +94,7 @@ impl TryFrom<String> for Fingerprint {
     }
 }
 
-/// The TLS configuration of a server for native clients. No tickets and no early data: a session begins
+/// Makes the TLS configuration of a server for native clients. It has no tickets and no early data: a session begins
 /// with a full handshake, and nothing can be replayed.
 pub fn server_config(identity: &ServerIdentity) -> Result<Arc<ServerConfig>, rustls::Error> {
     let builder = ServerConfig::builder_with_provider(Arc::new(server_provider())).with_protocol_versions(VERSIONS)?;
@@ -106,7 +106,7 @@ pub fn server_config(identity: &ServerIdentity) -> Result<Arc<ServerConfig>, rus
     Ok(Arc::new(config))
 }
 
-/// The TLS configuration of a server for FTP clients, with TLS 1.3 and 1.2. A client without ALPN is
+/// Makes the TLS configuration of a server for FTP clients, with TLS 1.3 and 1.2. A client without ALPN is
 /// accepted. One that offers other protocols is another program, such as a browser that was directed
 /// here (CVE-2021-3618), and gets the alert `no_application_protocol` (RFC 7301). [`SessionConfig`]
 /// derives the configuration of one session from it.
@@ -173,7 +173,7 @@ impl SessionConfig {
 }
 
 impl DataConfig {
-    /// Forgets the ticket of the last data connection: a new one begins, or does a full handshake.
+    /// Forgets the ticket of the last data connection, because a new one begins or does a full handshake.
     pub fn forget_ticket(&self) {
         self.tickets.forget();
     }

@@ -20,7 +20,7 @@ pub struct Pinning {
 }
 
 impl Pinning {
-    /// A check for one connection.
+    /// Makes the check of one connection.
     pub fn new(expected: Option<Fingerprint>) -> Arc<Self> {
         Arc::new(Self { expected, seen: OnceLock::new(), provider: Arc::new(provider()) })
     }

@@ -10,13 +10,13 @@ use super::message::Name;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ControlRequest {
-    /// The usage of accounts. Answered by one [`ControlReply::Usage`] each, then [`ControlReply::End`].
+    /// The usage of accounts. Answered by a [`ControlReply::Usage`] for each account, then [`ControlReply::End`].
     Usage {
         /// The account; absent: all accounts.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         user: Option<String>,
-        /// Whether the disk is counted, too.
-        mode: AuditMode,
+        /// What the request does with the ledger.
+        mode: UsageMode,
     },
     /// The state of the server. Answered by a [`ControlReply::Session`] for each session, a
     /// [`ControlReply::User`] for each account, one [`ControlReply::Server`], then [`ControlReply::End`].
@@ -28,14 +28,15 @@ pub enum ControlRequest {
     /// Ends sessions. Answered by one [`ControlReply::Kicked`], then [`ControlReply::End`].
     Kick {
         /// The sessions to end.
-        whom: Whom,
+        #[serde(rename = "whom")]
+        target: KickTarget,
     },
 }
 
-/// The sessions that a request is about.
+/// The sessions that [`ControlRequest::Kick`] ends.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Whom {
+pub enum KickTarget {
     /// The session with this number.
     Session(u64),
     /// All sessions of this account.
@@ -45,7 +46,7 @@ pub enum Whom {
 /// What a usage request does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum AuditMode {
+pub enum UsageMode {
     /// Report the ledger.
     Show,
     /// Compare it with the disk; change nothing.

@@ -3,9 +3,9 @@
 
 use crate::base::buffers::DATA_BYTES_MAX;
 
-/// Body of a control frame before login. A hello or a SCRAM message needs a few hundred bytes.
+/// The maximum body of a control frame before login. A hello or a SCRAM message needs a few hundred bytes.
 pub const CONTROL_BYTES_MAX_BEFORE_LOGIN: usize = 4 * 1024;
-/// Body of a control frame after login. Two escaped paths of `PATH_BYTES_MAX` fit.
+/// The maximum body of a control frame after login. Two escaped paths of `PATH_BYTES_MAX` fit.
 pub const CONTROL_BYTES_MAX: usize = 64 * 1024;
 
 /// Bytes of a header: `u32 length | u32 id | u8 type | u8 flags (0) | u16 reserved (0)`.
@@ -92,7 +92,7 @@ pub enum WireError {
     },
 }
 
-/// Body of a ping or pong: enough for a time stamp.
+/// The maximum body of a ping or pong: enough for a time stamp.
 pub const PING_BYTES_MAX: usize = 64;
 
 /// Decodes the first frame of `bytes`. Returns it with its length (for a data frame that of the

@@ -1,4 +1,4 @@
-"""A stranger at the data port of a client that uses one ticket of TLS 1.3 for all its data connections.
+"""Another peer at the data port of a client that uses one ticket of TLS 1.3 for all its data connections.
 Arguments: host; port; password."""
 import ftplib, io, ssl, sys
 
@@ -10,14 +10,14 @@ def context():
 
 
 class Client(ftplib.FTP_TLS):
-    """With `stranger` somebody else's TLS meets the server on the data connection."""
+    """With `intruder`, the TLS of another program meets the server on the data connection."""
 
-    stranger = None
+    intruder = None
     own = None
 
     def ntransfercmd(self, command, rest=None):
         connection, size = ftplib.FTP.ntransfercmd(self, command, rest)
-        other, session = self.stranger or (self.context, self.own or self.sock.session)
+        other, session = self.intruder or (self.context, self.own or self.sock.session)
         return other.wrap_socket(connection, server_hostname=self.host, session=session), size
 
 
@@ -36,9 +36,9 @@ def fetched(ftp):
     return b"".join(got)
 
 
-def refused(ftp, stranger):
+def refused(ftp, intruder):
     """Of one that comes alone."""
-    ftp.stranger, got = stranger, []
+    ftp.intruder, got = intruder, []
     try:
         ftp.retrbinary("RETR file", got.append)
         return False
@@ -48,7 +48,7 @@ def refused(ftp, stranger):
         assert reply.startswith("522") and not got, (reply, got)
         return True
     finally:
-        ftp.stranger = None
+        ftp.intruder = None
 
 
 def refusal(ftp):
@@ -62,24 +62,24 @@ def main(host, port, password):
     ftp = logged_in(host, port, password)
     own, other = context(), context()
     # Before anything is known of the client anybody is served, and gets tickets.
-    ftp.stranger = (other, None)
+    ftp.intruder = (other, None)
     connection = ftp.transfercmd("RETR file")
     assert connection.recv(100) == b"secret"
     taken = connection.session
     connection.close()
     assert ftp.voidresp().startswith("226")
-    ftp.stranger = None
+    ftp.intruder = None
     for _ in range(2):
         assert fetched(ftp) == b"secret"
     begun = Client(context=other)
     begun.connect(host, int(port), timeout=60)
     begun.auth()
     begun.sendcmd("USER ann")
-    for stranger in [(own, None), (other, taken)]:
-        assert refused(ftp, stranger), stranger
+    for intruder in [(own, None), (other, taken)]:
+        assert refused(ftp, intruder), intruder
         assert fetched(ftp) == b"secret"
     # A session that has yet to log in proves something once it has.
-    ftp.stranger = (other, begun.sock.session)
+    ftp.intruder = (other, begun.sock.session)
     connection = ftp.transfercmd("RETR file")
     begun.sendcmd("PASS " + password)
     assert connection.recv(100) == b"secret"

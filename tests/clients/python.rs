@@ -11,7 +11,7 @@ tests! {
         ftplib_speaks_to_the_server_in_plain_text,
         ftplib_speaks_to_the_server_over_tls,
         ftplib_uploads_as_often_as_it_wants_over_a_session_that_every_connection_resumes,
-        a_stranger_gets_nothing_where_the_client_has_used_one_ticket_of_tls_1_3_repeatedly;
+        another_peer_gets_nothing_where_the_client_has_used_one_ticket_of_tls_1_3_repeatedly;
     [PYTHON, IPV6]
         ftplib_speaks_to_the_server_over_ipv6;
 }
@@ -59,7 +59,7 @@ fn ftplib_uploads_as_often_as_it_wants_over_a_session_that_every_connection_resu
     scene.check();
 }
 
-fn a_stranger_gets_nothing_where_the_client_has_used_one_ticket_of_tls_1_3_repeatedly() {
+fn another_peer_gets_nothing_where_the_client_has_used_one_ticket_of_tls_1_3_repeatedly() {
     let scene = Scene::new();
     std::fs::write(scene.home("file"), b"secret").expect("writable");
     let mut command = scene.client("python3");

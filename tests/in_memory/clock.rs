@@ -122,7 +122,7 @@ fn each_partial_expires_in_its_own_time() {
     let wall_ns = Rc::new(Cell::new(start_ns));
     let (told_ns, passed_ns) = (Rc::clone(&wall_ns), Rc::clone(&wall_ns));
     let uptime = move || Duration::from_nanos((passed_ns.get() - start_ns).unsigned_abs());
-    server.service.store.clock = WallClock::beside(move || told_ns.get(), uptime);
+    server.service.store.clock = WallClock::with_uptime(move || told_ns.get(), uptime);
     let (mut peer, home) = (server.log_in(), server.capability());
     for number in 0..3 {
         let id = peer.request(&put_as("/file", 2 * MIB as u64, UploadId([number; 16]), false));

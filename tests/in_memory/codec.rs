@@ -9,7 +9,8 @@ use berth::base::digest::Digest;
 use berth::base::upload_id::UploadId;
 use berth::base::virtual_path::PATH_BYTES_MAX;
 use berth::wire::control::{
-    AccountUsage, AuditMode, ControlReply, ControlRequest, ServerReport, SessionReport, TurnTimes, UserReport, Whom,
+    AccountUsage, ControlReply, ControlRequest, KickTarget, ServerReport, SessionReport, TurnTimes, UsageMode,
+    UserReport,
 };
 use berth::wire::frame::{self, CONTROL_BYTES_MAX, Frame, FrameType, HEADER_BYTES, PING_BYTES_MAX, WireError};
 use berth::wire::message::{
@@ -436,7 +437,7 @@ fn json_that_means_harm_is_an_error_in_every_message_and_never_a_panic() {
     replies().iter().for_each(check_refused);
     check_refused(&End { size: 1, sha256: Digest::of(b"") });
     check_refused(&error(ErrorCode::Io, true));
-    check_refused(&ControlRequest::Usage { user: Some("ann".into()), mode: AuditMode::Repair });
+    check_refused(&ControlRequest::Usage { user: Some("ann".into()), mode: UsageMode::Repair });
     check_refused(&ControlReply::Error { message: "m".into() });
     let usage = AccountUsage {
         user: "ann".into(),
@@ -453,8 +454,8 @@ fn json_that_means_harm_is_an_error_in_every_message_and_never_a_panic() {
     };
     check_refused(&ControlReply::Usage(usage));
     check_refused(&ControlRequest::Status { all: true });
-    check_refused(&ControlRequest::Kick { whom: Whom::Session(1) });
-    check_refused(&ControlRequest::Kick { whom: Whom::User("ann".into()) });
+    check_refused(&ControlRequest::Kick { target: KickTarget::Session(1) });
+    check_refused(&ControlRequest::Kick { target: KickTarget::User("ann".into()) });
     check_refused(&ControlReply::Kicked { sessions: 1 });
     let session = SessionReport {
         session: 1,

@@ -11,7 +11,7 @@ use crate::support::in_memory::ftp_peer::FtpPeer;
 use crate::support::in_memory::pair::Pair;
 use crate::support::in_memory::*;
 use berth::base::budget::FLUSH_BUDGET_MIN;
-use berth::base::memory::{Charge, MEMORY_SMALL_BYTES, MEMORY_WAIT_STEP, Share};
+use berth::base::memory::{AccountMemory, Charge, MEMORY_SMALL_BYTES, MEMORY_WAIT_STEP};
 use berth::base::upload_id::UploadId;
 use berth::net::connection::AfterTurn;
 use berth::net::scheduler::{Owner, Scheduler};
@@ -153,7 +153,7 @@ impl Scene {
     }
 }
 
-/// A stranger who does what `number` says, again and again.
+/// An unauthenticated client that does what `number` says, again and again.
 fn molest(pair: &mut Pair, number: usize) {
     let mut bytes = Vec::new();
     match number % 4 {
@@ -169,29 +169,32 @@ fn molest(pair: &mut Pair, number: usize) {
 }
 
 #[test]
-fn strangers_of_every_kind_leave_a_transfer_half_of_the_turns() {
-    const STRANGERS: usize = 100;
+fn unauthenticated_connections_of_every_kind_leave_a_transfer_half_of_the_turns() {
+    const UNAUTHENTICATED: usize = 100;
     let mut server = Server::new();
     write(&server.at("large"), &content(3, 16 * MIB));
-    let mut pairs: Vec<Pair> = (0..STRANGERS).map(|_| Pair::stranger(&mut server)).collect();
+    let mut pairs: Vec<Pair> = (0..UNAUTHENTICATED).map(|_| Pair::unauthenticated(&mut server)).collect();
     let mut transfer = Pair::logged_in(&mut server);
     transfer.request(&get("/large"));
     transfer.turns = 0;
     pairs.push(transfer);
     let mut scene = Scene::new(pairs);
     let mut rounds = 0;
-    while !scene.pairs[STRANGERS].has_digest() {
-        for (number, pair) in scene.pairs[..STRANGERS].iter_mut().enumerate() {
+    while !scene.pairs[UNAUTHENTICATED].has_digest() {
+        for (number, pair) in scene.pairs[..UNAUTHENTICATED].iter_mut().enumerate() {
             molest(pair, number);
         }
         scene.round(&mut server);
         rounds += 1;
         assert!(rounds < 1000, "the transfer never ends");
     }
-    let of_strangers: usize = scene.pairs[..STRANGERS].iter().map(|pair| pair.turns).sum();
-    let of_transfer = scene.pairs[STRANGERS].turns;
-    assert!(of_transfer >= of_strangers, "{of_transfer} turns, and {of_strangers} of strangers");
-    assert!(of_strangers * 4 >= of_transfer, "strangers are served too: {of_strangers} beside {of_transfer}");
+    let of_unauthenticated: usize = scene.pairs[..UNAUTHENTICATED].iter().map(|pair| pair.turns).sum();
+    let of_transfer = scene.pairs[UNAUTHENTICATED].turns;
+    assert!(of_transfer >= of_unauthenticated, "{of_transfer} turns, and {of_unauthenticated} before login");
+    assert!(
+        of_unauthenticated * 4 >= of_transfer,
+        "unauthenticated connections are served too: {of_unauthenticated} beside {of_transfer}"
+    );
 }
 
 #[test]
@@ -503,7 +506,7 @@ fn take_replies(pair: &mut Pair) -> Vec<Reply> {
 }
 
 /// All the memory that an account may hold, down to the smallest charges.
-fn fill(share: &Arc<Share>) -> Vec<Charge> {
+fn fill(share: &Arc<AccountMemory>) -> Vec<Charge> {
     let sizes = [share.charge_bytes_max(), MEMORY_SMALL_BYTES, 1024, 1];
     sizes.into_iter().flat_map(|size| std::iter::from_fn(move || Charge::of(size, share))).collect()
 }

@@ -10,7 +10,7 @@ use berth::base::upload_id::RESUME_BYTES_MIN;
 use berth::config::SyncPolicy;
 use berth::protocol::Protocol;
 use berth::protocol::ftp::{
-    FTP_END_GRACE_LARGE, FTP_END_GRACE_MAX, FTP_END_GRACE_SHARE, FTP_REPLIES_APART, FTP_REPLIES_APART_MIN,
+    FTP_END_GRACE_LARGE, FTP_END_GRACE_MAX, FTP_END_GRACE_SHARE, FTP_REPLY_GAP, FTP_REPLY_GAP_MIN,
 };
 
 const LARGE: usize = RESUME_BYTES_MIN as usize;
@@ -152,11 +152,11 @@ fn reply_226_follows_the_clients_close_or_a_short_delay() {
             assert!(peer.begin(&mut server, "RETR file").starts_with("150 "));
             assert_eq!(peer.connect(&mut server), "", "{size} bytes");
             assert_eq!(peer.received, content(1, size));
-            assert_eq!(peer.protocol.status().wakes_at, Some(server.now + FTP_REPLIES_APART));
+            assert_eq!(peer.protocol.status().wakes_at, Some(server.now + FTP_REPLY_GAP));
             if leaves {
                 peer.data.stage = DataStage::PeerClosed;
             } else {
-                server.advance(FTP_REPLIES_APART);
+                server.advance(FTP_REPLY_GAP);
             }
             assert!(peer.replies(&mut server).starts_with("226 "), "{size} bytes, {leaves}");
         }
@@ -182,8 +182,8 @@ fn a_client_that_keeps_its_data_connections_open_waits_less_for_each_further_fil
         assert!(peer.replies(&mut server).starts_with("226 "));
         waits.push(wait);
     }
-    let full = FTP_REPLIES_APART;
-    let least = FTP_REPLIES_APART_MIN;
+    let full = FTP_REPLY_GAP;
+    let least = FTP_REPLY_GAP_MIN;
     let expected = [full, full, full / 2, full / 4, full / 8, full / 16, least, least, least];
     assert_eq!(waits[..9], expected);
     assert_eq!(waits[9..], [least, full, full, full / 2], "one that was slow for once is waited for again");

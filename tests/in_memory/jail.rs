@@ -148,7 +148,7 @@ fn no_spelling_of_a_path_leads_out_with_any_request() {
 
 /// With the right password for the file that such a name would lead to.
 #[test]
-fn a_user_name_that_is_a_path_gets_the_answer_of_a_stranger() {
+fn a_user_name_that_is_a_path_gets_the_answer_of_an_unknown_name() {
     let mut server = Server::new();
     let accounts = server.root().join("conf/users");
     let account = std::fs::read(accounts.join("alice.json")).expect("there");
@@ -182,7 +182,7 @@ fn a_user_name_that_is_a_path_gets_the_answer_of_a_stranger() {
         let (exchange, message) = ClientExchange::new(name, keys(), Binding::None).expect("a name");
         let reply = peer.ask(&mut server, &Request::Auth { mechanism: "SCRAM-SHA-256".into(), message });
         let Reply::Challenge { message } = reply else { panic!("{name}: {reply:?}") };
-        assert_eq!(exchange.answer(&message).err(), Some(ScramError::KeysOutdated), "{name}: a stranger's salt");
+        assert_eq!(exchange.answer(&message).err(), Some(ScramError::KeysOutdated), "{name}: another salt");
     }
     assert!(matches!(server.connect().log_in(&mut server, USER), Reply::Welcome { .. }));
 }

@@ -6,7 +6,7 @@ use crate::support::in_memory::*;
 use berth::base::budget::{Budget, REQUEST_COST};
 use berth::base::buffers::{INPUT_BYTES, OUTPUT_BYTES_HIGH, PIECE_BYTES};
 use berth::base::digest::Digest;
-use berth::protocol::{Protocol, Sockets};
+use berth::protocol::{Protocol, ProtocolIo};
 use berth::wire::frame::{self, CONTROL_BYTES_MAX, CONTROL_BYTES_MAX_BEFORE_LOGIN, Frame, FrameType, HEADER_BYTES};
 use berth::wire::message::{ErrorReply, PutMode};
 use berth::wire::{ErrorCode, Reply, Request};
@@ -284,7 +284,7 @@ fn a_wrong_proof_holds_the_next_back_and_the_connection_is_closed_after_three() 
     assert!(peer.is_closing());
 }
 
-/// An answer shaped as it must be, without the 100,000 rounds a stranger's decoy asks for.
+/// An answer shaped as it must be, without the 100,000 rounds that a decoy asks for.
 fn forged(_: berth::auth::scram::ClientExchange<'_>, challenge: &str) -> String {
     let nonce = challenge.split(',').next().expect("a nonce");
     format!("c=biws,{nonce},p={}=", "A".repeat(43))
@@ -897,7 +897,7 @@ fn a_turn_ends_when_its_budget_is_spent() {
     }
     peer.deliver(usize::MAX);
     let mut budget = Budget::new(10 * REQUEST_COST);
-    peer.protocol.step(Sockets::single(&mut peer.buffers), &mut server.service, &mut budget, server.now);
+    peer.protocol.step(ProtocolIo::single(&mut peer.buffers), &mut server.service, &mut budget, server.now);
     assert!(budget.is_spent());
     peer.drain(usize::MAX);
     assert_eq!(peer.take_received().len(), 10);

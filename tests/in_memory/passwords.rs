@@ -127,7 +127,7 @@ fn tries_sent_together_are_checked_one_after_the_other() {
 }
 
 #[test]
-fn strangers_locked_accounts_and_wrong_passwords_look_alike() {
+fn unknown_names_locked_accounts_and_wrong_passwords_look_alike() {
     let mut server = Server::with_rounds(ROUNDS as u32);
     server.add_account("locked", Rights::default());
     server.service.accounts.update(&"locked".parse().expect("name"), |account| account.locked = true).expect("changed");

@@ -6,7 +6,7 @@ use berth::base::budget::{Budget, ENTRY_COST};
 use berth::base::memory::LISTING_BYTES_MAX;
 use berth::base::upload_id::UploadId;
 use berth::config::SyncPolicy;
-use berth::protocol::{Protocol, Sockets};
+use berth::protocol::{Protocol, ProtocolIo};
 use berth::wire::message::PutMode;
 use berth::wire::{ErrorCode, Reply, Request};
 
@@ -395,7 +395,12 @@ fn changes_wait_for_the_first_count_and_reading_does_not() {
     let id = writer.request(&mkdir("/new"));
     writer.deliver(usize::MAX);
     let mut budget = Budget::new(50 * ENTRY_COST);
-    assert!(writer.protocol.step(Sockets::single(&mut writer.buffers), &mut server.service, &mut budget, server.now));
+    assert!(writer.protocol.step(
+        ProtocolIo::single(&mut writer.buffers),
+        &mut server.service,
+        &mut budget,
+        server.now
+    ));
     assert!(budget.is_spent() && !server.at("new").exists(), "still counting");
     assert!(matches!(reader.ask(&mut server, &stat("/f1")), Reply::Stat { .. }));
     assert_eq!(reader.get(&mut server, "/f2"), Ok(b"x".to_vec()));

@@ -44,7 +44,7 @@ fn greeted(server: &mut Server) -> Peer {
     peer
 }
 
-/// All that a stranger sees of `tries` logins as `user` from one address: what differs in every
+/// All that a client sees of `tries` logins as `user` from one address: what differs in every
 /// login is blanked, but not its length.
 fn seen(user: &str, tries: usize) -> Vec<String> {
     let mut server = server();

@@ -24,20 +24,20 @@ use berth::wire::{ErrorCode, Reply, Request};
 
 tests! {
     []
-        strangers_who_say_nothing_take_little_memory,
-        strangers_who_begin_tls_and_say_no_more_take_little_memory,
-        strangers_with_half_of_a_client_hello_take_little_memory,
-        strangers_with_a_client_hello_that_is_too_large_take_little_memory,
-        strangers_who_read_none_of_their_pongs_take_little_memory,
-        strangers_who_read_none_of_their_pongs_over_tls_take_little_memory,
-        strangers_who_ask_much_and_read_no_answer_take_little_memory,
-        strangers_who_are_told_what_is_wrong_and_do_not_read_it_take_little_memory,
-        strangers_with_half_of_a_record_take_little_memory,
-        strangers_whose_logins_fail_take_little_memory,
-        strangers_who_read_no_reply_of_ftp_take_little_memory,
-        strangers_with_half_of_a_line_of_ftp_take_little_memory,
-        strangers_who_read_no_reply_of_ftps_take_little_memory,
-        strangers_with_half_of_a_client_hello_for_ftps_take_little_memory,
+        unauthenticated_clients_that_say_nothing_take_little_memory,
+        unauthenticated_clients_that_begin_tls_and_say_no_more_take_little_memory,
+        unauthenticated_clients_with_half_of_a_client_hello_take_little_memory,
+        unauthenticated_clients_with_a_client_hello_that_is_too_large_take_little_memory,
+        unauthenticated_clients_that_read_none_of_their_pongs_take_little_memory,
+        unauthenticated_clients_that_read_none_of_their_pongs_over_tls_take_little_memory,
+        unauthenticated_clients_that_ask_much_and_read_no_answer_take_little_memory,
+        unauthenticated_clients_that_do_not_read_their_errors_take_little_memory,
+        unauthenticated_clients_with_half_of_a_record_take_little_memory,
+        unauthenticated_clients_whose_logins_fail_take_little_memory,
+        unauthenticated_clients_that_read_no_reply_of_ftp_take_little_memory,
+        unauthenticated_clients_with_half_of_a_line_of_ftp_take_little_memory,
+        unauthenticated_clients_that_read_no_reply_of_ftps_take_little_memory,
+        unauthenticated_clients_with_half_of_a_client_hello_for_ftps_take_little_memory,
         listings_that_nobody_reads_hold_little_memory_and_hinder_no_other_account,
         a_listing_waits_for_memory_until_others_give_it_back,
         a_listing_that_waits_can_be_cancelled,
@@ -68,21 +68,21 @@ fn wait_until_calm(server: &Server) {
 
 // ---- Before login -------------------------------------------------------------------------
 
-const STRANGERS: usize = 1000;
+const CONNECTIONS: usize = 1000;
 /// What each may take beyond what the idle server has.
-const STRANGER_KIB_MAX: u64 = 40;
+const CONNECTION_KIB_MAX: u64 = 40;
 /// For what makes much work.
 const FEW: usize = 200;
 /// A server closes them only after the test.
 const DEADLINES: &str = "10m";
 
 /// A connection that nobody logs in to.
-struct Stranger {
+struct UnauthenticatedClient {
     stream: TcpStream,
     tls: Option<TlsSession>,
 }
 
-impl Stranger {
+impl UnauthenticatedClient {
     /// From one of some addresses of this machine. The kernel holds little for it.
     fn connect(number: usize, address: SocketAddr) -> Self {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("descriptors are left");
@@ -180,10 +180,10 @@ enum Door {
     Ftps,
 }
 
-/// Lets `count` strangers `begin`, and then each send `rest` as far as the server takes it. Measures
+/// Lets `count` clients without a login `begin`, and then each send `rest` as far as the server takes it. Measures
 /// what they cost, and that a user is served beside them.
 #[track_caller]
-fn check_strangers(door: Door, count: usize, begin: impl Fn(Stranger) -> Stranger, rest: &[u8]) {
+fn check_memory(door: Door, count: usize, begin: impl Fn(UnauthenticatedClient) -> UnauthenticatedClient, rest: &[u8]) {
     raise_descriptors();
     let deadlines = json!({"timeouts": {"login": DEADLINES, "stall": DEADLINES}});
     let place = Place::with(configuration(json!({"listen_tls": "127.0.0.1:0"}), deadlines));
@@ -196,94 +196,95 @@ fn check_strangers(door: Door, count: usize, begin: impl Fn(Stranger) -> Strange
     };
     drop(Peer::login(server.address, "ann"));
     // The pages of the program itself that one needs count for nobody.
-    drop(begin(Stranger::connect(0, address)));
+    drop(begin(UnauthenticatedClient::connect(0, address)));
     wait_until_calm(&server);
     let before = server.program.resident_kib();
-    let mut strangers: Vec<Stranger> = (0..count).map(|number| begin(Stranger::connect(number, address))).collect();
+    let mut clients: Vec<UnauthenticatedClient> =
+        (0..count).map(|number| begin(UnauthenticatedClient::connect(number, address))).collect();
     let mut most = 0;
     for _ in 0..4 {
-        for stranger in &mut strangers {
-            stranger.push(rest);
+        for client in &mut clients {
+            client.push(rest);
         }
         wait_until_calm(&server);
         most = most.max(server.program.resident_kib());
     }
     let grown = most.saturating_sub(before);
-    eprintln!("{count} strangers: {grown} KiB beyond {before}");
-    assert!(grown <= STRANGER_KIB_MAX * count as u64, "{grown} KiB");
+    eprintln!("{count} clients: {grown} KiB beyond {before}");
+    assert!(grown <= CONNECTION_KIB_MAX * count as u64, "{grown} KiB");
     let mut member = Peer::login(server.address, "ann");
     assert!(matches!(member.ask(&Request::Quota {}), Reply::Quota(_)));
 }
 
-fn strangers_who_say_nothing_take_little_memory() {
-    check_strangers(Door::Native, STRANGERS, |stranger| stranger, b"");
+fn unauthenticated_clients_that_say_nothing_take_little_memory() {
+    check_memory(Door::Native, CONNECTIONS, |client| client, b"");
 }
 
-fn strangers_who_begin_tls_and_say_no_more_take_little_memory() {
-    check_strangers(Door::Native, STRANGERS, |stranger| stranger, &[0x16]);
+fn unauthenticated_clients_that_begin_tls_and_say_no_more_take_little_memory() {
+    check_memory(Door::Native, CONNECTIONS, |client| client, &[0x16]);
 }
 
-fn strangers_with_half_of_a_client_hello_take_little_memory() {
-    check_strangers(Door::Native, STRANGERS, |stranger| stranger, &half_a_hello(16_000, 15_900));
+fn unauthenticated_clients_with_half_of_a_client_hello_take_little_memory() {
+    check_memory(Door::Native, CONNECTIONS, |client| client, &half_a_hello(16_000, 15_900));
 }
 
-fn strangers_with_a_client_hello_that_is_too_large_take_little_memory() {
-    check_strangers(Door::Native, STRANGERS, |stranger| stranger, &half_a_hello(65_000, 64_000));
+fn unauthenticated_clients_with_a_client_hello_that_is_too_large_take_little_memory() {
+    check_memory(Door::Native, CONNECTIONS, |client| client, &half_a_hello(65_000, 64_000));
 }
 
-fn strangers_who_read_none_of_their_pongs_take_little_memory() {
-    check_strangers(Door::Native, STRANGERS, |stranger| stranger, &pings(128 * 1024));
+fn unauthenticated_clients_that_read_none_of_their_pongs_take_little_memory() {
+    check_memory(Door::Native, CONNECTIONS, |client| client, &pings(128 * 1024));
 }
 
-fn strangers_who_read_none_of_their_pongs_over_tls_take_little_memory() {
-    check_strangers(Door::Native, STRANGERS, Stranger::encrypt, &pings(128 * 1024));
+fn unauthenticated_clients_that_read_none_of_their_pongs_over_tls_take_little_memory() {
+    check_memory(Door::Native, CONNECTIONS, UnauthenticatedClient::encrypt, &pings(128 * 1024));
 }
 
-fn strangers_who_ask_much_and_read_no_answer_take_little_memory() {
+fn unauthenticated_clients_that_ask_much_and_read_no_answer_take_little_memory() {
     let long = Request::Auth { mechanism: "m".repeat(3900), message: String::new() };
     let requests: Vec<u8> = (1..200).flat_map(|id| control(id, &long)).collect();
-    check_strangers(Door::Native, STRANGERS, Stranger::encrypt, &requests);
+    check_memory(Door::Native, CONNECTIONS, UnauthenticatedClient::encrypt, &requests);
 }
 
-fn strangers_who_are_told_what_is_wrong_and_do_not_read_it_take_little_memory() {
+fn unauthenticated_clients_that_do_not_read_their_errors_take_little_memory() {
     let body = format!("{{\"type\":\"{}\"}}", "\\u0001".repeat(650));
     let mut requests = Vec::new();
     for id in 1..200 {
         requests.extend_from_slice(&frame::header(FrameType::Control, id, body.len()));
         requests.extend_from_slice(body.as_bytes());
     }
-    check_strangers(Door::Native, STRANGERS, Stranger::encrypt, &requests);
+    check_memory(Door::Native, CONNECTIONS, UnauthenticatedClient::encrypt, &requests);
 }
 
-fn strangers_with_half_of_a_record_take_little_memory() {
+fn unauthenticated_clients_with_half_of_a_record_take_little_memory() {
     let half = [&control(1, &hello())[..], &[0, 0, 15, 0, 0, 0, 0, 2, 1, 0, 0, 0], &[b' '; 3000]].concat();
-    check_strangers(Door::Native, STRANGERS, Stranger::encrypt, &half);
+    check_memory(Door::Native, CONNECTIONS, UnauthenticatedClient::encrypt, &half);
 }
 
-fn strangers_whose_logins_fail_take_little_memory() {
+fn unauthenticated_clients_whose_logins_fail_take_little_memory() {
     let first = "n,,n=ann,r=fyko+d2lbbFgONRv9qkxdawL".to_string();
     let requests = [
         control(1, &hello()),
         control(2, &Request::Auth { mechanism: "SCRAM-SHA-256".into(), message: first }),
         control(3, &Request::AuthNext { message: format!("c=biws,r=x,p={}=", "A".repeat(3000)) }),
     ];
-    check_strangers(Door::Native, STRANGERS, |stranger| stranger, &requests.concat());
+    check_memory(Door::Native, CONNECTIONS, |client| client, &requests.concat());
 }
 
-fn strangers_who_read_no_reply_of_ftp_take_little_memory() {
-    check_strangers(Door::Ftp, FEW, |stranger| stranger, &b"HELP\r\n".repeat(1000));
+fn unauthenticated_clients_that_read_no_reply_of_ftp_take_little_memory() {
+    check_memory(Door::Ftp, FEW, |client| client, &b"HELP\r\n".repeat(1000));
 }
 
-fn strangers_with_half_of_a_line_of_ftp_take_little_memory() {
-    check_strangers(Door::Ftp, STRANGERS, |stranger| stranger, &[&b"USER ann\r\nPASS "[..], &[b'a'; 5000]].concat());
+fn unauthenticated_clients_with_half_of_a_line_of_ftp_take_little_memory() {
+    check_memory(Door::Ftp, CONNECTIONS, |client| client, &[&b"USER ann\r\nPASS "[..], &[b'a'; 5000]].concat());
 }
 
-fn strangers_who_read_no_reply_of_ftps_take_little_memory() {
-    check_strangers(Door::Ftps, FEW, Stranger::encrypt_for_ftps, &b"HELP\r\n".repeat(1000));
+fn unauthenticated_clients_that_read_no_reply_of_ftps_take_little_memory() {
+    check_memory(Door::Ftps, FEW, UnauthenticatedClient::encrypt_for_ftps, &b"HELP\r\n".repeat(1000));
 }
 
-fn strangers_with_half_of_a_client_hello_for_ftps_take_little_memory() {
-    check_strangers(Door::Ftps, STRANGERS, |stranger| stranger, &half_a_hello(16_000, 15_900));
+fn unauthenticated_clients_with_half_of_a_client_hello_for_ftps_take_little_memory() {
+    check_memory(Door::Ftps, CONNECTIONS, |client| client, &half_a_hello(16_000, 15_900));
 }
 
 // ---- Listings -----------------------------------------------------------------------------

@@ -27,7 +27,7 @@ tests! {
         an_address_that_fails_again_and_again_waits_longer_than_others,
         a_byte_now_and_then_does_not_put_the_deadline_of_the_login_off,
         more_unauthenticated_connections_than_the_limit_lock_nobody_out_and_stop_no_transfer,
-        a_full_server_lets_users_in_where_strangers_are,
+        a_full_server_lets_users_in_instead_of_unauthenticated_clients,
         connections_do_not_take_the_descriptors_that_files_need,
         without_descriptors_no_password_is_called_wrong_and_no_name_is_told_from_another,
         without_descriptors_accepting_pauses_without_spinning_and_recovers;
@@ -189,13 +189,13 @@ fn raise_descriptors() {
 fn crowd(address: SocketAddr, mut each: impl FnMut()) -> Vec<Peer> {
     let begin = |number: usize| {
         each();
-        let mut stranger = Peer::connect_from(2 + (number % 2) as u8, address);
+        let mut client = Peer::connect_from(2 + (number % 2) as u8, address);
         match number % 3 {
             0 => {}
-            1 => stranger.send(&[0, 0, 15]),
-            _ => stranger.guess("ann"),
+            1 => client.send(&[0, 0, 15]),
+            _ => client.guess("ann"),
         }
-        stranger
+        client
     };
     (0..2000).map(begin).collect()
 }
@@ -229,14 +229,14 @@ fn more_unauthenticated_connections_than_the_limit_lock_nobody_out_and_stop_no_t
     assert!(!place.log("access.log").contains("user=ann verb=close result=Displaced"));
 }
 
-fn a_full_server_lets_users_in_where_strangers_are() {
+fn a_full_server_lets_users_in_instead_of_unauthenticated_clients() {
     let place = Place::with(json!({"limits": {"sessions": 4}}));
     place.add("ann", &[]);
     let server = place.serve();
-    let mut strangers: Vec<Peer> = (0..4).map(|_| Peer::connect(server.address)).collect();
+    let mut clients: Vec<Peer> = (0..4).map(|_| Peer::connect(server.address)).collect();
     let members: Vec<Peer> = (0..4).map(|_| Peer::login(server.address, "ann")).collect();
-    for stranger in &mut strangers {
-        assert_eq!(last_word(stranger), ErrorCode::TooMany);
+    for client in &mut clients {
+        assert_eq!(last_word(client), ErrorCode::TooMany);
     }
     assert_eq!(last_word(&mut Peer::connect(server.address)), ErrorCode::TooMany);
     assert_eq!(last_word(&mut Peer::connect(server.address)), ErrorCode::TooMany);
@@ -263,10 +263,10 @@ fn connections_do_not_take_the_descriptors_that_files_need() {
     place.add("ann", &[]);
     let server = serve_with_few_descriptors(&place);
     let mut first = Peer::login(server.address, "ann");
-    let strangers: Vec<Peer> = (0..60).map(|_| Peer::connect(server.address)).collect();
+    let clients: Vec<Peer> = (0..60).map(|_| Peer::connect(server.address)).collect();
     assert!(matches!(first.put("/a", &pattern(1, 100_000), PutMode::Create), Reply::Stored { .. }));
     assert!(get(&mut first, "/a") == pattern(1, 100_000));
-    drop(strangers);
+    drop(clients);
 
     // Members until there is no room for one more; then each of them opens a file.
     let mut members = vec![first];

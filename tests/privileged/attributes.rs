@@ -44,7 +44,7 @@ tests! {
 
 /// A group and a user that nobody here is.
 const TEAM: u32 = 4242;
-const STRANGER: u32 = 4243;
+const OTHER_USER: u32 = 4243;
 /// Enough for a record.
 const LARGE: usize = 3 << 20;
 
@@ -203,7 +203,7 @@ fn a_replaced_file_keeps_owner_group_mode_list_and_attributes() {
             if let Some(acl) = acl {
                 output("setfacl", &["-m", acl], &path);
             }
-            chown(&path, Some(STRANGER), Some(TEAM)).expect("root may");
+            chown(&path, Some(OTHER_USER), Some(TEAM)).expect("root may");
             set_mode(&path, mode);
         }
         if inherits {
@@ -288,7 +288,7 @@ fn what_the_server_may_not_write_is_refused_before_a_byte_is_taken() {
     directory("closed", 0, 0o755);
     make("closed/open", user, 0o666);
     directory("sticky", 0, 0o1777);
-    make("sticky/foreign", STRANGER, 0o666);
+    make("sticky/foreign", OTHER_USER, 0o666);
     make("sticky/own", user, 0o644);
     for path in ["/readonly", "/foreign", "/closed/open", "/closed/new", "/sticky/foreign"] {
         expect_refused(&announce(&server, path, PutMode::Replace), ErrorCode::Denied);

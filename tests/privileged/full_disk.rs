@@ -250,7 +250,7 @@ fn a_log_disk_that_has_room_again_is_told_which_lines_are_missing() {
     assert_eq!(fs::metadata(place.path("logs/access.log")).expect("there").len(), 4096);
     server.program.limit_files(None);
     let asked = ask(5);
-    wait_until("it tells", || server.program.stderr().contains("access.log: goes on; "));
+    wait_until("it tells", || server.program.stderr().contains("access.log: is written again; "));
     drop(peer);
     wait_until("the session is logged", || place.log("access.log").contains("verb=close"));
     let log = place.log("access.log");

@@ -84,9 +84,9 @@ fn a_server_that_may_not_write_among_the_accounts_serves_them_and_those_added_la
     let server = serve(&place);
     assert_eq!(fs::read_dir(&users).expect("readable").count(), 0);
     assert_eq!(server.program.stderr().matches(" WARN ").count(), 0, "{}", server.program.stderr());
-    let mut stranger = Peer::connect(server.address);
-    stranger.greet();
-    assert!(matches!(stranger.prove("ann", "wrong"), Reply::Error(_)));
+    let mut client = Peer::connect(server.address);
+    client.greet();
+    assert!(matches!(client.prove("ann", "wrong"), Reply::Error(_)));
     allow(0o700);
     place.add("ann", &[]);
     allow(0o500);

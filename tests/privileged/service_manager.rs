@@ -164,7 +164,7 @@ fn a_supervisor_that_cannot_be_reached_is_named_in_the_log_and_no_obstacle() {
         let mut command = place.berthd(&["serve"]);
         command.env("NOTIFY_SOCKET", address);
         let server = place.serve_as(command);
-        let told = || server.program.stderr().contains("the supervisor at $NOTIFY_SOCKET cannot be reached");
+        let told = || server.program.stderr().contains("the service manager at $NOTIFY_SOCKET cannot be reached");
         wait_until("the log says so", told);
     }
 }

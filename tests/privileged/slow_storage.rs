@@ -102,7 +102,7 @@ fn used(peer: &mut Peer) -> (u64, u64) {
 fn expect_no_answer(reply: &Reply) {
     let Reply::Error(error) = reply else { panic!("an error, not {reply:?}") };
     assert_eq!((error.code, error.retry, error.fatal), (ErrorCode::Io, true, false), "{error:?}");
-    assert!(error.message.contains("disk does not answer"), "{error:?}");
+    assert!(error.message.contains("file system does not answer"), "{error:?}");
 }
 
 fn stat(path: &str) -> Request {

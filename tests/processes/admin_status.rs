@@ -114,7 +114,7 @@ fn sessions_are_listed_with_the_progress_of_their_transfers() {
     fs::write(place.home("ben", "down"), vec![0; 64 << 20]).expect("writable");
     let (mut ann, mut ben) = (Peer::login(server.address, "ann"), Peer::login(server.address, "ben"));
     let idle = Peer::login(server.address, "ben");
-    let stranger = Peer::connect(server.address);
+    let before_login = Peer::connect(server.address);
     let id = begin_upload(&mut ann, "/held \u{1b}[2J open", &content, 3 << 20);
     ben.request(&Request::Get { path: Name::from("/down"), offset: 0, etag: None, prefix_sha256: None });
     let mut report = wait_for_position(&place, 3 << 20);
@@ -125,7 +125,7 @@ fn sessions_are_listed_with_the_progress_of_their_transfers() {
 
     let sessions: BTreeMap<_, _> =
         report.sessions().iter().map(|session| (session["state"].as_str().expect("a word"), *session)).collect();
-    let addresses = [("upload", &ann), ("download", &ben), ("idle", &idle), ("login", &stranger)];
+    let addresses = [("upload", &ann), ("download", &ben), ("idle", &idle), ("login", &before_login)];
     for (state, peer) in addresses {
         let address = peer.stream.local_addr().expect("connected").to_string();
         assert_eq!(sessions[state]["address"], address, "{sessions:?}");
@@ -347,16 +347,16 @@ fn all_sessions_of_a_user_are_kicked_and_those_of_others_are_not() {
     let (place, server) = started();
     let mut ann = [Peer::login(server.address, "ann"), Peer::login(server.address, "ann")];
     let mut ben = Peer::login(server.address, "ben");
-    let mut stranger = Peer::connect(server.address);
+    let mut before_login = Peer::connect(server.address);
     let ended = kick(&place, &["ann", "--json"], 0);
     assert_eq!(serde_json::from_str::<Value>(&ended.stdout).expect("JSON"), json!({"kicked": 2}));
     ann.iter_mut().for_each(|peer| assert_eq!(last_word(peer), (0, ErrorCode::Kicked)));
     assert!(matches!(ben.ask(&Request::Quota {}), Reply::Quota(_)));
-    assert!(matches!(stranger.greet(), Reply::Hello { .. }));
+    assert!(matches!(before_login.greet(), Reply::Hello { .. }));
     assert!(matches!(Peer::login(server.address, "ann").ask(&Request::Quota {}), Reply::Quota(_)), "not locked out");
     let number = Report::ask(&place, &[]).number("login").to_string();
     kick(&place, &[&number], 0);
-    assert_eq!(last_word(&mut stranger), (0, ErrorCode::Kicked));
+    assert_eq!(last_word(&mut before_login), (0, ErrorCode::Kicked));
 }
 
 #[test]

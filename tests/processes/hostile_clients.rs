@@ -320,7 +320,7 @@ fn put_of_unknown_size(path: &str) -> Request {
 
 /// The same before a login, of a control frame: its sender has as long as anybody to log in.
 #[test]
-fn a_frame_of_a_stranger_without_an_end_lasts_until_the_login_deadline() {
+fn a_frame_before_login_without_an_end_lasts_until_the_login_deadline() {
     let place = Place::with(json!({"timeouts": {"login": 4}}));
     place.add("ann", &[]);
     let mut server = place.serve();
@@ -539,7 +539,7 @@ fn who_does_not_log_in_is_closed_at_the_deadline_whatever_it_sends() {
 
 /// The answer to its wrong proof is due, but there is no room for it: that must not keep it alive.
 #[test]
-fn a_stranger_who_reads_none_of_its_answers_is_closed_at_the_deadline_and_spins_nothing() {
+fn an_unauthenticated_client_that_reads_none_of_its_answers_is_closed_at_the_deadline_and_spins_nothing() {
     let place = Place::with(json!({"timeouts": {"login": 3}}));
     place.add("ann", &[]);
     let mut server = place.serve();

@@ -27,10 +27,10 @@ fn stop(server: &mut Server) {
     server.program.wait().expect_code(0);
 }
 
-/// The segments of a handshake, which a stranger sends before the first byte.
+/// The segments of a handshake, which a client sends before the first byte.
 const HANDSHAKE_BYTES: usize = 60;
 
-// ---- Strangers (threat 56) ----------------------------------------------------------------
+// ---- Before login (threat 56) -------------------------------------------------------------
 
 /// Sends `bytes` and reads what comes, up to the end. Returns the number of bytes sent.
 fn send(address: SocketAddr, bytes: &[u8]) -> usize {
@@ -42,7 +42,7 @@ fn send(address: SocketAddr, bytes: &[u8]) -> usize {
 }
 
 #[test]
-fn strangers_write_no_more_into_the_logs_than_they_send() {
+fn unauthenticated_clients_write_no_more_into_the_logs_than_they_send() {
     let keys = ftp_client::configuration(json!({"listen": "127.0.0.1:0", "listen_tls": "127.0.0.1:0"}), json!({}));
     let place = Place::with(keys);
     place.add("ann", &[]);
@@ -180,7 +180,7 @@ fn logins_are_logged_even_while_repeats_are_counted() {
 }
 
 #[test]
-fn strangers_at_a_waiting_data_port_are_counted_and_cost_its_user_nothing() {
+fn other_peers_at_a_waiting_data_port_are_counted_and_cost_its_user_nothing() {
     let changes = json!({"rates": {"session_up": "1K"}});
     let place = Place::with(ftp_client::configuration(json!({"listen": "127.0.0.1:0"}), changes));
     place.add("ann", &[]);
@@ -303,7 +303,7 @@ fn a_full_log_that_cannot_be_put_aside_grows_no_further_and_says_so() {
     assert!(place.log("access.log").len() <= 64 * 1024);
 }
 
-// ---- Waiting (audit of blocking calls) ----------------------------------------------------
+// ---- Waiting (check of blocking calls) ----------------------------------------------------
 
 /// A FIFO that is full, with its end to read.
 fn full_fifo(path: &Path) -> File {
@@ -391,9 +391,9 @@ fn a_fifo_in_place_of_a_lock_or_file_stops_no_reload() {
         let _ = fs::remove_file(&path);
         rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, Mode::from(0o600), 0).expect("ours");
     }
-    let mut stranger = Peer::connect(server.address);
-    stranger.greet();
-    assert!(matches!(stranger.prove("bob", "x"), Reply::Error(_)));
+    let mut client = Peer::connect(server.address);
+    client.greet();
+    assert!(matches!(client.prove("bob", "x"), Reply::Error(_)));
     server.program.signal(Signal::HUP);
     wait_until("it complains", || server.program.stderr().contains("the configuration stays as it was"));
     wait_until("about the key, too", || server.program.stderr().contains("the certificate stays as it was"));

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use crate::support::peer::{Incoming, Peer, put};
 use berth::net::event_loop::EventLoop;
-use berth::net::listeners::ProtocolKind;
 use berth::net::transport::TlsPolicy;
+use berth::protocol::kind::ProtocolKind;
 use berth::store::clock::WallClock;
 use berth::tls::{ServerIdentity, ftp_server_config, server_config};
 use berth::wire::message::{Name, PutMode};
@@ -70,7 +70,7 @@ fn event_loop(config: &berth::config::Config, service: berth::session::Service) 
     let identity = ServerIdentity::establish(config, 0).expect("a certificate");
     let entrance = TlsPolicy {
         tls: server_config(&identity).expect("usable"),
-        ftp_tls: ftp_server_config(&identity).expect("usable"),
+        session_tls: ftp_server_config(&identity).expect("usable"),
         allows_plaintext: true,
     };
     let poll = mio::Poll::new().expect("descriptors are left");

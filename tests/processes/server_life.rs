@@ -442,7 +442,7 @@ fn fields_of_both_logs_come_in_the_order_of_the_documents_with_the_number_that_s
     assert!(matches!(peer.put("/file", b"content", PutMode::Create), Reply::Stored { .. }));
     let moved = peer.ask(&Request::Mv { from: Name::from("/file"), to: Name::from("/moved"), replace: false });
     assert!(matches!(moved, Reply::Done {}), "{moved:?}");
-    assert!(matches!(Peer::connect(server.address).prove("stranger", "y"), Reply::Error(_)));
+    assert!(matches!(Peer::connect(server.address).prove("nobody", "y"), Reply::Error(_)));
     let status = place.admin(&["status", "--json"]).stdout;
     let reports = status.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"));
     let session = reports.filter(|report| report["user"] == "ann").find_map(|report| report["session"].as_u64());
@@ -468,10 +468,10 @@ fn foreign_bytes_are_escaped_on_one_line_of_the_logs() {
     let place = Place::new();
     place.add("ann", &[]);
     let server = place.serve();
-    let mut stranger = Peer::connect(server.address);
-    stranger.greet();
+    let mut other = Peer::connect(server.address);
+    other.greet();
     let name = "x result=ok\"\u{2028}";
-    assert!(matches!(stranger.prove(name, "y"), Reply::Error(_)));
+    assert!(matches!(other.prove(name, "y"), Reply::Error(_)));
     let mut peer = Peer::login(server.address, "ann");
     let path = Name(b"/a\nuser=root\r\x1b[2J \"q\"\xff=\\".to_vec());
     assert!(matches!(
@@ -485,7 +485,7 @@ fn foreign_bytes_are_escaped_on_one_line_of_the_logs() {
     berth::wire::frame::put_json(&mut end, berth::wire::frame::FrameType::End, id, &End { size: 0, sha256: digest });
     peer.send(&end);
     assert!(matches!(peer.reply(), Reply::Stored { .. }));
-    drop((peer, stranger));
+    drop((peer, other));
     wait_until("all is logged", || place.log("access.log").matches("verb=close").count() == 2);
     let escaped = r#""/a\nuser=root\r\x1b[2J \"q\"\xff=\\"#;
     let (access, transactions) = (place.log("access.log"), place.log("transactions.log"));

@@ -29,7 +29,7 @@ use super::unlinked_files;
 use berth::account::{Account, AccountName, Accounts};
 use berth::auth::scram::{Binding, ClientExchange, ClientKeys, Verifier};
 use berth::base::budget::{Budget, TURN_BUDGET};
-use berth::base::buffers::{DATA_BYTES_MAX, INPUT_BYTES, IoBuffers, Piece};
+use berth::base::buffers::{DATA_BYTES_MAX, INPUT_BYTES, IoBuffers, NextChunk};
 use berth::base::digest::Digest;
 use berth::base::disk_sync::{self, Flush};
 use berth::base::token_bucket::Rate;
@@ -37,7 +37,7 @@ use berth::base::upload_id::UploadId;
 use berth::base::virtual_path::VirtualPath;
 use berth::config::{Config, Rates, SyncPolicy};
 use berth::protocol::native::Native;
-use berth::protocol::{Protocol, ProtocolEvent, Sockets};
+use berth::protocol::{Protocol, ProtocolEvent, ProtocolIo};
 use berth::session::{CountedSession, Policy, Service, Session};
 use berth::store::clock::WallClock;
 use berth::store::home::Home;
@@ -113,7 +113,7 @@ impl Clocks {
             let passed_ns = i64::try_from(this.passed.get().as_nanos()).expect("less than 292 years");
             system.now_ns() + this.wall_ahead_ns.get() + passed_ns
         };
-        WallClock::beside(wall_ns, move || started.elapsed() + passed.get())
+        WallClock::with_uptime(wall_ns, move || started.elapsed() + passed.get())
     }
 }
 
@@ -273,7 +273,7 @@ impl Server {
         Peer {
             id: self.sessions,
             protocol: Native::new(session, sends_ranges),
-            buffers: IoBuffers::roomy(),
+            buffers: IoBuffers::large_uncharged(),
             sending: Vec::new(),
             read: 0,
             received: Vec::new(),
@@ -518,7 +518,7 @@ impl Peer {
     /// One step with the budget of one turn.
     pub fn step(&mut self, server: &mut Server) -> bool {
         let mut budget = Budget::new(TURN_BUDGET);
-        self.protocol.step(Sockets::single(&mut self.buffers), &mut server.service, &mut budget, server.now)
+        self.protocol.step(ProtocolIo::single(&mut self.buffers), &mut server.service, &mut budget, server.now)
     }
 
     /// Reads at most `most` bytes of the output, also from files. Returns the number of bytes.
@@ -527,12 +527,12 @@ impl Peer {
         while drained < most {
             let count = match self.buffers.output.front() {
                 None => break,
-                Some(Piece::Bytes(bytes)) => {
+                Some(NextChunk::Bytes(bytes)) => {
                     let count = bytes.len().min(most - drained);
                     self.received.extend_from_slice(&bytes[..count]);
                     count
                 }
-                Some(Piece::Range(range)) => {
+                Some(NextChunk::Range(range)) => {
                     let mut piece = vec![0; (most - drained).min(range.length as usize).min(256 * KIB)];
                     let count = rustix::io::pread(&*range.file, &mut piece, range.offset).expect("readable");
                     if count == 0 {
@@ -567,7 +567,7 @@ impl Peer {
         let synced = server.take_synced(self.id);
         let has_result = was_run || synced.is_some();
         if let Some(synced) = synced {
-            self.protocol.handle(ProtocolEvent::Synced(synced), Sockets::single(&mut self.buffers), server.now);
+            self.protocol.handle(ProtocolEvent::Synced(synced), ProtocolIo::single(&mut self.buffers), server.now);
         }
         has_result
     }

@@ -64,7 +64,7 @@ impl Accounts {
 
     /// Reads the account of a login again when the client has sent its proof. Returns `None` if the account was
     /// locked, removed or given another password since the challenge.
-    pub fn still(&self, challenged: Account) -> Result<Option<Account>, AccountError> {
+    pub fn reload_if_unchanged(&self, challenged: Account) -> Result<Option<Account>, AccountError> {
         let now =
             self.load(&challenged.name).or_else(|error| if error.is_exhaustion() { Err(error) } else { Ok(None) })?;
         Ok(now.filter(|now| !now.locked && now.verifier == challenged.verifier))
@@ -76,7 +76,7 @@ impl Accounts {
         if !self.names()?.is_empty() {
             let remedy = self.config.directory_remedy();
             log::warn!(
-                "names of accounts can be found out by comparing answers before and after a restart: {error}; {remedy}"
+                "attackers can find out names of accounts by comparing answers before and after a restart: {error}; {remedy}"
             );
         }
         Ok(())
@@ -85,7 +85,7 @@ impl Accounts {
     /// Returns a verifier for an unknown name: the same salt each time, and keys without a known password.
     ///
     /// The rounds are those in use that rank highest for this name (rendezvous hashing). So a change of the
-    /// accounts changes the rounds of few names. These get another salt too, as after a change of the password.
+    /// accounts changes the rounds of only a few names. These get another salt too, as after a change of the password.
     fn decoy(&mut self, user: &str, secret: &[u8]) -> Verifier {
         self.refresh_rounds();
         let derive = |purpose: &str| hmac_sha256(secret, format!("{purpose}:{user}").as_bytes());
@@ -151,7 +151,7 @@ impl Accounts {
     }
 }
 
-/// A verifier of random bytes. Decoys are derived from its salt.
+/// Makes a verifier of random bytes. Decoys are derived from its salt.
 pub(super) fn new_decoy() -> Verifier {
     let mut secret = [0; SCRAM_RANDOM_BYTES + 64];
     fill_random(&mut secret);

@@ -16,8 +16,8 @@ use zeroize::Zeroizing;
 use crate::auth::scram::PASSWORD_BYTES_MAX;
 pub use suspension::Suspension;
 
-/// The program's terminal, without echo until this is dropped.
-pub struct HiddenInput {
+/// A prompt at the program's terminal, which has no echo until this is dropped.
+pub struct PasswordPrompt {
     terminal: File,
     /// The same terminal, to read from without blocking.
     keys: File,
@@ -25,8 +25,8 @@ pub struct HiddenInput {
     suspension: Suspension,
 }
 
-impl HiddenInput {
-    /// Turns the echo of the terminal off. An error if there is no terminal.
+impl PasswordPrompt {
+    /// Turns the echo of the terminal off. Fails if there is no terminal.
     pub fn open() -> io::Result<Self> {
         let terminal = OpenOptions::new().read(true).write(true).open("/dev/tty")?;
         let nonblocking = OFlags::NONBLOCK.bits().cast_signed();
@@ -97,7 +97,7 @@ fn set_modes(terminal: &File, modes: &Termios) -> rustix::io::Result<()> {
     }
 }
 
-impl Drop for HiddenInput {
+impl Drop for PasswordPrompt {
     fn drop(&mut self) {
         self.show();
     }

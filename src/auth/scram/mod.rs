@@ -31,7 +31,7 @@ pub use client::{ClientExchange, ClientProved, Secret};
 pub use derivation::Derivation;
 pub use server::{ClientFirst, ServerExchange};
 
-/// A password as typed. A longer one is probably a file piped into the prompt.
+/// The maximum length of a password. A longer one is probably a file piped into the prompt.
 pub const PASSWORD_BYTES_MAX: usize = 1024;
 /// PBKDF2 rounds for new accounts (RFC 7677 asks for at least 4,096).
 pub const SCRAM_ROUNDS_DEFAULT: u32 = 100_000;
@@ -40,7 +40,7 @@ pub const SCRAM_ROUNDS_DEFAULT: u32 = 100_000;
 pub const SCRAM_ROUNDS_MIN: u32 = 4_096;
 /// The most rounds that the client computes: a few seconds on a small core.
 pub const SCRAM_ROUNDS_MAX: u32 = 5_000_000;
-/// Bytes of the salt and of each nonce.
+/// The length of the salt and of each nonce.
 pub const SCRAM_RANDOM_BYTES: usize = 18;
 
 /// The channel binding of a login, so that it cannot be relayed.
@@ -274,7 +274,7 @@ fn xor(a: [u8; 32], b: &[u8; 32]) -> [u8; 32] {
     result
 }
 
-/// The length of both nonces together. A nonce that is made here has 24 characters.
+/// The maximum length of both nonces together. A nonce that is made here has 24 characters.
 const NONCE_BYTES_MAX: usize = 512;
 /// The lengths of a salt. A salt of another length is a mistake.
 const SALT_BYTES: std::ops::RangeInclusive<usize> = 8..=256;

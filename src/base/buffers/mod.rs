@@ -7,12 +7,12 @@ use std::os::fd::BorrowedFd;
 
 use crate::base::memory::Charge;
 pub use receive::{INPUT_BYTES, INPUT_BYTES_FIRST, ReceiveBuffer};
-pub use send::{FileRange, OUTPUT_BYTES_HIGH, Piece, SendBuffer};
+pub use send::{FileRange, NextChunk, OUTPUT_BYTES_HIGH, SendBuffer};
 
-/// Payload of one data frame. A transfer can be cancelled only between frames, so this much may still
+/// The largest payload of a data frame. A transfer can be cancelled only between frames, so this much may still
 /// arrive after a cancel.
 pub const DATA_BYTES_MAX: usize = 1024 * 1024;
-/// The most that is read from a file or hashed at once.
+/// The largest piece of a file that is read or hashed at once.
 pub const PIECE_BYTES: usize = 256 * 1024;
 /// Data of an upload is stored in pieces of at least this, except at the end of a data frame, so that a
 /// peer that sends single bytes does not cost a system call for each.
@@ -39,8 +39,8 @@ pub struct IoBuffers {
 }
 
 impl IoBuffers {
-    /// Makes large buffers that are not charged, for tests.
-    pub fn roomy() -> Self {
+    /// Makes large buffers whose memory is not charged, for tests.
+    pub fn large_uncharged() -> Self {
         let mut buffers = Self::default();
         buffers.input.enlarge(Charge::default());
         buffers.output.enlarge(Charge::default());

@@ -2,9 +2,9 @@
 
 use crate::base::memory::Charge;
 
-/// Receive buffer at first: enough for a session that rarely sends requests.
+/// The size of a receive buffer at first: enough for a session that rarely sends requests.
 pub const INPUT_BYTES_FIRST: usize = 8 * 1024;
-/// Receive buffer once a session has filled the first one. One read, one hash and one write of it fit
+/// The size of a receive buffer once a session has filled the first one. One read, one hash and one write of it fit
 /// the L2 cache, and it is larger than the largest control frame.
 pub const INPUT_BYTES: usize = 256 * 1024;
 
@@ -35,13 +35,13 @@ impl ReceiveBuffer {
         if self.is_large() { INPUT_BYTES } else { INPUT_BYTES_FIRST }
     }
 
-    /// Returns whether the buffer is full and not large: its content must be processed, even if a larger part
-    /// of the input would be better.
-    pub fn is_cramped(&self) -> bool {
+    /// Returns whether the buffer is full and not large. Its content must then be processed, even if it would be
+    /// better to wait for more input.
+    pub fn is_full_and_small(&self) -> bool {
         !self.is_large() && self.end - self.start >= INPUT_BYTES_FIRST
     }
 
-    /// The received bytes, oldest first.
+    /// Returns the received bytes, oldest first.
     pub fn filled(&self) -> &[u8] {
         &self.bytes[self.start..self.end]
     }

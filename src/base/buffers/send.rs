@@ -10,10 +10,10 @@ use crate::base::memory::Charge;
 /// A send buffer at first takes no more once it holds this many bytes of memory.
 const OUTPUT_BYTES_FIRST: usize = 2 * 1024;
 /// The same bound once a session has filled the first one and memory is available. The buffer holds at
-/// most one piece more than this.
+/// most one addition more than this.
 pub const OUTPUT_BYTES_HIGH: usize = 64 * 1024;
-/// The most that is read from a file at once into a send buffer that is not large.
-const PIECE_BYTES_FIRST: usize = 16 * 1024;
+/// The largest data frame whose content is read into a send buffer that is not large.
+const FRAME_BYTES_FIRST: usize = 16 * 1024;
 
 /// A range of a file, which sendfile(2) can send without a copy.
 #[derive(Clone)]
@@ -31,8 +31,8 @@ enum Chunk {
     Range(FileRange),
 }
 
-/// The next bytes to send.
-pub enum Piece<'a> {
+/// What is to be sent next.
+pub enum NextChunk<'a> {
     /// From memory.
     Bytes(&'a [u8]),
     /// From a file.
@@ -66,13 +66,13 @@ impl SendBuffer {
     }
 
     /// Returns whether the buffer has no room and is not large.
-    pub fn is_cramped(&self) -> bool {
+    pub fn is_full_and_small(&self) -> bool {
         self.charge.is_none() && !self.has_room()
     }
 
     /// Returns the largest size of a data frame whose content is read into the buffer.
-    pub fn piece_bytes(&self) -> usize {
-        if self.charge.is_some() { DATA_BYTES_MAX } else { PIECE_BYTES_FIRST }
+    pub fn frame_bytes_max(&self) -> usize {
+        if self.charge.is_some() { DATA_BYTES_MAX } else { FRAME_BYTES_FIRST }
     }
 
     /// Appends bytes.
@@ -115,7 +115,7 @@ impl SendBuffer {
         }
     }
 
-    /// Removes the incomplete frame that is left when `write` panics in [`SendBuffer::append`].
+    /// Removes the incomplete addition that remains after a panic of `write` in [`SendBuffer::append`].
     pub fn take_back_unfinished(&mut self) {
         let bytes = |chunk: &Chunk| if let Chunk::Bytes(bytes) = chunk { bytes.len() } else { 0 };
         let unfinished = self.chunks.iter().map(bytes).sum::<usize>() - self.sent - self.held_bytes;
@@ -130,15 +130,15 @@ impl SendBuffer {
         self.chunks.push_back(Chunk::Range(range));
     }
 
-    /// Returns the next piece to send; `None` when all is sent.
-    pub fn front(&self) -> Option<Piece<'_>> {
+    /// Returns what is to be sent next; `None` when all is sent.
+    pub fn front(&self) -> Option<NextChunk<'_>> {
         match self.chunks.front()? {
-            Chunk::Bytes(bytes) => Some(Piece::Bytes(&bytes[self.sent..])),
-            Chunk::Range(range) => Some(Piece::Range(range)),
+            Chunk::Bytes(bytes) => Some(NextChunk::Bytes(&bytes[self.sent..])),
+            Chunk::Range(range) => Some(NextChunk::Range(range)),
         }
     }
 
-    /// Records that `count` bytes of the first piece were sent.
+    /// Records that `count` bytes of the first chunk were sent.
     pub fn advance(&mut self, count: usize) {
         match self.chunks.front_mut() {
             Some(Chunk::Bytes(bytes)) => {
@@ -236,11 +236,11 @@ mod tests {
         let mut seen = Vec::new();
         while let Some(piece) = output.front() {
             let count = match piece {
-                Piece::Bytes(bytes) => {
+                NextChunk::Bytes(bytes) => {
                     seen.extend_from_slice(&bytes[..1]);
                     1
                 }
-                Piece::Range(range) => {
+                NextChunk::Range(range) => {
                     seen.extend_from_slice(format!("[{}+{}]", range.offset, range.length).as_bytes());
                     range.length.min(3) as usize
                 }
@@ -267,7 +267,7 @@ mod tests {
             output.take_back_unfinished();
             output.put(b" word");
             assert_eq!(output.held_bytes(), whole.len() + 5);
-            let Some(Piece::Bytes(bytes)) = output.front() else { panic!("there are bytes") };
+            let Some(NextChunk::Bytes(bytes)) = output.front() else { panic!("there are bytes") };
             assert_eq!(bytes, [whole, b" word"].concat());
         }
     }
@@ -300,6 +300,6 @@ mod tests {
         assert!(!output.has_ranges());
         assert_eq!(output.held_bytes(), 7);
         output.advance(6);
-        assert!(matches!(output.front(), Some(Piece::Bytes(b"!"))));
+        assert!(matches!(output.front(), Some(NextChunk::Bytes(b"!"))));
     }
 }

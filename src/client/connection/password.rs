@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 
 use zeroize::Zeroizing;
 
-use crate::auth::password_prompt::HiddenInput;
+use crate::auth::password_prompt::PasswordPrompt;
 use crate::auth::scram::PASSWORD_BYTES_MAX;
 use crate::base::explanation::Explanation;
 use crate::base::text::{Escaped, plain};
@@ -73,7 +73,7 @@ pub fn ask(
 const PROMPTS_MAX: u32 = 3;
 
 fn from_prompt(user: &str, remark: &str, interrupt: &Interrupt) -> Result<Zeroizing<String>, Failure> {
-    let hidden = HiddenInput::open().map_err(|_| {
+    let hidden = PasswordPrompt::open().map_err(|_| {
         Failure::Usage(Explanation::new(
             "there is no terminal to ask for the password",
             "use --password-file, --password-command or BERTH_PASSWORD",

@@ -38,7 +38,7 @@ impl Exclusions {
 impl Exclusion {
     fn fits(&self, path: &VirtualPath) -> bool {
         // A name that is spelled exactly like the pattern matches too.
-        let fits = |(text, pattern): &(Vec<u8>, Pattern), name: &[u8]| text == name || pattern.fits(name);
+        let fits = |(text, pattern): &(Vec<u8>, Pattern), name: &[u8]| text == name || pattern.matches_hidden_too(name);
         match (&self.names[..], path.name()) {
             ([pattern], Some(name)) if !self.is_path => fits(pattern, name),
             (patterns, Some(_)) => {

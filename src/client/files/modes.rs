@@ -58,7 +58,7 @@ pub fn apply_attributes(
     wanted: Option<RequestedMode>,
 ) -> Result<(), Errno> {
     let on_refusal = |operation: OptionalOperation, device, errno: Errno| {
-        refusals::note_on(device, operation.noun(), destination, &errno.into());
+        refusals::report_on(device, operation.noun(), destination, &errno.into());
     };
     let new = NewFile { file, on_refusal: &on_refusal };
     let default = default_list(&path_bytes(directory_of(destination)))?;

@@ -22,7 +22,7 @@ pub(super) struct LogFile {
     size: Option<u64>,
     /// Whether it is a file on a local disk.
     is_local: bool,
-    /// The file ends with a part of a line, whose rest was lost.
+    /// Whether the file ends with a part of a line, whose rest was lost.
     has_partial_line: bool,
     /// Lines missing at the end of the file that are not reported there yet.
     lost: u64,
@@ -39,7 +39,7 @@ impl LogFile {
         Ok(Self { path, file, bytes_max, size, is_local, has_partial_line: false, lost: 0, warned: None })
     }
 
-    /// Writes whole lines, after which `lost` others are missing. Lines that cannot be written are dropped,
+    /// Writes whole lines. After them, `lost` others are missing. Lines that cannot be written are dropped,
     /// because a log must not grow in memory. Returns a message for stderr.
     fn put(&mut self, lines: &[u8], lost: u64) -> Option<String> {
         let (count, result) = match self.report_lost_lines() {
@@ -122,7 +122,7 @@ impl LogFile {
         self.write_lines(format!("{:.3} lines_lost={}\n", Timestamp::now(), self.lost).as_bytes()).1?;
         let lost = std::mem::take(&mut self.lost);
         self.warned = None;
-        Ok(Some(format!("{}: goes on; {lost} lines are missing", self.path.display())))
+        Ok(Some(format!("{}: is written again; {lost} lines are missing", self.path.display())))
     }
 
     /// Writes until an error. Returns the number of bytes written and the result.

@@ -66,7 +66,7 @@ fn a_full_log_that_cannot_be_renamed_grows_no_further() {
     assert!(message.contains(": 2 lines lost so far: it is full, and cannot become "), "{message}");
     fs::remove_dir(directory.path().join("access.log.old")).expect("writable");
     log.bytes_max = 100;
-    assert!(log.put(b"ghi\n", 0).is_some_and(|message| message.ends_with(": goes on; 2 lines are missing")));
+    assert!(log.put(b"ghi\n", 0).is_some_and(|message| message.ends_with(": is written again; 2 lines are missing")));
     assert!(text(&path).ends_with(" lines_lost=2\nghi\n"));
 }
 
@@ -104,10 +104,10 @@ fn once_there_is_room_again_the_log_and_stderr_tell_what_is_missing_and_where() 
     log.file = file;
     // As if the disk had taken the beginning of a line.
     assert!(log.write(b"tw").1.is_ok() && log.has_partial_line);
-    assert!(log.put(b"four\n", 0).is_some_and(|message| message.ends_with(": goes on; 2 lines are missing")));
+    assert!(log.put(b"four\n", 0).is_some_and(|message| message.ends_with(": is written again; 2 lines are missing")));
     assert_eq!(log.put(b"five\n", 0), None);
     // Lines that memory had no room for.
-    assert!(log.put(b"six\n", 3).is_some_and(|message| message.ends_with(": goes on; 3 lines are missing")));
+    assert!(log.put(b"six\n", 3).is_some_and(|message| message.ends_with(": is written again; 3 lines are missing")));
     let text = text(&path);
     let ends: Vec<_> = text.lines().map(|line| line.rsplit(' ').next().unwrap_or_default()).collect();
     assert_eq!(ends, ["one", "tw", "lines_lost=2", "four", "five", "six", "lines_lost=3"], "{text}");

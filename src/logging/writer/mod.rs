@@ -19,7 +19,7 @@ use jiff::Timestamp;
 
 /// Writes lines; may block.
 pub(super) trait Sink: Send {
-    /// Writes whole lines, after which `lost` others are missing.
+    /// Writes whole lines. After them, `lost` others are missing.
     fn write(&mut self, lines: &[u8], lost: u64);
 
     /// Reopens its file by name.
@@ -52,7 +52,7 @@ struct Waiting {
     thread: ThreadState,
     /// A caller waits for all lines to be written.
     must_write_now: bool,
-    /// The sink was slow: until then no caller writes to it or waits for the thread.
+    /// Until this time, no caller writes to the sink or waits for the thread, because the sink was slow.
     no_wait_until: Option<Instant>,
 }
 
@@ -284,10 +284,9 @@ const WAIT_MAX: Duration = Duration::from_millis(20);
 const FAST_WRITE_MAX: Duration = Duration::from_millis(20);
 /// How long callers do not wait for a sink that was slow.
 const SLOW_PERIOD: Duration = Duration::from_secs(60);
-/// Waiting lines of this size are written at once: a write costs a system call, and a crash must not
-/// lose more.
+/// Waiting lines of this size are written at once. Fewer would cost more system calls, and a crash would lose more.
 const WRITE_NOW_BYTES: usize = 64 * 1024;
-/// Longer than every line of this program; an error text of the system may be longer.
+/// The maximum length of a line. Only an error text of the system can make a line longer.
 const LINE_BYTES_MAX: usize = 4096;
 const STACK_BYTES: usize = 64 * 1024;
 

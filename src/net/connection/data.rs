@@ -60,7 +60,7 @@ impl Connection {
         if let (Some(data), Some(account)) =
             (&mut self.data, self.protocol.session().and_then(Session::active_account_number))
         {
-            data.ftp_tls().set_account(account);
+            data.session_tls().set_account(account);
         }
     }
 
@@ -114,9 +114,9 @@ impl Connection {
         else {
             return Ok(false);
         };
-        self.transport.start_tls(data.ftp_tls())?;
+        self.transport.start_tls(data.session_tls())?;
         self.buffers.input = ReceiveBuffer::default();
-        self.tell(ProtocolEvent::TlsStarted, now);
+        self.tell(ProtocolEvent::TlsUpgraded, now);
         Ok(true)
     }
 }

@@ -38,9 +38,9 @@ impl Connection {
     /// Returns when the session needs a turn without an event. `None` while the output is full: the session
     /// could do nothing in its turns, so they would repeat for ever, and the peer would never be late.
     pub(super) fn wakes_at(&self) -> Option<Instant> {
-        let may_speak = self.buffers.output.has_room();
-        let own = self.protocol.status().wakes_at.filter(|_| may_speak);
-        let of_data = self.data.as_ref().and_then(|data| data.wakes_at()).filter(|_| may_speak);
+        let has_room = self.buffers.output.has_room();
+        let own = self.protocol.status().wakes_at.filter(|_| has_room);
+        let of_data = self.data.as_ref().and_then(|data| data.wakes_at()).filter(|_| has_room);
         [self.paused_until, own, of_data].into_iter().flatten().min()
     }
 

@@ -6,15 +6,15 @@ use std::time::Instant;
 
 use super::{Connection, earliest};
 use crate::base::buffers::{INPUT_BYTES, OUTPUT_BYTES_HIGH, PIECE_BYTES};
-use crate::base::memory::{Charge, MEMORY_WAIT_STEP, Share, SmallBuffers};
+use crate::base::memory::{AccountMemory, Charge, MEMORY_WAIT_STEP, SmallBuffers};
+use crate::protocol::QUEUED_REQUEST_BYTES_MAX;
 use crate::protocol::data_connection::DataConnection;
-use crate::protocol::native::pipeline::PIPELINE_BYTES_MAX;
 use crate::session::Session;
 use crate::tls::{TLS_BYTES, TLS_OUT_BYTES};
 
 /// The charge for a large receive buffer: itself, the requests decoded ahead, and what TLS holds for
 /// it.
-const INPUT_CHARGE: usize = INPUT_BYTES + PIPELINE_BYTES_MAX + TLS_BYTES + 16 * 1024;
+const INPUT_CHARGE: usize = INPUT_BYTES + QUEUED_REQUEST_BYTES_MAX + TLS_BYTES + 16 * 1024;
 /// The charge for a large send buffer: itself, one piece more, and what TLS holds of it.
 const OUTPUT_CHARGE: usize = OUTPUT_BYTES_HIGH + PIECE_BYTES + TLS_OUT_BYTES;
 
@@ -22,7 +22,7 @@ impl Connection {
     /// Enlarges a full receive buffer. If no memory is left, this is tried again later: the buffer may hold a
     /// part of a request that needs a large one.
     pub(super) fn enlarge_input(&mut self, now: Instant) {
-        if !self.buffers.input.is_cramped() {
+        if !self.buffers.input.is_full_and_small() {
             return;
         }
         match self.charge(INPUT_CHARGE) {
@@ -36,12 +36,12 @@ impl Connection {
 
     /// Enlarges a full send buffer for further output.
     pub(super) fn enlarge_output(&mut self) {
-        if self.buffers.output.is_cramped()
+        if self.buffers.output.is_full_and_small()
             && let Some(charge) = self.charge(OUTPUT_CHARGE)
         {
             self.buffers.output.enlarge(charge);
         }
-        if self.data.as_ref().is_some_and(|data| data.buffers().output.is_cramped())
+        if self.data.as_ref().is_some_and(|data| data.buffers().output.is_full_and_small())
             && let Some(charge) = self.charge(OUTPUT_CHARGE)
             && let Some(data) = &mut self.data
         {
@@ -51,7 +51,7 @@ impl Connection {
 
     /// Enlarges the full receive buffer of the data connection.
     pub(super) fn enlarge_data_input(&mut self) {
-        if self.data.as_ref().is_some_and(|data| data.buffers().input.is_cramped())
+        if self.data.as_ref().is_some_and(|data| data.buffers().input.is_full_and_small())
             && let Some(charge) = self.charge(INPUT_CHARGE)
             && let Some(data) = &mut self.data
         {
@@ -66,12 +66,12 @@ impl Connection {
             bytes += self.protocol.status().request_bytes;
         }
         bytes += self.data.as_ref().map_or(0, |data| data.uncharged_bytes());
-        let Some(share) = self.protocol.session().and_then(Session::memory) else {
+        let Some(account) = self.protocol.session().and_then(Session::memory) else {
             self.small_buffers = None;
             return;
         };
-        if !self.small_buffers.as_ref().is_some_and(|buffers| buffers.belong_to(share)) {
-            self.small_buffers = Some(SmallBuffers::of(share));
+        if !self.small_buffers.as_ref().is_some_and(|buffers| buffers.belong_to(account)) {
+            self.small_buffers = Some(SmallBuffers::of(account));
         }
         if let Some(buffers) = &mut self.small_buffers {
             buffers.set_bytes(bytes);
@@ -80,10 +80,10 @@ impl Connection {
 
     /// Charges the account that has logged in. Returns `None` if there is no account, or no memory is left.
     fn charge(&self, bytes: usize) -> Option<Charge> {
-        self.memory().and_then(|share| Charge::of(bytes, share))
+        self.memory().and_then(|account| Charge::of(bytes, account))
     }
 
-    fn memory(&self) -> Option<&Arc<Share>> {
+    fn memory(&self) -> Option<&Arc<AccountMemory>> {
         self.session().and_then(Session::memory)
     }
 }

@@ -6,7 +6,6 @@ mod deadlines;
 mod end;
 mod memory;
 mod rates;
-mod transfer;
 mod turn;
 
 use std::net::IpAddr;
@@ -22,7 +21,7 @@ use crate::base::buffers::IoBuffers;
 use crate::base::memory::SmallBuffers;
 use crate::protocol::admin::query::{Query, QueryResult};
 use crate::protocol::data_connection::DataConnection;
-use crate::protocol::{Protocol, ProtocolEvent, ProtocolStatus, Sockets};
+use crate::protocol::{Protocol, ProtocolEvent, ProtocolIo, ProtocolStatus};
 use crate::session::Session;
 use crate::session::active_accounts::Traffic;
 use crate::store::syncer::Synced;
@@ -41,7 +40,7 @@ pub struct Connection {
     address: IpAddr,
     is_readable: bool,
     is_writable: bool,
-    /// The protocol knows whether TLS is in use.
+    /// Whether the protocol knows if TLS is in use.
     is_channel_reported: bool,
     /// The peer has reset the connection and cannot read replies.
     is_reset: bool,
@@ -58,7 +57,7 @@ pub struct Connection {
     account_traffic: Option<Rc<Traffic>>,
     /// Buffers without a charge, once logged in.
     small_buffers: Option<SmallBuffers>,
-    /// Transfers pause until then, because of the rate limit or missing memory.
+    /// Until this time, transfers pause because of the rate limit or missing memory.
     paused_until: Option<Instant>,
     requests: u64,
     /// The protocol is being called.
@@ -120,7 +119,7 @@ impl Connection {
 
     /// Passes the result of a sync on.
     pub fn synced(&mut self, synced: Synced, now: Instant) {
-        // While the disk was behind, the peer was not expected to send.
+        // During the sync, the peer was not expected to send.
         self.last_moved = now;
         self.tell(ProtocolEvent::Synced(synced), now);
     }
@@ -128,7 +127,7 @@ impl Connection {
     /// Passes an event on. After a panic in it, the peer still gets a reply.
     fn tell(&mut self, event: ProtocolEvent, now: Instant) {
         self.is_stepping = true;
-        self.protocol.handle(event, sockets(&mut self.buffers, &mut self.data), now);
+        self.protocol.handle(event, protocol_io(&mut self.buffers, &mut self.data), now);
         self.is_stepping = false;
     }
 
@@ -195,9 +194,9 @@ impl Connection {
     }
 }
 
-/// Returns both sockets as the protocol sees them.
-fn sockets<'a>(buffers: &'a mut IoBuffers, data: &'a mut Option<Box<DataSocket>>) -> Sockets<'a> {
-    Sockets { buffers, data: data.as_mut().map(|data| &mut **data as &mut dyn DataConnection) }
+/// Returns what the protocol reads from and writes to.
+fn protocol_io<'a>(buffers: &'a mut IoBuffers, data: &'a mut Option<Box<DataSocket>>) -> ProtocolIo<'a> {
+    ProtocolIo { buffers, data: data.as_mut().map(|data| &mut **data as &mut dyn DataConnection) }
 }
 
 fn earliest(one: Option<Instant>, other: Instant) -> Option<Instant> {

@@ -1,4 +1,4 @@
-//! What the protocol tells a data connection to do.
+//! The calls of the protocol to a data connection.
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -14,8 +14,8 @@ use crate::net::transport::Transport;
 use crate::protocol::data_connection::{DataConnection, DataEnd, DataFailure, Security};
 use crate::tls::Resumption;
 
-/// How many bytes of a refused upload are dropped, so that the client reads the reply: curl and ftplib read it after
-/// their last byte. Other servers reset the connection at once.
+/// The most bytes of a refused upload that are dropped, so that the client reads the reply: curl and ftplib read it
+/// after their last byte.
 const FTP_DISCARDED_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
 impl DataSocket {
@@ -31,7 +31,8 @@ impl DataSocket {
         self.state = DataState::Open(match security {
             Security::Plain => Open::plain(Transport::plain_data(stream)),
             Security::Tls { is_upload, needs, needs_close_notify } => {
-                let tls = Transport::tls_data(stream, &mut self.ftp_tls, is_upload).map_err(|_| DataFailure::Cut)?;
+                let tls =
+                    Transport::tls_data(stream, &mut self.session_tls, is_upload).map_err(|_| DataFailure::Cut)?;
                 Open { is_upload, needs, needs_close_notify, listener, ..Open::plain(tls) }
             }
         });

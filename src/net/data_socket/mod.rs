@@ -1,4 +1,4 @@
-//! The data connection of an FTP session: it listens or connects, verifies that the peer is the
+//! The socket of a data connection: it listens or connects, verifies that the peer is the
 //! session's client, and moves bytes between the kernel and the protocol.
 
 mod control;
@@ -14,12 +14,12 @@ use std::time::{Duration, Instant};
 use mio::{Registry, Token};
 
 use crate::base::buffers::IoBuffers;
-use crate::net::transport::FtpTlsSettings;
+use crate::net::transport::SessionTls;
 use crate::protocol::data_connection::DataFailure;
 use crate::tls::Resumption;
 use state::{DataState, Open};
 
-/// Connections to one passive port that one turn examines.
+/// The number of connections to one passive port that one turn examines.
 pub(super) const DATA_ACCEPTS_PER_TURN: usize = 8;
 
 /// The socket of a data connection. [`DataState`] is its state machine.
@@ -30,7 +30,7 @@ pub(super) struct DataSocket {
     /// The interface of both connections if their addresses are link-local; else 0.
     scope: u32,
     /// The TLS settings of both connections.
-    ftp_tls: FtpTlsSettings,
+    session_tls: SessionTls,
     watch: SocketWatch,
     state: DataState,
     /// Received bytes and bytes to send.
@@ -52,12 +52,12 @@ pub(super) struct SocketWatch {
 
 impl DataSocket {
     /// Makes a closed data connection for a session between these addresses.
-    pub(super) fn new(local: SocketAddr, peer: IpAddr, ftp_tls: FtpTlsSettings, watch: SocketWatch) -> Self {
+    pub(super) fn new(local: SocketAddr, peer: IpAddr, session_tls: SessionTls, watch: SocketWatch) -> Self {
         Self {
             local: local.ip().to_canonical(),
             peer,
             scope: if let SocketAddr::V6(local) = local { local.scope_id() } else { 0 },
-            ftp_tls,
+            session_tls,
             watch,
             state: DataState::Closed,
             buffers: IoBuffers::default(),
@@ -70,8 +70,8 @@ impl DataSocket {
     }
 
     /// Returns the TLS settings.
-    pub(super) fn ftp_tls(&mut self) -> &mut FtpTlsSettings {
-        &mut self.ftp_tls
+    pub(super) fn session_tls(&mut self) -> &mut SessionTls {
+        &mut self.session_tls
     }
 
     /// Records an event; does no I/O.
@@ -171,7 +171,7 @@ impl DataSocket {
 }
 
 impl Drop for DataSocket {
-    /// A connection that is dropped during a transfer must be reset, or its data would look complete.
+    /// Resets a connection that is dropped during a transfer, because otherwise its data would look complete.
     fn drop(&mut self) {
         self.reset_socket();
     }

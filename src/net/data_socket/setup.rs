@@ -17,7 +17,7 @@ use crate::net::listeners::is_connection_error;
 use crate::protocol::data_connection::DataFailure;
 use crate::session::origin::Origin;
 
-/// Ports of a range that one turn tries.
+/// The number of ports of a range that one turn tries.
 const DATA_PORT_TRIES: u32 = 64;
 
 /// A prime, so that every port of a short range is tried.
@@ -111,7 +111,7 @@ impl DataSocket {
         Ok(stream)
     }
 
-    /// Limited, because any peer can cause these lines.
+    /// Logs a refused connection. The lines are limited, because any peer can cause them.
     pub(super) fn refuse(&self, from: SocketAddr) {
         let origin = Origin::of(from.ip()).networks().next_back();
         let line = format!("a data connection of {} from {from} was refused", self.peer);

@@ -20,7 +20,7 @@ use crate::tls::Resumption;
 pub(super) enum DataState {
     /// There is no socket.
     Closed,
-    /// The peer may connect. If `expects_resumption`, the listener stays open for further connections: the client
+    /// The peer may connect. If `expects_resumption` is set, the listener stays open for further connections: the client
     /// has resumed a TLS session before, so a connection that does not may be another peer's.
     Listening { listener: TcpListener, expects_resumption: bool },
     /// The peer waits for a connection at this address.
@@ -56,7 +56,7 @@ pub(super) struct Open {
     pub(super) is_finishing: bool,
     /// When the event of the peer's end of data arrived. The bytes before the end may still be unread.
     pub(super) end_event_at: Option<Instant>,
-    /// The same, once that end was read.
+    /// The value of `end_event_at`, once the end was read.
     pub(super) ended_at: Option<Instant>,
 }
 
@@ -69,7 +69,7 @@ pub(super) struct Withheld {
 }
 
 impl Open {
-    /// A connection that neither uses TLS nor proves anything.
+    /// Makes a connection that neither uses TLS nor proves anything.
     pub(super) fn plain(transport: Transport) -> Self {
         Self {
             transport,

@@ -1,7 +1,7 @@
 //! Verifies that the peer of a data connection with TLS is the session's client: it proves that by
 //! resuming a TLS session.
 //!
-//! The TLS session may belong to another FTP session of the client that has not logged in yet. Until it
+//! The TLS session may belong to another session of the client that has not logged in yet. Until it
 //! has, received bytes are withheld from the protocol.
 
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use crate::net::transport::Transport;
 use crate::protocol::data_connection::DataFailure;
 use crate::tls::Resumption;
 
-/// How long a data connection waits until the FTP session of its TLS ticket has logged in, and the interval
+/// How long a data connection waits until the session of its TLS ticket has logged in, and the interval
 /// of the checks.
 const LOGIN_WAIT_MAX: Duration = Duration::from_secs(5);
 const LOGIN_WAIT_STEP: Duration = Duration::from_millis(20);
@@ -30,12 +30,12 @@ impl DataSocket {
             return Ok(false);
         }
         if !has_failed && open.transport.is_handshaking() {
-            self.ftp_tls.record_handshake(&open.transport);
+            self.session_tls.record_handshake(&open.transport);
             return Ok(false);
         }
         let resumption = match has_failed {
             true => Resumption::None,
-            false => self.ftp_tls.resumption(&open.transport),
+            false => self.session_tls.resumption(&open.transport),
         };
         let must_be_decided = open.needs > Resumption::None || open.listener.is_some();
         if resumption == Resumption::Undecided && must_be_decided && self.withhold() {
@@ -45,7 +45,7 @@ impl DataSocket {
         self.resumption = Some(resumption);
         let (listener, needs) = (open.listener.take(), open.needs);
         if resumption >= needs.max(Resumption::Unproved) {
-            self.shows_reuse = resumption >= Resumption::Account && self.ftp_tls.shows_reuse(&open.transport);
+            self.shows_reuse = resumption >= Resumption::Account && self.session_tls.shows_reuse(&open.transport);
             self.release_withheld();
             return Ok(false);
         }
@@ -63,7 +63,7 @@ impl DataSocket {
         Ok(false)
     }
 
-    /// Withholds received bytes from the protocol until the FTP session of the TLS ticket has logged in: a
+    /// Withholds received bytes from the protocol until the session of the TLS ticket has logged in: a
     /// client with several sessions may use the newest ticket, of a session that has not logged in yet.
     /// Returns false when the wait has lasted too long.
     pub(super) fn withhold(&mut self) -> bool {
@@ -97,7 +97,7 @@ impl DataSocket {
         };
         let stream = self.watched(stream)?;
         let DataState::Open(open) = &mut self.state else { return Ok(false) };
-        let tls = Transport::tls_data(stream, &mut self.ftp_tls, open.is_upload).map_err(|_| DataFailure::Cut)?;
+        let tls = Transport::tls_data(stream, &mut self.session_tls, open.is_upload).map_err(|_| DataFailure::Cut)?;
         *open = Open {
             is_upload: open.is_upload,
             needs: open.needs.max(Resumption::Unproved),

@@ -1,4 +1,4 @@
-//! Accepts or refuses new connections; `admission` has the rule.
+//! Accepts or refuses new connections. `admission` has the rule.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
@@ -15,12 +15,11 @@ use crate::net::admission::AdmissionDecision;
 use crate::net::connection::Connection;
 use crate::net::data_socket::{DataSocket, SocketWatch};
 use crate::net::descriptors;
-use crate::net::listeners::{Accepted, ProtocolKind, refuse_connection};
+use crate::net::listeners::{Accepted, refuse_connection};
 use crate::net::scheduler::{Owner, Priority};
-use crate::net::transport::{FtpTlsSettings, Transport};
-use crate::protocol::admin::Control;
-use crate::protocol::ftp::Ftp;
-use crate::protocol::native::Native;
+use crate::net::transport::{SessionTls, Transport};
+use crate::protocol::admin::Admin;
+use crate::protocol::kind::ProtocolKind;
 use crate::session::access_log::log_refused_connection;
 use crate::session::origin::Origin;
 use crate::session::{Session, SessionError};
@@ -59,21 +58,15 @@ impl EventLoop {
         if is_reserved {
             match descriptors::renumber(stream) {
                 Ok(renumbered) => stream = renumbered,
-                Err(error) => return log::warn!("cannot take in {peer}: {error}"),
+                Err(error) => return log::warn!("cannot accept {peer}: {error}"),
             }
         }
         // Each write ends with a complete reply, so waiting for more bytes would only delay it.
         let _ = stream.set_nodelay(true);
-        let admitted = match kind {
-            ProtocolKind::Native => self.admit_native(stream, peer, now),
-            ProtocolKind::Ftp | ProtocolKind::ImplicitFtps => match self.admit_ftp(stream, peer, kind, now) {
-                Some(admitted) => admitted,
-                None => return,
-            },
-        };
-        match admitted {
-            Err(unwatched) => refuse_connection(unwatched, kind, "the system"),
-            Ok(key) => {
+        match self.connect(stream, peer, kind, now) {
+            None => {}
+            Some(Err(unwatched)) => refuse_connection(unwatched, kind, "the system"),
+            Some(Ok(key)) => {
                 self.admission.enter(origin, key);
                 self.scheduler.assign(key, Owner::Origin(origin));
                 (self.slots[key].origin, self.slots[key].is_unauthenticated) = (Some(origin), true);
@@ -81,17 +74,9 @@ impl EventLoop {
         }
     }
 
-    fn admit_native(&mut self, stream: TcpStream, peer: SocketAddr, now: Instant) -> Result<usize, Transport> {
-        let transport = Transport::network(stream, self.tls_policy.clone());
-        self.insert(transport, now, |transport, key, number| {
-            let session = Session::accept(number, sync_owner(key, number), peer);
-            let protocol = Box::new(Native::new(session, true));
-            Connection::new(transport, protocol, peer.ip(), now)
-        })
-    }
-
-    /// Returns `None` if the connection has already ended.
-    fn admit_ftp(
+    /// Puts a connection with its protocol into a slot. Returns `None` if the connection has already ended, and its
+    /// transport if the kernel refuses to watch it.
+    fn connect(
         &mut self,
         stream: TcpStream,
         peer: SocketAddr,
@@ -99,18 +84,27 @@ impl EventLoop {
         now: Instant,
     ) -> Option<Result<usize, Transport>> {
         let local = stream.local_addr().ok()?;
-        // ABOR may come as urgent data (RFC 959, section 4.1.3), which must stay in order.
-        let _ = set_socket_oobinline(&stream, true);
-        let mut ftp_tls = FtpTlsSettings::new(Arc::clone(&self.tls_policy.ftp_tls), Arc::clone(&self.ticket_keys));
-        let is_encrypted = kind == ProtocolKind::ImplicitFtps;
-        let transport =
-            if is_encrypted { Transport::tls_control(stream, &mut ftp_tls).ok()? } else { Transport::plain(stream) };
-        let (ftp, registry) = (Rc::clone(self.ftp.as_ref()?), Rc::clone(&self.registry));
+        let make = self.protocol_settings.maker(kind, local.ip().to_canonical())?;
+        let mut data_tls = None;
+        let transport = if kind.has_data_connection() {
+            // An abort may come as urgent data (RFC 959, section 4.1.3), which must stay in order.
+            let _ = set_socket_oobinline(&stream, true);
+            let (shared, keys) = (Arc::clone(&self.tls_policy.session_tls), Arc::clone(&self.ticket_keys));
+            let session_tls = data_tls.insert(SessionTls::new(shared, keys));
+            match kind.begins_with_tls() {
+                true => Transport::tls_control(stream, session_tls).ok()?,
+                false => Transport::plain(stream),
+            }
+        } else {
+            Transport::network(stream, self.tls_policy.clone())
+        };
+        let registry = Rc::clone(&self.registry);
         Some(self.insert(transport, now, |transport, key, number| {
             let session = Session::accept(number, sync_owner(key, number), peer);
-            let protocol = Box::new(Ftp::new(session, ftp, local.ip().to_canonical(), is_encrypted));
-            let data = DataSocket::new(local, peer.ip(), ftp_tls, SocketWatch { registry, token: tokens(key).1 });
-            Connection::new(transport, protocol, peer.ip(), now).with_data(data)
+            let connection = Connection::new(transport, make(session), peer.ip(), now);
+            let Some(session_tls) = data_tls else { return connection };
+            let watch = SocketWatch { registry, token: tokens(key).1 };
+            connection.with_data(DataSocket::new(local, peer.ip(), session_tls, watch))
         }))
     }
 
@@ -142,7 +136,7 @@ impl EventLoop {
         // A refused administrator sees the connection close; the log has the reason.
         let _ = self.insert(Transport::local(stream), now, |transport, _, _| {
             let address = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
-            Connection::new(transport, Box::<Control>::default(), address, now)
+            Connection::new(transport, Box::<Admin>::default(), address, now)
         });
     }
 

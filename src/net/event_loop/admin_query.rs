@@ -21,10 +21,8 @@ impl EventLoop {
         for key in query.from..end.min(self.slots.capacity()) {
             let Some((slot, session)) = self.slots.get(key).and_then(open_session) else { continue };
             match &query.job {
-                QueryJob::Report => {
-                    answer.rows.push(SessionRow { session: slot.session_number, overview: session.overview() })
-                }
-                QueryJob::Kick(which) if is_meant(which, slot, session) => {
+                QueryJob::Report => answer.rows.push(SessionRow { session: slot.session_number, info: session.info() }),
+                QueryJob::Kick(selector) if is_selected(selector, slot, session) => {
                     answer.kicked += 1;
                     self.slots[key].end_reason = Some(SessionError::Kicked);
                     self.enqueue(key);
@@ -43,8 +41,8 @@ fn open_session(slot: &Slot) -> Option<(&Slot, &Session)> {
     (!is_closing).then_some((slot, session))
 }
 
-fn is_meant(which: &Selector, slot: &Slot, session: &Session) -> bool {
-    match which {
+fn is_selected(selector: &Selector, slot: &Slot, session: &Session) -> bool {
+    match selector {
         Selector::Session(number) => slot.session_number == *number,
         Selector::User(name) => session.account() == Some(name),
     }

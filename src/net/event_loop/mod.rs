@@ -4,12 +4,12 @@
 //! ```text
 //! poll(wait)      zero if a connection is ready, else the nearest deadline
 //! mark(events)    set readable and writable, enqueue; no I/O
-//! accept          a bounded number per listener; `admission` decides about evictions
-//! take_synced     passes the results of syncs to their sessions
-//! watch_accounts  ends sessions of accounts that were locked or removed
+//! accept          accept a bounded number per listener; `admission` decides about evictions
+//! take_synced     continue operations, and pass the results of syncs to their sessions
+//! watch_accounts  end sessions of accounts that were locked or removed
 //! expire          lazy timers: ask each connection for its deadline, set again or close
-//! run_turns       turns of woken, busy and unauthenticated connections, alternately
-//! reap            the only place that frees a slot
+//! run_turns       run turns of woken, busy and unauthenticated connections, alternately
+//! reap            free slots; no other step does
 //! ```
 //!
 //! A slot is freed only after the batch of events that may name it was marked, so no event of a closed
@@ -33,14 +33,15 @@ use slab::Slab;
 use super::account_watch::AccountWatch;
 use super::admission::Admission;
 use super::connection::{AfterTurn, Connection};
-use super::listeners::{Listener, ProtocolKind};
+use super::listeners::Listener;
 use super::log_throttle::LogThrottle;
 use super::scheduler::Scheduler;
 use super::slow_turn_log::SlowTurnLog;
 use super::timers::Timers;
 use super::transport::TlsPolicy;
 use crate::base::histogram::Histogram;
-use crate::config::{FtpConfig, Limits, Timeouts};
+use crate::config::{Limits, Timeouts};
+use crate::protocol::kind::{ProtocolKind, ProtocolSettings};
 use crate::session::origin::Origin;
 use crate::session::{Service, Session, SessionError};
 use crate::tls::TicketKeys;
@@ -48,7 +49,7 @@ use tokens::{FIRST_CONNECTION, FIRST_LISTENER, slot_of, slot_of_token};
 pub use tokens::{SIGNALS, WAKER};
 use turns::guarded;
 
-/// Readiness events taken from one poll.
+/// The number of readiness events taken from one poll.
 const EVENTS_PER_POLL: usize = 1024;
 
 struct Slot {
@@ -75,10 +76,9 @@ pub struct EventLoop {
     limits: Limits,
     timeouts: Timeouts,
     tls_policy: TlsPolicy,
-    /// Ticket keys of all FTP sessions. They survive a new certificate.
+    /// The ticket keys of all sessions with data connections. They survive a new certificate.
     ticket_keys: Arc<TicketKeys>,
-    /// The FTP configuration, if FTP is enabled.
-    ftp: Option<Rc<FtpConfig>>,
+    protocol_settings: ProtocolSettings,
     listeners: Vec<Listener>,
     slots: Slab<Slot>,
     admission: Admission,
@@ -122,7 +122,7 @@ impl EventLoop {
             timeouts,
             tls_policy,
             ticket_keys: Arc::default(),
-            ftp: None,
+            protocol_settings: ProtocolSettings::default(),
             listeners: Vec::new(),
             slots: Slab::new(),
             admission: Admission::default(),
@@ -174,9 +174,9 @@ impl EventLoop {
         self.tls_policy = tls_policy;
     }
 
-    /// Replaces the FTP configuration for new connections.
-    pub fn set_ftp(&mut self, ftp: Option<FtpConfig>) {
-        self.ftp = ftp.map(Rc::new);
+    /// Replaces the settings of the protocols for new connections.
+    pub fn set_protocol_settings(&mut self, settings: ProtocolSettings) {
+        self.protocol_settings = settings;
     }
 
     /// Ends a round at this time even without an event.
@@ -229,10 +229,10 @@ impl EventLoop {
         }
         let watch = (!self.slots.is_empty()).then(|| self.accounts.next_at());
         let retries = self.listeners.iter().filter_map(Listener::retry_at);
-        let disks = self.service.store.syncer.next_at(self.timeouts.storage);
+        let storage = self.service.store.syncer.next_at(self.timeouts.storage);
         let next = retries
             .chain(watch)
-            .chain(disks)
+            .chain(storage)
             .chain(self.timers.next_at())
             .chain(self.drain_until)
             .chain(self.wakes_at)

@@ -2,7 +2,7 @@
 
 use mio::Token;
 
-/// The waker of the sync workers.
+/// The waker of the workers.
 pub const WAKER: Token = Token(0);
 /// Signals.
 pub const SIGNALS: Token = Token(1);

@@ -36,7 +36,7 @@ impl EventLoop {
         }
         let end_reason = slot.end_reason.take();
         let (turn, took) = guarded_turn(&mut slot.connection, &mut self.service, end_reason, flush_budget, now);
-        self.turn_times.note(took);
+        self.turn_times.record(took);
         if took > TURN_WARN {
             self.slow_turns.record(&slot.connection, took, now);
         }

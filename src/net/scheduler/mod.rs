@@ -1,8 +1,8 @@
 //! Decides which connection runs next. It knows slots by number, and nothing of their work.
 //!
-//! Turns go round: one to a woken connection, one to a busy one, one to an unauthenticated one. Busy
-//! connections get no more time than woken ones, so that transfers requested together begin together;
-//! and woken ones leave them half of the time, however many there are. Unauthenticated connections get
+//! Turns alternate: one for a woken connection, one for a busy one, one for an unauthenticated one. Busy
+//! connections get no more time than woken ones, so that transfers requested together begin together.
+//! Woken connections leave them half of the time, however many there are. Unauthenticated connections get
 //! at most half of the turns, and of the time, while any logged-in connection waits.
 //!
 //! Within each of the three, time is shared between owners first: accounts, and origins of
@@ -17,17 +17,17 @@ use std::time::Duration;
 pub use sharing::Owner;
 use sharing::Sharing;
 
-/// Turns of busy connections between two polls. A small request that arrives during a round waits for at
+/// The turns of busy connections between two polls. A small request that arrives during a round waits for at
 /// most these turns: 0.5 ms if each hashes a whole piece.
 const TURNS_PER_ROUND: usize = 2;
-/// Turns of woken connections between two polls. Busy connections get as many, so woken ones take at
+/// The turns of woken connections between two polls. Busy connections get as many, so woken ones take at
 /// most half of the turns.
 pub const WOKEN_TURNS_PER_ROUND: usize = 16;
 /// No turn of a user begins later than this after a poll, because another connection may have become
 /// ready.
 pub const ROUND_TIME: Duration = Duration::from_micros(500);
-/// Turns of unauthenticated connections between two polls if no other connection wants one; otherwise
-/// one.
+/// The turns of unauthenticated connections between two polls if no other connection wants one; otherwise
+/// they get one.
 pub const UNAUTHENTICATED_TURNS_PER_ROUND: usize = 4;
 
 /// Why a connection wants a turn.
@@ -135,7 +135,7 @@ impl Scheduler {
         self.busy_lead.is_zero() || self.is_no_woken_waiting()
     }
 
-    /// Returns whether a connection that became ready meanwhile would wait too long.
+    /// Returns whether a connection that has become ready since the last poll would wait too long.
     fn is_poll_due(&self) -> bool {
         self.round_took >= ROUND_TIME
     }

@@ -4,8 +4,8 @@
 //! One port serves TLS and plaintext. The first byte decides, and is only peeked at: a TLS handshake
 //! begins with 0x16, a frame with the highest byte of its length, which is 0.
 
-mod ftp_tls;
 mod plain;
+mod session_tls;
 mod socket;
 mod tls;
 
@@ -20,8 +20,8 @@ use rustls::ServerConfig;
 use crate::auth::scram::Binding;
 use crate::base::buffers::{IoBuffers, ReceiveBuffer, SendBuffer};
 use crate::tls::TlsSession;
-pub use ftp_tls::FtpTlsSettings;
 use plain::{Unsendable, flush_plain};
+pub use session_tls::SessionTls;
 use socket::Socket;
 use tls::{fill_tls, flush_tls};
 
@@ -52,8 +52,8 @@ enum Layer {
 pub struct TlsPolicy {
     /// The TLS configuration with the server's certificate.
     pub tls: Arc<ServerConfig>,
-    /// The same for FTP clients.
-    pub ftp_tls: Arc<ServerConfig>,
+    /// The configuration from which [`SessionTls`] derives that of a session with data connections.
+    pub session_tls: Arc<ServerConfig>,
     /// Whether plaintext is allowed.
     pub allows_plaintext: bool,
 }
@@ -85,38 +85,38 @@ impl Transport {
         Self { socket, layer, pads_truncated_ranges: true, is_shut: false, unsendable: Unsendable::default() }
     }
 
-    /// A network peer that has yet to choose.
+    /// Makes the transport of a network peer that has yet to choose between plaintext and TLS.
     pub fn network(stream: TcpStream, tls_policy: TlsPolicy) -> Self {
         Self::new(Socket::Network(stream), Layer::Undetected(tls_policy))
     }
 
-    /// A peer that has chosen plaintext.
+    /// Makes the transport of a peer that has chosen plaintext.
     pub fn plain(stream: TcpStream) -> Self {
         Self::new(Socket::Network(stream), Layer::Plain)
     }
 
-    /// A control connection that begins with TLS.
-    pub fn tls_control(stream: TcpStream, ftp_tls: &mut FtpTlsSettings) -> io::Result<Self> {
+    /// Makes the transport of a control connection that begins with TLS.
+    pub fn tls_control(stream: TcpStream, session_tls: &mut SessionTls) -> io::Result<Self> {
         let mut transport = Self::plain(stream);
-        transport.start_tls(ftp_tls)?;
+        transport.start_tls(session_tls)?;
         Ok(transport)
     }
 
     /// Switches this control connection to TLS.
-    pub fn start_tls(&mut self, ftp_tls: &mut FtpTlsSettings) -> io::Result<()> {
-        self.layer = Layer::Tls(Box::new(TlsSession::server(Arc::clone(&ftp_tls.own()?.control))?));
+    pub fn start_tls(&mut self, session_tls: &mut SessionTls) -> io::Result<()> {
+        self.layer = Layer::Tls(Box::new(TlsSession::server(Arc::clone(&session_tls.own()?.control))?));
         Ok(())
     }
 
-    /// A data connection without TLS. Only its end marks the end of the file, so a truncated file is an
-    /// error, `UnexpectedEof`.
+    /// Makes the transport of a data connection without TLS. Only its end marks the end of the file, so a truncated
+    /// file is an error, `UnexpectedEof`.
     pub fn plain_data(stream: TcpStream) -> Self {
         Self { pads_truncated_ranges: false, ..Self::plain(stream) }
     }
 
-    /// A data connection with TLS. During an upload the peer reads nothing.
-    pub fn tls_data(stream: TcpStream, ftp_tls: &mut FtpTlsSettings, is_upload: bool) -> io::Result<Self> {
-        let own = ftp_tls.own()?.data();
+    /// Makes the transport of a data connection with TLS. During an upload the peer reads nothing.
+    pub fn tls_data(stream: TcpStream, session_tls: &mut SessionTls, is_upload: bool) -> io::Result<Self> {
+        let own = session_tls.own()?.data();
         own.forget_ticket();
         let mut tls = match is_upload {
             true => TlsSession::server_of_upload(Arc::clone(&own.upload))?,
@@ -126,7 +126,7 @@ impl Transport {
         Ok(Self { layer: Layer::Tls(Box::new(tls)), ..Self::plain_data(stream) })
     }
 
-    /// A program on this machine.
+    /// Makes the transport of a program on this machine.
     pub fn local(stream: UnixStream) -> Self {
         Self::new(Socket::Local(stream), Layer::Plain)
     }

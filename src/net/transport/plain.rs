@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use super::Moved;
 use super::moved;
 use super::socket::Socket;
-use crate::base::buffers::{FileRange, PIECE_BYTES, Piece, SendBuffer};
+use crate::base::buffers::{FileRange, NextChunk, PIECE_BYTES, SendBuffer};
 
 /// A file whose file system does not support sendfile(2), so that it is read and written instead.
 #[derive(Default)]
@@ -39,8 +39,8 @@ pub(super) fn flush_plain(
     while sent < allowance {
         let moved = match output.front() {
             None => break,
-            Some(Piece::Bytes(bytes)) => moved(socket.write(&bytes[..bytes.len().min(allowance - sent)])),
-            Some(Piece::Range(range)) => {
+            Some(NextChunk::Bytes(bytes)) => moved(socket.write(&bytes[..bytes.len().min(allowance - sent)])),
+            Some(NextChunk::Range(range)) => {
                 let count = usize::try_from(range.length).unwrap_or(usize::MAX).min(allowance - sent);
                 moved(send_range(socket, range, count, unsendable))
             }

@@ -5,10 +5,10 @@ use std::io;
 use super::Moved;
 use super::moved;
 use super::socket::Socket;
-use crate::base::buffers::{Piece, ReceiveBuffer, SendBuffer};
+use crate::base::buffers::{NextChunk, ReceiveBuffer, SendBuffer};
 use crate::tls::{ReceiveResult, TlsSession};
 
-/// What one turn may encrypt and send: 0.05 ms at 4 GB/s.
+/// The most bytes that one turn encrypts and sends. This takes 0.06 ms at 4 GB/s.
 const TLS_FLUSH_BUDGET: usize = 256 * 1024;
 
 /// Receives once and decrypts, so that the input holds at most `capacity` bytes.
@@ -45,11 +45,11 @@ pub(super) fn flush_tls(
     while tls.flush(socket)? {
         let taken = match output.front() {
             // During the handshake TLS would only buffer it where it is not counted.
-            Some(Piece::Bytes(bytes)) if sent < allowance && !tls.is_handshaking() => {
+            Some(NextChunk::Bytes(bytes)) if sent < allowance && !tls.is_handshaking() => {
                 tls.encrypt(&bytes[..bytes.len().min(allowance - sent)])?
             }
             // An encrypted connection accepts no ranges.
-            Some(Piece::Range(_)) => return Err(io::ErrorKind::Unsupported.into()),
+            Some(NextChunk::Range(_)) => return Err(io::ErrorKind::Unsupported.into()),
             _ => 0,
         };
         if taken == 0 {

@@ -2,11 +2,11 @@
 
 use super::RequestResult;
 use crate::protocol::admin::query::{Query, QueryJob, QueryResult, Selector};
-use crate::wire::control::{ControlReply, Whom};
+use crate::wire::control::{ControlReply, KickTarget};
 
 /// A request to end sessions.
 pub(super) struct Kick {
-    which: Selector,
+    selector: Selector,
     kicked: u64,
     stage: KickStage,
 }
@@ -23,19 +23,19 @@ enum KickStage {
 }
 
 impl Kick {
-    pub(super) fn begin(whom: Whom) -> Result<Self, String> {
-        let which = match whom {
-            Whom::Session(number) => Selector::Session(number),
-            Whom::User(name) => Selector::User(name.parse().map_err(|error| format!("{error}"))?),
+    pub(super) fn begin(target: KickTarget) -> Result<Self, String> {
+        let selector = match target {
+            KickTarget::Session(number) => Selector::Session(number),
+            KickTarget::User(name) => Selector::User(name.parse().map_err(|error| format!("{error}"))?),
         };
-        Ok(Self { which, kicked: 0, stage: KickStage::RequestPage(0) })
+        Ok(Self { selector, kicked: 0, stage: KickStage::RequestPage(0) })
     }
 
     pub(super) fn next(&mut self) -> RequestResult {
         match self.stage {
             KickStage::RequestPage(from) => {
                 self.stage = KickStage::AwaitPage;
-                RequestResult::Query(Query { job: QueryJob::Kick(self.which.clone()), from })
+                RequestResult::Query(Query { job: QueryJob::Kick(self.selector.clone()), from })
             }
             KickStage::AwaitPage => RequestResult::Waiting,
             KickStage::SendReply => {

@@ -12,36 +12,36 @@ use crate::base::budget::{Budget, ENTRY_COST};
 use crate::base::buffers::IoBuffers;
 use crate::base::json::read_object;
 use crate::base::text::{Escaped, shortened};
-use crate::protocol::{Protocol, ProtocolEvent, ProtocolStatus, Sockets};
+use crate::protocol::{Protocol, ProtocolEvent, ProtocolIo, ProtocolStatus};
 use crate::session::home_check::{HomeCheck, HomeCheckMode, HomeCheckStep};
 use crate::session::{Phase, Service, SessionError};
 use crate::store::count::{UnreadableEntries, UnreadableEntry};
 use crate::store::ledger::{QuotaLimits, QuotaState};
 use crate::store::usage::Usage;
 use crate::wire::Frame;
-use crate::wire::control::{AccountUsage, AuditMode, ControlReply, ControlRequest, UnexaminedEntry};
+use crate::wire::control::{AccountUsage, ControlReply, ControlRequest, UnexaminedEntry, UsageMode};
 use crate::wire::frame::{self, CONTROL_BYTES_MAX, FrameType};
 use kick::Kick;
 use query::Query;
 use status::Status;
 
-/// Connections that the loop examines in one turn for an admin query: about ten microseconds.
+/// The number of slots that the loop examines in one turn for an admin query. This takes about ten microseconds.
 pub const ADMIN_QUERY_SLOTS_PER_TURN: usize = 128;
 
 /// One connection of an administrator.
 #[derive(Default)]
-pub struct Control {
+pub struct Admin {
     running: Option<(u32, AdminRequest)>,
     /// The query that the loop must answer before the running request continues.
     query: Option<Query>,
     is_closing: bool,
     requests: u64,
-    /// When a count that a worker makes is looked at again.
-    looks_at: Option<Instant>,
+    /// When to check again whether a worker has finished its part of a count.
+    check_at: Option<Instant>,
 }
 
-/// The interval at which it is.
-const LOOK_INTERVAL: Duration = Duration::from_millis(5);
+/// The interval of these checks.
+const CHECK_INTERVAL: Duration = Duration::from_millis(5);
 
 /// The running request.
 enum AdminRequest {
@@ -64,9 +64,9 @@ enum RequestResult {
     End,
 }
 
-impl Protocol for Control {
-    fn step(&mut self, sockets: Sockets<'_>, service: &mut Service, budget: &mut Budget, now: Instant) -> bool {
-        let Sockets { buffers, .. } = sockets;
+impl Protocol for Admin {
+    fn step(&mut self, io: ProtocolIo<'_>, service: &mut Service, budget: &mut Budget, now: Instant) -> bool {
+        let ProtocolIo { buffers, .. } = io;
         let mut moved = false;
         while !self.is_closing && !budget.is_spent() && buffers.output.has_room() {
             let has_moved = match self.running.take() {
@@ -86,7 +86,7 @@ impl Protocol for Control {
         self.query.take()
     }
 
-    fn handle(&mut self, event: ProtocolEvent, _sockets: Sockets<'_>, _now: Instant) {
+    fn handle(&mut self, event: ProtocolEvent, _io: ProtocolIo<'_>, _now: Instant) {
         let ProtocolEvent::QueryAnswered(answer) = event else { return };
         match &mut self.running {
             Some((_, AdminRequest::Status(status))) => status.answer(answer),
@@ -106,12 +106,12 @@ impl Protocol for Control {
     fn status(&self) -> ProtocolStatus {
         let phase = if self.running.is_some() { Phase::Working } else { Phase::Idle };
         let (is_closing, requests) = (self.is_closing, self.requests);
-        let wakes_at = self.looks_at;
+        let wakes_at = self.check_at;
         ProtocolStatus { is_closing, requests, progress: requests, wakes_at, ..ProtocolStatus::new(phase) }
     }
 }
 
-impl Control {
+impl Admin {
     fn receive(&mut self, buffers: &mut IoBuffers, service: &Service) -> bool {
         let (id, request, size) = match frame::decode(buffers.input.filled(), CONTROL_BYTES_MAX) {
             Ok(None) => return false,
@@ -124,10 +124,10 @@ impl Control {
         buffers.input.consume(size);
         self.requests += 1;
         let begun = match request {
-            Ok(ControlRequest::Usage { user, mode }) => begin(service, user, mode).map(AdminRequest::Usage),
+            Ok(ControlRequest::Usage { user, mode }) => begin_home_check(service, user, mode).map(AdminRequest::Usage),
             Ok(ControlRequest::Status { all }) => Ok(AdminRequest::Status(Box::new(Status::begin(service, all)))),
-            Ok(ControlRequest::Kick { whom }) => Kick::begin(whom).map(AdminRequest::Kick),
-            Err(error) => Err(format!("not understood: {error}")),
+            Ok(ControlRequest::Kick { target }) => Kick::begin(target).map(AdminRequest::Kick),
+            Err(error) => Err(format!("malformed request: {error}")),
         };
         match begun {
             Ok(running) => self.running = Some((id, running)),
@@ -147,12 +147,12 @@ impl Control {
         now: Instant,
     ) -> bool {
         let step = match &mut running {
-            AdminRequest::Usage(audit) => next_usage(audit, service, budget),
+            AdminRequest::Usage(check) => next_usage(check, service, budget),
             AdminRequest::Status(status) => status.next(service, budget, now),
             AdminRequest::Kick(kick) => kick.next(),
         };
         let has_moved = !matches!(step, RequestResult::Waiting);
-        self.looks_at = (!has_moved).then(|| now + LOOK_INTERVAL);
+        self.check_at = (!has_moved).then(|| now + CHECK_INTERVAL);
         match step {
             RequestResult::Later | RequestResult::Waiting => {}
             RequestResult::Query(query) => self.query = Some(query),
@@ -170,23 +170,23 @@ impl Control {
     }
 }
 
-/// Begins the requested check. Without a server `berthd` runs it itself.
-pub fn begin(service: &Service, user: Option<String>, mode: AuditMode) -> Result<HomeCheck, String> {
+/// Begins the requested check. Without a running server, `berthd usage` calls this itself.
+pub fn begin_home_check(service: &Service, user: Option<String>, mode: UsageMode) -> Result<HomeCheck, String> {
     let mode = match mode {
-        AuditMode::Show => HomeCheckMode::Ledger,
-        AuditMode::Verify => HomeCheckMode::Verify,
-        AuditMode::Repair => HomeCheckMode::Repair,
+        UsageMode::Show => HomeCheckMode::Ledger,
+        UsageMode::Verify => HomeCheckMode::Verify,
+        UsageMode::Repair => HomeCheckMode::Repair,
     };
     let only: Option<AccountName> = user.map(|user| user.parse()).transpose().map_err(|error| format!("{error}"))?;
     HomeCheck::begin(service, only, mode).map_err(|error| error.to_string())
 }
 
-fn next_usage(audit: &mut HomeCheck, service: &mut Service, budget: &mut Budget) -> RequestResult {
-    match audit.next(service, budget) {
+fn next_usage(check: &mut HomeCheck, service: &mut Service, budget: &mut Budget) -> RequestResult {
+    match check.next(service, budget) {
         HomeCheckStep::Later => RequestResult::Later,
         HomeCheckStep::Waits => RequestResult::Waiting,
-        HomeCheckStep::Account(name, state, found, unseen) => {
-            RequestResult::Reply(ControlReply::Usage(usage(&name, &state, found, &unseen)))
+        HomeCheckStep::Account(name, state, found, unreadable) => {
+            RequestResult::Reply(ControlReply::Usage(usage(&name, &state, found, &unreadable)))
         }
         HomeCheckStep::Failed(name, error) => {
             let nothing = QuotaState::default();
@@ -198,7 +198,12 @@ fn next_usage(audit: &mut HomeCheck, service: &mut Service, budget: &mut Budget)
 }
 
 /// Returns the report of one account's usage.
-pub fn usage(name: &AccountName, state: &QuotaState, found: Option<Usage>, unseen: &UnreadableEntries) -> AccountUsage {
+pub fn usage(
+    name: &AccountName,
+    state: &QuotaState,
+    found: Option<Usage>,
+    unreadable: &UnreadableEntries,
+) -> AccountUsage {
     let QuotaLimits { bytes: limit_bytes, files: limit_files } = state.limits;
     // A count sees only files with names.
     let found = found.map(|found| found + state.nameless);
@@ -211,8 +216,8 @@ pub fn usage(name: &AccountName, state: &QuotaState, found: Option<Usage>, unsee
         limit_files,
         disk_bytes: found.map(|found| found.bytes),
         disk_files: found.map(|found| found.files),
-        unexamined: unseen.count,
-        unexamined_entries: unseen.named.iter().map(unexamined_entry).collect(),
+        unexamined: unreadable.count,
+        unexamined_entries: unreadable.named.iter().map(unexamined_entry).collect(),
         error: None,
     }
 }
@@ -256,8 +261,8 @@ mod tests {
         let transfer =
             TransferInfo { verb: "put", is_upload: true, path, bytes: 1, offset: 0, size: None, started: now };
         let peer = ([127, 0, 0, 1], 1).into();
-        let overview = SessionInfo { member: None, peer, state: StateName::Upload, transfer: Some(transfer) };
-        let seen = |session| SessionRow { session, overview: overview.clone() };
+        let info = SessionInfo { member: None, peer, state: StateName::Upload, transfer: Some(transfer) };
+        let seen = |session| SessionRow { session, info: info.clone() };
         let seen = (0..ADMIN_QUERY_SLOTS_PER_TURN as u64).map(seen).collect();
         QueryResult { rows: seen, kicked: 0, next, turns: Default::default(), uptime: Default::default() }
     }
@@ -269,7 +274,7 @@ mod tests {
         let store =
             Store::new(Vec::new(), config.partial_expiry, Syncer::held(disk_sync::flush)).expect("random numbers");
         let mut service = Service::new(Accounts::open(&config).expect("none"), store, Policy::from(&config));
-        let (mut control, mut buffers, now) = (Control::default(), IoBuffers::roomy(), Instant::now());
+        let (mut admin, mut buffers, now) = (Admin::default(), IoBuffers::large_uncharged(), Instant::now());
         let mut bytes = Vec::new();
         frame::put_json(&mut bytes, FrameType::Control, 1, &ControlRequest::Status { all: false });
         buffers.input.room(bytes.len()).copy_from_slice(&bytes);
@@ -277,18 +282,18 @@ mod tests {
 
         let (mut said, mut asked) = (Vec::new(), Vec::new());
         while !said.ends_with(br#"{"end":{}}"#) {
-            let moved = control.step(Sockets::single(&mut buffers), &mut service, &mut Budget::new(TURN_BUDGET), now);
+            let moved = admin.step(ProtocolIo::single(&mut buffers), &mut service, &mut Budget::new(TURN_BUDGET), now);
             assert!(buffers.output.held_bytes() <= OUTPUT_BYTES_HIGH + CONTROL_BYTES_MAX);
-            if let Some(query) = control.take_query() {
+            if let Some(query) = admin.take_query() {
                 assert_eq!(query.job, QueryJob::Report);
                 assert!(buffers.output.has_room(), "asked while there is no room");
                 asked.push(query.from);
                 let page = page((asked.len() < 3).then_some(asked.len() * ADMIN_QUERY_SLOTS_PER_TURN), now);
-                control.handle(ProtocolEvent::QueryAnswered(page), Sockets::single(&mut buffers), now);
+                admin.handle(ProtocolEvent::QueryAnswered(page), ProtocolIo::single(&mut buffers), now);
             } else {
                 assert!(moved, "it waits for nothing");
             }
-            while let Some(crate::base::buffers::Piece::Bytes(bytes)) = buffers.output.front() {
+            while let Some(crate::base::buffers::NextChunk::Bytes(bytes)) = buffers.output.front() {
                 let count = bytes.len();
                 said.extend_from_slice(bytes);
                 buffers.output.advance(count);
@@ -297,6 +302,6 @@ mod tests {
         assert_eq!(asked, [0, ADMIN_QUERY_SLOTS_PER_TURN, 2 * ADMIN_QUERY_SLOTS_PER_TURN]);
         let sessions = said.windows(12).filter(|window| window == br#"{"session":{"#).count();
         assert_eq!(sessions, 3 * ADMIN_QUERY_SLOTS_PER_TURN);
-        assert_eq!(control.status().phase, Phase::Idle);
+        assert_eq!(admin.status().phase, Phase::Idle);
     }
 }

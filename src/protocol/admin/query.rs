@@ -57,5 +57,5 @@ pub struct SessionRow {
     /// The number of the session.
     pub session: u64,
     /// Its state.
-    pub overview: SessionInfo,
+    pub info: SessionInfo,
 }

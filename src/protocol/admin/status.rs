@@ -55,7 +55,7 @@ impl Status {
 
     pub(super) fn answer(&mut self, answer: QueryResult) {
         self.server.seconds = answer.uptime.as_secs();
-        self.server.turns = answer.turns.steps().map(|(below_us, count)| TurnTimes { below_us, count }).collect();
+        self.server.turns = answer.turns.buckets().map(|(below_us, count)| TurnTimes { below_us, count }).collect();
         self.stage = StatusStage::SendPage(answer.rows.into(), answer.next);
     }
 
@@ -85,7 +85,7 @@ impl Status {
                     RequestResult::Later
                 }
             },
-            StatusStage::SendAllUsers(audit) => match audit.next(service, budget) {
+            StatusStage::SendAllUsers(check) => match check.next(service, budget) {
                 HomeCheckStep::Later => RequestResult::Later,
                 HomeCheckStep::Waits => RequestResult::Waiting,
                 HomeCheckStep::Account(name, state, _, _) => user(&name, self.sessions_of(&name), &state, None),
@@ -99,7 +99,7 @@ impl Status {
             },
             StatusStage::SendTotals => {
                 self.stage = StatusStage::Done;
-                let unresponsive = service.store.syncer.silent();
+                let unresponsive = service.store.syncer.unresponsive_file_systems();
                 self.server.unresponsive_directories =
                     unresponsive.iter().map(|path| Name(path.as_os_str().as_bytes().to_vec())).collect();
                 RequestResult::Reply(ControlReply::Server(self.server_report()))
@@ -110,8 +110,8 @@ impl Status {
 
     fn begin_all_users(&mut self, service: &Service) -> RequestResult {
         match HomeCheck::begin(service, None, HomeCheckMode::Ledger) {
-            Ok(audit) => {
-                self.stage = StatusStage::SendAllUsers(audit);
+            Ok(check) => {
+                self.stage = StatusStage::SendAllUsers(check);
                 RequestResult::Later
             }
             Err(error) => {
@@ -121,9 +121,8 @@ impl Status {
         }
     }
 
-    fn count(&mut self, row: &SessionRow) {
-        let overview = &row.overview;
-        match &overview.member {
+    fn count(&mut self, SessionRow { info, .. }: &SessionRow) {
+        match &info.member {
             Some((name, state)) => {
                 self.server.sessions += 1;
                 let (sessions, last) = self.users.entry(name.clone()).or_default();
@@ -131,7 +130,7 @@ impl Status {
             }
             None => self.server.unauthenticated += 1,
         }
-        match &overview.transfer {
+        match &info.transfer {
             Some(transfer) if transfer.is_upload => {
                 self.server.uploading += 1;
                 self.up.add(transfer.bytes, false);
@@ -177,13 +176,13 @@ fn nothing_yet() -> ServerReport {
 }
 
 fn session_report(row: SessionRow, now: Instant) -> SessionReport {
-    let overview = row.overview;
-    let transfer = overview.transfer.as_ref();
+    let info = row.info;
+    let transfer = info.transfer.as_ref();
     SessionReport {
         session: row.session,
-        user: overview.member.map(|(name, _)| name.to_string()),
-        address: overview.peer.to_string(),
-        state: overview.state.word().into(),
+        user: info.member.map(|(name, _)| name.to_string()),
+        address: info.peer.to_string(),
+        state: info.state.word().into(),
         path: transfer.map(|transfer| Name::from(&transfer.path)),
         size: transfer.and_then(|transfer| transfer.size),
         position: transfer.map(|transfer| transfer.offset + transfer.bytes),

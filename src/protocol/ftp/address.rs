@@ -40,7 +40,7 @@ pub fn extended_passive(port: u16) -> String {
 }
 
 /// Parses the argument of `PORT`.
-pub fn read_numbers(text: &[u8]) -> Option<SocketAddrV4> {
+pub fn parse_numbers(text: &[u8]) -> Option<SocketAddrV4> {
     let mut numbers = [0; 6];
     let mut parts = text.split(|&byte| byte == b',');
     for number in &mut numbers {
@@ -61,7 +61,7 @@ pub enum AddressError {
 }
 
 /// Parses the argument of `EPRT`; any printable character may be the delimiter (RFC 2428 section 2).
-pub fn read_extended(text: &[u8]) -> Result<SocketAddr, AddressError> {
+pub fn parse_extended(text: &[u8]) -> Result<SocketAddr, AddressError> {
     let text = std::str::from_utf8(text).map_err(|_| AddressError::Malformed)?;
     let delimiter = text.chars().next().filter(char::is_ascii_graphic).ok_or(AddressError::Malformed)?;
     let parts: Vec<&str> = text.split(delimiter).collect();
@@ -101,11 +101,11 @@ mod tests {
         ] {
             let address = address.parse().expect("an address");
             assert_eq!(Numbers(address).to_string(), text);
-            assert_eq!(read_numbers(text.as_bytes()), Some(address));
+            assert_eq!(parse_numbers(text.as_bytes()), Some(address));
         }
-        assert_eq!(read_numbers(b"127,000,0,01,4,0"), Some("127.0.0.1:1024".parse().expect("an address")));
+        assert_eq!(parse_numbers(b"127,000,0,01,4,0"), Some("127.0.0.1:1024".parse().expect("an address")));
         for text in ["", "1,2,3,4,5", "1,2,3,4,5,6,7", "1,2,3,4,5,256", "1,2,3,4,5,", "1,2,3,4,+5,6", "1, 2,3,4,5,6"] {
-            assert_eq!(read_numbers(text.as_bytes()), None, "{text}");
+            assert_eq!(parse_numbers(text.as_bytes()), None, "{text}");
         }
     }
 
@@ -116,9 +116,9 @@ mod tests {
             ("|2|1080::8:800:200C:417A|5282|", "[1080::8:800:200c:417a]:5282"),
             ("#1#127.0.0.1#1#", "127.0.0.1:1"),
         ] {
-            assert_eq!(read_extended(text.as_bytes()), Ok(address.parse().expect("an address")), "{text}");
+            assert_eq!(parse_extended(text.as_bytes()), Ok(address.parse().expect("an address")), "{text}");
         }
-        assert_eq!(read_extended(b"|3|x|1|"), Err(AddressError::Protocol));
+        assert_eq!(parse_extended(b"|3|x|1|"), Err(AddressError::Protocol));
         for text in [
             "",
             "|",
@@ -136,7 +136,7 @@ mod tests {
             " 1 127.0.0.1 1 ",
             "ä1ä127.0.0.1ä1ä",
         ] {
-            assert_eq!(read_extended(text.as_bytes()), Err(AddressError::Malformed), "{text}");
+            assert_eq!(parse_extended(text.as_bytes()), Err(AddressError::Malformed), "{text}");
         }
     }
 

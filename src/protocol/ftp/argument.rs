@@ -24,13 +24,13 @@ pub struct LiteralOrParsed<T> {
 
 impl<'a> Argument<'a> {
     /// Returns the error for a malformed argument.
-    pub fn wrong<T>(self) -> Result<T, ParseError> {
+    pub fn syntax_error<T>(self) -> Result<T, ParseError> {
         Err(ParseError::Syntax(self.usage))
     }
 
     /// Parses a path, including spaces.
     pub fn path(self) -> Result<Vec<u8>, ParseError> {
-        if self.text.is_empty() { self.wrong() } else { Ok(self.text.to_vec()) }
+        if self.text.is_empty() { self.syntax_error() } else { Ok(self.text.to_vec()) }
     }
 
     /// Parses a path, if there is one.
@@ -42,7 +42,7 @@ impl<'a> Argument<'a> {
     pub fn text(self) -> Result<&'a str, ParseError> {
         match std::str::from_utf8(self.text) {
             Ok(text) if !text.is_empty() => Ok(text),
-            _ => self.wrong(),
+            _ => self.syntax_error(),
         }
     }
 
@@ -58,7 +58,7 @@ impl<'a> Argument<'a> {
         match std::str::from_utf8(text).ok().and_then(|text| text.parse().ok()) {
             // `parse` alone accepts a sign.
             Some(number) if text.iter().all(u8::is_ascii_digit) => Ok(number),
-            _ => self.wrong(),
+            _ => self.syntax_error(),
         }
     }
 
@@ -66,7 +66,7 @@ impl<'a> Argument<'a> {
     pub fn time_and_path(self) -> Result<(i64, Vec<u8>), ParseError> {
         match time::split(self.text) {
             Some((mtime_ns, path)) if !path.is_empty() => Ok((mtime_ns, path.to_vec())),
-            _ => self.wrong(),
+            _ => self.syntax_error(),
         }
     }
 
@@ -91,7 +91,7 @@ impl<'a> Argument<'a> {
             rest = &rest[end + 1..];
             match rest.strip_prefix(b"\"") {
                 Some(more) => rest = more,
-                None if path.is_empty() => return self.wrong(),
+                None if path.is_empty() => return self.syntax_error(),
                 None => return Ok((path, rest.trim_ascii())),
             }
             path.push(b'"');

@@ -4,7 +4,7 @@
 use super::argument::LiteralOrParsed;
 use super::command::{Command, Epsv, Opts};
 use super::parse_error::ParseError;
-use super::transfer::{Form, UploadCommand};
+use super::transfer::{ListFormat, UploadCommand};
 use super::{Ftp, FtpContext, Hashed, NotBegun, Passive, reply};
 use crate::base::budget::PATH_COMPONENT_COST;
 use crate::base::virtual_path::VirtualPath;
@@ -59,8 +59,8 @@ impl Ftp {
             Command::Stor(path) => return self.store_at(path, UploadCommand::Store, turn),
             Command::Appe(path) => return self.store_at(path, UploadCommand::Append, turn),
             Command::Stou => return self.store_unique(turn),
-            Command::List(text) => self.begin_listing(Form::Long, text, turn),
-            Command::Nlst(text) => self.begin_listing(Form::Names, text, turn),
+            Command::List(text) => self.begin_listing(ListFormat::Long, text, turn),
+            Command::Nlst(text) => self.begin_listing(ListFormat::Names, text, turn),
             Command::Mlsd(path) => self.on_path_or_directory(path.as_deref(), turn, Self::begin_facts),
             Command::Mlst(path) => self.on_path_or_directory(path.as_deref(), turn, Self::reply_facts),
             Command::Stat(None) => self.reply_status(turn),

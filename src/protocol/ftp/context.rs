@@ -1,4 +1,4 @@
-//! The context of a step: what a command may use, and how it replies.
+//! What a command may use in a turn, and how it replies.
 
 use std::time::Instant;
 
@@ -9,7 +9,7 @@ use crate::base::virtual_path::VirtualPath;
 use crate::protocol::data_connection::DataConnection;
 use crate::session::{Service, SessionError};
 
-/// The context of a step.
+/// What a command may use in a turn.
 pub(super) struct FtpContext<'a> {
     pub(super) buffers: &'a mut IoBuffers,
     pub(super) data: &'a mut dyn DataConnection,

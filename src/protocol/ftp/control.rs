@@ -100,7 +100,7 @@ impl Ftp {
 
     /// Takes the next line, and replies if it is malformed. Returns whether anything was taken.
     pub(super) fn receive(&mut self, turn: &mut FtpContext) -> bool {
-        self.next_request_at = self.session.held_until(turn.service, turn.now);
+        self.next_request_at = self.session.next_request_at(turn.service, turn.now);
         if self.next_request_at.is_some() {
             return false;
         }

@@ -39,7 +39,7 @@ impl Ftp {
         if passive == Passive::Pasv && self.local.is_ipv6() {
             return turn.reply(425, "PASV supports IPv4 only; use EPSV.");
         }
-        let expects_resumption = self.data.is_private && self.reuse.is_known;
+        let expects_resumption = self.data.is_private && self.reuse.is_expected;
         let Ok(address) = turn.data.listen(self.settings.passive_ports.clone(), expects_resumption) else {
             return turn.reply(425, "Cannot open a data connection: no free port; try again later.");
         };

@@ -2,12 +2,12 @@
 
 use super::time;
 use crate::store::listing::Listed;
-use crate::store::meta::{Kind, Seen};
+use crate::store::meta::{EntryMeta, Kind};
 
 /// Appends a line of facts (RFC 3659 section 7), without its end. `may_write` is the account's
 /// permission.
 pub fn put_facts(out: &mut Vec<u8>, listed: &Listed, facts: Facts, may_write: bool) {
-    out.extend_from_slice(facts.of(&listed.seen, may_write).as_bytes());
+    out.extend_from_slice(facts.of(&listed.metadata, may_write).as_bytes());
     out.push(b' ');
     out.extend_from_slice(&listed.name);
 }
@@ -17,16 +17,16 @@ pub fn put_facts(out: &mut Vec<u8>, listed: &Listed, facts: Facts, may_write: bo
 pub struct Facts([bool; FACTS.len()]);
 
 /// Returns a fact's value if the entry has it and it is known. The flag is the permission to write.
-type FactValue = fn(&Seen, bool) -> Option<String>;
+type FactValue = fn(&EntryMeta, bool) -> Option<String>;
 
 /// All facts, in the order of the listing.
 const FACTS: [(&str, FactValue); 6] = [
-    ("type", |seen, _| seen.kind().map(|is| kind(is).into())),
-    ("size", |seen, _| seen.meta().filter(|meta| meta.kind == Kind::File).map(|meta| meta.size.to_string())),
-    ("modify", |seen, _| seen.meta().map(|meta| time::written(meta.mtime_ns))),
-    ("perm", |seen, may_write| seen.meta().map(|meta| allowed(meta.kind, may_write).into())),
-    ("unique", |seen, _| seen.meta().map(|meta| format!("{:x}g{:x}", meta.identity.dev, meta.identity.ino))),
-    ("UNIX.mode", |seen, _| seen.meta().map(|meta| format!("{:04o}", meta.mode & 0o7777))),
+    ("type", |metadata, _| metadata.kind().map(|is| kind(is).into())),
+    ("size", |metadata, _| metadata.meta().filter(|meta| meta.kind == Kind::File).map(|meta| meta.size.to_string())),
+    ("modify", |metadata, _| metadata.meta().map(|meta| time::format(meta.mtime_ns))),
+    ("perm", |metadata, may_write| metadata.meta().map(|meta| allowed(meta.kind, may_write).into())),
+    ("unique", |metadata, _| metadata.meta().map(|meta| format!("{:x}g{:x}", meta.identity.dev, meta.identity.ino))),
+    ("UNIX.mode", |metadata, _| metadata.meta().map(|meta| format!("{:04o}", meta.mode & 0o7777))),
 ];
 
 impl Default for Facts {
@@ -40,7 +40,7 @@ impl Facts {
     pub const NONE: Self = Self([false; FACTS.len()]);
 
     /// Parses `type;size;…`, in any case. Unknown facts are ignored (RFC 3659 7.9).
-    pub fn read(list: &str) -> Self {
+    pub fn parse(list: &str) -> Self {
         Self(FACTS.map(|(name, _)| list.split(';').any(|wanted| wanted.eq_ignore_ascii_case(name))))
     }
 
@@ -56,9 +56,9 @@ impl Facts {
         FACTS.iter().zip(self.0).map(|((name, _), is_chosen)| format!("{name}{};", mark(is_chosen))).collect()
     }
 
-    fn of(self, seen: &Seen, may_write: bool) -> String {
+    fn of(self, metadata: &EntryMeta, may_write: bool) -> String {
         let chosen = FACTS.iter().zip(self.0).filter(|(_, is_chosen)| *is_chosen);
-        chosen.filter_map(|((name, value), _)| Some(format!("{name}={};", value(seen, may_write)?))).collect()
+        chosen.filter_map(|((name, value), _)| Some(format!("{name}={};", value(metadata, may_write)?))).collect()
     }
 }
 
@@ -95,7 +95,7 @@ mod tests {
         let mtime_ns = 1_795_782_896_000_000_000;
         let identity = Identity { dev: 0xfe01, ino: 0x2a, size, mtime_ns, ctime_ns: 0 };
         let meta = Meta { kind, size, mtime_ns, mode: 0o644, links: 1, identity };
-        Listed { name: name.to_vec(), seen: Seen::Examined(meta), target: None }
+        Listed { name: name.to_vec(), metadata: EntryMeta::Examined(meta), target: None }
     }
 
     #[test]
@@ -114,16 +114,16 @@ mod tests {
             line(Kind::Directory, Facts::default(), false),
             "type=dir;modify=20261127123456;perm=el;unique=fe01g2a;UNIX.mode=0644;  x\r\n"
         );
-        assert_eq!(line(Kind::Link, Facts::read("TYPE;SIZE;nonsense"), true), "type=OS.unix=slink;  x\r\n");
+        assert_eq!(line(Kind::Link, Facts::parse("TYPE;SIZE;nonsense"), true), "type=OS.unix=slink;  x\r\n");
     }
 
     #[test]
     fn the_reply_lists_the_selected_facts() {
-        let facts = Facts::read("unix.MODE;Type;type;colour");
+        let facts = Facts::parse("unix.MODE;Type;type;colour");
         assert_eq!(facts.chosen(), "type;UNIX.mode;");
         assert_eq!(facts.offered(), "type*;size;modify;perm;unique;UNIX.mode*;");
-        assert_eq!(Facts::read(&facts.chosen()), facts);
-        assert_eq!(Facts::read(&Facts::default().chosen()), Facts::default());
-        assert_eq!((Facts::NONE.chosen(), Facts::read("")), (String::new(), Facts::NONE));
+        assert_eq!(Facts::parse(&facts.chosen()), facts);
+        assert_eq!(Facts::parse(&Facts::default().chosen()), Facts::default());
+        assert_eq!((Facts::NONE.chosen(), Facts::parse("")), (String::new(), Facts::NONE));
     }
 }

@@ -94,9 +94,7 @@ impl Ftp {
             None => return turn.refuse(refusal, Some(path)),
             Some(Unfinished::Running) => "an upload to it is in progress".to_string(),
             Some(Unfinished::Interrupted(bytes)) => {
-                format!(
-                    "an interrupted upload to it is held ({bytes} bytes); resume it with REST and STOR, or remove it with DELE"
-                )
+                format!("a partial upload exists ({bytes} bytes); resume it with REST and STOR, or remove it with DELE")
             }
         };
         turn.reply(550, format!("{}: no such file; {upload}.", reply::subject(path)));
@@ -104,14 +102,14 @@ impl Ftp {
 
     // ---- Times and permissions ------------------------------------------------------------
 
-    /// The reply follows draft-somers-ftp-mfxx, section 3.1.
+    /// Sets a modification time. The reply follows draft-somers-ftp-mfxx, section 3.1.
     pub(super) fn set_mtime(&mut self, mtime_ns: i64, text: &[u8], turn: &mut FtpContext) -> Result<(), NotBegun> {
         let Some(path) = self.path(text, turn) else { return Ok(()) };
         let session = self.counted(turn)?;
         // The file system may not store every time.
         match session.set_mtime(&path, mtime_ns).and_then(|()| session.stat(turn.service, &path)) {
             Ok((meta, _)) => {
-                let fact = format!("Modify={}; ", time::written(meta.mtime_ns));
+                let fact = format!("Modify={}; ", time::format(meta.mtime_ns));
                 turn.reply(213, [fact.as_bytes(), text].concat());
             }
             Err(refusal) => turn.refuse(refusal, Some(&path)),

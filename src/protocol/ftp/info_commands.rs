@@ -9,7 +9,7 @@ use crate::session::SessionError;
 use crate::session::session_info::TransferInfo;
 use crate::session::task::TaskStep;
 use crate::store::listing::Listed;
-use crate::store::meta::{Kind, Meta, Seen};
+use crate::store::meta::{EntryMeta, Kind, Meta};
 
 impl Ftp {
     /// `SIZE`. For a partial upload it returns the number of stored bytes, so that a client can resume it.
@@ -24,7 +24,7 @@ impl Ftp {
     /// `MDTM`.
     pub(super) fn reply_mtime(&mut self, path: VirtualPath, turn: &mut FtpContext) {
         match self.session.stat_resumable(&path) {
-            Ok(meta) => turn.reply(213, time::written(meta.mtime_ns)),
+            Ok(meta) => turn.reply(213, time::format(meta.mtime_ns)),
             Err(refusal) => turn.refuse(refusal, Some(&path)),
         }
     }
@@ -43,7 +43,7 @@ impl Ftp {
         match found {
             Ok(meta) => {
                 let (name, mut line) = (path.as_bytes().to_vec(), Vec::new());
-                let listed = Listed { name, seen: Seen::Examined(meta), target: None };
+                let listed = Listed { name, metadata: EntryMeta::Examined(meta), target: None };
                 put_facts(&mut line, &listed, self.facts, !self.session.is_read_only());
                 turn.buffers.output.append(|out| reply::put_lines(out, 250, "Facts:", [line], "End."));
             }

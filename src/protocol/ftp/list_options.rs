@@ -27,8 +27,8 @@ pub const OPTIONS: &str = "1AaCdFlRrSt";
 
 impl Options {
     /// Returns whether `pattern` matches a name.
-    pub fn fits(self, pattern: &Pattern, name: &[u8]) -> bool {
-        if self.all { pattern.fits(name) } else { pattern.matches(name) }
+    pub fn matches(self, pattern: &Pattern, name: &[u8]) -> bool {
+        if self.all { pattern.matches_hidden_too(name) } else { pattern.matches(name) }
     }
 
     /// Returns its letters, without those that change nothing; for tests.
@@ -88,6 +88,8 @@ mod tests {
         }
         let (_, pattern) = split_pattern(b"*.txt").expect("a pattern");
         let (some, all) = (Options::default(), Options { all: true, ..Options::default() });
-        assert!(some.fits(&pattern, b"a.txt") && !some.fits(&pattern, b".a.txt") && all.fits(&pattern, b".a.txt"));
+        assert!(
+            some.matches(&pattern, b"a.txt") && !some.matches(&pattern, b".a.txt") && all.matches(&pattern, b".a.txt")
+        );
     }
 }

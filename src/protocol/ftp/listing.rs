@@ -2,14 +2,14 @@
 
 use crate::base::calendar::{ls_date, utc};
 use crate::store::listing::Listed;
-use crate::store::meta::{Kind, Seen};
+use crate::store::meta::{EntryMeta, Kind};
 
 /// Appends a line in the form of `ls -l`, without its end. Times are in UTC. A symlink is shown with
 /// its target, because many clients do not recognise it otherwise; a target outside of the home is
 /// hidden. An entry that could not be read has no permissions, 0 bytes and the year 1970, because
 /// clients accept no other form.
 pub fn put_long(out: &mut Vec<u8>, listed: &Listed, now_ns: i64) {
-    let (meta, kind) = (listed.seen.meta(), listed.seen.kind());
+    let (meta, kind) = (listed.metadata.meta(), listed.metadata.kind());
     let is_link = kind == Some(Kind::Link) && !hides_arrow(&listed.name);
     let mtime_ns = meta.map_or(0, |meta| meta.mtime_ns);
     let start = format!(
@@ -46,12 +46,12 @@ pub fn end_line(out: &mut Vec<u8>, start: usize) {
 
 /// Returns the mark of `ls -F` after a name. A symlink in the long form has none, because its arrow
 /// follows.
-pub fn mark(seen: &Seen, is_long: bool) -> &'static [u8] {
-    match seen.kind() {
+pub fn mark(metadata: &EntryMeta, is_long: bool) -> &'static [u8] {
+    match metadata.kind() {
         Some(Kind::Directory) => b"/",
         Some(Kind::Link) if is_long => b"",
         Some(Kind::Link) => b"@",
-        Some(Kind::File) if seen.meta().is_some_and(|meta| meta.mode & 0o111 != 0) => b"*",
+        Some(Kind::File) if metadata.meta().is_some_and(|meta| meta.mode & 0o111 != 0) => b"*",
         Some(Kind::File) | None => b"",
         // As for a FIFO.
         Some(Kind::Other) => b"|",
@@ -86,7 +86,7 @@ mod tests {
         let size = if kind == Kind::File { 1234 } else { 0 };
         let identity = Identity { dev: 0xfe01, ino: 0x2a, size, mtime_ns, ctime_ns: 0 };
         let meta = Meta { kind, size, mtime_ns, mode: 0o644, links: 1, identity };
-        Listed { name: name.to_vec(), seen: Seen::Examined(meta), target: None }
+        Listed { name: name.to_vec(), metadata: EntryMeta::Examined(meta), target: None }
     }
 
     fn long(listed: &Listed) -> String {
@@ -103,7 +103,7 @@ mod tests {
         let line = long(&listed(b"docs", Kind::Directory, NOW - 365 * DAY));
         assert_eq!(line, "drw-r--r--   1 berth    berth               0 Nov 27  2025 docs\r\n");
         let mut largest = listed(b"x", Kind::File, NOW);
-        if let Seen::Examined(meta) = &mut largest.seen {
+        if let EntryMeta::Examined(meta) = &mut largest.metadata {
             meta.size = u64::MAX;
         }
         assert_eq!(long(&largest).split_whitespace().nth(4), Some("18446744073709551615"));
@@ -116,7 +116,7 @@ mod tests {
             (Some(Kind::File), "----------", "type=file; x\r\n"),
             (None, "----------", " x\r\n"),
         ] {
-            let entry = Listed { name: b"x".to_vec(), seen: Seen::Unexamined(kind), target: None };
+            let entry = Listed { name: b"x".to_vec(), metadata: EntryMeta::Unexamined(kind), target: None };
             let line = format!("{line_start}   1 berth    berth               0 Jan  1  1970 x\r\n");
             assert_eq!(long(&entry), line);
             let mut facts = Vec::new();

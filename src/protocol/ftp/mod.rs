@@ -1,4 +1,4 @@
-//! FTP and FTPS (RFC 959, 1123, 2228, 2389, 2428, 2640, 3659, 4217), translated to session verbs.
+//! FTP and FTPS (RFC 959, 1123, 2228, 2389, 2428, 2640, 3659, 4217), translated to session calls.
 //! Lines, names, addresses, replies, and arguments for the next command are known only here.
 //!
 //! Commands run one after the other, so replies come in order. Further commands wait in the input. If one
@@ -40,7 +40,7 @@ use crate::base::buffers::{IoBuffers, SpliceSource};
 use crate::base::virtual_path::VirtualPath;
 use crate::config;
 use crate::protocol::data_connection::DataConnection;
-use crate::protocol::{Protocol, ProtocolEvent, ProtocolStatus, Sockets};
+use crate::protocol::{Protocol, ProtocolEvent, ProtocolIo, ProtocolStatus};
 use crate::session::state::StateName;
 use crate::session::{Phase, Service, Session, SessionError};
 use command::Command;
@@ -52,7 +52,7 @@ use reply::{REPLY_CLOSING, REPLY_DIRECTORY_STATUS};
 use state::{Activity, ControlState, DataRules, Hashed, Passive, PendingArguments, Reuse};
 use table::Row;
 pub use transfer::{FTP_END_GRACE_LARGE, FTP_END_GRACE_MAX, FTP_END_GRACE_SHARE};
-pub use transfer::{FTP_REPLIES_APART, FTP_REPLIES_APART_MIN};
+pub use transfer::{FTP_REPLY_GAP, FTP_REPLY_GAP_MIN};
 
 /// One FTP session.
 pub struct Ftp {
@@ -104,9 +104,9 @@ enum NotBegun {
 }
 
 impl Protocol for Ftp {
-    fn step(&mut self, sockets: Sockets<'_>, service: &mut Service, budget: &mut Budget, now: Instant) -> bool {
-        let Some(data) = sockets.data else { return false };
-        let mut turn = FtpContext { buffers: sockets.buffers, data, service, budget, now };
+    fn step(&mut self, io: ProtocolIo<'_>, service: &mut Service, budget: &mut Budget, now: Instant) -> bool {
+        let Some(data) = io.data else { return false };
+        let mut turn = FtpContext { buffers: io.buffers, data, service, budget, now };
         self.next_request_at = None;
         let mut moved = self.greet(&mut turn);
         if self.unused_data_until.is_some_and(|until| until <= now || turn.data.is_closed()) {
@@ -124,16 +124,16 @@ impl Protocol for Ftp {
         moved
     }
 
-    fn handle(&mut self, event: ProtocolEvent, sockets: Sockets<'_>, now: Instant) {
+    fn handle(&mut self, event: ProtocolEvent, io: ProtocolIo<'_>, now: Instant) {
         match event {
-            ProtocolEvent::TlsStarted => self.start_tls(),
+            ProtocolEvent::TlsUpgraded => self.start_tls(),
             ProtocolEvent::Synced(synced) => {
                 if let Err(refusal) = self.session.synced(synced) {
-                    self.fail_transfer(sockets, refusal, now);
+                    self.fail_transfer(io, refusal, now);
                 }
             }
-            ProtocolEvent::TransferFailed(refusal) => self.fail_transfer(sockets, refusal, now),
-            ProtocolEvent::PeerReset => self.drop_waiting_commands(sockets.buffers),
+            ProtocolEvent::TransferFailed(refusal) => self.fail_transfer(io, refusal, now),
+            ProtocolEvent::PeerReset => self.drop_waiting_commands(io.buffers),
             ProtocolEvent::TlsEstablished(_) | ProtocolEvent::QueryAnswered(_) => {}
         }
     }
@@ -250,7 +250,7 @@ impl Ftp {
         (self.user, self.pending_arguments) = (None, PendingArguments::default());
     }
 
-    /// The peer is gone. If it has sent QUIT after its transfer, that transfer still finishes.
+    /// Drops the commands of a peer that is gone. If it has sent QUIT after its transfer, that transfer still finishes.
     fn drop_waiting_commands(&mut self, buffers: &mut IoBuffers) {
         if matches!(self.activity, Activity::Transfer(_)) {
             while self.queue.look_ahead(&mut buffers.input, false).is_some() {}
@@ -258,9 +258,9 @@ impl Ftp {
         }
     }
 
-    fn fail_transfer(&mut self, sockets: Sockets<'_>, refusal: SessionError, now: Instant) {
-        if let Some(data) = sockets.data {
-            self.end_failed_transfer(sockets.buffers, data, refusal, now);
+    fn fail_transfer(&mut self, io: ProtocolIo<'_>, refusal: SessionError, now: Instant) {
+        if let Some(data) = io.data {
+            self.end_failed_transfer(io.buffers, data, refusal, now);
         }
     }
 

@@ -11,15 +11,15 @@ use super::permissions::PermissionChange;
 use super::time;
 use crate::auth::scram::PASSWORD_BYTES_MAX;
 
-/// A space without text is the current directory; no space is an error.
+/// Parses the argument of `CWD`. A space without text is the current directory; no space is an error.
 pub(super) fn directory(argument: Argument<'_>) -> Result<Command, ParseError> {
-    if argument.has_space { Ok(Command::Cwd(argument.text.to_vec())) } else { argument.wrong() }
+    if argument.has_space { Ok(Command::Cwd(argument.text.to_vec())) } else { argument.syntax_error() }
 }
 
 pub(super) fn password(argument: Argument<'_>) -> Result<Command, ParseError> {
     match std::str::from_utf8(argument.text) {
         Ok(text) if text.len() <= PASSWORD_BYTES_MAX => Ok(Command::Pass(Password(Zeroizing::new(text.into())))),
-        _ => argument.wrong(),
+        _ => argument.syntax_error(),
     }
 }
 
@@ -33,7 +33,7 @@ pub(super) fn auth(argument: Argument<'_>) -> Result<Command, ParseError> {
     match &argument.words().join(" ")[..] {
         // The word of RFC 4217, and those of older clients.
         "TLS" | "TLS-C" | "SSL" => Ok(Command::Auth),
-        "" => argument.wrong(),
+        "" => argument.syntax_error(),
         _ => Err(ParseError::BadParameter("use AUTH TLS")),
     }
 }
@@ -43,7 +43,7 @@ pub(super) fn protection(argument: Argument<'_>) -> Result<Command, ParseError> 
         "P" => Ok(Command::Prot(Protection::Private)),
         "C" => Ok(Command::Prot(Protection::Clear)),
         "S" | "E" => Err(ParseError::Protection),
-        "" => argument.wrong(),
+        "" => argument.syntax_error(),
         _ => Err(ParseError::BadParameter("use PROT P or PROT C")),
     }
 }
@@ -55,10 +55,10 @@ pub(super) fn opts(argument: Argument<'_>) -> Result<Command, ParseError> {
         ["UTF8" | "UTF-8"] | ["UTF8" | "UTF-8", "ON" | "NLST"] => Opts::Utf8,
         ["UTF8" | "UTF-8", ..] => return Err(ParseError::BadParameter("names are always UTF-8")),
         ["MLST"] => Opts::Mlst(Facts::NONE),
-        ["MLST", facts] => Opts::Mlst(Facts::read(facts)),
+        ["MLST", facts] => Opts::Mlst(Facts::parse(facts)),
         ["HASH"] | ["HASH", "SHA-256"] => Opts::Hash,
         ["HASH", ..] => return Err(ParseError::BadParameter("digests are always SHA-256")),
-        _ => return argument.wrong(),
+        _ => return argument.syntax_error(),
     }))
 }
 
@@ -67,7 +67,7 @@ pub(super) fn representation(argument: Argument<'_>) -> Result<Command, ParseErr
         "I" => Ok(Command::Type(Type::Image)),
         "A" | "A N" => Ok(Command::Type(Type::Ascii)),
         "L 8" | "L8" => Ok(Command::Type(Type::Local8)),
-        "" => argument.wrong(),
+        "" => argument.syntax_error(),
         _ => Err(ParseError::BadParameter("use TYPE I, TYPE A or TYPE L 8")),
     }
 }
@@ -75,7 +75,7 @@ pub(super) fn representation(argument: Argument<'_>) -> Result<Command, ParseErr
 pub(super) fn structure(argument: Argument<'_>) -> Result<Command, ParseError> {
     match &argument.words().join(" ")[..] {
         "F" => Ok(Command::Stru),
-        "" => argument.wrong(),
+        "" => argument.syntax_error(),
         _ => Err(ParseError::BadParameter("use STRU F")),
     }
 }
@@ -83,22 +83,22 @@ pub(super) fn structure(argument: Argument<'_>) -> Result<Command, ParseError> {
 pub(super) fn mode(argument: Argument<'_>) -> Result<Command, ParseError> {
     match &argument.words().join(" ")[..] {
         "S" => Ok(Command::Mode),
-        "" => argument.wrong(),
+        "" => argument.syntax_error(),
         _ => Err(ParseError::BadParameter("use MODE S")),
     }
 }
 
 pub(super) fn port(argument: Argument<'_>) -> Result<Command, ParseError> {
-    match address::read_numbers(argument.text.trim_ascii()) {
+    match address::parse_numbers(argument.text.trim_ascii()) {
         Some(address) => Ok(Command::Port(address)),
-        None => argument.wrong(),
+        None => argument.syntax_error(),
     }
 }
 
 pub(super) fn extended_port(argument: Argument<'_>) -> Result<Command, ParseError> {
-    match address::read_extended(argument.text.trim_ascii()) {
+    match address::parse_extended(argument.text.trim_ascii()) {
         Ok(address) => Ok(Command::Eprt(address)),
-        Err(AddressError::Malformed) => argument.wrong(),
+        Err(AddressError::Malformed) => argument.syntax_error(),
         Err(AddressError::Protocol) => Err(ParseError::NetworkProtocol),
     }
 }
@@ -110,7 +110,7 @@ pub(super) fn extended_passive(argument: Argument<'_>) -> Result<Command, ParseE
         "2" => Epsv::V6,
         "ALL" => Epsv::All,
         other if other.bytes().all(|byte| byte.is_ascii_digit()) => return Err(ParseError::NetworkProtocol),
-        _ => return argument.wrong(),
+        _ => return argument.syntax_error(),
     }))
 }
 
@@ -121,7 +121,7 @@ pub(super) fn allocation(argument: Argument<'_>) -> Result<Command, ParseError> 
     match (words.next(), words.next(), words.next()) {
         (None, ..) => {}
         (Some(b"R" | b"r"), Some(record), None) => drop(bytes_of_file(Argument { text: record, ..argument })?),
-        _ => return argument.wrong(),
+        _ => return argument.syntax_error(),
     }
     Ok(Command::Allo(bytes))
 }
@@ -134,7 +134,7 @@ pub(super) fn restart(argument: Argument<'_>) -> Result<Command, ParseError> {
 fn bytes_of_file(argument: Argument<'_>) -> Result<u64, ParseError> {
     match argument.number()? {
         bytes if i64::try_from(bytes).is_ok() => Ok(bytes),
-        _ => argument.wrong(),
+        _ => argument.syntax_error(),
     }
 }
 
@@ -156,7 +156,7 @@ pub(super) fn whole_digest(argument: Argument<'_>) -> Result<Command, ParseError
 /// `SITE` without the name of a `SITE` command.
 pub(super) fn unknown_site(argument: Argument<'_>) -> Result<Command, ParseError> {
     if argument.text.is_empty() {
-        argument.wrong()
+        argument.syntax_error()
     } else {
         Err(ParseError::BadParameter("SITE HELP lists the SITE commands"))
     }
@@ -166,9 +166,9 @@ pub(super) fn unknown_site(argument: Argument<'_>) -> Result<Command, ParseError
 pub(super) fn site_chmod(argument: Argument<'_>) -> Result<Command, ParseError> {
     let end = argument.text.iter().position(|&byte| byte == b' ').unwrap_or(argument.text.len());
     let (text, path) = (&argument.text[..end], argument.text.get(end + 1..).unwrap_or_default());
-    match PermissionChange::read(text) {
+    match PermissionChange::parse(text) {
         Some(permissions) if !path.is_empty() => Ok(Command::SiteChmod { permissions, path: path.to_vec() }),
-        _ => argument.wrong(),
+        _ => argument.syntax_error(),
     }
 }
 
@@ -177,20 +177,20 @@ pub(super) fn site_utime(argument: Argument<'_>) -> Result<Command, ParseError> 
     let before_path = time::split(argument.text).or_else(|| parse_without_seconds(argument.text));
     let readings = before_path.into_iter().chain(time_after_path(argument.text)).filter(|(_, path)| !path.is_empty());
     let readings: Vec<_> = readings.map(|(mtime_ns, path)| (mtime_ns, path.to_vec())).collect();
-    if readings.is_empty() { argument.wrong() } else { Ok(Command::SiteUtime(readings)) }
+    if readings.is_empty() { argument.syntax_error() } else { Ok(Command::SiteUtime(readings)) }
 }
 
 /// Parses the form with three times after the path.
 fn time_after_path(text: &[u8]) -> Option<(i64, &[u8])> {
     let mut words = text.rsplitn(5, |&byte| byte == b' ');
     let is_utc = words.next()?.eq_ignore_ascii_case(b"UTC");
-    let (_, mtime_ns, _) = (time::read(words.next()?)?, time::read(words.next()?)?, time::read(words.next()?)?);
+    let (_, mtime_ns, _) = (time::parse(words.next()?)?, time::parse(words.next()?)?, time::parse(words.next()?)?);
     words.next().filter(|_| is_utc).map(|path| (mtime_ns, path))
 }
 
 fn parse_without_seconds(text: &[u8]) -> Option<(i64, &[u8])> {
     let space = text.iter().position(|&byte| byte == b' ')?;
-    Some((time::read(&[&text[..space], b"00"].concat())?, &text[space + 1..]))
+    Some((time::parse(&[&text[..space], b"00"].concat())?, &text[space + 1..]))
 }
 
 #[cfg(test)]
@@ -212,7 +212,7 @@ mod tests {
     #[test]
     fn a_mode_stands_before_the_path() {
         for mode in ["644", "0755", "000", "2775", "1777", "4755", "00644", "u+x", "g-w,o=r", "a+rX"] {
-            let permissions = PermissionChange::read(mode.as_bytes()).expect(mode);
+            let permissions = PermissionChange::parse(mode.as_bytes()).expect(mode);
             let expected = Command::SiteChmod { permissions, path: b"a b".to_vec() };
             assert_eq!(chmod(&format!("{mode} a b")), Ok(expected), "{mode}");
         }

@@ -29,11 +29,11 @@ enum ModeBits {
 
 impl PermissionChange {
     /// Parses `644`, `02775` or `u=rw,g-w,o=`.
-    pub fn read(text: &[u8]) -> Option<Self> {
-        if text.iter().all(u8::is_ascii_digit) { Self::read_octal(text) } else { Self::read_letters(text) }
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        if text.iter().all(u8::is_ascii_digit) { Self::parse_octal(text) } else { Self::parse_letters(text) }
     }
 
-    fn read_octal(digits: &[u8]) -> Option<Self> {
+    fn parse_octal(digits: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(digits).ok()?;
         let mode = u32::from_str_radix(text, 8).ok().filter(|&mode| mode <= 0o7777)?;
         let value = ModeBits::Bits { bits: mode & ALL, executes_if_any: false };
@@ -41,16 +41,16 @@ impl PermissionChange {
         Some(Self { clauses, names_special_bits: mode > ALL })
     }
 
-    fn read_letters(text: &[u8]) -> Option<Self> {
+    fn parse_letters(text: &[u8]) -> Option<Self> {
         let mut permissions = Self { clauses: Vec::new(), names_special_bits: false };
         for part in text.split(|&byte| byte == b',') {
-            permissions.read_part(part)?;
+            permissions.parse_part(part)?;
         }
         Some(permissions)
     }
 
     /// Parses `[ugoa]…` and one or more of `+rwx`, `-w`, `=u`.
-    fn read_part(&mut self, part: &[u8]) -> Option<()> {
+    fn parse_part(&mut self, part: &[u8]) -> Option<()> {
         let operator_at = part.iter().position(|byte| OPERATORS.contains(byte))?;
         let (letters, mut rest) = part.split_at(operator_at);
         let mut classes = 0;
@@ -59,7 +59,7 @@ impl PermissionChange {
         }
         while let Some((&operator, actions)) = rest.split_first() {
             let end = actions.iter().position(|byte| OPERATORS.contains(byte)).unwrap_or(actions.len());
-            let value = self.read_actions(&actions[..end])?;
+            let value = self.parse_actions(&actions[..end])?;
             // Without a class, `chmod` ignores the bits of the file mode creation mask.
             let is_everybody = classes == 0;
             let value = match value {
@@ -74,7 +74,7 @@ impl PermissionChange {
         Some(())
     }
 
-    fn read_actions(&mut self, actions: &[u8]) -> Option<ModeBits> {
+    fn parse_actions(&mut self, actions: &[u8]) -> Option<ModeBits> {
         match actions {
             b"u" => return Some(ModeBits::CopyOf(6)),
             b"g" => return Some(ModeBits::CopyOf(3)),
@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     fn applied(text: &str, mode: u32, is_directory: bool) -> Option<u32> {
-        PermissionChange::read(text.as_bytes()).map(|permissions| permissions.apply(mode, is_directory))
+        PermissionChange::parse(text.as_bytes()).map(|permissions| permissions.apply(mode, is_directory))
     }
 
     #[test]
@@ -147,8 +147,8 @@ mod tests {
         {
             assert_eq!(applied(text, 0o111, false), Some(bits), "{text}");
         }
-        assert!(PermissionChange::read(b"4755").is_some_and(|permissions| permissions.names_special_bits));
-        assert!(PermissionChange::read(b"0755").is_some_and(|permissions| !permissions.names_special_bits));
+        assert!(PermissionChange::parse(b"4755").is_some_and(|permissions| permissions.names_special_bits));
+        assert!(PermissionChange::parse(b"0755").is_some_and(|permissions| !permissions.names_special_bits));
     }
 
     #[test]
@@ -175,7 +175,7 @@ mod tests {
     #[test]
     fn what_is_no_mode_is_refused() {
         for text in ["", "888", "10000", "99999999999", "u", "x+r", "u+q", "u+x,", ",", "-1", "644x", "u+rwxu"] {
-            assert_eq!(PermissionChange::read(text.as_bytes()), None, "{text}");
+            assert_eq!(PermissionChange::parse(text.as_bytes()), None, "{text}");
         }
     }
 }

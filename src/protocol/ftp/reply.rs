@@ -1,5 +1,5 @@
 //! Replies in the form of RFC 959 section 4.2: a code and text on one line or several, whatever bytes a
-//! name holds. The only mapping from session errors to FTP codes.
+//! name holds. Session errors are mapped to FTP codes only here.
 
 use crate::base::text::shortened;
 use crate::base::virtual_path::VirtualPath;
@@ -19,11 +19,11 @@ pub fn put(out: &mut Vec<u8>, code: u16, text: impl AsRef<[u8]>) {
 
 /// Returns the reply to a client for which there is no session.
 pub fn too_many_sessions(bound: &str) -> Vec<u8> {
-    let mut words = Vec::new();
+    let mut reply = Vec::new();
     let text =
         format!("The server is full ({bound}); connection closed before login. Close a session, or try again later.");
-    put(&mut words, REPLY_CLOSING, text);
-    words
+    put(&mut reply, REPLY_CLOSING, text);
+    reply
 }
 
 /// Appends a reply of several lines. Those between the first and the last are indented, so that none
@@ -121,13 +121,13 @@ pub fn refusal(refusal: SessionError, path: Option<&VirtualPath>) -> (u16, Strin
         SessionError::Cancelled | SessionError::Cut => 426,
         SessionError::BadOffset => 554,
     };
-    let said = match refusal {
+    let text = match refusal {
         // These texts of the session are for clients of the native protocol.
         SessionError::LoginRequired => "log in with USER and PASS first".into(),
         SessionError::TlsRequired => "TLS is required; send AUTH TLS before the login, or use implicit FTPS".into(),
         refusal => refusal.with_advice(),
     };
-    (code, path.map_or_else(|| sentence(&said), |path| format!("{}: {said}.", subject(path))))
+    (code, path.map_or_else(|| sentence(&text), |path| format!("{}: {text}.", subject(path))))
 }
 
 /// Returns a path for a reply, shortened to what clients accept.

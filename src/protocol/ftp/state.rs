@@ -27,14 +27,14 @@ pub(super) struct DataRules {
     pub(super) only_extended_passive: bool,
 }
 
-/// What the client has shown about resuming TLS sessions on data connections.
+/// What the client has shown about resuming TLS sessions on its data connections.
 #[derive(Default)]
 pub(super) struct Reuse {
     /// It has resumed one, so it probably will again.
-    pub(super) is_known: bool,
+    pub(super) is_expected: bool,
     /// It can resume any number of times, so it must from now on. A TLS 1.3 client that uses each ticket
     /// once may have none left.
-    pub(super) is_due: bool,
+    pub(super) is_required: bool,
 }
 
 /// Arguments that one command sets for the next.

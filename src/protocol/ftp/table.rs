@@ -179,7 +179,7 @@ pub static COMMANDS: &[Row] = &[
 pub fn parse(line: &[u8]) -> Result<(&'static Row, Command), ParseError> {
     let (word, mut text) = split(line);
     let Some(mut row) = find(word) else {
-        return Err(if is_known_elsewhere(word) { ParseError::NotImplemented } else { ParseError::unknown(word) });
+        return Err(if is_not_implemented(word) { ParseError::NotImplemented } else { ParseError::unknown(word) });
     };
     if row.names == ["SITE"]
         && let Some((site_row, rest)) = text.and_then(find_site)
@@ -216,11 +216,11 @@ pub fn is_transfer_line(line: &[u8]) -> bool {
 }
 
 /// Commands of RFCs, and other common ones, that are not served.
-const ELSEWHERE: [&str; 20] = [
+const NOT_IMPLEMENTED: [&str; 20] = [
     "REIN", "SMNT", "HOST", "LANG", "ADAT", "MIC", "CONF", "ENC", "LPRT", "LPSV", "MFCT", "MFF", "XSEN", "XSEM",
     "XRSQ", "XRCP", "XCRC", "XMD5", "XSHA1", "XSHA512",
 ];
 
-fn is_known_elsewhere(word: &[u8]) -> bool {
-    ELSEWHERE.iter().any(|name| name.as_bytes().eq_ignore_ascii_case(word))
+fn is_not_implemented(word: &[u8]) -> bool {
+    NOT_IMPLEMENTED.iter().any(|name| name.as_bytes().eq_ignore_ascii_case(word))
 }

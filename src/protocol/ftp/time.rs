@@ -6,12 +6,12 @@ use jiff::civil::DateTime;
 use crate::base::calendar::{unix_ns_of_utc, utc};
 
 /// Formats a time such as `20261127123456`. Fractions are left out, because some clients reject them.
-pub fn written(unix_ns: i64) -> String {
+pub fn format(unix_ns: i64) -> String {
     utc(unix_ns).strftime("%Y%m%d%H%M%S").to_string()
 }
 
 /// Parses `YYYYMMDDHHMMSS[.f…]`. Returns nanoseconds since the epoch.
-pub fn read(text: &[u8]) -> Option<i64> {
+pub fn parse(text: &[u8]) -> Option<i64> {
     let (whole, fraction) = match text.iter().position(|&byte| byte == b'.') {
         Some(dot) => (&text[..dot], Some(&text[dot + 1..])),
         None => (text, None),
@@ -32,7 +32,7 @@ pub fn read(text: &[u8]) -> Option<i64> {
 /// Parses a time at the beginning of `text`. Returns it with the text after one space.
 pub fn split(text: &[u8]) -> Option<(i64, &[u8])> {
     let space = text.iter().position(|&byte| byte == b' ')?;
-    Some((read(&text[..space])?, &text[space + 1..]))
+    Some((parse(&text[..space])?, &text[space + 1..]))
 }
 
 /// Parses the digits after a point. More than nine are ignored.
@@ -58,17 +58,17 @@ mod tests {
             (-1_000_000_000, "19691231235959"),
             (4_102_444_799_000_000_000, "20991231235959"),
         ] {
-            assert_eq!(written(ns), text);
-            assert_eq!(read(text.as_bytes()), Some(ns), "{text}");
+            assert_eq!(format(ns), text);
+            assert_eq!(parse(text.as_bytes()), Some(ns), "{text}");
         }
-        assert_eq!(read(b"19700101000060"), Some(60_000_000_000));
-        assert_eq!(written(951_827_696_999_999_999), "20000229123456");
+        assert_eq!(parse(b"19700101000060"), Some(60_000_000_000));
+        assert_eq!(format(951_827_696_999_999_999), "20000229123456");
     }
 
     #[test]
     fn fractions_are_read_to_the_nanosecond() {
         for (text, ns) in [("19700101000000.5", 500_000_000), ("19700101000001.0000000019", 1_000_000_001)] {
-            assert_eq!(read(text.as_bytes()), Some(ns), "{text}");
+            assert_eq!(parse(text.as_bytes()), Some(ns), "{text}");
         }
     }
 
@@ -91,7 +91,7 @@ mod tests {
             " 9700101000000",
             "99990101000000",
         ] {
-            assert_eq!(read(text.as_bytes()), None, "{text}");
+            assert_eq!(parse(text.as_bytes()), None, "{text}");
         }
     }
 

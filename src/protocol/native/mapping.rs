@@ -5,7 +5,7 @@ use crate::base::text::{Escaped, shortened};
 use crate::base::virtual_path::VirtualPath;
 use crate::session::SessionError;
 use crate::store::listing::Listed;
-use crate::store::meta::{Kind, Meta, Seen};
+use crate::store::meta::{EntryMeta, Kind, Meta};
 use crate::store::staging::PartialUpload;
 use crate::wire::ErrorCode;
 use crate::wire::frame::{self, FrameType};
@@ -21,10 +21,10 @@ pub(super) fn entry(name: Vec<u8>, meta: &Meta) -> Entry {
     Entry { name: Name(name), kind, size, mtime_ns, mode, unexamined: false }
 }
 
-pub(super) fn listed_entry(Listed { name, seen, .. }: Listed) -> Entry {
-    match seen {
-        Seen::Examined(meta) => entry(name, &meta),
-        Seen::Unexamined(kind) => {
+pub(super) fn listed_entry(Listed { name, metadata, .. }: Listed) -> Entry {
+    match metadata {
+        EntryMeta::Examined(meta) => entry(name, &meta),
+        EntryMeta::Unexamined(kind) => {
             let kind = kind.map_or(EntryKind::Other, entry_kind);
             Entry { name: Name(name), kind, size: 0, mtime_ns: 0, mode: 0, unexamined: true }
         }
@@ -72,7 +72,7 @@ fn subject(name: &[u8]) -> String {
 /// The longest text of an error message besides its subject.
 const SENTENCE_BYTES_MAX: usize = 512;
 
-/// Maps a session error. The only mapping of these two lists.
+/// Maps a session error to a reply. These two lists are mapped only here.
 pub(super) fn error_reply(refusal: SessionError, path: Option<&VirtualPath>) -> ErrorReply {
     let (code, retry, fatal) = match refusal {
         SessionError::LoginRequired => (ErrorCode::LoginRequired, false, false),

@@ -15,7 +15,7 @@ use std::time::Instant;
 
 use crate::base::budget::Budget;
 use crate::base::buffers::IoBuffers;
-use crate::protocol::{Protocol, ProtocolEvent, ProtocolStatus, Sockets};
+use crate::protocol::{Protocol, ProtocolEvent, ProtocolIo, ProtocolStatus};
 use crate::session::state::StateName;
 use crate::session::{Phase, Service, Session, SessionError};
 use crate::wire::frame::{self, FrameType};
@@ -45,7 +45,7 @@ pub struct Native {
     requests: u64,
 }
 
-/// The context of a step.
+/// What a request may use in a turn.
 struct NativeContext<'a> {
     buffers: &'a mut IoBuffers,
     service: &'a mut Service,
@@ -84,8 +84,8 @@ impl From<WireError> for ProtocolViolation {
 }
 
 impl Protocol for Native {
-    fn step(&mut self, sockets: Sockets<'_>, service: &mut Service, budget: &mut Budget, now: Instant) -> bool {
-        let mut turn = NativeContext { buffers: sockets.buffers, service, budget, now };
+    fn step(&mut self, io: ProtocolIo<'_>, service: &mut Service, budget: &mut Budget, now: Instant) -> bool {
+        let mut turn = NativeContext { buffers: io.buffers, service, budget, now };
         self.next_request_at = None;
         let mut moved = false;
         while !self.is_closing && turn.can_continue() {
@@ -110,7 +110,7 @@ impl Protocol for Native {
         moved
     }
 
-    fn handle(&mut self, event: ProtocolEvent, sockets: Sockets<'_>, now: Instant) {
+    fn handle(&mut self, event: ProtocolEvent, io: ProtocolIo<'_>, now: Instant) {
         match event {
             ProtocolEvent::TlsEstablished(binding) => {
                 self.session.set_binding(binding);
@@ -118,10 +118,10 @@ impl Protocol for Native {
             }
             ProtocolEvent::Synced(synced) => {
                 if let Err(refusal) = self.session.synced(synced) {
-                    self.refuse_running(sockets.buffers, refusal, now);
+                    self.refuse_running(io.buffers, refusal, now);
                 }
             }
-            ProtocolEvent::TlsStarted
+            ProtocolEvent::TlsUpgraded
             | ProtocolEvent::QueryAnswered(_)
             | ProtocolEvent::TransferFailed(_)
             | ProtocolEvent::PeerReset => {}
@@ -211,7 +211,7 @@ impl Native {
         match self.stage() {
             None => self.pipeline.is_empty(),
             Some(RequestStage::Login | RequestStage::Discard) => true,
-            // Otherwise the disk is behind, and the input may hold the rest of the upload.
+            // Otherwise the upload waits for a sync, and the input may hold its rest.
             Some(RequestStage::Receive) => self.session.phase() == Phase::Transfer,
             Some(_) => false,
         }
@@ -223,7 +223,7 @@ pub fn too_many_sessions(bound: &str) -> Vec<u8> {
     let message = format!("the server is full ({bound}); connection closed before login");
     let error = ErrorReply::new(ErrorCode::TooMany, message).advise("close a session, or try again later");
     let error = ErrorReply { retry: true, fatal: true, ..error };
-    let mut words = Vec::new();
-    frame::put_json(&mut words, FrameType::Control, 0, &Reply::Error(error));
-    words
+    let mut bytes = Vec::new();
+    frame::put_json(&mut bytes, FrameType::Control, 0, &Reply::Error(error));
+    bytes
 }

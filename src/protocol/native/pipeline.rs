@@ -4,15 +4,13 @@
 use std::collections::VecDeque;
 
 use crate::base::buffers::INPUT_BYTES_FIRST;
+use crate::protocol::QUEUED_REQUEST_BYTES_MAX;
 use crate::wire::Request;
 use crate::wire::message::{IN_FLIGHT_MAX, MessageError};
 
-/// Requests decoded ahead of the running one, in bytes of their frames. Bounds what a peer can queue in
-/// a session beyond its input.
-pub const PIPELINE_BYTES_MAX: usize = 128 * 1024;
-/// Requests in flight before login: a login sends one at a time.
+/// The number of requests in flight before login. A login sends one at a time.
 pub const IN_FLIGHT_BEFORE_LOGIN: usize = 2;
-/// Requests decoded ahead by a session without memory for a large input, in bytes.
+/// The bytes of requests that a session without memory for a large input decodes ahead.
 const PIPELINE_BYTES_FIRST: usize = INPUT_BYTES_FIRST;
 
 /// A request in the queue.
@@ -60,7 +58,7 @@ impl Bounds {
     pub(super) const BEFORE_LOGIN: Self = Self { requests: IN_FLIGHT_BEFORE_LOGIN, bytes: PIPELINE_BYTES_FIRST };
     /// For a session without memory for a large input.
     pub(super) const FIRST: Self = Self { requests: IN_FLIGHT_MAX, bytes: PIPELINE_BYTES_FIRST };
-    pub(super) const MAX: Self = Self { requests: IN_FLIGHT_MAX, bytes: PIPELINE_BYTES_MAX };
+    pub(super) const MAX: Self = Self { requests: IN_FLIGHT_MAX, bytes: QUEUED_REQUEST_BYTES_MAX };
 }
 
 /// The queue, in order of arrival.

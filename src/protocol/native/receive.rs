@@ -99,7 +99,7 @@ impl Native {
         if std::mem::replace(&mut self.payload_bytes_waiting, bytes.len()) != bytes.len() {
             self.progress += 1;
         }
-        let is_worth_it = bytes.len() >= STORE_BYTES_MIN || is_rest || turn.buffers.input.is_cramped();
+        let is_worth_it = bytes.len() >= STORE_BYTES_MIN || is_rest || turn.buffers.input.is_full_and_small();
         if bytes.is_empty() || !is_worth_it {
             return false;
         }

@@ -1,4 +1,4 @@
-//! Begins requests: each becomes a session verb, and each result a reply.
+//! Begins requests: each becomes a session call, and each result a reply.
 
 use super::mapping::{entry, error_about, error_reply, listed_entry, malformed, partial, vpath};
 use super::{Native, NativeContext, RequestStage, Running};

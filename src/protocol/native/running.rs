@@ -85,7 +85,7 @@ impl Native {
         if self.pipeline.is_empty() {
             return false;
         }
-        self.next_request_at = self.session.held_until(turn.service, turn.now);
+        self.next_request_at = self.session.next_request_at(turn.service, turn.now);
         if self.next_request_at.is_some() {
             return false;
         }

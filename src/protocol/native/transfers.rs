@@ -52,7 +52,7 @@ impl Native {
         if turn.buffers.output.has_ranges() {
             return Ok(false);
         }
-        let (max, range_max) = (turn.buffers.output.piece_bytes(), self.sends_ranges.then_some(DATA_BYTES_MAX));
+        let (max, range_max) = (turn.buffers.output.frame_bytes_max(), self.sends_ranges.then_some(DATA_BYTES_MAX));
         let fetched = turn.buffers.output.append(|out| {
             let start = out.len();
             out.extend_from_slice(&[0; HEADER_BYTES]);

@@ -19,7 +19,7 @@ pub(super) type RunningEndCheck = Operation<Result<Result<EndCheck, StoreError>,
 
 impl Download {
     /// Ends the download with the digest, or refuses with `Changed` if the sent bytes may be a mixture of
-    /// versions. The file may have been replaced, renamed, touched or appended to meanwhile.
+    /// versions. The file may have been replaced, renamed, touched or appended to since.
     pub(super) fn end(
         &mut self,
         site: Site<'_>,

@@ -105,13 +105,13 @@ pub struct Download {
     end_check: Option<RunningEndCheck>,
     /// The result of that check.
     end: Option<EndCheck>,
-    /// The file is read once more, because it changed meanwhile. If it was only touched or appended to, its
+    /// The second reading of a file that changed while it was sent. If it was only touched or appended to, its
     /// first bytes are the same.
     second_reading: Option<RangeHash>,
     /// Used if no digest is requested or cached.
     write_detection: WriteDetection,
-    /// It continues only when a worker has answered. While the next piece is read and this one is sent, it waits for
-    /// the peer.
+    /// Whether it continues only when a worker has answered. While the next piece is read and this one is sent, it
+    /// waits for the peer.
     pub(super) awaits_storage: bool,
 }
 

@@ -116,7 +116,7 @@ impl HomeDirectory {
         make_directory_in(&parent, name, bits)
     }
 
-    /// Removes a file. If `defers`, its descriptor may be returned, so that a worker frees it.
+    /// Removes a file. If `defers` is set, its descriptor may be returned, so that a worker frees its space.
     fn remove_file(&self, path: &VirtualPath, defers: bool) -> Result<Removed, StoreError> {
         let (parent, name) = self.parent(path)?;
         let meta: Meta = rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW)?.into();
@@ -178,7 +178,7 @@ impl HomeDirectory {
         }
         match rustix::fs::renameat_with(from, from_name, to, to_name, RenameFlags::NOREPLACE) {
             Err(refused) if is_refusal(refused) => {
-                rename_by_hand(from, from_name, to, to_name)?;
+                rename_without_noreplace(from, from_name, to, to_name)?;
                 let device = rustix::fs::fstat(to)?.st_dev;
                 self.systems.warn(OptionalOperation::RenameWithoutReplacing, device, &self.path, refused);
                 Ok(())
@@ -280,7 +280,12 @@ pub(in crate::store) fn replace_check(
 /// Renames without replacing, on a file system without `RENAME_NOREPLACE`. A file is linked to its new
 /// name, which fails if that name exists, and then loses the old name. For entries that cannot be linked,
 /// the new name is looked up first; another program may take it before the rename.
-fn rename_by_hand(from: BorrowedFd<'_>, from_name: &[u8], to: BorrowedFd<'_>, to_name: &[u8]) -> Result<(), Errno> {
+fn rename_without_noreplace(
+    from: BorrowedFd<'_>,
+    from_name: &[u8],
+    to: BorrowedFd<'_>,
+    to_name: &[u8],
+) -> Result<(), Errno> {
     let moved = rustix::fs::statat(from, from_name, AtFlags::SYMLINK_NOFOLLOW)?;
     if FileType::from_raw_mode(moved.st_mode).is_file() {
         match rustix::fs::linkat(from, from_name, to, to_name, AtFlags::empty()) {

@@ -21,11 +21,11 @@ use cap_std::fs::Dir;
 use rustix::fs::{Mode, OFlags};
 
 use super::StoreError;
+use super::claims::Claims;
 use super::clock::WallClock;
 use super::file_systems::FileSystems;
 use super::ledger::Ledger;
-use super::staging::claims::Claims;
-use super::staging::partials::Partials;
+use super::partials::Partials;
 use super::workers::HomeDisk;
 use crate::base::virtual_path::VirtualPath;
 use crate::store::meta::Meta;

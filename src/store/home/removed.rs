@@ -16,7 +16,7 @@ use crate::store::{SLOW_CLOSE_BYTES, StoreError};
 impl HomeDirectory {
     /// Opens a file that is about to lose its name, so that its space is freed when a worker closes it and
     /// not within the loop. On some file systems, freeing takes a hundred times as long as removing the name.
-    /// `defers`: a worker can take it, however small it is.
+    /// If `defers` is set, a worker can take a file of any size.
     pub(in crate::store) fn open_for_deferred_close(
         &self,
         parent: impl AsFd,
@@ -63,7 +63,7 @@ impl Home {
         }
     }
 
-    /// Returns whether the disk frees removed files more slowly than this home removes them.
+    /// Returns whether the file system frees removed files more slowly than this home removes them.
     pub fn has_backlog(&self) -> bool {
         self.disk.is_behind()
     }

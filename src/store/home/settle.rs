@@ -10,7 +10,7 @@ use crate::base::budget::{Budget, ENTRY_COST};
 use crate::base::text::{Escaped, shortened};
 use crate::store::StoreError;
 use crate::store::count::{Count, UnreadableEntries};
-use crate::store::ledger::Advanced;
+use crate::store::ledger::CountProgress;
 use crate::store::monotonic;
 use crate::store::workers::CALL_SLICE;
 
@@ -19,7 +19,7 @@ const ENTRIES_PER_CHECK: u64 = 16;
 
 impl Home {
     /// Must be called before every change of the home. Drops expired partial uploads, and continues a due
-    /// count within `budget`. Returns true once the ledger is reliable. False: call it again, in the next turn, or
+    /// count within `budget`. Returns true once the ledger is exact. After false, call it again in the next turn, or
     /// when the session `caller` is woken if the home [is changing](crate::store::workers::HomeDisk::is_changing).
     pub fn settle(self: &Rc<Self>, caller: u64, budget: &mut Budget) -> Result<bool, StoreError> {
         loop {
@@ -76,23 +76,23 @@ impl Home {
         });
         let (count, counted, spent) = slice.await?;
         match self.ledger.continue_count(count, purpose, counted, self.clock.now_ns()) {
-            Advanced::Finished(before) => self.warn_of_unreadable(&before, &self.ledger.unseen()),
-            Advanced::Later | Advanced::Disturbed => {}
+            CountProgress::Finished(before) => self.warn_of_unreadable(&before, &self.ledger.unreadable()),
+            CountProgress::Later | CountProgress::Disturbed => {}
         }
         Ok(spent)
     }
 
     /// Logs what a count could not read, unless the previous count reported the same.
-    fn warn_of_unreadable(&self, before: &UnreadableEntries, unseen: &UnreadableEntries) {
-        if unseen == before {
+    fn warn_of_unreadable(&self, before: &UnreadableEntries, unreadable: &UnreadableEntries) {
+        if unreadable == before {
             return;
         }
-        for entry in &unseen.named {
+        for entry in &unreadable.named {
             let path = self.path.join(OsStr::from_bytes(&entry.path));
             let path = shortened(Escaped(path.as_os_str().as_bytes()).to_string(), LOGGED_PATH_BYTES_MAX);
             log::warn!("{path} cannot be examined: {}; its content is not counted", entry.problem);
         }
-        let more = unseen.count - unseen.named.len() as u64;
+        let more = unreadable.count - unreadable.named.len() as u64;
         if more > 0 {
             log::warn!("{}: {more} more entries cannot be examined", Escaped(self.path.as_os_str().as_bytes()));
         }

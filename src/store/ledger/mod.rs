@@ -69,12 +69,12 @@ struct ReservedTotal {
 
 enum Counting {
     Done,
-    Due(Purpose),
-    Running(Box<Count>, Purpose),
+    Due(CountPurpose),
+    Running(Box<Count>, CountPurpose),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Purpose {
+pub(super) enum CountPurpose {
     /// The count replaces the ledger's usage.
     Recount,
     /// The count only reports its result; the ledger is not changed.
@@ -82,12 +82,12 @@ pub(super) enum Purpose {
 }
 
 /// The result of [`Ledger::continue_count`].
-pub(super) enum Advanced {
-    /// The ledger is reliable again. Holds what the previous count could not read.
+pub(super) enum CountProgress {
+    /// The ledger is exact again. Holds what the previous count could not read.
     Finished(UnreadableEntries),
     /// The budget is spent.
     Later,
-    /// The home was changed meanwhile; the count starts again.
+    /// The home was changed during the count, which starts again.
     Disturbed,
 }
 
@@ -101,7 +101,7 @@ pub struct Ledger {
     /// The usage that the last count found.
     on_disk: Cell<Option<Usage>>,
     /// Entries that it could not read.
-    unseen: RefCell<UnreadableEntries>,
+    unreadable: RefCell<UnreadableEntries>,
     /// The time of the last count, in nanoseconds since the epoch.
     counted_ns: Cell<i64>,
     /// The home was changed during a count, so it must run again.
@@ -115,9 +115,9 @@ impl Default for Ledger {
             used: Cell::default(),
             open: OpenFiles::default(),
             reserved: Cell::default(),
-            counting: RefCell::new(Counting::Due(Purpose::Recount)),
+            counting: RefCell::new(Counting::Due(CountPurpose::Recount)),
             on_disk: Cell::new(None),
-            unseen: RefCell::default(),
+            unreadable: RefCell::default(),
             counted_ns: Cell::new(0),
             disturbed: Cell::new(false),
         }
@@ -184,7 +184,7 @@ impl Ledger {
 
     /// Requires a new count before the next change.
     pub fn begin_recount(&self) {
-        *self.counting.borrow_mut() = Counting::Due(Purpose::Recount);
+        *self.counting.borrow_mut() = Counting::Due(CountPurpose::Recount);
     }
 
     /// Requires a new count before the next change if the last one is old, or lies in the future because
@@ -201,7 +201,7 @@ impl Ledger {
     pub fn begin_check(&self) {
         let mut counting = self.counting.borrow_mut();
         if let Counting::Done = *counting {
-            *counting = Counting::Due(Purpose::Verify);
+            *counting = Counting::Due(CountPurpose::Verify);
         }
     }
 
@@ -211,20 +211,20 @@ impl Ledger {
     }
 
     /// Returns what the last count could not read.
-    pub fn unseen(&self) -> UnreadableEntries {
-        self.unseen.borrow().clone()
+    pub fn unreadable(&self) -> UnreadableEntries {
+        self.unreadable.borrow().clone()
     }
 
     /// Returns whether a count will begin that replaces the usage.
     pub(super) fn is_recount_due(&self) -> bool {
-        matches!(*self.counting.borrow(), Counting::Due(Purpose::Recount))
+        matches!(*self.counting.borrow(), Counting::Due(CountPurpose::Recount))
     }
 
-    /// Takes the running count, to continue it. `None`: it has not begun.
-    pub(super) fn take_count(&self) -> (Option<Box<Count>>, Purpose) {
+    /// Takes the running count, to continue it. Returns `None` if it has not begun.
+    pub(super) fn take_count(&self) -> (Option<Box<Count>>, CountPurpose) {
         let mut counting = self.counting.borrow_mut();
         let purpose = match &*counting {
-            Counting::Done => Purpose::Verify,
+            Counting::Done => CountPurpose::Verify,
             Counting::Due(purpose) | Counting::Running(_, purpose) => *purpose,
         };
         // If it does not come back, it begins again.
@@ -241,32 +241,32 @@ impl Ledger {
     pub(super) fn continue_count(
         &self,
         count: Box<Count>,
-        purpose: Purpose,
+        purpose: CountPurpose,
         counted: Option<Counted>,
         now_ns: i64,
-    ) -> Advanced {
+    ) -> CountProgress {
         let mut counting = self.counting.borrow_mut();
-        let Some(Counted { usage: found, unseen }) = counted else {
-            // Another count may be required meanwhile.
+        let Some(Counted { usage: found, unreadable }) = counted else {
+            // Another count may have been required since it was taken.
             if matches!(&*counting, Counting::Due(due) if *due == purpose) {
                 *counting = Counting::Running(count, purpose);
             }
-            return Advanced::Later;
+            return CountProgress::Later;
         };
         if self.disturbed.get() || !matches!(&*counting, Counting::Due(due) if *due == purpose) {
-            return Advanced::Disturbed;
+            return CountProgress::Disturbed;
         }
-        let before = self.unseen.replace(unseen);
+        let before = self.unreadable.replace(unreadable);
         self.on_disk.set(Some(found));
-        if purpose == Purpose::Recount {
+        if purpose == CountPurpose::Recount {
             self.used.set(found);
         }
         self.counted_ns.set(now_ns);
         *counting = Counting::Done;
-        Advanced::Finished(before)
+        CountProgress::Finished(before)
     }
 
-    /// Returns whether the ledger is reliable.
+    /// Returns whether the ledger is exact.
     pub fn is_counted(&self) -> bool {
         matches!(*self.counting.borrow(), Counting::Done)
     }

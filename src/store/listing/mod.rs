@@ -12,7 +12,7 @@ use std::os::unix::ffi::OsStrExt;
 use rustix::fs::{AtFlags, Dir, FileType};
 
 use super::StoreError;
-use super::meta::{Kind, Seen};
+use super::meta::{EntryMeta, Kind};
 use super::names::STAGING;
 use crate::base::budget::{Budget, ENTRY_COST};
 use crate::base::memory::{Charge, LISTING_BYTES_MAX, LISTING_ENTRIES_MAX};
@@ -57,7 +57,7 @@ pub struct Listed {
     /// The name of the entry.
     pub name: Vec<u8>,
     /// Its metadata. A symlink is not followed.
-    pub seen: Seen,
+    pub metadata: EntryMeta,
     /// The target of a symlink, if requested and inside the home.
     pub target: Option<Vec<u8>>,
 }
@@ -142,15 +142,16 @@ impl Listing {
             if index + 1 < self.runs[run].spans.len() {
                 self.push_head(index + 1, run);
             }
-            let seen = match rustix::fs::statat(self.dir.fd()?, OsStr::from_bytes(&name), AtFlags::SYMLINK_NOFOLLOW) {
+            let metadata = match rustix::fs::statat(self.dir.fd()?, OsStr::from_bytes(&name), AtFlags::SYMLINK_NOFOLLOW)
+            {
                 Ok(stat) if self.staging == Some((stat.st_dev, stat.st_ino)) => continue,
-                Ok(stat) => Seen::Examined(stat.into()),
+                Ok(stat) => EntryMeta::Examined(stat.into()),
                 // Removed since its name was read.
                 Err(rustix::io::Errno::NOENT) => continue,
-                Err(_) => Seen::Unexamined(self.runs[run].spans[index].kind),
+                Err(_) => EntryMeta::Unexamined(self.runs[run].spans[index].kind),
             };
-            let target = if seen.kind() == Some(Kind::Link) { self.target(&name) } else { None };
-            return Ok(ListingStep::Entry(Listed { name: name.into(), seen, target }));
+            let target = if metadata.kind() == Some(Kind::Link) { self.target(&name) } else { None };
+            return Ok(ListingStep::Entry(Listed { name: name.into(), metadata, target }));
         }
         Ok(ListingStep::Later)
     }

@@ -13,13 +13,11 @@
 //! without a record is removed when the home is counted. A killed server loses none of the bytes; after
 //! a crash of the machine only synced bytes are trusted.
 
-pub(super) mod claims;
 mod commit;
 mod directory;
 mod inode;
 mod listing;
 mod part;
-pub(super) mod partials;
 mod record;
 mod resume;
 
@@ -42,13 +40,14 @@ use crate::base::disk_sync::Flush;
 use crate::base::file_system_type;
 use crate::base::refusals::OptionalOperation;
 use crate::base::upload_id::UploadId;
-use claims::Claim;
+use crate::store::claims::Claim;
+pub use crate::store::partials::PARTIALS_PER_HOME_MAX;
+use crate::store::partials::RecordSlot;
 pub use commit::FinalName;
 pub(super) use directory::remove;
 use inode::NewPart;
 pub use listing::{PartialUploadListing, PartialUploadPages, PartialUploadStep};
 use part::{ClosedPart, Part, PartLocation, Resumable, Written, append, write_all};
-use partials::RecordSlot;
 pub use record::{PartialUpload, Record};
 use record::{StoredRecord, kept_text, write_record_text};
 use resume::Truncation;
@@ -56,8 +55,6 @@ use resume::Truncation;
 /// How much one turn truncates. The kernel frees this in 0.5 ms, and 4 GiB at once in more than a
 /// second.
 pub const TRUNCATED_BYTES_PER_TURN: u64 = 2 * 1024 * 1024;
-/// The maximum number of interrupted uploads in one home.
-pub const PARTIALS_PER_HOME_MAX: usize = 64;
 
 /// The file of a running upload. Dropping it before the commit removes the file, unless the upload can be
 /// resumed.

@@ -1,7 +1,6 @@
-//! Slow work on worker threads. They sync files, report the results and wake the loop. They also close
-//! files, because the last close of a removed file can free gigabytes. Each file system has its own thread,
-//! so a slow disk delays only the uploads that use it. The server does not wait for a disk that does not
-//! answer.
+//! Syncs on worker threads. The workers report the results and wake the loop. They also close files, because the
+//! last close of a removed file can free gigabytes. Each file system has its own thread, so a slow one delays only
+//! the uploads that use it. The server does not wait for a file system that does not answer.
 //!
 //! ```text
 //! sync ──► worker of the file system ──► result ──► take_synced
@@ -26,9 +25,9 @@ use crate::store::workers::{Disk, DiskTask, HomeDisk, SyncError, SyncTask, Ticke
 pub use unsynced::{OnFailure, Unsynced};
 use unsynced::{UnsyncedUpload, UnsyncedUploads};
 
-/// Written and unsynced bytes of one upload, above which its input is not read.
+/// The written and unsynced bytes of one upload above which its input is not read.
 pub const UNSYNCED_BYTES_MAX: u64 = 16 * 1024 * 1024;
-/// Unsynced bytes of all uploads to one file system, above which accounts with more than their share wait.
+/// The unsynced bytes of all uploads to one file system above which accounts with more than their share wait.
 /// An account below its share does not wait.
 pub const UNSYNCED_BYTES_MAX_TOTAL: u64 = 64 * 1024 * 1024;
 /// A sync is started whenever this much has been written since the last one.
@@ -201,8 +200,8 @@ impl Syncer {
 
     // ---- Time -----------------------------------------------------------------------------
 
-    /// Runs timed work: syncs paused uploads, and lets the syncs of disks that have not answered for `patience`
-    /// end with `NoAnswer`.
+    /// Runs timed work: syncs paused uploads, and lets the syncs of file systems that have not answered for
+    /// `patience` end with `NoAnswer`.
     pub fn tick(&mut self, now: Instant, patience: Duration) {
         self.now = Some(now);
         for upload in self.uploads.take_idle(now) {
@@ -235,7 +234,7 @@ impl Syncer {
     }
 
     /// Returns the names of the file systems that do not answer.
-    pub fn silent(&self) -> Vec<Rc<Path>> {
+    pub fn unresponsive_file_systems(&self) -> Vec<Rc<Path>> {
         self.workers.borrow().unresponsive().map(Rc::clone).collect()
     }
 
@@ -306,12 +305,12 @@ impl Syncer {
         &self.operations
     }
 
-    /// Like [`Syncer::home_disk`], without knowing more of the file system than before.
+    /// Like [`Syncer::home_disk`], for a file system about which nothing new is known.
     pub(super) fn known_disk(&self, disk: Disk) -> HomeDisk {
         HomeDisk::new(Rc::clone(&self.workers), self.operations.clone(), disk)
     }
 
-    /// Returns the file system `disk` of a home. `is_local`: it needs neither a network nor another program.
+    /// Returns the file system `disk` of a home. If `is_local` is set, it needs neither a network nor another program.
     pub fn home_disk(&self, disk: Disk, is_local: bool) -> HomeDisk {
         self.workers.borrow_mut().add_file_system(disk.device, is_local);
         self.known_disk(disk)
@@ -446,12 +445,12 @@ mod tests {
         let waits = syncer.sync(2, &disk(1, 1), file(), on_failure);
         let due = syncer.next_at(PATIENCE).expect("it is waited for");
         syncer.tick(due - Duration::from_millis(1), PATIENCE);
-        assert!(syncer.take_synced().is_none() && syncer.silent().is_empty());
+        assert!(syncer.take_synced().is_none() && syncer.unresponsive_file_systems().is_empty());
         syncer.tick(due, PATIENCE);
         let synced = syncer.take_synced().expect("an answer in its place");
         assert_eq!((synced.owner, synced.ticket), (2, waits));
         assert!(matches!(synced.result, Err(SyncError::NoAnswer)) && failures.get() == 0);
-        assert_eq!((syncer.next_at(PATIENCE), syncer.silent().len()), (None, 1));
+        assert_eq!((syncer.next_at(PATIENCE), syncer.unresponsive_file_systems().len()), (None, 1));
         // Later syncs do not wait, except on other disks.
         syncer.sync(3, &disk(1, 1), file(), Rc::new(|| {}));
         let synced = syncer.take_synced().expect("at once");
@@ -463,7 +462,7 @@ mod tests {
         syncer.home_disk(disk(1, 1), true).close(1, file());
         drop(go);
         woken.recv().expect("the worker has closed a file");
-        assert!(syncer.take_synced().is_none() && syncer.silent().is_empty());
+        assert!(syncer.take_synced().is_none() && syncer.unresponsive_file_systems().is_empty());
         syncer.sync(5, &disk(1, 1), file(), Rc::new(|| {}));
         woken.recv().expect("it works again");
         assert!(syncer.take_synced().is_some_and(|synced| synced.owner == 5 && synced.result.is_ok()));

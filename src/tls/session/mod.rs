@@ -19,10 +19,10 @@ use crate::tls::{TLS_BYTES, TLS_OUT_BYTES};
 /// offset between the buffers). Records themselves have the maximum size: half that size costs a reader
 /// that uses OpenSSL two system calls more for each and a third of the rate.
 const RECORD_COPY_BYTES: usize = 8 * 1024;
-/// Encrypted bytes received at once before login. Records are small then: one is hardly larger than a control
+/// The encrypted bytes received at once before login. Records are small then: one is hardly larger than a control
 /// frame.
 const TLS_BYTES_BEFORE_LOGIN: usize = 4 * 1024;
-/// Encrypted bytes received at once until the receive buffer is large, like `INPUT_BYTES_FIRST`.
+/// The encrypted bytes received at once until the receive buffer is large, like `INPUT_BYTES_FIRST`.
 const TLS_BYTES_FIRST: usize = 8 * 1024;
 /// The bytes that a client may send during the TLS handshake. A ClientHello has 300 bytes to 2 KiB, including
 /// tickets and post-quantum keys.
@@ -73,19 +73,19 @@ pub enum ReceiveResult {
 }
 
 impl TlsSession {
-    /// The server's end.
+    /// Makes the server's end.
     pub fn server(config: Arc<ServerConfig>) -> io::Result<Self> {
         Ok(Self::new(ServerConnection::new(config).map_err(io::Error::other)?.into(), BufferLimit::BeforeLogin))
     }
 
-    /// The server's end of an upload. Its tickets are sent only when it closes. A client that sends a file and
+    /// Makes the server's end of an upload. Its tickets are sent only when it closes. A client that sends a file and
     /// reads nothing would otherwise close its socket with unread tickets. That resets the connection, and the
     /// last bytes of the file are lost.
     pub fn server_of_upload(config: Arc<ServerConfig>) -> io::Result<Self> {
         Ok(Self { delays_tickets: true, ..Self::server(config)? })
     }
 
-    /// The client's end.
+    /// Makes the client's end.
     pub fn client(config: Arc<ClientConfig>) -> io::Result<Self> {
         // Neither sent nor compared: a server is identified by its key, not its name.
         let name = ServerName::try_from("berth").map_err(io::Error::other)?;

@@ -4,10 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use super::is_false;
 
-/// Text of an error: a path and what is wrong with it. Even with each byte escaped, the frame stays
+/// The maximum length of an error text: a path and what is wrong with it. Even with each byte escaped, the frame stays
 /// under `CONTROL_BYTES_MAX`.
 pub const ERROR_MESSAGE_BYTES_MAX: usize = 8 * 1024;
-/// Text of an error before login.
+/// The maximum length of an error text before login.
 pub const ERROR_MESSAGE_BYTES_MAX_BEFORE_LOGIN: usize = 512;
 
 /// Body of an abort frame and of [`super::Reply::Error`].
@@ -95,7 +95,7 @@ pub enum ErrorCode {
     Busy,
     /// The request exceeds a bound.
     TooLarge,
-    /// The server's disk failed.
+    /// The server's disk failed, or a file system does not answer.
     Io,
     /// A deadline passed.
     Timeout,

@@ -13,7 +13,7 @@ pub use error::{ERROR_MESSAGE_BYTES_MAX, ERROR_MESSAGE_BYTES_MAX_BEFORE_LOGIN, E
 pub use reply::{Entry, EntryKind, Partial, QuotaReport, Reply, WireLimits};
 pub use request::{MessageError, PutMode, Request};
 
-/// Requests that a client may have sent without their replies.
+/// The number of requests that a client may have sent without their replies.
 pub const IN_FLIGHT_MAX: usize = 64;
 
 /// The only version of the protocol so far.

@@ -25,7 +25,8 @@ use berth::config::defaults::{
     STALL_TIMEOUT_DEFAULT,
 };
 use berth::net::connection::LINGER;
-use berth::protocol::native::pipeline::{IN_FLIGHT_BEFORE_LOGIN, PIPELINE_BYTES_MAX};
+use berth::protocol::QUEUED_REQUEST_BYTES_MAX;
+use berth::protocol::native::pipeline::IN_FLIGHT_BEFORE_LOGIN;
 use berth::session::login_guard::{LOGIN_DELAY_FIRST, LOGIN_DELAY_MAX, LOGIN_FAILURE_MEMORY};
 use berth::session::task::PAGE_ENTRIES_MAX;
 use berth::store::staging::PARTIALS_PER_HOME_MAX;
@@ -347,7 +348,7 @@ fn bounds_are_those_of_the_code() {
         ("body of DATA", bytes(DATA_BYTES_MAX)),
         ("body of PING and PONG", bytes(PING_BYTES_MAX)),
         ("requests in flight", number(IN_FLIGHT_MAX)),
-        ("requests read ahead, with headers", bytes(PIPELINE_BYTES_MAX)),
+        ("requests read ahead, with headers", bytes(QUEUED_REQUEST_BYTES_MAX)),
         ("requests read ahead before `welcome`", number(IN_FLIGHT_BEFORE_LOGIN)),
         ("entries in a page", number(PAGE_ENTRIES_MAX)),
         ("entries of a directory that can be listed", number(LISTING_ENTRIES_MAX)),

@@ -130,7 +130,7 @@ fn partials_with_long_paths_come_in_pages_that_fit_a_frame() {
 
 /// Until its end a refused upload is a transfer: its deadline is that of a stall, which every
 /// byte puts off, and not that of a session that does nothing. Before a login it stays that of
-/// the login, or a stranger could put it off for ever.
+/// the login, or an unauthenticated client could put it off for ever.
 #[test]
 fn a_refused_upload_is_a_transfer_until_its_end_but_not_before_login() {
     let mut server = Server::with_quota(QUOTA);
@@ -145,11 +145,11 @@ fn a_refused_upload_is_a_transfer_until_its_end_but_not_before_login() {
     peer.pump(&mut server);
     assert_eq!(peer.protocol.status().phase, Phase::Idle);
 
-    let mut stranger = server.connect();
-    stranger.request_as(10, &put("/a"));
-    stranger.pump(&mut server);
+    let mut client = server.connect();
+    client.request_as(10, &put("/a"));
+    client.pump(&mut server);
     assert_eq!(
-        (codes(&mut stranger), stranger.protocol.status().phase),
+        (codes(&mut client), client.protocol.status().phase),
         (vec![(10, Some(ErrorCode::LoginRequired))], Phase::Login)
     );
 }

@@ -134,7 +134,7 @@ fn expect_no_answer(reply: &Reply, path: &str) {
     let Reply::Error(error) = reply else { panic!("an error, not {reply:?}") };
     assert_eq!((error.code, error.retry, error.fatal), (ErrorCode::Io, true, false), "{error:?}");
     assert!(error.message.starts_with(&format!("{path}: ")), "{error:?}");
-    assert!(error.message.contains("disk does not answer"), "{error:?}");
+    assert!(error.message.contains("file system does not answer"), "{error:?}");
 }
 
 /// The second sync of each thread never ends. The test counts the sessions that get a reply.
@@ -174,7 +174,10 @@ fn an_upload_that_waits_for_a_disk_without_an_answer_is_refused_and_the_session_
     // The file that the disk was asked for is open there, and charged for.
     assert_eq!(used(&mut ann), 6);
     let ended = curl_put(&place, &server, "fifth");
-    assert!(ended.stderr.contains("451 The server's disk does not answer"), "nobody enters a home there: {ended:?}");
+    assert!(
+        ended.stderr.contains("451 The server's file system does not answer"),
+        "nobody enters a home there: {ended:?}"
+    );
     let status = place.admin(&["status"]).stdout;
     let homes = place.path("homes").display().to_string();
     assert!(status.contains(&format!("{homes}: the file system does not answer")), "{status}");

@@ -297,10 +297,10 @@ fn a_data_connection_that_never_comes_ends_the_wait_and_not_the_session() {
 #[test]
 fn a_data_connection_from_another_address_is_refused() {
     let scene = scene();
-    let stranger: SocketAddr = "127.0.0.2:0".parse().expect("an address");
+    let other: SocketAddr = "127.0.0.2:0".parse().expect("an address");
     let mut client = scene.login();
     let address = client.passive();
-    let mut foreign = stream_from(stranger, address).expect("a loopback address");
+    let mut foreign = stream_from(other, address).expect("a loopback address");
     client.say("RETR file");
     let mut stolen = Vec::new();
     let _ = foreign.read_to_end(&mut stolen);
@@ -316,7 +316,7 @@ fn a_data_connection_from_another_address_is_refused() {
         Err(_) => drop(client.reply().expect(&[425, 426])),
     }
     let address = client.passive();
-    let mut foreign = stream_from(stranger, address).expect("a loopback address");
+    let mut foreign = stream_from(other, address).expect("a loopback address");
     let _ = foreign.write_all(b"planted");
     drop(foreign);
     client.say("STOR new");

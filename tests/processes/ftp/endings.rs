@@ -11,7 +11,7 @@ use super::client::{Client, stream_to};
 use super::tls::{Wire, config};
 use super::uploads::PART;
 use crate::support::{pattern, wait_until};
-use berth::protocol::ftp::FTP_REPLIES_APART;
+use berth::protocol::ftp::FTP_REPLY_GAP;
 
 /// More than the kernel takes for a client that does not read.
 const LARGE: usize = 24 << 20;
@@ -86,7 +86,7 @@ fn reply_150_is_sent_before_the_data_and_226_in_a_separate_segment() {
                     data.read_to_end(&mut Vec::new()).expect("whole");
                     let waiting = replies_waiting(&client);
                     // A client that slept so long meanwhile need not find them apart.
-                    let was_awake = began.elapsed() < FTP_REPLIES_APART;
+                    let was_awake = began.elapsed() < FTP_REPLY_GAP;
                     assert!(waiting >= 1, "{command}: the data came first");
                     client.reply().expect(&[150]);
                     data.close();

@@ -36,7 +36,7 @@ fn a_line_of_a_megabyte_is_refused_once_and_kept_by_nobody() {
 }
 
 #[test]
-fn a_stranger_who_never_ends_a_line_is_not_kept_in_memory() {
+fn an_unauthenticated_client_that_never_ends_a_line_is_not_kept_in_memory() {
     let mut scene = Scene::with(json!({}), json!({"timeouts": {"login": 2}}), &[]);
     let mut client = Client::connect(scene.ftp);
     let before = scene.server.program.resident_kib();
@@ -635,7 +635,7 @@ fn a_handshake_reset_at_any_byte_costs_nothing() {
 }
 
 #[test]
-fn silent_strangers_lock_nobody_out() {
+fn silent_unauthenticated_clients_lock_nobody_out() {
     let mut scene = Scene::with(json!({}), json!({"limits": {"strangers": 50}}), &[]);
     let mut member = scene.login();
     let crowd: Vec<_> = (0..100).map(|_| stream_to(scene.ftp)).collect();

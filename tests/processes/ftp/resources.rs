@@ -270,7 +270,7 @@ fn a_log_that_has_room_again_tells_what_is_missing_of_transfers() {
     wait_until("it complains", || scene.server.program.stderr().contains("transactions.log: "));
     scene.server.program.limit_files(None);
     let stored = store(&mut client, 5);
-    wait_until("it tells", || scene.server.program.stderr().contains("transactions.log: goes on; "));
+    wait_until("it tells", || scene.server.program.stderr().contains("transactions.log: is written again; "));
     client.ask("QUIT").expect(&[221]);
     let missing = |log: &str| -> Option<u64> {
         let lost: Vec<u64> = log.lines().filter_map(|line| line.split_once(" lines_lost=")?.1.parse().ok()).collect();

@@ -45,23 +45,23 @@ fn resumed(scene: &Scene, version: u8) -> Client {
 }
 
 #[test]
-fn the_client_takes_the_place_of_a_stranger_who_was_there_first() {
+fn the_client_takes_the_place_of_another_peer_that_was_there_first() {
     let scene = scene();
     for version in [13, 12] {
         let mut client = resumed(&scene, version);
         for round in 0..3 {
             for command in ["RETR file", "STOR new"] {
                 let address = client.passive();
-                let strangers = [stream_to(address), stream_to(address)];
+                let others = [stream_to(address), stream_to(address)];
                 let own = stream_to(address);
                 client.say(command);
                 client.reply().expect(&[150]);
-                for (number, mut stranger) in strangers.into_iter().enumerate() {
+                for (number, mut other) in others.into_iter().enumerate() {
                     // One of them does not even speak TLS.
                     if number == round {
-                        stranger.write_all(b"no TLS at all, and more than five bytes").expect("it reads");
+                        other.write_all(b"no TLS at all, and more than five bytes").expect("it reads");
                     } else {
-                        assert_eq!(intrude(stranger, version), b"");
+                        assert_eq!(intrude(other, version), b"");
                     }
                 }
                 let mut wire = Wire::encrypted(own, &client.tls).expect("a handshake");
@@ -127,7 +127,7 @@ fn reusing(scene: &Scene) -> Client {
     client
 }
 
-/// A stranger with this TLS who comes to the data port alone neither gets nor leaves anything.
+/// Another peer with this TLS that comes to the data port alone neither gets nor leaves anything.
 #[track_caller]
 fn check_refused(scene: &Scene, client: &mut Client, tls: &Arc<ClientConfig>) {
     for command in ["RETR file", "STOR file"] {
@@ -143,7 +143,7 @@ fn check_refused(scene: &Scene, client: &mut Client, tls: &Arc<ClientConfig>) {
 }
 
 #[test]
-fn a_stranger_who_comes_alone_is_refused_once_the_client_has_shown_that_it_can_resume_repeatedly() {
+fn another_peer_that_comes_alone_is_refused_once_the_client_has_shown_that_it_can_resume_repeatedly() {
     let scene = scene();
     let mut client = reusing(&scene);
     for version in [13, 12, 13] {
@@ -157,17 +157,17 @@ fn a_ticket_issued_on_a_hijacked_data_connection_does_not_count() {
     let scene = scene();
     for version in [13, 12] {
         let mut client = Client::login_over_tls(scene.ftp, "ann", config(&[12], true));
-        let stranger = config(&[version], true);
+        let other = config(&[version], true);
         // Nothing is known of the client yet.
         for _ in 0..2 {
             let stream = stream_to(client.passive());
             client.say("RETR file");
             client.reply().expect(&[150]);
-            assert_eq!(intrude_with(stream, &stranger), b"secret");
+            assert_eq!(intrude_with(stream, &other), b"secret");
             client.reply().expect(&[226]);
         }
         client.stores("up", b"content");
-        check_refused(&scene, &mut client, &stranger);
+        check_refused(&scene, &mut client, &other);
         client.ask("QUIT").expect(&[221]);
     }
 }

@@ -523,7 +523,7 @@ fn size_reports_a_partial_upload_only_without_a_file() {
     assert_eq!(client.list("NLST"), ["file"]);
     assert_eq!(client.get("RETR file"), b"old");
     let refused = client.try_open("RETR only").err().expect("nobody gets a part").expect(&[550]);
-    assert!(refused.text().contains(&format!("interrupted upload to it is held ({PART} bytes)")), "{refused:?}");
+    assert!(refused.text().contains(&format!("partial upload exists ({PART} bytes)")), "{refused:?}");
 }
 
 #[test]
@@ -970,7 +970,7 @@ fn an_idle_upload_writes_its_buffered_bytes() {
     scene.holds("file", &content);
 }
 
-// ---- What a newer file makes of a held part -------------------------------------------------
+// ---- What a newer file makes of a partial upload --------------------------------------------
 
 #[test]
 fn a_held_part_is_dropped_once_a_newer_file_has_its_name_and_never_comes_back() {

@@ -8,12 +8,12 @@ use std::time::Instant;
 
 use super::{PASSWORD, Server, USER};
 use berth::base::budget::{Budget, TURN_BUDGET};
-use berth::base::buffers::{INPUT_BYTES, IoBuffers, Piece};
+use berth::base::buffers::{INPUT_BYTES, IoBuffers, NextChunk};
 use berth::config;
 use berth::config::defaults::{DATA_CONNECTION_TIMEOUT_DEFAULT, DATA_PORTS};
 use berth::protocol::data_connection::{DataConnection, DataEnd, DataFailure, Security};
 use berth::protocol::ftp::{FTP_END_GRACE_MAX, Ftp};
-use berth::protocol::{Protocol, Sockets};
+use berth::protocol::{Protocol, ProtocolIo};
 use berth::tls::Resumption;
 
 /// See the module.
@@ -47,7 +47,7 @@ impl FtpPeer {
         let protocol = Ftp::new(server.new_session(), Rc::new(settings), IpAddr::from(Ipv4Addr::LOCALHOST), false);
         let mut peer = Self {
             protocol,
-            buffers: IoBuffers::roomy(),
+            buffers: IoBuffers::large_uncharged(),
             data: Data::default(),
             received: Vec::new(),
             stays: false,
@@ -137,8 +137,8 @@ impl FtpPeer {
     fn step(&mut self, server: &mut Server) -> bool {
         let mut budget = Budget::new(TURN_BUDGET);
         self.turns += 1;
-        let sockets = Sockets { buffers: &mut self.buffers, data: Some(&mut self.data) };
-        self.protocol.step(sockets, &mut server.service, &mut budget, server.now)
+        let io = ProtocolIo { buffers: &mut self.buffers, data: Some(&mut self.data) };
+        self.protocol.step(io, &mut server.service, &mut budget, server.now)
             // An upload that has ended is looked at once more, as the loop does at its time.
             || self.protocol.status().wakes_at.is_some_and(|at| at <= server.now && !self.protocol.status().awaits_data_connection)
     }
@@ -260,8 +260,8 @@ fn drained(buffers: &mut IoBuffers) -> Vec<u8> {
     let mut all = Vec::new();
     while let Some(piece) = buffers.output.front() {
         let piece = match piece {
-            Piece::Bytes(bytes) => bytes.to_vec(),
-            Piece::Range(range) => {
+            NextChunk::Bytes(bytes) => bytes.to_vec(),
+            NextChunk::Range(range) => {
                 let mut bytes = vec![0; usize::try_from(range.length).expect("it fits")];
                 let count = rustix::io::pread(&range.file, &mut bytes[..], range.offset).expect("readable");
                 assert_eq!(count, bytes.len(), "as long as it was");

@@ -32,13 +32,13 @@ impl Pair {
 
     /// A client that has logged in to this account.
     pub fn logged_in_as(server: &mut Server, user: &str) -> Self {
-        let mut pair = Self::stranger(server);
+        let mut pair = Self::unauthenticated(server);
         pair.log_in(server, user);
         pair
     }
 
     /// An unauthenticated client.
-    pub fn stranger(server: &mut Server) -> Self {
+    pub fn unauthenticated(server: &mut Server) -> Self {
         let (ours, peer) = UnixStream::pair().expect("socket pair");
         ours.set_nonblocking(true).expect("non-blocking");
         peer.set_nonblocking(true).expect("non-blocking");

@@ -67,7 +67,7 @@ pub(super) fn rename_to_new(from: &Path, to: &Path) -> io::Result<()> {
     if fs::symlink_metadata(to).is_ok() {
         return Err(io::ErrorKind::AlreadyExists.into());
     }
-    refusals::note("renames without replacing (renameat2, linkat)", to, &refusal.into());
+    refusals::report("renames without replacing (renameat2, linkat)", to, &refusal.into());
     fs::rename(from, to)
 }
 

@@ -115,7 +115,7 @@ impl Part {
         apply_attributes(&self.file, &self.destination, is_there.is_some(), mode)
             .map_err(|error| failure(error.into()))?;
         if let Err(errno) = set_mtime(&self.file, mtime_ns) {
-            refusals::note(OptionalOperation::SetTimes.noun(), &self.destination, &errno.into());
+            refusals::report(OptionalOperation::SetTimes.noun(), &self.destination, &errno.into());
         }
         match is_there {
             Some(_) => fs::rename(&self.path, &self.destination).map_err(failure)?,

@@ -131,7 +131,7 @@ pub(super) fn lock(file: &File, path: &Path) -> bool {
     match flock(file, FlockOperation::NonBlockingLockExclusive) {
         Err(Errno::WOULDBLOCK) => false,
         Err(error) => {
-            crate::base::refusals::note("locks (flock)", path, &error.into());
+            crate::base::refusals::report("locks (flock)", path, &error.into());
             true
         }
         Ok(()) => true,

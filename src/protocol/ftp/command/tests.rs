@@ -80,7 +80,7 @@ fn arguments_are_read_in_every_form_they_have() {
         ("ALLO 5 R 10", Command::Allo(5)),
         ("OPTS utf8 on", Command::Opts(Opts::Utf8)),
         ("OPTS MLST", Command::Opts(Opts::Mlst(Facts::NONE))),
-        ("OPTS MLST type;size;", Command::Opts(Opts::Mlst(Facts::read("type;size;")))),
+        ("OPTS MLST type;size;", Command::Opts(Opts::Mlst(Facts::parse("type;size;")))),
         ("OPTS HASH SHA-256", Command::Opts(Opts::Hash)),
         ("HELP retr", Command::Help(Some("RETR".into()))),
         ("HELP site chmod", Command::Help(Some("SITE CHMOD".into()))),

@@ -1,6 +1,6 @@
 //! Begins transfers: `RETR`, `STOR`, `APPE`, `STOU`.
 
-use super::{Transfer, TransferKind, TransferStep, UploadCommand, replies_apart};
+use super::{Transfer, TransferKind, TransferStep, UploadCommand, reply_gap};
 use crate::base::upload_id::UploadId;
 use crate::base::virtual_path::VirtualPath;
 use crate::protocol::ftp::{Activity, Ftp, FtpContext, NotBegun};
@@ -94,7 +94,7 @@ impl Ftp {
                     step: TransferStep::Prepare,
                     path,
                     announced: None,
-                    replies_apart: replies_apart(self.kept_open_downloads),
+                    reply_gap: reply_gap(self.kept_open_downloads),
                 };
                 self.activity = Activity::Transfer(Box::new(transfer));
             }

@@ -92,8 +92,8 @@ impl Ftp {
 
     /// Records what the data connection has shown about resumption, before it is closed.
     pub(in crate::protocol::ftp) fn record_reuse(&mut self, data: &dyn DataConnection) {
-        self.reuse.is_known |= data.resumption() >= Some(Resumption::Unproved);
-        self.reuse.is_due |= data.shows_reuse();
+        self.reuse.is_expected |= data.resumption() >= Some(Resumption::Unproved);
+        self.reuse.is_required |= data.shows_reuse();
     }
 
     pub(in crate::protocol::ftp) fn forget_transfer(&mut self, data: &dyn DataConnection) -> Activity {

@@ -1,6 +1,6 @@
 //! Listings of one directory or a whole tree, over a data connection or within a reply.
 
-use super::list_format::{Form, List, prefix, put_heading};
+use super::list_format::{List, ListFormat, prefix, put_heading};
 use super::tree::Tree;
 use super::{Activity, Ftp, FtpContext, REPLY_DIRECTORY_STATUS, TransferKind, check_connection};
 use crate::base::budget::ENTRY_COST;
@@ -34,7 +34,7 @@ impl Ftp {
     // ---- Beginning ------------------------------------------------------------------------
 
     /// `LIST` and `NLST`.
-    pub(in crate::protocol::ftp) fn begin_listing(&mut self, form: Form, text: &[u8], turn: &mut FtpContext) {
+    pub(in crate::protocol::ftp) fn begin_listing(&mut self, form: ListFormat, text: &[u8], turn: &mut FtpContext) {
         let Some(ListRequest { path, mut list }) = self.request(form, text, turn) else { return };
         if list.options.itself && list.pattern.is_none() {
             if self.may_transfer(turn) {
@@ -53,11 +53,11 @@ impl Ftp {
 
     /// `MLSD`.
     pub(in crate::protocol::ftp) fn begin_facts(&mut self, path: VirtualPath, turn: &mut FtpContext) {
-        self.begin_list(path, List::new(Form::Facts, Options::default(), Vec::new(), None), turn);
+        self.begin_list(path, List::new(ListFormat::Facts, Options::default(), Vec::new(), None), turn);
     }
 
     /// Parses `text`: an entry of exactly that name, else options and an entry, else a pattern.
-    fn request(&self, form: Form, text: &[u8], turn: &mut FtpContext) -> Option<ListRequest> {
+    fn request(&self, form: ListFormat, text: &[u8], turn: &mut FtpContext) -> Option<ListRequest> {
         let (options, text) = match list_options(text, |name| self.is_there(name)) {
             Ok(read) => read,
             Err(wrong) => {
@@ -65,13 +65,13 @@ impl Ftp {
                 return None;
             }
         };
-        let form = if options.long { Form::Long } else { form };
+        let form = if options.long { ListFormat::Long } else { form };
         let text = text.unwrap_or_default();
         let (directory, pattern) = match split_pattern(&text) {
             Some((directory, pattern)) if !self.is_there(&text) => (directory, Some(pattern)),
             _ => (&text[..], None),
         };
-        if pattern.as_ref().is_some_and(|pattern| pattern.weight() > NAME_BYTES_MAX) {
+        if pattern.as_ref().is_some_and(|pattern| pattern.match_cost() > NAME_BYTES_MAX) {
             turn.reply(501, format!("Pattern too long; the limit is {NAME_BYTES_MAX} bytes."));
             return None;
         }
@@ -93,10 +93,12 @@ impl Ftp {
             return;
         }
         let begun = match self.begin_directory(&path, &list) {
-            Err(SessionError::NotADirectory) if list.form != Form::Facts => {
+            Err(SessionError::NotADirectory) if list.form != ListFormat::Facts => {
                 return self.send_single_entry(path, list, turn);
             }
-            Err(SessionError::NotFound) if list.form != Form::Facts && self.session.link_itself(&path).is_some() => {
+            Err(SessionError::NotFound)
+                if list.form != ListFormat::Facts && self.session.link_itself(&path).is_some() =>
+            {
                 return self.send_single_entry(path, list, turn);
             }
             // RFC 3659, section 7.2.1.
@@ -113,7 +115,7 @@ impl Ftp {
 
     fn begin_directory(&mut self, path: &VirtualPath, list: &List) -> Result<(), SessionError> {
         let (order, depth) = (list.options.order, path.components().count());
-        let is_long = list.form == Form::Long;
+        let is_long = list.form == ListFormat::Long;
         self.session.begin_list_as(path, |listing| {
             let listing = listing.ordered(order);
             if is_long { listing.with_targets(depth) } else { listing }
@@ -169,7 +171,8 @@ impl Ftp {
         };
         turn.budget.spend(list.cost(&entries));
         self.put_entries(list, &entries, turn);
-        let found = entries.iter().filter(|entry| entry.seen.kind() == Some(meta::Kind::Directory) && list.has(entry));
+        let found =
+            entries.iter().filter(|entry| entry.metadata.kind() == Some(meta::Kind::Directory) && list.has(entry));
         let found: Vec<&Listed> = found.collect();
         if let Some(tree) = &mut list.tree {
             found.iter().try_for_each(|entry| tree.add(&entry.name))?;
@@ -221,7 +224,7 @@ impl Ftp {
 
     /// `STAT` of a path lists on the control connection (RFC 959, section 4.1.3).
     pub(in crate::protocol::ftp) fn begin_status_of(&mut self, text: &[u8], turn: &mut FtpContext) {
-        let Some(ListRequest { path, list }) = self.request(Form::Long, text, turn) else { return };
+        let Some(ListRequest { path, list }) = self.request(ListFormat::Long, text, turn) else { return };
         if list.options.recursive {
             return turn.refuse_line(&ParseError::Option(b'R', OPTIONS));
         }

@@ -7,11 +7,11 @@ use crate::protocol::ftp::facts::{Facts, put_facts};
 use crate::protocol::ftp::list_options::Options;
 use crate::protocol::ftp::listing;
 use crate::store::listing::Listed;
-use crate::store::meta::{Meta, Seen};
+use crate::store::meta::{EntryMeta, Meta};
 
 /// A listing: its format, and the entries it contains.
 pub(in crate::protocol::ftp) struct List {
-    pub(super) form: Form,
+    pub(super) form: ListFormat,
     pub(super) options: Options,
     /// The prefix of each name.
     pub(super) prefix: Vec<u8>,
@@ -24,7 +24,7 @@ pub(in crate::protocol::ftp) struct List {
 
 /// The format of entries.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(in crate::protocol::ftp) enum Form {
+pub(in crate::protocol::ftp) enum ListFormat {
     /// `LIST`: like `ls -l`.
     Long,
     /// `NLST`: only names.
@@ -34,26 +34,27 @@ pub(in crate::protocol::ftp) enum Form {
 }
 
 impl List {
-    pub(super) fn new(form: Form, options: Options, prefix: Vec<u8>, pattern: Option<Pattern>) -> Self {
+    pub(super) fn new(form: ListFormat, options: Options, prefix: Vec<u8>, pattern: Option<Pattern>) -> Self {
         Self { form, options, prefix, pattern, tree: None, is_opening: false }
     }
 
     /// Returns whether the listing contains `entry`.
     pub(in crate::protocol::ftp) fn has(&self, entry: &Listed) -> bool {
-        self.pattern.as_ref().is_none_or(|pattern| self.options.fits(pattern, &entry.name))
+        self.pattern.as_ref().is_none_or(|pattern| self.options.matches(pattern, &entry.name))
     }
 
     /// Returns the cost of comparing the names of entries.
     pub(in crate::protocol::ftp) fn cost(&self, entries: &[Listed]) -> u64 {
         let letters: usize = entries.iter().map(|entry| entry.name.len()).sum();
-        self.pattern.as_ref().map_or(0, |pattern| (pattern.weight() * letters) as u64)
+        self.pattern.as_ref().map_or(0, |pattern| (pattern.match_cost() * letters) as u64)
     }
 
     /// Returns the only entry of a listing of `path` itself: by its name, or by the requested text.
     pub(super) fn only_entry(&self, path: &VirtualPath, meta: Meta) -> Listed {
-        let asked = self.prefix.strip_suffix(b"/").filter(|asked| self.form == Form::Names && !asked.is_empty());
-        let name = asked.or(path.name()).unwrap_or(b"/").to_vec();
-        Listed { name, seen: Seen::Examined(meta), target: None }
+        let is_requested = |text: &&[u8]| self.form == ListFormat::Names && !text.is_empty();
+        let requested = self.prefix.strip_suffix(b"/").filter(is_requested);
+        let name = requested.or(path.name()).unwrap_or(b"/").to_vec();
+        Listed { name, metadata: EntryMeta::Examined(meta), target: None }
     }
 
     /// Appends the line of an entry, without its end.
@@ -66,15 +67,15 @@ impl List {
         may_write: bool,
     ) {
         match self.form {
-            Form::Long => listing::put_long(out, entry, now_ns),
-            Form::Names => {
+            ListFormat::Long => listing::put_long(out, entry, now_ns),
+            ListFormat::Names => {
                 out.extend_from_slice(&self.prefix);
                 out.extend_from_slice(&entry.name);
             }
-            Form::Facts => put_facts(out, entry, facts, may_write),
+            ListFormat::Facts => put_facts(out, entry, facts, may_write),
         }
         if self.options.marks {
-            out.extend_from_slice(listing::mark(&entry.seen, self.form == Form::Long));
+            out.extend_from_slice(listing::mark(&entry.metadata, self.form == ListFormat::Long));
         }
     }
 

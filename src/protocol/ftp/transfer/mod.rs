@@ -20,17 +20,17 @@ use crate::base::virtual_path::VirtualPath;
 use crate::protocol::data_connection::{DataConnection, DataFailure, Security};
 use crate::session::{Phase, SessionError};
 use crate::tls::Resumption;
-pub(super) use list_format::{Form, List};
+pub(super) use list_format::{List, ListFormat};
 pub use receive::{FTP_END_GRACE_LARGE, FTP_END_GRACE_MAX, FTP_END_GRACE_SHARE};
 
 /// The least time between the first and the last reply to a download, unless the client closes its side
 /// of the data connection earlier. aria2 closes its side first, slowly on a busy machine. If it reads both
 /// replies at once, it waits for the second one for ever.
-pub const FTP_REPLIES_APART: Duration = Duration::from_millis(500);
+pub const FTP_REPLY_GAP: Duration = Duration::from_millis(500);
 /// The lower bound of that time. A client that keeps its side open until it has the last reply would
-/// wait [`FTP_REPLIES_APART`] for each small file, so after two such downloads in a row each further one
+/// wait [`FTP_REPLY_GAP`] for each small file, so after two such downloads in a row each further one
 /// halves the time.
-pub const FTP_REPLIES_APART_MIN: Duration = Duration::from_millis(20);
+pub const FTP_REPLY_GAP_MIN: Duration = Duration::from_millis(20);
 
 /// A running transfer.
 pub(super) struct Transfer {
@@ -40,7 +40,7 @@ pub(super) struct Transfer {
     /// When the first reply was sent.
     announced: Option<Instant>,
     /// The least time between the first and the last reply, while the peer keeps its side open.
-    replies_apart: Duration,
+    reply_gap: Duration,
 }
 
 enum TransferKind {
@@ -121,9 +121,9 @@ impl Transfer {
 
 /// Returns the least time between the two replies to a download. It halves with each earlier download in a
 /// row whose peer kept its side open, from the second one: at the first the peer may just have been slow.
-fn replies_apart(kept_open_downloads: u32) -> Duration {
+fn reply_gap(kept_open_downloads: u32) -> Duration {
     let halvings = kept_open_downloads.saturating_sub(1).min(8);
-    (FTP_REPLIES_APART / 2_u32.pow(halvings)).max(FTP_REPLIES_APART_MIN)
+    (FTP_REPLY_GAP / 2_u32.pow(halvings)).max(FTP_REPLY_GAP_MIN)
 }
 
 impl Ftp {
@@ -201,7 +201,7 @@ impl Ftp {
             is_upload,
             needs: match self.settings.requires_session_reuse {
                 true => Resumption::Session,
-                false if self.reuse.is_due => Resumption::Account,
+                false if self.reuse.is_required => Resumption::Account,
                 false => Resumption::None,
             },
             // A client that receives data has nothing to send, so its close_notify does not matter.

@@ -56,7 +56,7 @@ impl Ftp {
                 (false, false) => Ok(false),
             };
         }
-        if bytes.len() < STORE_BYTES_MIN && !has_ended && !has_failed && !buffers.input.is_cramped() {
+        if bytes.len() < STORE_BYTES_MIN && !has_ended && !has_failed && !buffers.input.is_full_and_small() {
             let Activity::Transfer(transfer) = &mut self.activity else { return Ok(false) };
             let TransferStep::Move { stores_at } = &mut transfer.step else { return Ok(false) };
             if turn.now < *stores_at.get_or_insert(turn.now + STORE_WAIT_MAX) {

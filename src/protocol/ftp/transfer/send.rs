@@ -19,7 +19,7 @@ impl Ftp {
         if !output.is_empty() && self.session.is_fetched() {
             return Ok(false);
         }
-        let (max, range_max) = (output.piece_bytes(), (!self.data.is_private).then_some(DATA_BYTES_MAX));
+        let (max, range_max) = (output.frame_bytes_max(), (!self.data.is_private).then_some(DATA_BYTES_MAX));
         let fetched =
             output.append(|out| self.session.fetch(turn.service, out, max, range_max, turn.budget, turn.now))?;
         match fetched {
@@ -46,7 +46,7 @@ impl Ftp {
         match (turn.data.finish(), &*confirms_at) {
             (DataEnd::Sending, _) => return Ok(false),
             (DataEnd::Sent, None) => {
-                let announced = transfer.announced.map(|announced| announced + transfer.replies_apart);
+                let announced = transfer.announced.map(|announced| announced + transfer.reply_gap);
                 *confirms_at = Some(announced.unwrap_or(turn.now));
                 return Ok(true);
             }

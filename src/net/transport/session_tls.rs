@@ -1,4 +1,4 @@
-//! TLS of FTP sessions: a configuration for each session, whose tickets identify it.
+//! TLS of sessions with data connections: a configuration for each session, whose tickets identify it.
 
 use std::io;
 use std::sync::Arc;
@@ -8,17 +8,17 @@ use rustls::ServerConfig;
 use super::{Layer, Transport};
 use crate::tls::{Resumption, SessionConfig, TicketKeys};
 
-/// The TLS settings of one FTP session. Each session has its own tickets, which identify the session of
-/// a resumed connection.
-pub struct FtpTlsSettings {
+/// The TLS of the control connection and the data connections of one session. Each session has its own tickets,
+/// which identify the session of a resumed connection.
+pub struct SessionTls {
     shared: Arc<ServerConfig>,
     keys: Arc<TicketKeys>,
     own: Option<SessionConfig>,
     account: Option<u64>,
 }
 
-impl FtpTlsSettings {
-    /// Settings with the server's certificate. The session's configuration is built on first use.
+impl SessionTls {
+    /// Prepares the TLS of a session with the server's certificate. Its configuration is built on first use.
     pub fn new(shared: Arc<ServerConfig>, keys: Arc<TicketKeys>) -> Self {
         Self { shared, keys, own: None, account: None }
     }

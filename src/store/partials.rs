@@ -4,7 +4,9 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use crate::base::upload_id::UploadId;
-use crate::store::staging::PARTIALS_PER_HOME_MAX;
+
+/// The maximum number of interrupted uploads in one home.
+pub const PARTIALS_PER_HOME_MAX: usize = 64;
 
 /// The state of a home's partial uploads that is kept in memory.
 #[derive(Default)]
