@@ -146,7 +146,7 @@ impl Native {
 
     fn finish_upload(&mut self, end: Result<End, MessageError>, turn: &mut NativeContext) -> Result<(), ErrorReply> {
         match end {
-            Ok(End { size, sha256 }) => self.session.finish_upload(size, sha256, turn.now).map_err(|refusal| {
+            Ok(End { size, digest }) => self.session.finish_upload(size, digest, turn.now).map_err(|refusal| {
                 let path = self.running.as_ref().and_then(|running| running.path.as_ref());
                 error_reply(refusal, path)
             }),

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use rustix::buffer::spare_capacity;
-use sha2::Digest as _;
 
 use super::{Download, Fetched};
 use crate::base::budget::Budget;

@@ -8,7 +8,6 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use rustix::buffer::spare_capacity;
-use sha2::{Digest as _, Sha256};
 
 use super::error::SessionError;
 use super::range_hash::RangeHash;
@@ -16,7 +15,7 @@ use super::read_ahead::ReadAhead;
 use super::sliced::Site;
 use crate::base::budget::Budget;
 use crate::base::buffers::{FileRange, PIECE_BYTES};
-use crate::base::digest::Digest;
+use crate::base::digest::{ContentHash, Digest, DigestAlgorithm};
 use crate::base::virtual_path::VirtualPath;
 use crate::store::meta::Meta;
 use crate::store::{OpenFile, Store, StoreError};
@@ -94,7 +93,7 @@ pub struct Download {
     /// The file's digest, if it is in the cache. Then nothing is hashed.
     cached_digest: Option<Digest>,
     /// The hash of all bytes before `next`, if a digest is requested and not cached.
-    hash: Option<Sha256>,
+    hash: Option<ContentHash>,
     ahead: ReadAhead,
     /// The hash of the bytes before `offset`, while it is computed.
     prefix: Option<RangeHash>,
@@ -117,8 +116,8 @@ pub struct Download {
 impl Download {
     /// Makes the download of an open file. Nothing is read yet.
     pub(super) fn of(file: OpenFile, meta: Meta, store: &Store, plan: DownloadPlan, now: Instant) -> Self {
-        let cached_digest = store.digests.get(&meta.identity);
-        let hash = (plan.hash && cached_digest.is_none()).then(Sha256::new);
+        let cached_digest = store.digests.get(&meta.identity, DigestAlgorithm::OF_TRANSFERS);
+        let hash = (plan.hash && cached_digest.is_none()).then(ContentHash::of_transfer);
         Self {
             plan,
             started: now,
@@ -177,13 +176,14 @@ impl Download {
         if prefix.is_none() && self.hash.is_none() {
             return Ok(Some(offset));
         }
-        let reading = self.prefix.get_or_insert_with(|| RangeHash::of_first(offset, &self.file));
+        let reading =
+            self.prefix.get_or_insert_with(|| RangeHash::of_first(offset, &self.file, DigestAlgorithm::OF_TRANSFERS));
         let hashed = reading.advance(site, budget)?;
         self.awaits_storage = reading.awaits_storage();
         let Some((hash, _)) = hashed else { return Ok(None) };
         self.prefix = None;
-        let is_right = prefix.is_none_or(|claimed| Digest::finish(hash.clone()) == claimed);
-        self.hash = Some(if is_right { hash } else { Sha256::new() });
+        let is_right = prefix.is_none_or(|claimed| hash.digest() == claimed);
+        self.hash = Some(if is_right { hash } else { ContentHash::of_transfer() });
         Ok(Some(if is_right { offset } else { 0 }))
     }
 

@@ -7,13 +7,11 @@ mod plan;
 use std::rc::Rc;
 use std::time::Instant;
 
-use sha2::{Digest as _, Sha256};
-
 use super::error::SessionError;
 use super::range_hash::hash_range;
 use crate::base::budget::Budget;
 use crate::base::buffers::{PIECE_BYTES, SpliceSource};
-use crate::base::digest::Digest;
+use crate::base::digest::{ContentHash, Digest};
 use crate::base::upload_id::RESUME_BYTES_MIN;
 use crate::config::SyncPolicy;
 use crate::store::home::Home;
@@ -39,7 +37,7 @@ pub struct Upload {
     base: Option<AppendBase>,
     replaces: Replaces,
     /// The hash of the first `hashed` bytes; `None` if no digest is requested.
-    hash: Option<Sha256>,
+    hash: Option<ContentHash>,
     /// Bytes in `hash`. Fewer than are staged, while a resumed prefix is read again.
     hashed: u64,
     /// The offset of the first byte that is received in this session.
@@ -75,7 +73,7 @@ impl Upload {
             staged,
             base,
             replaces,
-            hash: plan.hash.then(Sha256::new),
+            hash: plan.hash.map(ContentHash::new),
             hashed: 0,
             is_synced: sync != SyncPolicy::None,
             unsynced: None,
@@ -101,7 +99,7 @@ impl Upload {
         }
         let Some(hash) = &mut self.hash else { return Ok(Some((self.offset, None))) };
         let done = hash_range(&*self.staged.file()?, hash, &mut self.hashed, self.offset, budget)?;
-        Ok(done.then(|| (self.offset, Some(Digest::finish(hash.clone())))))
+        Ok(done.then(|| (self.offset, Some(hash.digest()))))
     }
 
     /// Truncates to the byte to continue at, within `budget`. Returns true once done.
@@ -233,7 +231,7 @@ impl Upload {
     /// Ends the upload: the client has sent `size` bytes with this digest. A mismatch drops the upload,
     /// because a resume would fail again.
     pub fn finish(mut self, size: u64, digest: Digest) -> Result<Commit, SessionError> {
-        let actual = self.hash.take().map(Digest::finish);
+        let actual = self.hash.take().map(|hash| hash.digest());
         let refusal = if self.staged.length() != size || !self.plan.length.accepts(size) || self.is_starting() {
             SessionError::SizeMismatch
         } else if actual != Some(digest) {
@@ -251,7 +249,7 @@ impl Upload {
         if !self.plan.length.accepts(self.staged.length()) {
             return Err(SessionError::SizeMismatch);
         }
-        let digest = self.hash.take().map(Digest::finish);
+        let digest = self.hash.take().map(|hash| hash.digest());
         Ok(self.into_commit(digest))
     }
 

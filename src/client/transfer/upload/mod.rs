@@ -241,7 +241,7 @@ impl Uploader {
                 Err(failure)
             }
             None => {
-                let end = End { size: source.read_bytes(), sha256: source.finish() };
+                let end = End { size: source.read_bytes(), digest: source.finish() };
                 session.link.queue_end(id, &end);
                 Ok(end)
             }
