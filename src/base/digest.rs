@@ -127,10 +127,13 @@ impl<'de> Deserialize<'de> for Digest {
     }
 }
 
+/// The memory of a running computation of a digest, rounded up.
+pub const CONTENT_HASH_BYTES: usize = 2 * 1024;
+
 /// A running computation of a digest.
 #[derive(Clone)]
 pub enum ContentHash {
-    /// Boxed, because it has 2 KB.
+    /// BLAKE3. Boxed, because it has [`CONTENT_HASH_BYTES`].
     Blake3(Box<blake3::Hasher>),
     /// SHA-256.
     Sha256(sha2::Sha256),
@@ -193,6 +196,8 @@ pub fn hex_decode(text: &[u8], bytes: &mut [u8]) -> Option<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const _: () = assert!(size_of::<blake3::Hasher>() <= CONTENT_HASH_BYTES);
 
     const SHA256_OF_ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
 

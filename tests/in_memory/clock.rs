@@ -52,8 +52,8 @@ fn listed(peer: &mut Peer, server: &mut Server) -> usize {
 fn resume(peer: &mut Peer, server: &mut Server, whole: &[u8]) -> (u32, usize) {
     let id = peer.request(&put_as("/file", whole.len() as u64, ID, true));
     match peer.only_reply(server, id) {
-        Reply::Ready { offset, prefix_sha256 } => {
-            assert_eq!(prefix_sha256, Digest::of(&whole[..offset as usize]));
+        Reply::Ready { offset, prefix_digest } => {
+            assert_eq!(prefix_digest, Digest::of(&whole[..offset as usize]));
             (id, offset as usize)
         }
         other => panic!("{other:?}"),

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use crate::support::in_memory::{MIB, PASSWORD, Random, Rights, Server, USER, content, counted, vpath, write};
 use berth::base::budget::{Budget, TURN_BUDGET};
 use berth::base::buffers::PIECE_BYTES;
-use berth::base::digest::Digest;
+use berth::base::digest::{Digest, DigestAlgorithm};
 use berth::base::upload_id::{RESUME_BYTES_MIN, UploadId};
 use berth::config::SyncPolicy;
 use berth::session::download::{DownloadPlan, DownloadStart, Fetched};
@@ -45,7 +45,7 @@ fn plan(path: &str, start: UploadStart) -> UploadPlan {
         if_etag: None,
         id,
         start,
-        hash: false,
+        hash: None,
         wanted_mode: None,
     }
 }
@@ -696,7 +696,11 @@ fn whatever_uploads_of_a_few_names_do_to_each_other_the_ledger_is_the_disk() {
                     };
                     let length = [Length::Unknown, Length::Reserved(most)][random.below(2)];
                     let path = ["/one", "/two"][random.below(2)];
-                    let plan = UploadPlan { length, hash: random.below(2) == 0, ..plan(path, start) };
+                    let plan = UploadPlan {
+                        length,
+                        hash: (random.below(2) == 0).then_some(DigestAlgorithm::Sha256),
+                        ..plan(path, start)
+                    };
                     counted(session).begin_upload(&server.service, plan, server.now)
                 }
                 (StateName::Upload, 0) => session.abort(SessionError::Cut, server.now),

@@ -112,7 +112,7 @@ fn a_request_to_a_file_system_that_stands_still_is_answered_when_it_goes_on() {
     let requests = [
         stat("/looked-at"),
         Request::List { path: path("listed") },
-        Request::Sha256 { path: path("hashed") },
+        Request::Digest { path: path("hashed"), algorithm: berth::base::digest::DigestAlgorithm::OF_TRANSFERS },
         Request::Mkdir { path: path("made"), parents: false, permissions: None },
         Request::Rm { path: path("removed") },
         Request::Rmdir { path: path("empty") },
@@ -221,7 +221,7 @@ fn a_download_from_a_slow_file_system_is_whole_and_can_be_cancelled() {
     let mut ann = Peer::login(slow.server.address, "ann");
     fs::write(slow.source("other"), &content).expect("writable");
     slow.stop();
-    let get = Request::Get { path: "/other".into(), offset: 0, etag: None, prefix_sha256: None };
+    let get = Request::Get { path: "/other".into(), offset: 0, etag: None, prefix_digest: None };
     let id = ann.request(&get);
     let mut cancel = Vec::new();
     frame::put_bytes(&mut cancel, FrameType::Abort, id, b"{}");

@@ -7,7 +7,7 @@ use rustix::buffer::spare_capacity;
 
 use super::{Download, Fetched};
 use crate::base::budget::Budget;
-use crate::base::buffers::PIECE_BYTES;
+use crate::base::buffers::{PIECE_BYTES, aligned_piece};
 use crate::session::error::SessionError;
 use crate::session::sliced::Site;
 use crate::store::StoreError;
@@ -54,7 +54,8 @@ impl Download {
 
     fn read_piece(&self, site: Site<'_>, max: usize) -> ReadPiece {
         let (file, offset) = (Arc::clone(self.file.shared()), self.next);
-        let want = PIECE_BYTES.min(max).min(usize::try_from(self.meta.size - offset).unwrap_or(usize::MAX));
+        let want = aligned_piece(offset, PIECE_BYTES.min(max))
+            .min(usize::try_from(self.meta.size - offset).unwrap_or(usize::MAX));
         site.begin(move || {
             let mut piece = Vec::with_capacity(want);
             rustix::io::pread(&*file, spare_capacity(&mut piece), offset)?;

@@ -14,7 +14,7 @@ use super::range_hash::RangeHash;
 use super::read_ahead::ReadAhead;
 use super::sliced::Site;
 use crate::base::budget::Budget;
-use crate::base::buffers::{FileRange, PIECE_BYTES};
+use crate::base::buffers::{FileRange, PIECE_BYTES, aligned_piece};
 use crate::base::digest::{ContentHash, Digest, DigestAlgorithm};
 use crate::base::virtual_path::VirtualPath;
 use crate::store::meta::Meta;
@@ -211,13 +211,13 @@ impl Download {
         let range_max = range_max.filter(|_| !matches!(self.write_detection, WriteDetection::ReadAtOnce));
         self.ahead.advise(&self.file, self.next, self.meta.size);
         if let Some(most) = range_max.filter(|_| !self.hashes()) {
-            let length = left.min(most as u64);
+            let length = left.min(aligned_piece(self.next, most) as u64);
             let range = FileRange { file: Rc::<OpenFile>::clone(&self.file), offset: self.next, length };
             self.next += length;
             return Ok(Fetched::Range(range));
         }
         let start = out.len();
-        let want = PIECE_BYTES.min(max).min(usize::try_from(left).unwrap_or(usize::MAX));
+        let want = aligned_piece(self.next, PIECE_BYTES.min(max)).min(usize::try_from(left).unwrap_or(usize::MAX));
         out.reserve_exact(want);
         let read = site.home.disk().run_now(|| rustix::io::pread(&*self.file, spare_capacity(out), self.next));
         let count = read.map_err(StoreError::from)?;
