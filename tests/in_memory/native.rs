@@ -518,7 +518,20 @@ fn offsets_that_cannot_be_are_refused_or_start_over_and_make_no_hole() {
 fn an_end_that_cannot_be_understood_drops_the_upload_and_the_session_goes_on() {
     let mut server = Server::new();
     let mut peer = server.log_in();
-    for end in [&b"{}"[..], b"", br#"{"size":-1,"sha256":"00"}"#, &br#"{"size":3}"#[..]] {
+    let [blake3, sha256] = [DigestAlgorithm::Blake3, DigestAlgorithm::Sha256].map(|by| Digest::by(by, b"new"));
+    let with = |digest: String| format!(r#"{{"size":3,"digest":"{digest}"}}"#).into_bytes();
+    for end in [
+        &b"{}"[..],
+        b"",
+        br#"{"size":-1,"digest":"00"}"#,
+        br#"{"size":3}"#,
+        &format!(r#"{{"size":3,"sha256":"{}"}}"#, sha256.hex()).into_bytes(),
+        &with(sha256.to_string()),
+        &with(sha256.hex()),
+        &with(format!("md5:{}", blake3.hex())),
+        &with(format!("BLAKE3:{}", blake3.hex())),
+        &with(format!("blake3:{}", &blake3.hex()[1..])),
+    ] {
         let id = peer.request(&put("/file", None));
         peer.data(id, b"new");
         let mut bytes = Vec::new();
@@ -528,6 +541,40 @@ fn an_end_that_cannot_be_understood_drops_the_upload_and_the_session_goes_on() {
         assert!(matches!(&reply, Reply::Error(error) if error.code == ErrorCode::BadRequest), "{reply:?}");
         assert!(server.is_staging_empty() && !server.at("file").exists());
     }
+}
+
+#[test]
+fn a_digest_by_an_algorithm_that_is_not_known_or_not_meant_there_is_refused() {
+    let mut server = Server::new();
+    write(&server.at("file"), b"hello");
+    let mut peer = server.log_in();
+    let [blake3, sha256] = [DigestAlgorithm::Blake3, DigestAlgorithm::Sha256].map(|by| Digest::by(by, b"he"));
+    let get = |prefix: String| format!(r#"{{"op":"get","path":"/file","offset":2,"prefix_digest":"{prefix}"}}"#);
+    let digest = |algorithm: &str| format!(r#"{{"op":"digest","path":"/file","algorithm":{algorithm}}}"#);
+    for (id, body, word) in [
+        (10, get(sha256.to_string()), "transfers are verified with blake3, not with sha256"),
+        (11, get(sha256.hex()), "a digest names its algorithm"),
+        (12, get(format!("blake4:{}", blake3.hex())), "unknown digest algorithm, expected blake3 or sha256"),
+        (13, digest("\"md5\""), "expected `blake3` or `sha256`"),
+        (14, digest("\"SHA-256\""), "expected `blake3` or `sha256`"),
+        (15, digest("7"), ""),
+    ] {
+        let mut bytes = Vec::new();
+        frame::put_bytes(&mut bytes, FrameType::Control, id, body.as_bytes());
+        peer.send(&bytes);
+        let Reply::Error(error) = peer.only_reply(&mut server, id) else { panic!("{body}") };
+        assert_eq!((error.code, error.fatal), (ErrorCode::BadRequest, false), "{body}");
+        assert!(error.message.contains(word), "{error:?}");
+    }
+    let mut bytes = Vec::new();
+    frame::put_bytes(&mut bytes, FrameType::Control, 16, br#"{"op":"sha256","path":"/file"}"#);
+    peer.send(&bytes);
+    let Reply::Error(error) = peer.only_reply(&mut server, 16) else { panic!("there is no such request") };
+    assert_eq!(error.code, ErrorCode::Unsupported);
+    let mut bytes = Vec::new();
+    frame::put_bytes(&mut bytes, FrameType::Control, 17, br#"{"op":"digest","path":"/file"}"#);
+    peer.send(&bytes);
+    assert_eq!(peer.only_reply(&mut server, 17), Reply::Digest { digest: Digest::of(b"hello"), size: 5 });
 }
 
 #[test]

@@ -179,7 +179,7 @@ fn read(server: &Server, path: &str) -> Vec<u8> {
 
 #[test]
 fn an_upload_without_size_or_digest_appears_when_its_data_ends() {
-    for hash in [false, true] {
+    for hash in [None, Some(DigestAlgorithm::Sha256), Some(DigestAlgorithm::Blake3)] {
         let mut server = Server::new();
         let (mut session, whole) = (log_in(&mut server), content(1, MIB + 5));
         write(&server.at("file"), b"old");
@@ -189,7 +189,10 @@ fn an_upload_without_size_or_digest_appears_when_its_data_ends() {
         assert_eq!(server.staged_bytes(), whole.len() as u64);
         assert_eq!(read(&server, "file"), b"old");
         let stored = complete(&mut server, &mut session).expect("stored");
-        assert_eq!(stored, Stored { size: whole.len() as u64, digest: hash.then(|| Digest::of(&whole)) });
+        assert_eq!(
+            stored,
+            Stored { size: whole.len() as u64, digest: hash.map(|algorithm| Digest::by(algorithm, &whole)) }
+        );
         assert!(session.transfer().is_none());
         assert!(read(&server, "file") == whole);
         assert!(server.is_staging_empty());
@@ -227,7 +230,7 @@ fn an_interrupted_upload_is_reported_by_size_and_resumes_at_any_earlier_byte() {
     for start in
         [UploadStart::End, UploadStart::At(2 * MIB as u64 + 3), UploadStart::At(KEPT_FROM as u64), UploadStart::At(9)]
     {
-        for hash in [false, true] {
+        for hash in [None, Some(DigestAlgorithm::Sha256), Some(DigestAlgorithm::Blake3)] {
             let mut server = Server::new();
             cut(&mut server, "/file", UploadStart::Empty, &whole[..2 * MIB + 3]);
             check_ledger(&mut server);
@@ -239,7 +242,7 @@ fn an_interrupted_upload_is_reported_by_size_and_resumes_at_any_earlier_byte() {
             assert!(matches!(start, UploadStart::End) || start == UploadStart::At(offset), "{start:?} at {offset}");
             send(&mut server, &mut session, &whole[offset as usize..]).expect("room");
             let stored = complete(&mut server, &mut session).expect("stored");
-            assert_eq!(stored.digest, hash.then(|| Digest::of(&whole)));
+            assert_eq!(stored.digest, hash.map(|algorithm| Digest::by(algorithm, &whole)));
             assert!(read(&server, "file") == whole, "{start:?}");
             assert!(server.is_staging_empty(), "{:?}", server.staged_names());
             assert_eq!(size_told(&mut session, "/file"), Ok(whole.len() as u64));
@@ -484,7 +487,7 @@ fn appending_writes_a_copy_and_replaces_the_file_at_the_end() {
     for (start, kept) in
         [(UploadStart::End, old.len()), (UploadStart::At(MIB as u64 + 1), MIB + 1), (UploadStart::At(0), 0)]
     {
-        for hash in [false, true] {
+        for hash in [None, Some(DigestAlgorithm::Sha256), Some(DigestAlgorithm::Blake3)] {
             let mut server = Server::new();
             let mut session = log_in(&mut server);
             write(&server.at("file"), &old);
@@ -496,7 +499,10 @@ fn appending_writes_a_copy_and_replaces_the_file_at_the_end() {
             assert!(read(&server, "file") == old);
             let whole = [&old[..kept], b"and more"].concat();
             let stored = complete(&mut server, &mut session).expect("stored");
-            assert_eq!(stored, Stored { size: whole.len() as u64, digest: hash.then(|| Digest::of(&whole)) });
+            assert_eq!(
+                stored,
+                Stored { size: whole.len() as u64, digest: hash.map(|algorithm| Digest::by(algorithm, &whole)) }
+            );
             assert!(read(&server, "file") == whole, "{start:?}");
             let mode = fs::metadata(server.at("file")).expect("there").permissions().mode() & 0o777;
             assert_eq!(mode, 0o640, "it is the same file to its user");

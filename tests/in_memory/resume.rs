@@ -5,7 +5,7 @@ use std::fs::OpenOptions;
 
 use crate::support::in_memory::*;
 use berth::base::buffers::{DATA_BYTES_MAX, PIECE_BYTES};
-use berth::base::digest::Digest;
+use berth::base::digest::{Digest, DigestAlgorithm};
 use berth::base::upload_id::{RESUME_BYTES_MIN, UploadId};
 use berth::store::staging::PARTIALS_PER_HOME_MAX;
 use berth::wire::message::{Partial, PutMode};
@@ -215,6 +215,35 @@ fn a_damaged_record_costs_the_partial_and_nothing_else() {
 }
 
 // ---- Two claims on one upload -------------------------------------------------------------
+
+#[test]
+fn a_record_that_an_earlier_build_wrote_is_resumed_and_a_digest_in_it_is_ignored() {
+    let whole = content(1, 2 * MIB);
+    // As builds wrote them that verified with SHA-256, and one that noted what it had hashed.
+    let sha256 = Digest::by(DigestAlgorithm::Sha256, &whole[..2 * MIB - 5]).hex();
+    for extra in [String::new(), format!(r#","sha256":"{sha256}""#), format!(r#","prefix_sha256":"{sha256}""#)] {
+        let mut server = Server::new();
+        let (peer, _) = begin(&mut server, "/file", &whole, 2 * MIB - 5);
+        peer.reset(&server);
+        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").expect("Linux");
+        let record = format!(
+            r#"{{"path":"L2ZpbGU=","size":{},"mtime_ns":null,"synced":0,"boot":"{}"{extra}}}"#,
+            whole.len(),
+            boot.trim()
+        );
+        let path = server.at(".berth").join(format!("{ID}.json"));
+        if extra.is_empty() {
+            assert_eq!(std::fs::read_to_string(&path).expect("there"), record, "nothing else has changed in it");
+        }
+        write(&path, record.as_bytes());
+        server = server.restarted_after_a_kill();
+        let (peer, id, offset, prefix) = claim(&mut server, &put_as("/file", whole.len() as u64, ID, true));
+        assert_eq!((offset, prefix), (2 * MIB as u64 - 5, Digest::of(&whole[..2 * MIB - 5])), "{extra}");
+        let reply = finish(&mut server, (peer, id), &whole, offset);
+        assert_eq!(reply, Reply::Stored { size: whole.len() as u64, digest: Digest::of(&whole) }, "{extra}");
+        assert!(server.is_staging_empty(), "{extra}");
+    }
+}
 
 #[test]
 fn resuming_a_running_upload_supersedes_it() {

@@ -104,7 +104,7 @@ fn in_state(server: &mut Server, state: StateName) -> Session {
 }
 
 fn upload(path: &str) -> UploadPlan {
-    let (length, start, hash) = (Length::Unknown, UploadStart::Empty, true);
+    let (length, start, hash) = (Length::Unknown, UploadStart::Empty, Some(DigestAlgorithm::Blake3));
     UploadPlan {
         path: vpath(path),
         length,

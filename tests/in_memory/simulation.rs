@@ -410,11 +410,11 @@ impl Client {
             Reply::Ready { offset, prefix_digest } => {
                 return self.take_ready(id, offset as usize, prefix_digest);
             }
-            Reply::Stored { sha256, .. } => {
-                assert_eq!(sha256, next.digest);
+            Reply::Stored { digest, .. } => {
+                assert_eq!(digest, next.digest);
                 *stored += 1;
             }
-            Reply::Digest { digest, .. } => assert!(contents.contains(&sha256), "a file that nobody uploaded"),
+            Reply::Digest { digest, .. } => assert!(contents.contains(&digest), "a file that nobody uploaded"),
             Reply::Error(error) => {
                 assert!(!error.fatal, "{error:?}");
                 let is_defect = matches!(error.code, ErrorCode::Internal | ErrorCode::BadRequest | ErrorCode::TooLarge);

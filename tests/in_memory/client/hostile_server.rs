@@ -651,7 +651,7 @@ fn a_server_that_stored_something_else_than_was_sent_exits_with_5() {
     for (size, bytes) in [(7, &b"another"[..]), (6, b"content"), (u64::MAX, b"content")] {
         let mut stage = place.stage(move |seen, answers| {
             if let Seen::End(id, _) = seen {
-                answers.reply(id, &Reply::Stored { size, sha256: Digest::of(bytes) });
+                answers.reply(id, &Reply::Stored { size, digest: Digest::of(bytes) });
             }
         });
         let failure = stage.run(&format!("put {}", place.path("file").display())).expect_err("a lie");

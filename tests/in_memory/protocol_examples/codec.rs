@@ -188,7 +188,7 @@ fn fields_are_those_of_the_code_and_optional_where_it_says_so() {
         Request::AuthNext { message: "x".into() },
         Request::List { path: "/".into() },
         Request::Stat { path: "/".into() },
-        Request::Digest { path: "/".into(), algorithm: DigestAlgorithm::OF_TRANSFERS },
+        Request::Digest { path: "/".into(), algorithm: DigestAlgorithm::Sha256 },
         Request::Mkdir { path: "/".into(), parents: true, permissions: Some(1) },
         Request::SetPermissions { path: "/".into(), permissions: 1 },
         Request::Rm { path: "/".into() },
