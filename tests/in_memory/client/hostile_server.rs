@@ -84,8 +84,8 @@ fn lists(entries: Vec<Entry>) -> impl FnMut(Seen, &mut Answers) {
         }
         Seen::Request(id, Request::List { .. }) => answers.reply(id, &page(entries.clone(), true)),
         Seen::Request(id, Request::Get { .. }) => send_file(id, b"evil", answers),
-        Seen::Request(id, Request::Digest { .. }) => {
-            answers.reply(id, &Reply::Digest { digest: Digest::of(b"evil"), size: 4 });
+        Seen::Request(id, Request::Digest { algorithm, .. }) => {
+            answers.reply(id, &Reply::Digest { digest: Digest::by(algorithm, b"evil"), size: 4 });
         }
         Seen::Request(id, _) => answers.reply(id, &Reply::Done {}),
         _ => {}
@@ -603,8 +603,8 @@ fn the_largest_numbers_overflow_nothing() {
                 Seen::Request(id, Request::Stat { .. }) => {
                     answers.reply(id, &Reply::Stat { entry: extreme("f", i64::MIN), etag: None });
                 }
-                Seen::Request(id, Request::Digest { .. }) => {
-                    answers.reply(id, &Reply::Digest { digest: Digest::of(b""), size: u64::MAX });
+                Seen::Request(id, Request::Digest { algorithm, .. }) => {
+                    answers.reply(id, &Reply::Digest { digest: Digest::by(algorithm, b""), size: u64::MAX });
                 }
                 Seen::Request(id, Request::Quota {}) => {
                     let most = Some(u64::MAX);
