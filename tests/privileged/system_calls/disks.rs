@@ -109,7 +109,7 @@ fn send_upload(peer: &mut Peer, request: &Request, content: &[u8], whole: &[u8])
     send_data(peer, id, content);
     let mut end = Vec::new();
     let digest = Digest::of(whole);
-    frame::put_json(&mut end, FrameType::End, id, &End { size: whole.len() as u64, digest: digest });
+    frame::put_json(&mut end, FrameType::End, id, &End { size: whole.len() as u64, digest });
     peer.send(&end);
 }
 
