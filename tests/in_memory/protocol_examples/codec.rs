@@ -241,18 +241,18 @@ fn fields_are_those_of_the_code_and_optional_where_it_says_so() {
         Reply::Welcome { message: "x".into() },
         Reply::Page { entries: vec![entry.clone()], last: true },
         Reply::Stat { entry, etag: Some("x".into()) },
-        Reply::Digest { digest: digest, size: 1 },
+        Reply::Digest { digest, size: 1 },
         Reply::Done {},
         Reply::Quota(quota),
         Reply::File { size: 1, mtime_ns: 1, etag: "x".into(), offset: 1, mode: Some(1) },
         Reply::Permissions { permissions: 1 },
-        Reply::Ready { offset: 1, prefix_digest: digest },
-        Reply::Stored { size: 1, digest: digest },
+        Reply::Ready { offset: 1, prefix_digest },
+        Reply::Stored { size: 1, digest },
         Reply::Partials { partials: vec![partial], last: true },
         Reply::Error(error),
     ];
     check_fields("re", "## Responses", &replies);
-    let end = serde_json::to_value(End { size: 1, digest: digest }).expect("JSON");
+    let end = serde_json::to_value(End { size: 1, digest }).expect("JSON");
     check_table("END", &described(section(TEXT, "## END")), &end, |value| serde_json::from_value::<End>(value).is_ok());
 }
 
