@@ -246,7 +246,7 @@ fn fields_are_those_of_the_code_and_optional_where_it_says_so() {
         Reply::Quota(quota),
         Reply::File { size: 1, mtime_ns: 1, etag: "x".into(), offset: 1, mode: Some(1) },
         Reply::Permissions { permissions: 1 },
-        Reply::Ready { offset: 1, prefix_digest },
+        Reply::Ready { offset: 1, prefix_digest: digest },
         Reply::Stored { size: 1, digest },
         Reply::Partials { partials: vec![partial], last: true },
         Reply::Error(error),
