@@ -33,7 +33,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use berth::base::digest::Digest;
+use berth::base::digest::{Digest, DigestAlgorithm};
 pub(crate) use data::{PASSWORD, disk_usage, pattern};
 pub(crate) use logs::events;
 use process::{Ended, Program};
@@ -211,8 +211,13 @@ pub(crate) fn target(account: &str, address: SocketAddr) -> String {
     format!("{account}@{address}")
 }
 
-/// The digest in hexadecimal.
+/// The SHA-256 in hexadecimal, as `sha256sum` prints it.
 pub(crate) fn sha256(bytes: &[u8]) -> String {
+    Digest::by(DigestAlgorithm::Sha256, bytes).hex()
+}
+
+/// The digest of a transfer: `blake3:HEX`.
+pub(crate) fn digest(bytes: &[u8]) -> String {
     Digest::of(bytes).to_string()
 }
 

@@ -103,7 +103,7 @@ impl Dialect for Native {
     }
 
     fn begin_get(&mut self, path: &str, out: &mut Vec<u8>) {
-        self.request(&Request::Get { path: path.into(), offset: 0, etag: None, prefix_sha256: None }, out);
+        self.request(&Request::Get { path: path.into(), offset: 0, etag: None, prefix_digest: None }, out);
     }
 
     fn begin_put(&mut self, _path: &str, _size: u64, _out: &mut Vec<u8>) -> Outcome<Option<Event>> {

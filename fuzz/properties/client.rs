@@ -250,12 +250,12 @@ impl HostilePipe {
             Line::End(id, body) => {
                 let sent = self.files.remove(&own(id)).unwrap_or_default();
                 let end = match body {
-                    b"" => Ok(End { size: sent.len() as u64, sha256: Digest::of(&sent) }),
+                    b"" => Ok(End { size: sent.len() as u64, digest: Digest::of(&sent) }),
                     body => serde_json::from_slice(body),
                 };
                 match end {
                     Ok(end) => {
-                        self.proved.borrow_mut().insert(end.sha256);
+                        self.proved.borrow_mut().insert(end.digest);
                         frame::put_json(&mut bytes, FrameType::End, own(id), &end);
                     }
                     Err(_) => frame::put_bytes(&mut bytes, FrameType::End, own(id), body),

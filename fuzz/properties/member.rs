@@ -145,7 +145,7 @@ impl FuzzSession {
             }
             Line::End(id, b"") => {
                 let sent = &self.uploads.entry(id).or_default().bytes;
-                let end = End { size: sent.len() as u64, sha256: Digest::of(sent) };
+                let end = End { size: sent.len() as u64, digest: Digest::of(sent) };
                 frame::put_json(&mut bytes, FrameType::End, id, &end);
             }
             Line::End(id, body) => frame::put_bytes(&mut bytes, FrameType::End, id, body),
@@ -189,7 +189,7 @@ impl FuzzSession {
             Got::Data(_, bytes) => self.download.iter_mut().for_each(|sum| sum.bytes.extend(bytes)),
             Got::End(_, end) => {
                 let sum = self.download.take();
-                assert!(sum.is_none_or(|sum| end.sha256 == sum.digest() && end.size == sum.bytes.len() as u64));
+                assert!(sum.is_none_or(|sum| end.digest == sum.digest() && end.size == sum.bytes.len() as u64));
                 self.conversation.end();
             }
             Got::Abort(..) => self.conversation.end(),
@@ -206,11 +206,11 @@ impl FuzzSession {
                     upload.bytes = content(0, *offset as usize);
                 }
             }
-            Reply::Stored { size, sha256 } => {
+            Reply::Stored { size, digest } => {
                 let upload = self.uploads.entry(id).or_default();
                 // Whoever resumed may have sent something else before.
                 let is_what_was_sent = Sum { id, bytes: std::mem::take(&mut upload.bytes) };
-                assert!(upload.is_resumed || *sha256 == is_what_was_sent.digest());
+                assert!(upload.is_resumed || *digest == is_what_was_sent.digest());
                 assert!(upload.is_resumed || *size == is_what_was_sent.bytes.len() as u64);
             }
             _ => {}

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::base::digest::{Digest, hex_decode, hex_encode};
+use crate::base::digest::{Digest, DigestAlgorithm, hex_decode, hex_encode};
 use crate::base::virtual_path::VirtualPath;
 
 /// A smaller upload is sent again from the start. A larger one gets a record, so that it can be resumed
@@ -62,9 +62,10 @@ impl UploadId {
 
     /// Returns the id of an upload to `path` by a client that sends no id. Every such upload has the same one.
     pub fn of_path(path: &VirtualPath) -> Self {
-        let Digest(digest) = Digest::of(&[b"upload to ", path.as_bytes()].concat());
+        // SHA-256 as in earlier builds, whose partial uploads are still found.
+        let digest = Digest::by(DigestAlgorithm::Sha256, &[b"upload to ", path.as_bytes()].concat());
         let mut bytes = [0; 16];
-        bytes.copy_from_slice(&digest[..16]);
+        bytes.copy_from_slice(&digest.bytes()[..16]);
         Self(bytes)
     }
 }

@@ -86,7 +86,7 @@ pub enum SessionError {
     #[error("the file changed during the transfer")]
     Changed,
     /// The received bytes do not have the digest that the client sent.
-    #[error("the SHA-256 of the received data differs from that of the sent data")]
+    #[error("the digest of the received data differs from that of the sent data")]
     Mismatch,
     /// The client sent more or fewer bytes than it announced.
     #[error("the client sent more or fewer bytes than it announced; nothing was stored")]

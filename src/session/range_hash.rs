@@ -4,12 +4,12 @@ use std::fs::File;
 use std::sync::Arc;
 
 use rustix::buffer::spare_capacity;
-use sha2::{Digest as _, Sha256};
 
 use super::error::SessionError;
 use super::sliced::{Site, Sliced};
 use crate::base::budget::Budget;
 use crate::base::buffers::PIECE_BYTES;
+use crate::base::digest::{ContentHash, DigestAlgorithm};
 use crate::store::StoreError;
 use crate::store::meta::{Meta, meta_of};
 
@@ -18,15 +18,15 @@ pub(super) struct RangeHash(Sliced<Range, Result<Option<Meta>, StoreError>>);
 
 struct Range {
     file: Arc<File>,
-    hash: Sha256,
+    hash: ContentHash,
     next: u64,
     end: u64,
 }
 
 impl RangeHash {
     /// Begins to hash the first `end` bytes of `file`.
-    pub(super) fn of_first(end: u64, file: Arc<File>) -> Self {
-        Self(Sliced::Here(Range { file, hash: Sha256::new(), next: 0, end }))
+    pub(super) fn of_first(end: u64, file: Arc<File>, algorithm: DigestAlgorithm) -> Self {
+        Self(Sliced::Here(Range { file, hash: ContentHash::new(algorithm), next: 0, end }))
     }
 
     /// Returns whether a worker has it.
@@ -39,7 +39,7 @@ impl RangeHash {
         &mut self,
         site: Site<'_>,
         budget: &mut Budget,
-    ) -> Result<Option<(Sha256, Meta)>, SessionError> {
+    ) -> Result<Option<(ContentHash, Meta)>, SessionError> {
         let Some(step) = self.0.advance(site, budget, Range::advance, |step| matches!(step, Ok(None)))? else {
             return Ok(None);
         };
@@ -58,7 +58,7 @@ impl Range {
 /// Hashes `file` from `next` up to `end` within `budget`. Returns true at the end.
 fn hash_range(
     file: &File,
-    hash: &mut Sha256,
+    hash: &mut ContentHash,
     next: &mut u64,
     end: u64,
     budget: &mut Budget,

@@ -9,7 +9,7 @@ use super::lent::Lent;
 use super::range_hash::RangeHash;
 use super::sliced::{Site, Sliced};
 use crate::base::budget::Budget;
-use crate::base::digest::Digest;
+use crate::base::digest::{Digest, DigestAlgorithm};
 use crate::base::memory::MEMORY_WAIT_STEP;
 use crate::base::virtual_path::VirtualPath;
 use crate::store::listing::{Listed, Listing, ListingStep, PAGE_BYTES_TARGET};
@@ -247,6 +247,7 @@ fn fill_page(
 pub struct FileHash {
     file: OpenFile,
     meta: Meta,
+    algorithm: DigestAlgorithm,
     reading: RangeHash,
     /// The digest of the first reading, if the file must be read once more: its times or size changed while it
     /// was read. If it was only touched or appended to, its first bytes are the same.
@@ -255,9 +256,9 @@ pub struct FileHash {
 
 impl FileHash {
     /// Begins to hash `file`.
-    pub fn new(file: OpenFile, meta: Meta) -> Self {
-        let reading = RangeHash::of_first(meta.size, Arc::clone(file.shared()));
-        Self { file, meta, reading, first_digest: None }
+    pub fn new(file: OpenFile, meta: Meta, algorithm: DigestAlgorithm) -> Self {
+        let reading = RangeHash::of_first(meta.size, Arc::clone(file.shared()), algorithm);
+        Self { file, meta, algorithm, reading, first_digest: None }
     }
 
     /// Continues. Returns the digest and size once the file is hashed.
@@ -267,17 +268,17 @@ impl FileHash {
         store: &mut Store,
         budget: &mut Budget,
     ) -> Result<Option<(Digest, u64)>, SessionError> {
-        if let Some(digest) = store.digests.get(&self.meta.identity) {
+        if let Some(digest) = store.digests.get(&self.meta.identity, self.algorithm) {
             return Ok(Some((digest, self.meta.size)));
         }
         let Some((hash, now)) = self.reading.advance(site, budget)? else { return Ok(None) };
-        let (digest, then) = (Digest::finish(hash), self.meta.identity);
+        let (digest, then) = (hash.digest(), self.meta.identity);
         match self.first_digest {
             Some(first) if first != digest => return Err(SessionError::Changed),
             None if now.identity == then => store.digests.insert(then, digest, store.clock.now_ns()),
             None if !now.identity.has_content_of(&then) => {
                 self.first_digest = Some(digest);
-                self.reading = RangeHash::of_first(then.size, Arc::clone(self.file.shared()));
+                self.reading = RangeHash::of_first(then.size, Arc::clone(self.file.shared()), self.algorithm);
                 return Ok(None);
             }
             _ => {}

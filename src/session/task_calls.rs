@@ -11,6 +11,7 @@ use super::state::State;
 use super::task::{DirectoryList, FileHash, PartialUploadList, Task, TaskStep};
 use super::verb::Verb;
 use crate::base::budget::Budget;
+use crate::base::digest::DigestAlgorithm;
 use crate::base::memory::Charge;
 use crate::base::virtual_path::VirtualPath;
 use crate::store::OpenFile;
@@ -56,10 +57,11 @@ impl Session {
     }
 
     /// Begins to hash a file.
-    pub fn begin_digest(&mut self, path: &VirtualPath) -> Result<(), SessionError> {
+    pub fn begin_digest(&mut self, path: &VirtualPath, algorithm: DigestAlgorithm) -> Result<(), SessionError> {
         let opened = self.open(&self.member(Verb::Digest)?.home, path);
-        let (file, meta) = self.logged("sha256", path, opened)?;
-        self.begin_task(Task::Digest(Box::new(FileHash::new(file, meta))))
+        let verb = if algorithm == DigestAlgorithm::Sha256 { "sha256" } else { "digest" };
+        let (file, meta) = self.logged(verb, path, opened)?;
+        self.begin_task(Task::Digest(Box::new(FileHash::new(file, meta, algorithm))))
     }
 
     /// Opens a file for reading.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::support::in_memory::ftp_peer::FtpPeer;
 use crate::support::in_memory::*;
 use berth::auth::scram::{Binding, ClientExchange};
-use berth::base::digest::Digest;
+use berth::base::digest::{Digest, DigestAlgorithm};
 use berth::base::upload_id::{RESUME_BYTES_MIN, UploadId};
 use berth::config::defaults::{DATA_CONNECTION_TIMEOUT_DEFAULT, PARTIAL_EXPIRY_DEFAULT};
 use berth::protocol::Protocol;
@@ -52,8 +52,8 @@ fn listed(peer: &mut Peer, server: &mut Server) -> usize {
 fn resume(peer: &mut Peer, server: &mut Server, whole: &[u8]) -> (u32, usize) {
     let id = peer.request(&put_as("/file", whole.len() as u64, ID, true));
     match peer.only_reply(server, id) {
-        Reply::Ready { offset, prefix_sha256 } => {
-            assert_eq!(prefix_sha256, Digest::of(&whole[..offset as usize]));
+        Reply::Ready { offset, prefix_digest } => {
+            assert_eq!(prefix_digest, Digest::of(&whole[..offset as usize]));
             (id, offset as usize)
         }
         other => panic!("{other:?}"),
@@ -271,8 +271,40 @@ fn files_copied_in_are_noticed_at_the_next_login_though_the_clock_was_set_back()
 }
 
 fn is_remembered(server: &mut Server, path: &str) -> bool {
+    remembered(server, path, DigestAlgorithm::OF_TRANSFERS).is_some()
+}
+
+fn remembered(server: &mut Server, path: &str, algorithm: DigestAlgorithm) -> Option<Digest> {
     let meta = server.capability().stat(&vpath(path)).expect("there");
-    server.service.store.digests.get(&meta.identity).is_some()
+    server.service.store.digests.get(&meta.identity, algorithm)
+}
+
+#[test]
+fn a_digest_by_one_algorithm_is_remembered_beside_that_by_the_other() {
+    use DigestAlgorithm::{Blake3, Sha256};
+    let content = vec![3; 3 << 20];
+    let (by_blake3, by_sha256) = (Digest::by(Blake3, &content), Digest::by(Sha256, &content));
+    for algorithms in [[Blake3, Sha256, Blake3, Sha256], [Sha256, Blake3, Sha256, Blake3]] {
+        let mut server = Server::new();
+        let mut peer = server.log_in();
+        write(&server.at("file"), &content);
+        server.set_clock(seconds(DIGEST_SETTLE) + 1);
+        for (at, algorithm) in algorithms.into_iter().enumerate() {
+            let is_known = at >= 2;
+            assert_eq!(
+                remembered(&mut server, "/file", algorithm).is_some(),
+                is_known,
+                "{algorithm} in {algorithms:?}"
+            );
+            let id = peer.request(&Request::Digest { path: "/file".into(), algorithm });
+            let digest = Digest::by(algorithm, &content);
+            assert_eq!(peer.only_reply(&mut server, id), Reply::Digest { digest, size: content.len() as u64 });
+        }
+        // A download knows its digest from the request, and leaves the other one alone.
+        assert!(peer.get(&mut server, "/file") == Ok(content.clone()));
+        assert_eq!(remembered(&mut server, "/file", Blake3), Some(by_blake3));
+        assert_eq!(remembered(&mut server, "/file", Sha256), Some(by_sha256));
+    }
 }
 
 #[test]

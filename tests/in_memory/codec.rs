@@ -5,7 +5,7 @@ use std::mem::discriminant;
 
 use crate::support::requests::Put;
 use berth::base::buffers::DATA_BYTES_MAX;
-use berth::base::digest::Digest;
+use berth::base::digest::{Digest, DigestAlgorithm};
 use berth::base::upload_id::UploadId;
 use berth::base::virtual_path::PATH_BYTES_MAX;
 use berth::wire::control::{
@@ -155,15 +155,15 @@ fn requests() -> Vec<Request> {
         Request::AuthNext { message: "c=biws,r=x,p=y".into() },
         Request::List { path: name() },
         Request::Stat { path: name() },
-        Request::Sha256 { path: name() },
+        Request::Digest { path: name(), algorithm: DigestAlgorithm::OF_TRANSFERS },
         Request::Mkdir { path: name(), parents: true, permissions: None },
         Request::SetPermissions { path: name(), permissions: 0o755 },
         Request::Rm { path: name() },
         Request::Rmdir { path: name() },
         Request::Mv { from: name(), to: "/c".into(), replace: true },
         Request::Quota {},
-        Request::Get { path: name(), offset: 0, etag: None, prefix_sha256: None },
-        Request::Get { path: name(), offset: u64::MAX, etag: Some("e".into()), prefix_sha256: digest },
+        Request::Get { path: name(), offset: 0, etag: None, prefix_digest: None },
+        Request::Get { path: name(), offset: u64::MAX, etag: Some("e".into()), prefix_digest: digest },
         Put { path: name(), ..Put::default() }.request(),
         Request::Put {
             path: Name(b"/\xff".to_vec()),
@@ -206,7 +206,7 @@ fn replies() -> Vec<Reply> {
         },
         Reply::Stat { entry: entry(name(), EntryKind::Dir), etag: None },
         Reply::Stat { entry: entry(name(), EntryKind::File), etag: Some("e".into()) },
-        Reply::Sha256 { sha256: Digest::of(b""), size: u64::MAX },
+        Reply::Digest { digest: Digest::of(b""), size: u64::MAX },
         Reply::Done {},
         Reply::Quota(QuotaReport {
             used_bytes: u64::MAX,
@@ -227,8 +227,8 @@ fn replies() -> Vec<Reply> {
         Reply::File { size: 1, mtime_ns: i64::MAX, etag: "e".into(), offset: 1, mode: None },
         Reply::File { size: 1, mtime_ns: 0, etag: "e".into(), offset: 0, mode: Some(0o644) },
         Reply::Permissions { permissions: u32::MAX },
-        Reply::Ready { offset: 3, prefix_sha256: Digest::of(b"abc") },
-        Reply::Stored { size: 3, sha256: Digest::of(b"abc") },
+        Reply::Ready { offset: 3, prefix_digest: Digest::of(b"abc") },
+        Reply::Stored { size: 3, digest: Digest::of(b"abc") },
         Reply::Partials { partials: vec![], last: true },
         Reply::Partials {
             partials: vec![
@@ -267,7 +267,7 @@ fn every_reply_comes_back_as_it_was() {
 
 #[test]
 fn ends_and_errors_come_back_as_they_were() {
-    let end = End { size: u64::MAX, sha256: Digest::of(b"abc") };
+    let end = End { size: u64::MAX, digest: Digest::of(b"abc") };
     let text = serde_json::to_string(&end).expect("serializes");
     assert_eq!(serde_json::from_str::<End>(&text).expect("reads back"), end);
     for (flag, fields) in [(true, 6), (false, 2)] {
@@ -285,7 +285,7 @@ fn optional_fields_may_be_missing() {
         (r#"{"op":"hello","versions":[1]}"#, Request::Hello { versions: vec![1], client: String::new() }),
         (r#"{"op":"mkdir","path":"a"}"#, Request::Mkdir { path: "a".into(), parents: false, permissions: None }),
         (r#"{"op":"mv","from":"a","to":"b"}"#, Request::Mv { from: "a".into(), to: "b".into(), replace: false }),
-        (r#"{"op":"get","path":"a"}"#, Request::Get { path: "a".into(), offset: 0, etag: None, prefix_sha256: None }),
+        (r#"{"op":"get","path":"a"}"#, Request::Get { path: "a".into(), offset: 0, etag: None, prefix_digest: None }),
         (r#"{"op":"put","path":"a"}"#, Put { path: "a".into(), ..Put::default() }.request()),
     ] {
         assert_eq!(Request::decode(body.as_bytes()), Ok(request), "{body}");
@@ -435,7 +435,7 @@ fn check_refused<T: serde::de::DeserializeOwned + serde::Serialize>(good: &T) {
 fn json_that_means_harm_is_an_error_in_every_message_and_never_a_panic() {
     requests().iter().for_each(check_refused);
     replies().iter().for_each(check_refused);
-    check_refused(&End { size: 1, sha256: Digest::of(b"") });
+    check_refused(&End { size: 1, digest: Digest::of(b"") });
     check_refused(&error(ErrorCode::Io, true));
     check_refused(&ControlRequest::Usage { user: Some("ann".into()), mode: UsageMode::Repair });
     check_refused(&ControlReply::Error { message: "m".into() });
@@ -500,7 +500,7 @@ fn digests_and_upload_ids_are_exactly_their_digits() {
     for id in ["", "ab", &"g".repeat(32), &"a".repeat(31), &"a".repeat(33), &"a".repeat(64), &"+".repeat(32)] {
         let body = format!(r#"{{"op":"drop_partial","upload_id":"{id}"}}"#);
         assert!(Request::decode(body.as_bytes()).is_err(), "{body}");
-        let body = format!(r#"{{"size":1,"sha256":"{id}{id}"}}"#);
+        let body = format!(r#"{{"size":1,"digest":"blake3:{id}{id}"}}"#);
         assert_eq!(serde_json::from_str::<End>(&body).is_ok(), id.len() == 32 && id.starts_with('a'), "{body}");
     }
 }

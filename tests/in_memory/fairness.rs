@@ -224,12 +224,17 @@ fn fifty_connections_of_one_user_leave_the_download_of_another_half_of_the_turns
     const GREEDY: usize = 50;
     let kinds: [(&str, Wanted); 5] = [
         ("downloads", |_| get("/large")),
-        ("digests", |_| Request::Sha256 { path: name("/large") }),
+        ("digests", |_| Request::Digest {
+            path: name("/large"),
+            algorithm: berth::base::digest::DigestAlgorithm::OF_TRANSFERS,
+        }),
         ("listings", |_| Request::List { path: name("/folder") }),
         ("small requests", |_| stat("/large")),
         ("all of them", |number| match number % 4 {
             0 => get("/large"),
-            1 => Request::Sha256 { path: name("/large") },
+            1 => {
+                Request::Digest { path: name("/large"), algorithm: berth::base::digest::DigestAlgorithm::OF_TRANSFERS }
+            }
             2 => Request::List { path: name("/folder") },
             _ => stat("/large"),
         }),
@@ -420,7 +425,7 @@ fn a_request_about_a_very_long_path_takes_a_turn_of_its_own_whatever_it_asks() {
         mkdir(&there),
         mv(&missing, "/here"),
         mv("/missing", &moved),
-        Request::Sha256 { path },
+        Request::Digest { path, algorithm: berth::base::digest::DigestAlgorithm::OF_TRANSFERS },
     ];
     for request in kinds {
         let mut peer = server.log_in();

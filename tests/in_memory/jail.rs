@@ -68,7 +68,7 @@ fn every_request(path: &str) -> Vec<Request> {
     vec![
         stat(path),
         Request::List { path: path.into() },
-        Request::Sha256 { path: path.into() },
+        Request::Digest { path: path.into(), algorithm: berth::base::digest::DigestAlgorithm::OF_TRANSFERS },
         get(path),
         put_mode(path, Some(3), PutMode::Create),
         put_mode(path, None, PutMode::Replace),
@@ -215,7 +215,14 @@ fn a_link_that_leads_out_is_not_followed_but_can_be_moved_and_removed() {
     for link in ["file_chain", "chain", "absolute", "relative", "file_absolute", "file_relative", "system", "dangling"]
     {
         let path = format!("/{link}");
-        for request in [stat(&path), get(&path), Request::Sha256 { path: path.as_str().into() }] {
+        for request in [
+            stat(&path),
+            get(&path),
+            Request::Digest {
+                path: path.as_str().into(),
+                algorithm: berth::base::digest::DigestAlgorithm::OF_TRANSFERS,
+            },
+        ] {
             let code = outcome(&mut peer, &mut server, &request);
             assert_eq!(code, Some(ErrorCode::OutsideHome), "{request:?}");
         }
@@ -331,7 +338,10 @@ fn pipes_sockets_and_devices_are_refused_and_never_block() {
         let path = format!("/{name}");
         let mut peer = server.log_in();
         for path in [path.as_str(), "/link"] {
-            for request in [get(path), Request::Sha256 { path: path.into() }] {
+            for request in [
+                get(path),
+                Request::Digest { path: path.into(), algorithm: berth::base::digest::DigestAlgorithm::OF_TRANSFERS },
+            ] {
                 assert_eq!(outcome(&mut peer, &mut server, &request), Some(ErrorCode::NotAFile), "{request:?}");
             }
             assert_eq!(peer.refused(&mut server, &stat(&format!("{path}/x"))), ErrorCode::NotADirectory, "{path}");
@@ -428,7 +438,11 @@ fn staging_cannot_be_reached_through_a_link() {
         symlink("direct", server.at("folder/indirect")).expect("symlink");
         symlink("../direct", server.at("folder/indirectly")).expect("symlink");
         for path in ["/direct", "/folder/indirectly"] {
-            for request in [get(path), Request::Sha256 { path: path.into() }, stat(path)] {
+            for request in [
+                get(path),
+                Request::Digest { path: path.into(), algorithm: berth::base::digest::DigestAlgorithm::OF_TRANSFERS },
+                stat(path),
+            ] {
                 assert_eq!(outcome(&mut peer, &mut server, &request), Some(ErrorCode::BadName), "{request:?}");
             }
         }
@@ -532,7 +546,7 @@ fn any_byte_but_nul_and_slash_can_be_in_a_name() {
         assert_eq!(peer.ask(&mut server, &mkdir("/folder")), Reply::Done {});
         let moved = Request::Mv { from: path(b"/"), to: path(b"/folder/"), replace: false };
         assert_eq!(peer.ask(&mut server, &moved), Reply::Done {});
-        let id = peer.request(&Request::Get { path: path(b"/folder/"), offset: 0, etag: None, prefix_sha256: None });
+        let id = peer.request(&Request::Get { path: path(b"/folder/"), offset: 0, etag: None, prefix_digest: None });
         let got = peer.exchange(&mut server);
         assert_eq!(downloaded(&got, id), Ok(b"x".to_vec()));
         let message = match peer.ask(&mut server, &Request::Rm { path: path(b"/") }) {

@@ -5,7 +5,7 @@ use crate::support::effort::tries;
 use crate::support::in_memory::*;
 use berth::base::budget::{Budget, REQUEST_COST};
 use berth::base::buffers::{INPUT_BYTES, OUTPUT_BYTES_HIGH, PIECE_BYTES};
-use berth::base::digest::Digest;
+use berth::base::digest::{Digest, DigestAlgorithm};
 use berth::protocol::{Protocol, ProtocolIo};
 use berth::wire::frame::{self, CONTROL_BYTES_MAX, CONTROL_BYTES_MAX_BEFORE_LOGIN, Frame, FrameType, HEADER_BYTES};
 use berth::wire::message::{ErrorReply, PutMode};
@@ -29,7 +29,7 @@ fn describe(got: &Got) -> String {
         }
         Got::Reply(id, Reply::File { size, offset, .. }) => format!("{id} file {size} from {offset}"),
         Got::Reply(id, Reply::Stored { size, .. }) => format!("{id} stored {size}"),
-        Got::Reply(id, Reply::Sha256 { size, .. }) => format!("{id} sha256 {size}"),
+        Got::Reply(id, Reply::Digest { size, .. }) => format!("{id} digest {size}"),
         Got::Reply(id, Reply::Done {}) => format!("{id} done"),
         Got::Reply(id, other) => format!("{id} {other:?}"),
         Got::Data(id, bytes) => format!("{id} data {}", bytes.len()),
@@ -103,7 +103,7 @@ fn conversation(delivery: usize) -> Vec<u8> {
     peer.request_as(13, &Request::List { path: "/".into() });
     peer.request_as(14, &Request::List { path: "/folder/small".into() });
     peer.request_as(15, &stat("/large"));
-    peer.request_as(16, &Request::Sha256 { path: "/large".into() });
+    peer.request_as(16, &Request::Digest { path: "/large".into(), algorithm: DigestAlgorithm::OF_TRANSFERS });
     peer.pump(&mut server);
     peer.ping(b"mid-way");
     peer.pump(&mut server);
@@ -176,7 +176,7 @@ fn every_request_of_a_conversation_gets_its_answer_in_order() {
         "13 page folder,large last=true",
         "14 page small last=true",
         "15 stat File 3145728 etag=true",
-        "16 sha256 3145728",
+        "16 digest 3145728",
         "pong mid-way",
         "20 file 5 from 0",
         "20 data 5",
@@ -227,7 +227,7 @@ fn before_login_every_request_but_hello_and_login_is_answered_login_required() {
         put("/new", Some(3)),
         put_as("/new", 3, upload_id, true),
         Request::List { path: "/".into() },
-        Request::Sha256 { path: "/file".into() },
+        Request::Digest { path: "/file".into(), algorithm: DigestAlgorithm::OF_TRANSFERS },
         Request::Quota {},
         Request::Partials {},
         Request::DropPartial { upload_id },
@@ -488,7 +488,7 @@ fn offsets_that_cannot_be_are_refused_or_start_over_and_make_no_hole() {
         (15, "9223372036854775808", Ok(())),
         (16, "18446744073709551615", Ok(())),
     ] {
-        for proof in ["", r#","etag":"x""#, &format!(r#","prefix_sha256":"{}""#, Digest::of(b"hello"))] {
+        for proof in ["", r#","etag":"x""#, &format!(r#","prefix_digest":"{}""#, Digest::of(b"hello"))] {
             peer.send(&control(id, format!(r#"{{"op":"get","path":"/file","offset":{offset}{proof}}}"#).as_bytes()));
             let got = peer.exchange(&mut server);
             // From the beginning, since nobody has so much of it.
@@ -518,7 +518,20 @@ fn offsets_that_cannot_be_are_refused_or_start_over_and_make_no_hole() {
 fn an_end_that_cannot_be_understood_drops_the_upload_and_the_session_goes_on() {
     let mut server = Server::new();
     let mut peer = server.log_in();
-    for end in [&b"{}"[..], b"", br#"{"size":-1,"sha256":"00"}"#, &br#"{"size":3}"#[..]] {
+    let [blake3, sha256] = [DigestAlgorithm::Blake3, DigestAlgorithm::Sha256].map(|by| Digest::by(by, b"new"));
+    let with = |digest: String| format!(r#"{{"size":3,"digest":"{digest}"}}"#).into_bytes();
+    for end in [
+        &b"{}"[..],
+        b"",
+        br#"{"size":-1,"digest":"00"}"#,
+        br#"{"size":3}"#,
+        &format!(r#"{{"size":3,"sha256":"{}"}}"#, sha256.hex()).into_bytes(),
+        &with(sha256.to_string()),
+        &with(sha256.hex()),
+        &with(format!("md5:{}", blake3.hex())),
+        &with(format!("BLAKE3:{}", blake3.hex())),
+        &with(format!("blake3:{}", &blake3.hex()[1..])),
+    ] {
         let id = peer.request(&put("/file", None));
         peer.data(id, b"new");
         let mut bytes = Vec::new();
@@ -528,6 +541,40 @@ fn an_end_that_cannot_be_understood_drops_the_upload_and_the_session_goes_on() {
         assert!(matches!(&reply, Reply::Error(error) if error.code == ErrorCode::BadRequest), "{reply:?}");
         assert!(server.is_staging_empty() && !server.at("file").exists());
     }
+}
+
+#[test]
+fn a_digest_by_an_algorithm_that_is_not_known_or_not_meant_there_is_refused() {
+    let mut server = Server::new();
+    write(&server.at("file"), b"hello");
+    let mut peer = server.log_in();
+    let [blake3, sha256] = [DigestAlgorithm::Blake3, DigestAlgorithm::Sha256].map(|by| Digest::by(by, b"he"));
+    let get = |prefix: String| format!(r#"{{"op":"get","path":"/file","offset":2,"prefix_digest":"{prefix}"}}"#);
+    let digest = |algorithm: &str| format!(r#"{{"op":"digest","path":"/file","algorithm":{algorithm}}}"#);
+    for (id, body, word) in [
+        (10, get(sha256.to_string()), "transfers are verified with blake3, not with sha256"),
+        (11, get(sha256.hex()), "a digest names its algorithm"),
+        (12, get(format!("blake4:{}", blake3.hex())), "unknown digest algorithm, expected blake3 or sha256"),
+        (13, digest("\"md5\""), "expected `blake3` or `sha256`"),
+        (14, digest("\"SHA-256\""), "expected `blake3` or `sha256`"),
+        (15, digest("7"), ""),
+    ] {
+        let mut bytes = Vec::new();
+        frame::put_bytes(&mut bytes, FrameType::Control, id, body.as_bytes());
+        peer.send(&bytes);
+        let Reply::Error(error) = peer.only_reply(&mut server, id) else { panic!("{body}") };
+        assert_eq!((error.code, error.fatal), (ErrorCode::BadRequest, false), "{body}");
+        assert!(error.message.contains(word), "{error:?}");
+    }
+    let mut bytes = Vec::new();
+    frame::put_bytes(&mut bytes, FrameType::Control, 16, br#"{"op":"sha256","path":"/file"}"#);
+    peer.send(&bytes);
+    let Reply::Error(error) = peer.only_reply(&mut server, 16) else { panic!("there is no such request") };
+    assert_eq!(error.code, ErrorCode::Unsupported);
+    let mut bytes = Vec::new();
+    frame::put_bytes(&mut bytes, FrameType::Control, 17, br#"{"op":"digest","path":"/file"}"#);
+    peer.send(&bytes);
+    assert_eq!(peer.only_reply(&mut server, 17), Reply::Digest { digest: Digest::of(b"hello"), size: 5 });
 }
 
 #[test]
@@ -606,7 +653,7 @@ fn upload_bytes() -> Vec<u8> {
     frame::put_json(&mut bytes, FrameType::Control, 100, &put("/file", Some(5)));
     frame::put_bytes(&mut bytes, FrameType::Data, 100, b"he");
     frame::put_bytes(&mut bytes, FrameType::Data, 100, b"llo");
-    let end = berth::wire::message::End { size: 5, sha256: Digest::of(b"hello") };
+    let end = berth::wire::message::End { size: 5, digest: Digest::of(b"hello") };
     frame::put_json(&mut bytes, FrameType::End, 100, &end);
     bytes
 }
@@ -664,7 +711,7 @@ fn everything() -> Vec<Vec<u8>> {
         }
         if let Some(content) = content {
             let mut frame = Vec::new();
-            let end = berth::wire::message::End { size: content.len() as u64, sha256: Digest::of(content) };
+            let end = berth::wire::message::End { size: content.len() as u64, digest: Digest::of(content) };
             frame::put_json(&mut frame, FrameType::End, id, &end);
             frames.push(frame);
         }
@@ -677,7 +724,7 @@ fn everything() -> Vec<Vec<u8>> {
     ask(&put_as("/d/c", 4, upload_id, true), Some(b"more"));
     ask(&Request::List { path: "/d".into() }, None);
     ask(&stat("/d/a"), None);
-    ask(&Request::Sha256 { path: "/d/a".into() }, None);
+    ask(&Request::Digest { path: "/d/a".into(), algorithm: DigestAlgorithm::OF_TRANSFERS }, None);
     ask(&get("/d/a"), None);
     ask(&mv("/d/a", "/d/e"), None);
     ask(&mv("/d/none", "/d/e"), None);

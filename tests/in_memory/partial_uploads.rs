@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use crate::support::in_memory::{MIB, PASSWORD, Random, Rights, Server, USER, content, counted, vpath, write};
 use berth::base::budget::{Budget, TURN_BUDGET};
 use berth::base::buffers::PIECE_BYTES;
-use berth::base::digest::Digest;
+use berth::base::digest::{Digest, DigestAlgorithm};
 use berth::base::upload_id::{RESUME_BYTES_MIN, UploadId};
 use berth::config::SyncPolicy;
 use berth::session::download::{DownloadPlan, DownloadStart, Fetched};
@@ -45,7 +45,7 @@ fn plan(path: &str, start: UploadStart) -> UploadPlan {
         if_etag: None,
         id,
         start,
-        hash: false,
+        hash: None,
         wanted_mode: None,
     }
 }
@@ -180,7 +180,7 @@ fn read(server: &Server, path: &str) -> Vec<u8> {
 
 #[test]
 fn an_upload_without_size_or_digest_appears_when_its_data_ends() {
-    for hash in [false, true] {
+    for hash in [None, Some(DigestAlgorithm::Sha256), Some(DigestAlgorithm::Blake3)] {
         let mut server = Server::new();
         let (mut session, whole) = (log_in(&mut server), content(1, MIB + 5));
         write(&server.at("file"), b"old");
@@ -190,7 +190,10 @@ fn an_upload_without_size_or_digest_appears_when_its_data_ends() {
         assert_eq!(server.staged_bytes(), whole.len() as u64);
         assert_eq!(read(&server, "file"), b"old");
         let stored = complete(&mut server, &mut session).expect("stored");
-        assert_eq!(stored, Stored { size: whole.len() as u64, digest: hash.then(|| Digest::of(&whole)) });
+        assert_eq!(
+            stored,
+            Stored { size: whole.len() as u64, digest: hash.map(|algorithm| Digest::by(algorithm, &whole)) }
+        );
         assert!(session.transfer().is_none());
         assert!(read(&server, "file") == whole);
         assert!(server.is_staging_empty());
@@ -228,7 +231,7 @@ fn an_interrupted_upload_is_reported_by_size_and_resumes_at_any_earlier_byte() {
     for start in
         [UploadStart::End, UploadStart::At(2 * MIB as u64 + 3), UploadStart::At(KEPT_FROM as u64), UploadStart::At(9)]
     {
-        for hash in [false, true] {
+        for hash in [None, Some(DigestAlgorithm::Sha256), Some(DigestAlgorithm::Blake3)] {
             let mut server = Server::new();
             cut(&mut server, "/file", UploadStart::Empty, &whole[..2 * MIB + 3]);
             check_ledger(&mut server);
@@ -240,7 +243,7 @@ fn an_interrupted_upload_is_reported_by_size_and_resumes_at_any_earlier_byte() {
             assert!(matches!(start, UploadStart::End) || start == UploadStart::At(offset), "{start:?} at {offset}");
             send(&mut server, &mut session, &whole[offset as usize..]).expect("room");
             let stored = complete(&mut server, &mut session).expect("stored");
-            assert_eq!(stored.digest, hash.then(|| Digest::of(&whole)));
+            assert_eq!(stored.digest, hash.map(|algorithm| Digest::by(algorithm, &whole)));
             assert!(read(&server, "file") == whole, "{start:?}");
             assert!(server.is_staging_empty(), "{:?}", server.staged_names());
             assert_eq!(size_told(&mut session, "/file"), Ok(whole.len() as u64));
@@ -485,7 +488,7 @@ fn appending_writes_a_copy_and_replaces_the_file_at_the_end() {
     for (start, kept) in
         [(UploadStart::End, old.len()), (UploadStart::At(MIB as u64 + 1), MIB + 1), (UploadStart::At(0), 0)]
     {
-        for hash in [false, true] {
+        for hash in [None, Some(DigestAlgorithm::Sha256), Some(DigestAlgorithm::Blake3)] {
             let mut server = Server::new();
             let mut session = log_in(&mut server);
             write(&server.at("file"), &old);
@@ -497,7 +500,10 @@ fn appending_writes_a_copy_and_replaces_the_file_at_the_end() {
             assert!(read(&server, "file") == old);
             let whole = [&old[..kept], b"and more"].concat();
             let stored = complete(&mut server, &mut session).expect("stored");
-            assert_eq!(stored, Stored { size: whole.len() as u64, digest: hash.then(|| Digest::of(&whole)) });
+            assert_eq!(
+                stored,
+                Stored { size: whole.len() as u64, digest: hash.map(|algorithm| Digest::by(algorithm, &whole)) }
+            );
             assert!(read(&server, "file") == whole, "{start:?}");
             let mode = fs::metadata(server.at("file")).expect("there").permissions().mode() & 0o777;
             assert_eq!(mode, 0o640, "it is the same file to its user");
@@ -697,7 +703,11 @@ fn whatever_uploads_of_a_few_names_do_to_each_other_the_ledger_is_the_disk() {
                     };
                     let length = [Length::Unknown, Length::Reserved(most)][random.below(2)];
                     let path = ["/one", "/two"][random.below(2)];
-                    let plan = UploadPlan { length, hash: random.below(2) == 0, ..plan(path, start) };
+                    let plan = UploadPlan {
+                        length,
+                        hash: (random.below(2) == 0).then_some(DigestAlgorithm::Sha256),
+                        ..plan(path, start)
+                    };
                     counted(session).begin_upload(&server.service, plan, server.now)
                 }
                 (StateName::Upload, 0) => session.abort(SessionError::Cut, server.now),

@@ -141,7 +141,7 @@ fn begin_upload(client: &mut Client, path: &str, size: usize) {
     for piece in content.chunks(MIB) {
         frame::put_bytes(&mut client.unsent, FrameType::Data, id, piece);
     }
-    let end = End { size: size as u64, sha256: Digest::of(&content) };
+    let end = End { size: size as u64, digest: Digest::of(&content) };
     frame::put_json(&mut client.unsent, FrameType::End, id, &end);
 }
 

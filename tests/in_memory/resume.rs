@@ -5,7 +5,7 @@ use std::fs::OpenOptions;
 
 use crate::support::in_memory::*;
 use berth::base::buffers::{DATA_BYTES_MAX, PIECE_BYTES};
-use berth::base::digest::Digest;
+use berth::base::digest::{Digest, DigestAlgorithm};
 use berth::base::upload_id::{RESUME_BYTES_MIN, UploadId};
 use berth::store::staging::PARTIALS_PER_HOME_MAX;
 use berth::wire::message::{Partial, PutMode};
@@ -28,7 +28,7 @@ fn claim(server: &mut Server, request: &Request) -> (Peer, u32, u64, Digest) {
     let mut peer = server.log_in();
     let id = peer.request(request);
     match peer.only_reply(server, id) {
-        Reply::Ready { offset, prefix_sha256 } => (peer, id, offset, prefix_sha256),
+        Reply::Ready { offset, prefix_digest } => (peer, id, offset, prefix_digest),
         other => panic!("{other:?}"),
     }
 }
@@ -74,7 +74,7 @@ fn an_upload_cut_anywhere_goes_on_where_it_was_and_the_whole_file_arrives() {
             assert_eq!((offset, prefix), (kept as u64, Digest::of(&whole[..kept])), "cut at {cut}");
             assert_eq!(std::fs::read(server.at("file")).expect("there"), b"old");
             let reply = finish(&mut server, (peer, id), &whole, offset);
-            let stored = Reply::Stored { size: whole.len() as u64, sha256: Digest::of(&whole) };
+            let stored = Reply::Stored { size: whole.len() as u64, digest: Digest::of(&whole) };
             assert_eq!(reply, stored, "cut at {cut}");
             assert!(std::fs::read(server.at("file")).expect("there") == whole, "cut at {cut}");
             assert!(server.is_staging_empty(), "cut at {cut}: {:?}", server.staged_names());
@@ -126,7 +126,7 @@ fn after_a_reboot_only_synced_bytes_are_resumed() {
     assert_eq!((offset, prefix), (MIB as u64, Digest::of(&whole[..MIB])));
     assert_eq!(server.usage_in_ledger(), server.usage_on_disk());
     let reply = finish(&mut server, (peer, id), &whole, offset);
-    assert_eq!(reply, Reply::Stored { size: whole.len() as u64, sha256: Digest::of(&whole) });
+    assert_eq!(reply, Reply::Stored { size: whole.len() as u64, digest: Digest::of(&whole) });
     assert_eq!(server.usage_in_ledger(), server.usage_on_disk());
 }
 
@@ -215,6 +215,35 @@ fn a_damaged_record_costs_the_partial_and_nothing_else() {
 }
 
 // ---- Two claims on one upload -------------------------------------------------------------
+
+#[test]
+fn a_record_that_an_earlier_build_wrote_is_resumed_and_a_digest_in_it_is_ignored() {
+    let whole = content(1, 2 * MIB);
+    // As builds wrote them that verified with SHA-256, and one that noted what it had hashed.
+    let sha256 = Digest::by(DigestAlgorithm::Sha256, &whole[..2 * MIB - 5]).hex();
+    for extra in [String::new(), format!(r#","sha256":"{sha256}""#), format!(r#","prefix_sha256":"{sha256}""#)] {
+        let mut server = Server::new();
+        let (peer, _) = begin(&mut server, "/file", &whole, 2 * MIB - 5);
+        peer.reset(&server);
+        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").expect("Linux");
+        let record = format!(
+            r#"{{"path":"L2ZpbGU=","size":{},"mtime_ns":null,"synced":0,"boot":"{}"{extra}}}"#,
+            whole.len(),
+            boot.trim()
+        );
+        let path = server.at(".berth").join(format!("{ID}.json"));
+        if extra.is_empty() {
+            assert_eq!(std::fs::read_to_string(&path).expect("there"), record, "nothing else has changed in it");
+        }
+        write(&path, record.as_bytes());
+        server = server.restarted_after_a_kill();
+        let (peer, id, offset, prefix) = claim(&mut server, &put_as("/file", whole.len() as u64, ID, true));
+        assert_eq!((offset, prefix), (2 * MIB as u64 - 5, Digest::of(&whole[..2 * MIB - 5])), "{extra}");
+        let reply = finish(&mut server, (peer, id), &whole, offset);
+        assert_eq!(reply, Reply::Stored { size: whole.len() as u64, digest: Digest::of(&whole) }, "{extra}");
+        assert!(server.is_staging_empty(), "{extra}");
+    }
+}
 
 #[test]
 fn resuming_a_running_upload_supersedes_it() {
@@ -541,7 +570,7 @@ fn ten_resumed_pieces_do_not_slip_past_a_quota() {
 // ---- Downloads ----------------------------------------------------------------------------
 
 fn get_from(offset: u64, etag: Option<&str>, prefix: Option<Digest>) -> Request {
-    Request::Get { path: "/file".into(), offset, etag: etag.map(String::from), prefix_sha256: prefix }
+    Request::Get { path: "/file".into(), offset, etag: etag.map(String::from), prefix_digest: prefix }
 }
 
 /// Asks for the rest of the file: where it begins and what comes.
@@ -552,7 +581,7 @@ fn resumed(peer: &mut Peer, server: &mut Server, request: &Request) -> (u64, Vec
         match got {
             Got::Reply(_, Reply::File { offset: from, .. }) => offset = from,
             Got::Data(_, data) => bytes.extend(data),
-            Got::End(_, end) => return (offset, bytes, end.sha256),
+            Got::End(_, end) => return (offset, bytes, end.digest),
             other => panic!("{other:?}"),
         }
     }
@@ -695,7 +724,7 @@ fn a_file_that_grows_or_is_touched_while_it_is_downloaded_arrives_as_it_was() {
             for got in &got {
                 match got {
                     Got::Data(_, bytes) => arrived.extend_from_slice(bytes),
-                    Got::End(_, end) => assert_eq!((end.size, end.sha256), (whole.len() as u64, Digest::of(&whole))),
+                    Got::End(_, end) => assert_eq!((end.size, end.digest), (whole.len() as u64, Digest::of(&whole))),
                     _ => {}
                 }
             }

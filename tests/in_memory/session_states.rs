@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use crate::support::in_memory::{PASSWORD, Rights, Server, USER, counted, keys, vpath, write};
 use berth::auth::scram::{Binding, ClientExchange};
 use berth::base::budget::Budget;
-use berth::base::digest::Digest;
+use berth::base::digest::{Digest, DigestAlgorithm};
 use berth::base::upload_id::UploadId;
 use berth::config::SyncPolicy;
 use berth::session::download::{DownloadPlan, DownloadStart};
@@ -104,7 +104,7 @@ fn in_state(server: &mut Server, state: StateName) -> Session {
 }
 
 fn upload(path: &str) -> UploadPlan {
-    let (length, start, hash) = (Length::Unknown, UploadStart::Empty, true);
+    let (length, start, hash) = (Length::Unknown, UploadStart::Empty, Some(DigestAlgorithm::Blake3));
     UploadPlan {
         path: vpath(path),
         length,
@@ -138,7 +138,7 @@ fn ask(server: &mut Server, session: &mut Session, verb: Verb) -> Result<(), Ses
         Verb::Login => log_in(server, session),
         Verb::Stat => session.stat(&server.service, &vpath("/file")).map(drop),
         Verb::List => session.begin_list(&vpath("/folder")),
-        Verb::Digest => session.begin_digest(&vpath("/file")),
+        Verb::Digest => session.begin_digest(&vpath("/file"), DigestAlgorithm::Sha256),
         Verb::RunTask => session.run_task(&mut server.service, &mut budget, now).map(drop),
         Verb::MakeDirectory => counted(session).make_directory(&vpath("/another"), None),
         Verb::RemoveFile => counted(session).remove_file(&vpath("/file")),

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use crate::support::in_memory::*;
-use berth::base::digest::Digest;
+use berth::base::digest::{Digest, DigestAlgorithm};
 use berth::base::upload_id::UploadId;
 use berth::config::{Rates, SyncPolicy};
 use berth::protocol::Protocol;
@@ -131,7 +131,7 @@ impl Simulation {
         let request = match random.below(16) {
             0 => stat(&path),
             1 => Request::List { path: "/".into() },
-            2 => Request::Sha256 { path: name() },
+            2 => Request::Digest { path: name(), algorithm: DigestAlgorithm::OF_TRANSFERS },
             3 => mkdir(&directory(random)),
             4 => rm(&path),
             5 => rmdir(&directory(random)),
@@ -342,8 +342,8 @@ impl Simulation {
                     client.download.extend(bytes);
                 }
                 Got::End(id, end) => {
-                    assert_eq!((id, end.sha256), (next.id, Digest::of(&client.download)));
-                    assert!(self.contents.contains(&end.sha256), "a download that nobody uploaded");
+                    assert_eq!((id, end.digest), (next.id, Digest::of(&client.download)));
+                    assert!(self.contents.contains(&end.digest), "a download that nobody uploaded");
                     client.asked.pop_front();
                 }
                 Got::Abort(id, _) => {
@@ -461,14 +461,14 @@ impl Client {
                 assert_eq!(offset, 0);
                 return self.download.clear();
             }
-            Reply::Ready { offset, prefix_sha256 } => {
-                return self.take_ready(id, offset as usize, prefix_sha256);
+            Reply::Ready { offset, prefix_digest } => {
+                return self.take_ready(id, offset as usize, prefix_digest);
             }
-            Reply::Stored { sha256, .. } => {
-                assert_eq!(sha256, next.digest);
+            Reply::Stored { digest, .. } => {
+                assert_eq!(digest, next.digest);
                 *stored += 1;
             }
-            Reply::Sha256 { sha256, .. } => assert!(contents.contains(&sha256), "a file that nobody uploaded"),
+            Reply::Digest { digest, .. } => assert!(contents.contains(&digest), "a file that nobody uploaded"),
             Reply::Error(error) => {
                 assert!(!error.fatal, "{error:?}");
                 let is_defect = matches!(error.code, ErrorCode::Internal | ErrorCode::BadRequest | ErrorCode::TooLarge);

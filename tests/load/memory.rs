@@ -464,7 +464,7 @@ fn uploads_go_on_with_small_buffers_where_there_is_no_memory_for_large_ones() {
             &mut end,
             FrameType::End,
             *id,
-            &End { size: content.len() as u64, sha256: Digest::of(&content) },
+            &End { size: content.len() as u64, digest: Digest::of(&content) },
         );
         peer.send(&end);
         let reply = peer.reply();

@@ -39,7 +39,7 @@ fn list() -> Request {
 
 /// Fetches a file; its bytes.
 fn get(peer: &mut Peer, path: &str) -> Vec<u8> {
-    peer.request(&Request::Get { path: path.into(), offset: 0, etag: None, prefix_sha256: None });
+    peer.request(&Request::Get { path: path.into(), offset: 0, etag: None, prefix_digest: None });
     let mut content = Vec::new();
     loop {
         match peer.receive().expect("it goes on") {

@@ -98,7 +98,7 @@ fn put_in_two_sessions(place: &Place, server: &Server, path: &str, content: &[u8
     for piece in content[offset..].chunks(256 * 1024) {
         frame::put_bytes(&mut bytes, FrameType::Data, id, piece);
     }
-    let end = End { size: content.len() as u64, sha256: Digest::of(content) };
+    let end = End { size: content.len() as u64, digest: Digest::of(content) };
     frame::put_json(&mut bytes, FrameType::End, id, &end);
     peer.send(&bytes);
     let reply = peer.reply();

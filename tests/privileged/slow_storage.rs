@@ -120,7 +120,7 @@ fn a_request_to_a_file_system_that_stands_still_is_answered_when_it_goes_on() {
     let requests = [
         stat("/looked-at"),
         Request::List { path: path("listed") },
-        Request::Sha256 { path: path("hashed") },
+        Request::Digest { path: path("hashed"), algorithm: berth::base::digest::DigestAlgorithm::OF_TRANSFERS },
         Request::Mkdir { path: path("made"), parents: false, permissions: None },
         Request::Rm { path: path("removed") },
         Request::Rmdir { path: path("empty") },
@@ -229,7 +229,7 @@ fn a_download_from_a_slow_file_system_is_whole_and_can_be_cancelled() {
     let mut ann = Peer::login(slow.server.address, "ann");
     fs::write(slow.source("other"), &content).expect("writable");
     slow.stop();
-    let get = Request::Get { path: "/other".into(), offset: 0, etag: None, prefix_sha256: None };
+    let get = Request::Get { path: "/other".into(), offset: 0, etag: None, prefix_digest: None };
     let id = ann.request(&get);
     let mut cancel = Vec::new();
     frame::put_bytes(&mut cancel, FrameType::Abort, id, b"{}");
@@ -251,7 +251,7 @@ fn data(id: u32, content: &[u8]) -> Vec<u8> {
 /// The frame that ends an upload.
 fn end(id: u32, content: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
-    frame::put_json(&mut bytes, FrameType::End, id, &End { size: content.len() as u64, sha256: Digest::of(content) });
+    frame::put_json(&mut bytes, FrameType::End, id, &End { size: content.len() as u64, digest: Digest::of(content) });
     bytes
 }
 
@@ -332,9 +332,9 @@ fn an_upload_that_gets_no_answer_is_refused_and_can_be_resumed() {
     wait_until("it answers", || slow.server.program.stderr().matches("answers again").count() == 2);
     ann.send(&end(id, &content));
     let id = ann.request(&resumable("/file", content.len(), true));
-    let Reply::Ready { offset, prefix_sha256 } = ann.reply() else { panic!("it can be resumed") };
+    let Reply::Ready { offset, prefix_digest } = ann.reply() else { panic!("it can be resumed") };
     let offset = usize::try_from(offset).expect("small");
-    assert!(offset >= 1 << 20 && prefix_sha256 == Digest::of(&content[..offset]), "{offset}");
+    assert!(offset >= 1 << 20 && prefix_digest == Digest::of(&content[..offset]), "{offset}");
     ann.send(&[data(id, &content[offset..]), end(id, &content)].concat());
     let reply = ann.reply();
     assert!(matches!(reply, Reply::Stored { .. }), "{reply:?}");
@@ -359,9 +359,9 @@ fn an_upload_that_is_cut_off_while_its_file_system_stands_still_can_be_resumed()
     expect_served(&mut Peer::login(slow.server.address, "bob"));
     assert!(!other.has_answer());
     slow.go_on();
-    let Reply::Ready { offset, prefix_sha256 } = other.reply() else { panic!("it can be resumed") };
+    let Reply::Ready { offset, prefix_digest } = other.reply() else { panic!("it can be resumed") };
     let offset = usize::try_from(offset).expect("small");
-    assert!(offset >= 1 << 20 && prefix_sha256 == Digest::of(&content[..offset]), "{offset}");
+    assert!(offset >= 1 << 20 && prefix_digest == Digest::of(&content[..offset]), "{offset}");
     other.send(&[data(id, &content[offset..]), end(id, &content)].concat());
     let reply = other.reply();
     assert!(matches!(reply, Reply::Stored { .. }), "{reply:?}");

@@ -80,7 +80,7 @@ fn send_data(peer: &mut Peer, id: u32, content: &[u8]) {
 
 fn finish_upload(peer: &mut Peer, id: u32, content: &[u8]) -> Reply {
     let mut bytes = Vec::new();
-    let end = berth::wire::message::End { size: content.len() as u64, sha256: Digest::of(content) };
+    let end = berth::wire::message::End { size: content.len() as u64, digest: Digest::of(content) };
     frame::put_json(&mut bytes, FrameType::End, id, &end);
     peer.send(&bytes);
     peer.reply()
@@ -116,7 +116,7 @@ fn sessions_are_listed_with_the_progress_of_their_transfers() {
     let idle = Peer::login(server.address, "ben");
     let before_login = Peer::connect(server.address);
     let id = begin_upload(&mut ann, "/held \u{1b}[2J open", &content, 3 << 20);
-    ben.request(&Request::Get { path: Name::from("/down"), offset: 0, etag: None, prefix_sha256: None });
+    ben.request(&Request::Get { path: Name::from("/down"), offset: 0, etag: None, prefix_digest: None });
     let mut report = wait_for_position(&place, 3 << 20);
     wait_until("the download has begun", || {
         report = Report::ask(&place, &[]);
@@ -314,8 +314,8 @@ fn a_session_kicked_by_number_ends_with_a_word_and_its_upload_goes_on_later() {
     assert!(matches!(finish_upload(&mut others[1], other, &content), Reply::Stored { .. }), "others are not disturbed");
 
     let id = others[0].request(&put("/kept", content.len() as u64, true));
-    let Reply::Ready { offset, prefix_sha256 } = others[0].reply() else { panic!("it can be resumed") };
-    assert_eq!((offset, prefix_sha256), (3 << 20, Digest::of(&content[..3 << 20])));
+    let Reply::Ready { offset, prefix_digest } = others[0].reply() else { panic!("it can be resumed") };
+    assert_eq!((offset, prefix_digest), (3 << 20, Digest::of(&content[..3 << 20])));
     send_data(&mut others[0], id, &content[3 << 20..]);
     assert!(matches!(finish_upload(&mut others[0], id, &content), Reply::Stored { .. }));
     assert!(fs::read(place.home("ann", "kept")).expect("stored") == content);

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use crate::support::process::{Ended, Program, without_rights};
 use crate::support::proxy::{OVER_SOCKETS, Proxy};
 use crate::support::visit::Visit;
-use crate::support::{PASSWORD, Place, listening, pattern, sha256, target, wait_until};
+use crate::support::{PASSWORD, Place, digest, listening, pattern, sha256, target, wait_until};
 
 impl Visit {
     /// Runs the client, which fails. Returns its stderr.
@@ -146,11 +146,10 @@ fn fingerprint_names_the_server_of_a_quickstart_in_this_directory() {
 fn every_command_does_what_its_help_says() {
     let visit = Visit::new(&[]);
     visit.write_here("a.txt", b"hello");
-    let digest = sha256(b"hello");
     assert_eq!(visit.ok(&["pwd"]), "/\n");
     assert_eq!(visit.ok(&["mkdir", "docs"]), "");
     assert_eq!(visit.ok(&["mkdir", "-p", "x/y/z", "docs"]), "");
-    let with_digest = format!("  verified  sha256 {digest}\n");
+    let with_digest = format!("  verified  {}\n", digest(b"hello"));
     let sent = |arguments: &[&str], to: &str, end: &str| {
         let said = visit.ok(&[&["put", "a.txt"], arguments].concat());
         assert!(said.starts_with(&format!("put a.txt -> {to}  5 bytes  ")) && said.ends_with(end), "{said}");
@@ -168,7 +167,7 @@ fn every_command_does_what_its_help_says() {
     let said = visit.ok(&["get", "/docs/a.txt", "b.txt"]);
     assert!(said.starts_with("get /docs/a.txt -> b.txt  5 bytes  ") && said.ends_with("/s  verified\n"), "{said}");
     assert_eq!(fs::read(visit.place.here("b.txt")).expect("fetched"), b"hello");
-    assert_eq!(visit.ok(&["sha256", "a.txt"]), format!("{digest}  /a.txt\n"));
+    assert_eq!(visit.ok(&["sha256", "a.txt"]), format!("{}  /a.txt\n", sha256(b"hello")));
     let stat = visit.ok(&["stat", "a.txt"]);
     for part in ["/a.txt\n", "kind      file", "5 (5 bytes)", "-rw-r--r--", "modified  20"] {
         assert!(stat.contains(part), "{stat}");
@@ -366,7 +365,11 @@ fn with_json_every_line_is_one_object_that_says_whether_it_worked() {
         assert!(line["command"].is_string() && line["ok"].is_boolean(), "{line}");
     }
     let of = |command: &str| lines.iter().filter(|line| line["command"] == command).collect::<Vec<_>>();
-    assert_eq!(of("put")[0]["sha256"], sha256(b"hello"));
+    for transfer in [of("put")[0], of("put")[1], of("get")[0]] {
+        assert_eq!((&transfer["digest"], &transfer["sha256"]), (&json!(digest(b"hello")), &Value::Null), "{transfer}");
+    }
+    let computed = of("sha256")[0];
+    assert_eq!((&computed["sha256"], &computed["digest"]), (&json!(sha256(b"hello")), &Value::Null), "{computed}");
     assert_eq!((&of("put")[0]["status"], &of("put")[1]["status"]), (&json!("done"), &json!("identical")));
     assert_eq!(of("ls")[0]["entries"][0]["name"], "a");
     assert_eq!(of("ls")[0]["entries"][2]["name"]["b64"], "bm90IP8gVVRGLTg=");
@@ -433,13 +436,13 @@ fn files_of_many_sizes_come_back_byte_for_byte_with_the_digest_that_was_shown() 
     let mib = 1 << 20;
     for size in [0, 1, 4095, mib - 1, mib, mib + 1, 20 * mib] {
         let (name, content) = (format!("f{size}"), pattern(size as u64, size));
-        let digest = sha256(&content);
+        let digest = digest(&content);
         visit.write_here(&name, &content);
         let said = visit.ok(&["-v", "--no-progress", "put", &name]);
-        assert!(said.ends_with(&format!("sha256 {digest}\n")), "{said}");
+        assert!(said.ends_with(&format!("verified  {digest}\n")), "{said}");
         assert!(fs::read(visit.there(&name)).expect("stored") == content, "{size} bytes up");
         let said = visit.ok(&["-v", "--no-progress", "get", &name, "back"]);
-        assert!(said.ends_with(&format!("sha256 {digest}\n")), "{said}");
+        assert!(said.ends_with(&format!("verified  {digest}\n")), "{said}");
         assert!(fs::read(visit.place.here("back")).expect("fetched") == content, "{size} bytes down");
         fs::remove_file(visit.place.here("back")).expect("there");
         // A second time the server may know the digest and send the file another way.
@@ -460,8 +463,10 @@ fn a_huge_sparse_file_arrives_whole() {
     assert_eq!(fs::metadata(visit.there("huge")).expect("stored").len(), size);
     let digest = said.trim_end().rsplit_once(' ').expect("a digest").1;
     if size == 1 << 30 {
-        // As sha256sum prints it for a GiB of zeros.
-        assert_eq!(digest, "49bc20df15e412a64472421e13fe86ff1c5165e18b2afccf160d4dc19fe68a14");
+        // As b3sum and sha256sum print them for a GiB of zeros.
+        assert_eq!(digest, "blake3:94b4ec39d8d42ebda685fbb5429e8ab0086e65245e750142c1eea36a26abc24d");
+        let sha256 = "49bc20df15e412a64472421e13fe86ff1c5165e18b2afccf160d4dc19fe68a14";
+        assert_eq!(visit.ok(&["--quiet", "sha256", "huge"]), format!("{sha256}  /huge\n"));
     }
 }
 

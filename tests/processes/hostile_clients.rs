@@ -113,14 +113,14 @@ fn before_login_only_hello_and_login_are_answered() {
     let requests = [
         list("/"),
         Request::Stat { path: "/".into() },
-        Request::Sha256 { path: "/a".into() },
+        Request::Digest { path: "/a".into(), algorithm: berth::base::digest::DigestAlgorithm::OF_TRANSFERS },
         Request::Mkdir { path: "/d".into(), parents: true, permissions: None },
         Request::SetPermissions { path: "/a".into(), permissions: 0o777 },
         Request::Rm { path: "/a".into() },
         Request::Rmdir { path: "/d".into() },
         Request::Mv { from: "/a".into(), to: "/b".into(), replace: true },
         Request::Quota {},
-        Request::Get { path: "/a".into(), offset: 0, etag: None, prefix_sha256: None },
+        Request::Get { path: "/a".into(), offset: 0, etag: None, prefix_digest: None },
         Request::Partials {},
     ];
     let mut peer = Peer::connect(server.address);
@@ -220,11 +220,11 @@ fn json_that_means_harm_is_refused_before_login_and_in_an_end() {
     let digest = berth::base::digest::Digest::of(b"x");
     for end in [
         "[".repeat(60_000),
-        format!(r#"{{"size":-1,"sha256":"{digest}"}}"#),
-        format!(r#"{{"size":1.5,"sha256":"{digest}"}}"#),
-        format!(r#"{{"size":1e400,"sha256":"{digest}"}}"#),
-        format!(r#"{{"size":1,"size":1,"sha256":"{digest}"}}"#),
-        format!(r#"{{"size":18446744073709551617,"sha256":"{digest}"}}"#),
+        format!(r#"{{"size":-1,"digest":"{digest}"}}"#),
+        format!(r#"{{"size":1.5,"digest":"{digest}"}}"#),
+        format!(r#"{{"size":1e400,"digest":"{digest}"}}"#),
+        format!(r#"{{"size":1,"size":1,"digest":"{digest}"}}"#),
+        format!(r#"{{"size":18446744073709551617,"digest":"{digest}"}}"#),
     ] {
         let id = peer.request(&put("/a", 1, PutMode::Create));
         let mut bytes = Vec::new();
@@ -378,12 +378,18 @@ fn a_half_closed_conversation_gets_all_its_answers() {
     let (_place, mut server) = scene();
     let mut peer = Peer::login(server.address, "ann");
     let mut bytes = peer.encode_put("/a", &pattern(1, 100_000), PutMode::Create);
-    bytes.extend(peer.encode(&Request::Sha256 { path: "/a".into() }).1);
-    bytes.extend(peer.encode(&Request::Get { path: "/a".into(), offset: 0, etag: None, prefix_sha256: None }).1);
+    bytes.extend(
+        peer.encode(&Request::Digest {
+            path: "/a".into(),
+            algorithm: berth::base::digest::DigestAlgorithm::OF_TRANSFERS,
+        })
+        .1,
+    );
+    bytes.extend(peer.encode(&Request::Get { path: "/a".into(), offset: 0, etag: None, prefix_digest: None }).1);
     peer.send(&bytes);
     peer.stream.shutdown(Shutdown::Write).expect("connected");
     assert!(matches!(peer.reply(), Reply::Stored { .. }));
-    assert!(matches!(peer.reply(), Reply::Sha256 { .. }));
+    assert!(matches!(peer.reply(), Reply::Digest { .. }));
     assert!(matches!(peer.reply(), Reply::File { .. }));
     let mut last = None;
     while let Ok(incoming) = peer.receive() {
@@ -399,7 +405,7 @@ fn wrong_sizes_and_digests_are_refused_and_leave_nothing() {
     let mut peer = Peer::login(server.address, "ann");
     let content = pattern(1, 1000);
     let digest = berth::base::digest::Digest::of(&content);
-    for (announced, told, sha256) in [
+    for (announced, told, digest) in [
         (999, 1000, digest),
         (1001, 1000, digest),
         (1000, 999, digest),
@@ -409,7 +415,7 @@ fn wrong_sizes_and_digests_are_refused_and_leave_nothing() {
         let id = peer.request(&put("/a", announced, PutMode::Create));
         let mut bytes = Vec::new();
         frame::put_bytes(&mut bytes, FrameType::Data, id, &content);
-        frame::put_json(&mut bytes, FrameType::End, id, &End { size: told, sha256 });
+        frame::put_json(&mut bytes, FrameType::End, id, &End { size: told, digest });
         peer.send(&bytes);
         let Reply::Error(error) = peer.reply() else { panic!("{announced} {told}") };
         assert_eq!(error.code, ErrorCode::Mismatch);
@@ -643,7 +649,7 @@ fn a_reader_that_never_reads_its_download_is_closed_when_it_stalls() {
     let mut server = place.serve();
     fs::File::create(place.home("ann", "big")).and_then(|file| file.set_len(64 << 20)).expect("a sparse file");
     let mut peer = Peer::login(server.address, "ann");
-    peer.request(&Request::Get { path: "/big".into(), offset: 0, etag: None, prefix_sha256: None });
+    peer.request(&Request::Get { path: "/big".into(), offset: 0, etag: None, prefix_digest: None });
     wait_until("it is logged", || place.log("transactions.log").contains("path=/big"));
     let log = place.log("transactions.log");
     assert!(log.contains("result=Timeout"), "{log}");

@@ -392,7 +392,7 @@ fn an_upload_whose_end_never_arrives_is_given_up() {
     for (name, bytes) in [("small", 1000), ("large", 2 * MIB)] {
         fs::write(visit.here(name), pattern(1, bytes)).expect("writable");
     }
-    visit.proxy.cut_each(&visit.proxy.up, b",\"sha256\":\"", |_| None, || ());
+    visit.proxy.cut_each(&visit.proxy.up, b",\"digest\":\"", |_| None, || ());
     expect_given_up(&visit, 2, &["put", "small"]);
     // What the server keeps of the large one is something, once.
     let before = visit.proxy.connections();

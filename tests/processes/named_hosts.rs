@@ -9,7 +9,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use crate::support::process::Ended;
-use crate::support::{PASSWORD, Place, Server, sha256};
+use crate::support::{PASSWORD, Place, Server, digest};
 
 /// A server with the account `ann`, and a user with named hosts.
 struct NamedHost {
@@ -69,7 +69,7 @@ fn a_named_host_is_used_with_all_its_settings() {
     let ended = visit.run(&["nas", "put", "x"]).expect_code(0);
     let (names, rest) = ended.stdout.split_at("put x -> /letters/x  ".len());
     assert!(names == "put x -> /letters/x  " && rest.starts_with("5 bytes  "), "{ended:?}");
-    assert!(rest.ends_with("/s  verified\n") && !rest.contains(&sha256(b"hello")), "{ended:?}");
+    assert!(rest.ends_with("/s  verified\n") && !rest.contains(&digest(b"hello")), "{ended:?}");
     assert_eq!(ended.stderr, "", "the key is the one that was named, so nothing is asked or remarked");
     assert!(visit.place.home("ann", "letters/x").exists());
     let ended = visit.run(&["nas", "-c", "pwd; lpwd"]).expect_code(0);

@@ -128,7 +128,7 @@ fn a_panic_in_an_upload_gives_back_what_it_held_and_leaves_the_old_file() {
     assert_eq!((of, error.code), (id, ErrorCode::Internal));
     server.set_broken(false);
     assert_eq!(quota(&mut other), (3, 1));
-    let get = Request::Get { path: Name::from("/file"), offset: 0, etag: None, prefix_sha256: None };
+    let get = Request::Get { path: Name::from("/file"), offset: 0, etag: None, prefix_digest: None };
     assert!(matches!(other.ask(&get), Reply::File { size: 3, .. }));
 }
 
@@ -138,7 +138,7 @@ fn a_panic_amid_a_frame_leaves_no_half_of_it_behind() {
     let mut peer = Peer::login(server.address, crate::support::in_memory::USER);
     assert!(matches!(peer.put("/file", b"new", PutMode::Create), Reply::Stored { .. }));
     server.set_broken(true);
-    let get = Request::Get { path: Name::from("/file"), offset: 0, etag: None, prefix_sha256: None };
+    let get = Request::Get { path: Name::from("/file"), offset: 0, etag: None, prefix_digest: None };
     assert!(matches!(peer.ask(&get), Reply::File { size: 3, .. }));
     let Ok(Incoming::Data(id, bytes)) = peer.receive() else { panic!("its data") };
     assert_eq!(bytes, b"new");

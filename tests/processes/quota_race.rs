@@ -258,14 +258,14 @@ fn a_file_replaced_while_it_is_fetched_arrives_as_it_was() {
     fs::write(place.home("ann", "a"), &old).expect("writable");
     let mut reader = Peer::login(server.address, "ann");
     let mut writer = Peer::login(server.address, "ann");
-    reader.request(&Request::Get { path: "/a".into(), offset: 0, etag: None, prefix_sha256: None });
+    reader.request(&Request::Get { path: "/a".into(), offset: 0, etag: None, prefix_digest: None });
     assert!(matches!(reader.reply(), Reply::File { .. }));
     assert!(matches!(writer.put("/a", b"new", PutMode::Replace), Reply::Stored { .. }));
     let mut received = Vec::new();
     loop {
         match reader.receive().expect("the server goes on") {
             Incoming::Data(_, bytes) => received.extend(bytes),
-            Incoming::End(_, end) => break assert_eq!(end.sha256, berth::base::digest::Digest::of(&old)),
+            Incoming::End(_, end) => break assert_eq!(end.digest, berth::base::digest::Digest::of(&old)),
             other => panic!("{other:?}"),
         }
     }

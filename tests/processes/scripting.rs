@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::support::process::{Ended, Program};
 use crate::support::proxy::Proxy;
 use crate::support::visit::Visit;
-use crate::support::{Place, disk_usage, pattern, sha256, target, unlinked_files, wait_until};
+use crate::support::{Place, digest, disk_usage, pattern, target, unlinked_files, wait_until};
 
 impl Visit {
     /// Runs the client while nobody reads what it prints.
@@ -130,10 +130,10 @@ fn content_of_any_length_goes_through_pipes_both_ways_with_its_digest() {
     let mib = 1 << 20;
     for size in [0, 1, 65_535, 65_536, mib, 5 * mib + 1] {
         let content = pattern(size as u64, size);
-        let digest = sha256(&content);
+        let digest = digest(&content);
         let ended = visit.put(&content, &["put", "-v", "-", "f"]).expect_code(0);
         let said = ended.stdout.trim_end();
-        assert!(said.starts_with("put - -> /f  ") && said.ends_with(&format!("sha256 {digest}")), "{ended:?}");
+        assert!(said.starts_with("put - -> /f  ") && said.ends_with(&format!("verified  {digest}")), "{ended:?}");
         assert!(visit.read_there("f").as_deref() == Some(&content[..]), "{size} bytes up");
         let out = visit.place.path("io/content");
         let mut command = visit.command(&["get", "f", "-"]);
@@ -158,7 +158,7 @@ fn with_content_on_standard_output_objects_go_to_standard_error() {
     let remarks = ended.stderr;
     let told: Vec<_> = objects(&remarks).iter().map(|object| object["ok"].clone()).collect();
     assert_eq!(told, [true, false, true]);
-    assert_eq!(objects(&remarks)[0]["sha256"], sha256(b"hello"));
+    assert_eq!(objects(&remarks)[0]["digest"], digest(b"hello"));
     let ended = visit.put(b"x", &["--json", "put", "-", "g"]).expect_code(0);
     assert_eq!(objects(&ended.stdout)[0]["local"], "-");
     // Without a server, a login, or the right words, too.

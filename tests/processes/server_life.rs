@@ -17,7 +17,7 @@ use crate::support::peer::{Incoming, Peer, put};
 use crate::support::process::{Program, without_rights};
 use crate::support::proxy::Proxy;
 use crate::support::requests::Put;
-use crate::support::{PASSWORD, Place, pattern, sha256, target, unlinked_files, wait_until};
+use crate::support::{PASSWORD, Place, digest, pattern, target, unlinked_files, wait_until};
 use berth::wire::message::{End, Name, PutMode};
 use berth::wire::{ErrorCode, Reply, Request};
 
@@ -393,7 +393,7 @@ fn transactions_have_one_line_each_with_every_field() {
         ["put /a 5242880 0 ok", "get /a 5242880 0 ok", "get /a 3145728 2097152 ok", "put /cut 300 0 Cancelled",]
     );
     for line in &lines[..3] {
-        assert_eq!(line["digest"], sha256(&content));
+        assert_eq!(line["digest"], digest(&content));
     }
     assert!(place.log("access.log").contains("verb=put path=/too-much result=QuotaBytes\n"));
 }
@@ -482,7 +482,7 @@ fn foreign_bytes_are_escaped_on_one_line_of_the_logs() {
     let id = peer.request(&put);
     let mut end = Vec::new();
     let digest = berth::base::digest::Digest::of(b"");
-    berth::wire::frame::put_json(&mut end, berth::wire::frame::FrameType::End, id, &End { size: 0, sha256: digest });
+    berth::wire::frame::put_json(&mut end, berth::wire::frame::FrameType::End, id, &End { size: 0, digest });
     peer.send(&end);
     assert!(matches!(peer.reply(), Reply::Stored { .. }));
     drop((peer, other));

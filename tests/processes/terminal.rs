@@ -329,7 +329,7 @@ fn the_result_of_one_file_has_size_time_and_rate_and_a_digest_only_on_request() 
     fs::write(place.here("a.bin"), &content).expect("writable");
     let target = server.target("ann");
     let berth = |arguments: &[&str]| place.berth(&[&["--plaintext", &target], arguments].concat());
-    let digest = format!("  sha256 {}", crate::support::sha256(&content));
+    let digest = format!("  {}", crate::support::digest(&content));
     let is_moved = |line: &str, names: &str| {
         let parts: Vec<&str> = line.split("  ").collect();
         let [first, "1M", time, rate, "verified"] = parts[..] else { return false };

@@ -98,12 +98,12 @@ fn json_reports_each_file_once() {
             ended.stdout.lines().map(|line| serde_json::from_str(line).expect("an object a line")).collect();
         let mut moved: Vec<String> = objects
             .iter()
-            .filter(|object| object["sha256"].is_string() && object["status"] == "done")
+            .filter(|object| object["digest"].is_string() && object["status"] == "done")
             .map(|object| if is_up { object["remote"].to_string() } else { object["local"].to_string() })
             .collect();
         if arguments[0] == "mirror" {
             moved =
-                objects.iter().filter(|object| object["sha256"].is_string()).map(|o| o["path"].to_string()).collect();
+                objects.iter().filter(|object| object["digest"].is_string()).map(|o| o["path"].to_string()).collect();
         }
         moved.sort();
         moved.dedup();

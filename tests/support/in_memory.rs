@@ -467,8 +467,8 @@ impl Peer {
     }
 
     /// Sends the end of an upload with this size and digest.
-    pub fn end_with(&mut self, id: u32, size: u64, sha256: Digest) {
-        frame::put_json(&mut self.sending, FrameType::End, id, &End { size, sha256 });
+    pub fn end_with(&mut self, id: u32, size: u64, digest: Digest) {
+        frame::put_json(&mut self.sending, FrameType::End, id, &End { size, digest });
     }
 
     /// Gives a request up.
@@ -748,7 +748,7 @@ pub fn downloaded(got: &[Got], id: u32) -> Result<Vec<u8>, ErrorCode> {
             Got::Reply(replied, Reply::File { offset: 0, .. }) if *replied == id => {}
             Got::Data(of, bytes) if *of == id => content.extend_from_slice(bytes),
             Got::End(of, end) if *of == id => {
-                assert_eq!((end.size, end.sha256), (content.len() as u64, Digest::of(&content)));
+                assert_eq!((end.size, end.digest), (content.len() as u64, Digest::of(&content)));
                 return Ok(content);
             }
             other => return Err(other.code().unwrap_or_else(|| panic!("{other:?}"))),
@@ -761,7 +761,7 @@ pub fn downloaded(got: &[Got], id: u32) -> Result<Vec<u8>, ErrorCode> {
 
 /// A download of the whole file.
 pub fn get(path: &str) -> Request {
-    Request::Get { path: path.into(), offset: 0, etag: None, prefix_sha256: None }
+    Request::Get { path: path.into(), offset: 0, etag: None, prefix_digest: None }
 }
 
 /// An upload that replaces what is there.

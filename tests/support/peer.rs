@@ -164,7 +164,7 @@ impl Peer {
         for piece in content.chunks(256 * 1024) {
             frame::put_bytes(&mut bytes, FrameType::Data, id, piece);
         }
-        let end = End { size: content.len() as u64, sha256: Digest::of(content) };
+        let end = End { size: content.len() as u64, digest: Digest::of(content) };
         frame::put_json(&mut bytes, FrameType::End, id, &end);
         bytes
     }

@@ -206,9 +206,9 @@ impl History {
     pub(crate) fn resume(&self, peer: &mut Peer, partial: &Partial, tree: &mut Tree) -> bool {
         let Some(large) = self.large.iter().find(|large| large.id == partial.upload_id) else { return false };
         let number = peer.request(&put_as(&large.path, large.content.len(), large.id, true));
-        let Reply::Ready { offset, prefix_sha256 } = peer.reply() else { panic!("{} cannot be resumed", large.path) };
+        let Reply::Ready { offset, prefix_digest } = peer.reply() else { panic!("{} cannot be resumed", large.path) };
         assert_eq!(offset, partial.offset);
-        assert_eq!(prefix_sha256, Digest::of(&large.content[..offset as usize]), "what is kept is what was sent");
+        assert_eq!(prefix_digest, Digest::of(&large.content[..offset as usize]), "what is kept is what was sent");
         let mut bytes = Vec::new();
         put_rest(&mut bytes, number, &large.content, offset as usize);
         peer.send(&bytes);
@@ -264,6 +264,6 @@ fn put_rest(bytes: &mut Vec<u8>, number: u32, content: &[u8], offset: usize) {
     for piece in content[offset..].chunks(256 * 1024) {
         frame::put_bytes(bytes, FrameType::Data, number, piece);
     }
-    let end = End { size: content.len() as u64, sha256: Digest::of(content) };
+    let end = End { size: content.len() as u64, digest: Digest::of(content) };
     frame::put_json(bytes, FrameType::End, number, &end);
 }

@@ -1,12 +1,14 @@
 //! Received bytes that are not parsed yet.
 
+use super::PIECE_BYTES;
 use crate::base::memory::Charge;
 
 /// The size of a receive buffer at first: enough for a session that rarely sends requests.
 pub const INPUT_BYTES_FIRST: usize = 8 * 1024;
 /// The size of a receive buffer once a session has filled the first one. One read, one hash and one write of it fit
-/// the L2 cache, and it is larger than the largest control frame.
-pub const INPUT_BYTES: usize = 256 * 1024;
+/// the L2 cache, and it is larger than the largest control frame. A piece and the header of its frame fit, so that a
+/// piece is hashed and written as a whole.
+pub const INPUT_BYTES: usize = PIECE_BYTES + 64;
 
 /// Bytes received and not yet parsed. Memory is allocated when bytes are expected and freed by
 /// [`ReceiveBuffer::release`], so an idle session holds none.

@@ -117,7 +117,7 @@ fn show_object(session: &mut Session, path: &VirtualPath) -> Result<(), Failure>
         )))
     })?;
     session.output.json(&json!({
-        "command": "cat", "ok": true, "path": Name::from(path), "size": streamed.size, "sha256": streamed.sha256,
+        "command": "cat", "ok": true, "path": Name::from(path), "size": streamed.size, "digest": streamed.digest,
         "content": Name(content),
     }))
 }

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{paths, refusal};
+use crate::base::digest::DigestAlgorithm;
 use crate::base::text::Size;
 use crate::base::virtual_path::VirtualPath;
 use crate::client::connection::session::Session;
@@ -44,9 +45,13 @@ pub fn sha256(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     each(session, "sha256", words, |session, path| {
         let hashing = Hashing::for_remote(session.progress, path);
         session.link.set_on_wait(hashing.ticker());
-        let reply = session.call(&Request::Sha256 { path: path.into() });
+        let reply = session.call(&Request::Digest { path: path.into(), algorithm: DigestAlgorithm::Sha256 });
         let reply = reply.map_err(|failure| refusal::explain_file(session, path, failure, "sha256 takes files"))?;
-        let Reply::Sha256 { sha256, size } = reply else { return Err(unexpected()) };
+        let Reply::Digest { digest, size } = reply else { return Err(unexpected()) };
+        if digest.algorithm() != DigestAlgorithm::Sha256 {
+            return Err(unexpected());
+        }
+        let sha256 = digest.hex();
         session.output.line(format_args!("{sha256}  {path}"))?;
         session.output.json(&json!({
             "command": "sha256", "ok": true, "path": Name::from(path), "sha256": sha256, "size": size,

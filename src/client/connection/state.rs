@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::base::atomic_file::{self, SECRET_FILE};
-use crate::base::digest::Digest;
+use crate::base::digest::{Digest, DigestAlgorithm};
 use crate::base::upload_id::UploadId;
 use crate::client::files::local::FileStamp;
 
@@ -111,14 +111,20 @@ impl StateDirectory {
     }
 
     fn tree_path(&self, key: &str) -> Option<PathBuf> {
-        let name = format!("tree-{}.json", Digest::of(key.as_bytes()));
+        let name = format!("tree-{}.json", name_of(key));
         Some(self.0.as_ref()?.join(name))
     }
 
     fn upload_path(&self, key: &str) -> Option<PathBuf> {
-        let name = format!("upload-{}.json", Digest::of(key.as_bytes()));
+        let name = format!("upload-{}.json", name_of(key));
         Some(self.0.as_ref()?.join(name))
     }
+}
+
+/// Returns the part of a file name that stands for `key`. It is the same in all versions, so that they find the
+/// records of each other.
+fn name_of(key: &str) -> String {
+    Digest::by(DigestAlgorithm::Sha256, key.as_bytes()).hex()
 }
 
 /// Replaces a record. The file always holds the old record or the new one, even after a power loss.

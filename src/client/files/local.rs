@@ -9,10 +9,9 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
 use crate::base::buffers::PIECE_BYTES;
-use crate::base::digest::Digest;
+use crate::base::digest::{ContentHash, Digest};
 use crate::base::explanation::Explanation;
 use crate::base::text::Escaped;
 use crate::client::error::Failure;
@@ -41,7 +40,7 @@ pub struct UploadSource {
     path: PathBuf,
     stamp: FileStamp,
     mode: u32,
-    hash: Sha256,
+    hash: ContentHash,
     read_bytes: u64,
 }
 
@@ -77,7 +76,7 @@ impl UploadSource {
             path: path.to_path_buf(),
             stamp: stamp_of(&metadata),
             mode: metadata.mode(),
-            hash: Sha256::new(),
+            hash: ContentHash::of_transfer(),
             read_bytes: 0,
         })
     }
@@ -118,15 +117,14 @@ impl UploadSource {
     /// Reads the first `bytes` and returns their digest.
     pub fn hash_prefix(&mut self, bytes: u64, on_progress: OnProgress) -> Result<Digest, Failure> {
         let hash = hash_up_to(&mut self.file, bytes, on_progress).map_err(|error| self.failure(error))?;
-        self.hash = hash.0.clone();
-        self.read_bytes = hash.1;
-        Ok(Digest::finish(hash.0))
+        (self.hash, self.read_bytes) = hash;
+        Ok(self.hash.digest())
     }
 
     /// Returns to the beginning of the file and resets the digest.
     pub fn rewind(&mut self) -> Result<(), Failure> {
         io::Seek::rewind(&mut self.file).map_err(|error| Failure::local(&self.path, &error))?;
-        self.hash = Sha256::new();
+        self.hash = ContentHash::of_transfer();
         self.read_bytes = 0;
         Ok(())
     }
@@ -150,13 +148,13 @@ impl UploadSource {
         io::Seek::rewind(&mut self.file).map_err(|error| Failure::local(&self.path, &error))?;
         let (hash, bytes) =
             hash_up_to(&mut self.file, self.stamp.size, on_progress).map_err(|error| self.failure(error))?;
-        let is_same = bytes == self.read_bytes && Digest::finish(hash) == Digest::finish(self.hash.clone());
+        let is_same = bytes == self.read_bytes && hash.digest() == self.hash.digest();
         Ok(if is_same { Reading::Whole { appended: now.size - self.stamp.size } } else { Reading::Torn })
     }
 
     /// Returns the digest of all bytes that were read.
     pub fn finish(self) -> Digest {
-        Digest::finish(self.hash)
+        self.hash.digest()
     }
 
     fn failure(&self, error: HashError) -> Failure {
@@ -238,8 +236,8 @@ pub(in crate::client) fn hash_up_to(
     file: &mut File,
     bytes_max: u64,
     on_progress: OnProgress,
-) -> Result<(Sha256, u64), HashError> {
-    let mut hash = Sha256::new();
+) -> Result<(ContentHash, u64), HashError> {
+    let mut hash = ContentHash::of_transfer();
     let mut buffer = vec![0; PIECE_BYTES];
     let mut done = 0;
     while done < bytes_max {

@@ -37,7 +37,7 @@ impl Mirror {
         let transfer = file.and_then(|(_, transfer)| transfer);
         session.output.json(&json!({
             "command": "mirror", "ok": true, "action": action, "path": Name(path.as_bytes()[1..].to_vec()),
-            "size": file.map(|(size, _)| size), "sha256": transfer.map(|(sha256, _)| sha256),
+            "size": file.map(|(size, _)| size), "digest": transfer.map(|(digest, _)| digest),
             "resumed_from": transfer.map(|(_, from)| from), "status": if self.is_dry_run { "planned" } else { "done" },
         }))
     }

@@ -102,13 +102,13 @@ impl Mirror {
             return Err(summary.stop(failure.clone()));
         }
         let result = result.and_then(|transferred| {
-            let Transferred { size, sha256, resumed_from } = transferred;
+            let Transferred { size, digest, resumed_from } = transferred;
             summary.count_transferred(transferred.moved_bytes(), size);
             self.report_action(
                 session,
                 self.transfer_action(),
                 &self.below(&job.remote)?,
-                Some((size, Some((sha256, resumed_from)))),
+                Some((size, Some((digest, resumed_from)))),
             )
         });
         summary.count(&mut session.output, result)

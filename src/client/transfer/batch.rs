@@ -95,8 +95,8 @@ pub fn without_identical<J>(
     for (job, result) in alike.into_iter().zip(results) {
         match result {
             Ok(None) => differing.push(job),
-            Ok(Some(sha256)) => {
-                let reported = report_identical(session, summary, &conflict(&job), sha256, true);
+            Ok(Some(digest)) => {
+                let reported = report_identical(session, summary, &conflict(&job), digest, true);
                 summary.count(&mut session.output, reported)?;
             }
             Err(failure) => summary.count(&mut session.output, Err(failure))?,
@@ -121,11 +121,11 @@ pub fn report_identical(
     session: &mut Session,
     summary: &mut Summary,
     conflict: &Conflict<'_>,
-    sha256: Digest,
+    digest: Digest,
     is_brief: bool,
 ) -> Result<(), Failure> {
     let Conflict { direction, local, remote, size, .. } = *conflict;
     summary.count_identical(size);
-    let transferred = Transferred { size, sha256, resumed_from: size };
+    let transferred = Transferred { size, digest, resumed_from: size };
     Report { direction, local, remote, transferred, is_identical: true, elapsed: None }.show(session, is_brief)
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::base::digest::Digest;
+use crate::base::digest::{Digest, DigestAlgorithm};
 use crate::base::virtual_path::VirtualPath;
 use crate::client::connection::incoming::Event;
 use crate::client::connection::session::Session;
@@ -67,13 +67,16 @@ impl DigestsAhead {
         hashing: &Hashing,
     ) -> Result<Result<Option<Digest>, Failure>, Failure> {
         while self.requested < pairs.len() && session.link.has_room() {
-            session.link.request(&Request::Sha256 { path: pairs[self.requested].1.into() })?;
+            session.link.request(&Request::Digest {
+                path: pairs[self.requested].1.into(),
+                algorithm: DigestAlgorithm::OF_TRANSFERS,
+            })?;
             self.requested += 1;
         }
         session.link.send_all()?;
         let local = self.local_digest.get_or_insert_with(|| local_digest(session, pairs[0].0, hashing)).clone();
         let remote = match session.link.receive()?.event {
-            Event::Reply(Reply::Sha256 { sha256, .. }) => Ok(sha256),
+            Event::Reply(Reply::Digest { digest, .. }) => Ok(digest),
             Event::Reply(Reply::Error(error)) => Err(Failure::Refused(error)),
             _ => return Err(unexpected()),
         };

@@ -83,7 +83,7 @@ pub struct Transferred {
     /// The size in bytes.
     pub size: u64,
     /// The digest, computed on both sides.
-    pub sha256: Digest,
+    pub digest: Digest,
     /// The number of bytes that the destination had from an earlier run.
     pub resumed_from: u64,
 }
@@ -98,7 +98,7 @@ impl Transferred {
 impl From<End> for Transferred {
     /// Converts the end of a transfer that began at the first byte.
     fn from(end: End) -> Self {
-        Self { size: end.size, sha256: end.sha256, resumed_from: 0 }
+        Self { size: end.size, digest: end.digest, resumed_from: 0 }
     }
 }
 

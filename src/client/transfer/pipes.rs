@@ -7,10 +7,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::event::PollFlags;
-use sha2::{Digest as _, Sha256};
 
 use crate::base::buffers::PIECE_BYTES;
-use crate::base::digest::Digest;
+use crate::base::digest::{ContentHash, Digest, DigestAlgorithm};
 use crate::base::explanation::Explanation;
 use crate::base::virtual_path::VirtualPath;
 use crate::client::connection::incoming::Event;
@@ -33,7 +32,7 @@ pub fn download_to(
     progress: &mut Progress,
     mut sink: impl FnMut(&mut Output, &mut Link, &[u8]) -> Result<(), Failure>,
 ) -> Result<Transferred, Failure> {
-    let mut received = Received { hash: Sha256::new(), bytes: 0, chunk: Vec::new() };
+    let mut received = Received { hash: ContentHash::of_transfer(), bytes: 0, chunk: Vec::new() };
     session.retry_whole(|session| {
         session.link.set_on_wait(progress.ticker());
         received.fetch_rest(session, remote, progress, &mut sink)
@@ -42,7 +41,7 @@ pub fn download_to(
 
 /// The bytes that were received and handed on.
 struct Received {
-    hash: Sha256,
+    hash: ContentHash,
     bytes: u64,
     chunk: Vec<u8>,
 }
@@ -55,8 +54,8 @@ impl Received {
         progress: &mut Progress,
         sink: &mut impl FnMut(&mut Output, &mut Link, &[u8]) -> Result<(), Failure>,
     ) -> Result<Transferred, Failure> {
-        let prefix_sha256 = (self.bytes > 0).then(|| Digest::finish(self.hash.clone()));
-        let request = Request::Get { path: remote.into(), offset: self.bytes, etag: None, prefix_sha256 };
+        let prefix_digest = (self.bytes > 0).then(|| self.hash.digest());
+        let request = Request::Get { path: remote.into(), offset: self.bytes, etag: None, prefix_digest };
         let id = session.link.request(&request)?;
         let size = match session.link.receive()?.event {
             Event::Reply(Reply::File { size, offset, .. }) if offset == self.bytes => size,
@@ -80,10 +79,10 @@ impl Received {
                     session.note_new_bytes(self.chunk.len() as u64);
                 }
                 Event::End(end) => {
-                    let sha256 = Digest::finish(self.hash.clone());
-                    let is_whole = (end.size, end.sha256) == (self.bytes, sha256) && end.size == size;
+                    let digest = self.hash.digest();
+                    let is_whole = (end.size, end.digest) == (self.bytes, digest) && end.size == size;
                     return if is_whole {
-                        Ok(Transferred { size, sha256, resumed_from: 0 })
+                        Ok(Transferred { size, digest, resumed_from: 0 })
                     } else {
                         Err(digest_mismatch(remote))
                     };
@@ -138,7 +137,7 @@ pub fn upload_stdin(
     session.link.set_on_wait(progress.ticker());
     let result = send_once(session, &request, remote, progress, &mut sent);
     let Err(failure) = result else { return result };
-    let Some(End { size, sha256 }) = sent else {
+    let Some(End { size, digest }) = sent else {
         return Err(match failure {
             Failure::Lost(why) => Failure::Connection(Explanation::new(
                 format!("connection lost: {why}"),
@@ -148,9 +147,9 @@ pub fn upload_stdin(
         });
     };
     session.reconnect(failure)?;
-    match session.call(&Request::Sha256 { path: remote.into() }) {
-        Ok(Reply::Sha256 { sha256: stored, .. }) if stored == sha256 => {
-            Ok(Transferred { size, sha256, resumed_from: 0 })
+    match session.call(&Request::Digest { path: remote.into(), algorithm: DigestAlgorithm::OF_TRANSFERS }) {
+        Ok(Reply::Digest { digest: stored, .. }) if stored == digest => {
+            Ok(Transferred { size, digest, resumed_from: 0 })
         }
         Err(failure) if failure.ends_session() => Err(failure),
         _ => Err(Failure::Connection(Explanation::new(
@@ -177,7 +176,7 @@ fn send_once(
         }
         Ok(Err(answered)) => {
             session.link.queue_abort(id);
-            check_reply(remote, End { size: 0, sha256: Digest::of(b"") }, answered)
+            check_reply(remote, End { size: 0, digest: Digest::of(b"") }, answered)
         }
         Err(failure) => {
             session.link.abandon(id);
@@ -188,7 +187,7 @@ fn send_once(
 
 /// Sends standard input to its end. Returns the `End` that was sent, or the server's early response.
 fn send_bytes(link: &mut Link, id: u32, progress: &mut Progress) -> Result<Result<End, Event>, Failure> {
-    let (stdin, mut hash, mut size) = (io::stdin(), Sha256::new(), 0);
+    let (stdin, mut hash, mut size) = (io::stdin(), ContentHash::of_transfer(), 0);
     link.await_proof()?;
     loop {
         if let Some(incoming) = link.drain(0)? {
@@ -215,15 +214,15 @@ fn send_bytes(link: &mut Link, id: u32, progress: &mut Progress) -> Result<Resul
             Err(error) => return Err(Failure::local(Path::new("standard input"), &error)),
         }
     }
-    let end = End { size, sha256: Digest::finish(hash) };
+    let end = End { size, digest: hash.digest() };
     link.queue_end(id, &end);
     Ok(Ok(end))
 }
 
 fn check_reply(remote: &VirtualPath, end: End, answer: Event) -> Result<Transferred, Failure> {
     match answer {
-        Event::Reply(Reply::Stored { size, sha256 }) if end == (End { size, sha256 }) => {
-            Ok(Transferred { size, sha256, resumed_from: 0 })
+        Event::Reply(Reply::Stored { size, digest }) if end == (End { size, digest }) => {
+            Ok(Transferred { size, digest, resumed_from: 0 })
         }
         Event::Reply(Reply::Stored { .. }) => {
             let why = Explanation::new(

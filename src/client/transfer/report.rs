@@ -54,10 +54,10 @@ impl<'a> Report<'a> {
         if !is_brief || session.output.shows_digests {
             session.output.line(self.line(session.output.shows_digests))?;
         }
-        let Transferred { size, sha256, resumed_from } = self.transferred;
+        let Transferred { size, digest, resumed_from } = self.transferred;
         session.output.json(&json!({
             "command": self.direction.command(), "ok": true, "remote": Name::from(self.remote),
-            "local": name_of(self.local), "size": size, "sha256": sha256, "resumed_from": resumed_from,
+            "local": name_of(self.local), "size": size, "digest": digest, "resumed_from": resumed_from,
             "status": if self.is_identical { "identical" } else { "done" },
         }))
     }
@@ -80,7 +80,7 @@ impl<'a> Report<'a> {
         }
         line += if self.is_identical { "  already there, identical" } else { "  verified" };
         if with_digest {
-            line += &format!("  sha256 {}", self.transferred.sha256);
+            line += &format!("  {}", self.transferred.digest);
         }
         line
     }

@@ -6,10 +6,11 @@ use std::time::Instant;
 
 use super::{Connection, earliest};
 use crate::base::buffers::{INPUT_BYTES, OUTPUT_BYTES_HIGH, PIECE_BYTES};
+use crate::base::digest::CONTENT_HASH_BYTES;
 use crate::base::memory::{AccountMemory, Charge, MEMORY_WAIT_STEP, SmallBuffers};
 use crate::protocol::QUEUED_REQUEST_BYTES_MAX;
 use crate::protocol::data_connection::DataConnection;
-use crate::session::Session;
+use crate::session::{Phase, Session};
 use crate::tls::{TLS_BYTES, TLS_OUT_BYTES};
 
 /// The charge for a large receive buffer: itself, the requests decoded ahead, and what TLS holds for
@@ -62,8 +63,12 @@ impl Connection {
     /// Counts small buffers and queued requests for the account that has logged in.
     pub(super) fn count_small_buffers(&mut self) {
         let mut bytes = self.transport.uncharged_bytes(&self.buffers);
+        let status = self.protocol.status();
         if !self.buffers.input.is_large() {
-            bytes += self.protocol.status().request_bytes;
+            bytes += status.request_bytes;
+        }
+        if matches!(status.phase, Phase::Transfer | Phase::Working) {
+            bytes += CONTENT_HASH_BYTES;
         }
         bytes += self.data.as_ref().map_or(0, |data| data.uncharged_bytes());
         let Some(account) = self.protocol.session().and_then(Session::memory) else {

@@ -3,6 +3,7 @@
 
 use super::permissions::PermissionChange;
 use super::{Activity, Ftp, FtpContext, Hashed, NotBegun, reply, time};
+use crate::base::digest::DigestAlgorithm;
 use crate::base::upload_id::UploadId;
 use crate::base::virtual_path::VirtualPath;
 use crate::session::{SessionError, Unfinished};
@@ -156,7 +157,7 @@ impl Ftp {
     // ---- Digests --------------------------------------------------------------------------
 
     pub(super) fn begin_hash(&mut self, hashed: Hashed, text: &[u8], turn: &mut FtpContext) {
-        self.on_path(text, turn, |ftp, path, turn| match ftp.session.begin_digest(&path) {
+        self.on_path(text, turn, |ftp, path, turn| match ftp.session.begin_digest(&path, DigestAlgorithm::Sha256) {
             Ok(()) => ftp.activity = Activity::Hashing(hashed, path),
             Err(refusal) => turn.refuse(refusal, Some(&path)),
         });

@@ -104,9 +104,12 @@ impl Ftp {
             Ok(TaskStep::Digest(digest, size)) => match hashed {
                 // draft-bryan-ftpext-hash, section 3.2.
                 Hashed::Hash => {
-                    turn.reply(213, [format!("SHA-256 0-{size} {digest} ").as_bytes(), path.as_bytes()].concat());
+                    turn.reply(
+                        213,
+                        [format!("SHA-256 0-{size} {} ", digest.hex()).as_bytes(), path.as_bytes()].concat(),
+                    );
                 }
-                Hashed::Xsha256 => turn.reply(250, digest.to_string()),
+                Hashed::Xsha256 => turn.reply(250, digest.hex()),
             },
             Ok(TaskStep::Waits) => return false,
             Ok(_) => return true,

@@ -2,7 +2,7 @@
 
 use super::mapping::{error_reply, malformed, put};
 use super::{Native, NativeContext, Payload, ProtocolViolation, RequestStage, Running};
-use crate::base::buffers::STORE_BYTES_MIN;
+use crate::base::buffers::{STORE_BYTES_MIN, aligned_for_hash};
 use crate::base::json::read_object;
 use crate::protocol::native::pipeline::{Bounds, DecodedRequest};
 use crate::session::SessionError;
@@ -103,7 +103,8 @@ impl Native {
         if bytes.is_empty() || !is_worth_it {
             return false;
         }
-        let count = bytes.len();
+        let count = aligned_for_hash(bytes.len(), payload.bytes_left);
+        let bytes = &bytes[..count];
         let stored = match self.stage() {
             Some(RequestStage::Receive) => match self.session.counted(turn.budget) {
                 Ok(Some(mut session)) => session.store(turn.service, bytes),
@@ -146,7 +147,7 @@ impl Native {
 
     fn finish_upload(&mut self, end: Result<End, MessageError>, turn: &mut NativeContext) -> Result<(), ErrorReply> {
         match end {
-            Ok(End { size, sha256 }) => self.session.finish_upload(size, sha256, turn.now).map_err(|refusal| {
+            Ok(End { size, digest }) => self.session.finish_upload(size, digest, turn.now).map_err(|refusal| {
                 let path = self.running.as_ref().and_then(|running| running.path.as_ref());
                 error_reply(refusal, path)
             }),

@@ -5,6 +5,7 @@ use super::{Native, NativeContext, RequestStage, Running};
 use crate::base::attributes::RequestedMode;
 use crate::base::budget::{PATH_COMPONENT_COST, REQUEST_COST};
 use crate::base::buffers::DATA_BYTES_MAX;
+use crate::base::digest::DigestAlgorithm;
 use crate::base::text::Escaped;
 use crate::base::virtual_path::VirtualPath;
 use crate::protocol::Protocol;
@@ -48,9 +49,9 @@ impl Native {
             }
             Request::List { path } => return self.list(id, vpath(path)?, turn),
             Request::Stat { path } => self.stat(&vpath(path)?, turn)?,
-            Request::Sha256 { path } => {
+            Request::Digest { path, algorithm } => {
                 let path = vpath(path)?;
-                self.session.begin_digest(&path).map_err(error_about(&path))?;
+                self.session.begin_digest(&path, *algorithm).map_err(error_about(&path))?;
                 return Ok(self.run(id, RequestStage::Task, Some(path)));
             }
             Request::Mkdir { path, parents, permissions } => {
@@ -89,9 +90,9 @@ impl Native {
                 })?;
                 Reply::Done {}
             }
-            Request::Get { path, offset, etag, prefix_sha256 } => {
+            Request::Get { path, offset, etag, prefix_digest } => {
                 let path = vpath(path)?;
-                let start = DownloadStart::Proved { offset: *offset, etag: etag.clone(), prefix: *prefix_sha256 };
+                let start = DownloadStart::Proved { offset: *offset, etag: etag.clone(), prefix: *prefix_digest };
                 let plan = DownloadPlan { path: path.clone(), start, hash: true };
                 self.session.begin_download(turn.service, plan, turn.now).map_err(error_about(&path))?;
                 return Ok(self.run(id, RequestStage::PrepareDownload, Some(path)));
@@ -107,7 +108,7 @@ impl Native {
                     if_etag: if_etag.clone(),
                     id: *upload_id,
                     start: if *resume { UploadStart::Kept } else { UploadStart::Empty },
-                    hash: true,
+                    hash: Some(DigestAlgorithm::OF_TRANSFERS),
                     wanted_mode: permissions
                         .map(|bits| RequestedMode { bits, applies_to_replaced_file: *set_permissions }),
                 };
@@ -225,7 +226,7 @@ impl Native {
                 let entries = listed.into_iter().map(listed_entry).collect();
                 (Reply::Page { entries, last }, last)
             }
-            TaskStep::Digest(sha256, size) => (Reply::Sha256 { sha256, size }, true),
+            TaskStep::Digest(digest, size) => (Reply::Digest { digest, size }, true),
             TaskStep::DirectoriesMade => (Reply::Done {}, true),
             TaskStep::PartialUploads(page, last) => {
                 let partials = page.into_iter().map(partial).collect();
@@ -249,7 +250,7 @@ impl DecodedRequest {
             Request::Mkdir { parents: true, .. } => 0,
             Request::List { path }
             | Request::Stat { path }
-            | Request::Sha256 { path }
+            | Request::Digest { path, .. }
             | Request::Mkdir { path, .. }
             | Request::SetPermissions { path, .. }
             | Request::Rm { path }

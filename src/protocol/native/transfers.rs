@@ -22,7 +22,7 @@ impl Native {
         };
         let patience = Duration::from_secs(offset / PREFIX_COMPARED_PER_SECOND_MIN);
         self.prefix_check_until = turn.now.checked_add(patience);
-        turn.reply(id, &Reply::Ready { offset, prefix_sha256: digest.ok_or(SessionError::Defect)? });
+        turn.reply(id, &Reply::Ready { offset, prefix_digest: digest.ok_or(SessionError::Defect)? });
         self.set_stage(RequestStage::Receive);
         Ok(true)
     }
@@ -32,7 +32,7 @@ impl Native {
             return Ok(!self.session.awaits_storage());
         };
         let Some(stored) = session.advance_commit(turn.service, turn.now)? else { return Ok(false) };
-        turn.reply(id, &Reply::Stored { size: stored.size, sha256: stored.digest.ok_or(SessionError::Defect)? });
+        turn.reply(id, &Reply::Stored { size: stored.size, digest: stored.digest.ok_or(SessionError::Defect)? });
         self.running = None;
         Ok(true)
     }
@@ -75,8 +75,8 @@ impl Native {
             Fetched::Waits => return Ok(false),
             Fetched::Range(range) => turn.buffers.output.push_range(range),
             Fetched::End(size, digest) => {
-                let sha256 = digest.ok_or(SessionError::Defect)?;
-                put(turn.buffers, FrameType::End, id, &End { size, sha256 });
+                let digest = digest.ok_or(SessionError::Defect)?;
+                put(turn.buffers, FrameType::End, id, &End { size, digest });
                 self.running = None;
             }
         }

@@ -6,7 +6,6 @@ use std::task::Poll;
 use super::write_detection::{EndCheck, WriteDetection};
 use super::{Download, Fetched};
 use crate::base::budget::Budget;
-use crate::base::digest::Digest;
 use crate::session::error::SessionError;
 use crate::session::range_hash::RangeHash;
 use crate::session::sliced::Site;
@@ -29,7 +28,7 @@ impl Download {
         let Some(check) = self.check_end(site)? else { return Ok(Fetched::Waits) };
         let (now, then) = (check.identity, self.meta.identity);
         let digest = match (self.cached_digest, &self.hash) {
-            (None, Some(hash)) if self.plan.hash => Some(Digest::finish(hash.clone())),
+            (None, Some(hash)) if self.plan.hash => Some(hash.digest()),
             (known, _) => known,
         };
         if now.size < then.size {
@@ -38,12 +37,12 @@ impl Download {
         if !now.has_content_of(&then) {
             match digest {
                 Some(digest) => {
-                    let first = || RangeHash::of_first(then.size, Arc::clone(self.file.shared()));
+                    let first = || RangeHash::of_first(then.size, Arc::clone(self.file.shared()), digest.algorithm());
                     let reading = self.second_reading.get_or_insert_with(first);
                     match reading.advance(site, budget)? {
                         None if reading.awaits_storage() => return Ok(Fetched::Waits),
                         None => return Ok(Fetched::Later),
-                        Some((hash, _)) if Digest::finish(hash.clone()) != digest => return Err(SessionError::Changed),
+                        Some((hash, _)) if hash.digest() != digest => return Err(SessionError::Changed),
                         Some(_) => {}
                     }
                 }

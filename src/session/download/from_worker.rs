@@ -4,11 +4,10 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use rustix::buffer::spare_capacity;
-use sha2::Digest as _;
 
 use super::{Download, Fetched};
 use crate::base::budget::Budget;
-use crate::base::buffers::PIECE_BYTES;
+use crate::base::buffers::{PIECE_BYTES, aligned_piece};
 use crate::base::memory::Charge;
 use crate::session::error::SessionError;
 use crate::session::sliced::Site;
@@ -56,7 +55,8 @@ impl Download {
 
     fn read_piece(&self, site: Site<'_>, max: usize) -> ReadPiece {
         let (file, offset) = (Arc::clone(self.file.shared()), self.next);
-        let want = PIECE_BYTES.min(max).min(usize::try_from(self.meta.size - offset).unwrap_or(usize::MAX));
+        let want = aligned_piece(offset, PIECE_BYTES.min(max))
+            .min(usize::try_from(self.meta.size - offset).unwrap_or(usize::MAX));
         let (want, charge) = site.charge_piece(want);
         site.begin(move || {
             let mut piece = Vec::with_capacity(want);

@@ -9,15 +9,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use rustix::buffer::spare_capacity;
-use sha2::{Digest as _, Sha256};
 
 use super::error::SessionError;
 use super::range_hash::RangeHash;
 use super::read_ahead::ReadAhead;
 use super::sliced::Site;
 use crate::base::budget::Budget;
-use crate::base::buffers::{FileRange, PIECE_BYTES};
-use crate::base::digest::Digest;
+use crate::base::buffers::{FileRange, PIECE_BYTES, aligned_piece};
+use crate::base::digest::{ContentHash, Digest, DigestAlgorithm};
 use crate::base::virtual_path::VirtualPath;
 use crate::store::meta::Meta;
 use crate::store::{OpenFile, Store, StoreError};
@@ -95,7 +94,7 @@ pub struct Download {
     /// The file's digest, if it is in the cache. Then nothing is hashed.
     cached_digest: Option<Digest>,
     /// The hash of all bytes before `next`, if a digest is requested and not cached.
-    hash: Option<Sha256>,
+    hash: Option<ContentHash>,
     ahead: ReadAhead,
     /// The hash of the bytes before `offset`, while it is computed.
     prefix: Option<RangeHash>,
@@ -118,8 +117,8 @@ pub struct Download {
 impl Download {
     /// Makes the download of an open file. Nothing is read yet.
     pub(super) fn of(file: OpenFile, meta: Meta, store: &Store, plan: DownloadPlan, now: Instant) -> Self {
-        let cached_digest = store.digests.get(&meta.identity);
-        let hash = (plan.hash && cached_digest.is_none()).then(Sha256::new);
+        let cached_digest = store.digests.get(&meta.identity, DigestAlgorithm::OF_TRANSFERS);
+        let hash = (plan.hash && cached_digest.is_none()).then(ContentHash::of_transfer);
         Self {
             plan,
             started: now,
@@ -178,13 +177,14 @@ impl Download {
         if prefix.is_none() && self.hash.is_none() {
             return Ok(Some(offset));
         }
-        let reading = self.prefix.get_or_insert_with(|| RangeHash::of_first(offset, Arc::clone(self.file.shared())));
+        let first = || RangeHash::of_first(offset, Arc::clone(self.file.shared()), DigestAlgorithm::OF_TRANSFERS);
+        let reading = self.prefix.get_or_insert_with(first);
         let hashed = reading.advance(site, budget)?;
         self.awaits_storage = reading.awaits_storage();
         let Some((hash, _)) = hashed else { return Ok(None) };
         self.prefix = None;
-        let is_right = prefix.is_none_or(|claimed| Digest::finish(hash.clone()) == claimed);
-        self.hash = Some(if is_right { hash } else { Sha256::new() });
+        let is_right = prefix.is_none_or(|claimed| hash.digest() == claimed);
+        self.hash = Some(if is_right { hash } else { ContentHash::of_transfer() });
         Ok(Some(if is_right { offset } else { 0 }))
     }
 
@@ -212,13 +212,13 @@ impl Download {
         let range_max = range_max.filter(|_| !matches!(self.write_detection, WriteDetection::ReadAtOnce));
         self.ahead.advise(&self.file, self.next, self.meta.size);
         if let Some(most) = range_max.filter(|_| !self.hashes()) {
-            let length = left.min(most as u64);
+            let length = left.min(aligned_piece(self.next, most) as u64);
             let range = FileRange { file: Rc::<OpenFile>::clone(&self.file), offset: self.next, length };
             self.next += length;
             return Ok(Fetched::Range(range));
         }
         let start = out.len();
-        let want = PIECE_BYTES.min(max).min(usize::try_from(left).unwrap_or(usize::MAX));
+        let want = aligned_piece(self.next, PIECE_BYTES.min(max)).min(usize::try_from(left).unwrap_or(usize::MAX));
         out.reserve_exact(want);
         let read = site.home.disk().run_now(|| rustix::io::pread(&*self.file, spare_capacity(out), self.next));
         let count = read.map_err(StoreError::from)?;

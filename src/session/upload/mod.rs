@@ -7,15 +7,13 @@ mod plan;
 use std::rc::Rc;
 use std::time::Instant;
 
-use sha2::{Digest as _, Sha256};
-
 use super::error::SessionError;
 use super::lent::Lent;
 use super::range_hash::RangeHash;
 use super::sliced::Site;
 use crate::base::budget::Budget;
 use crate::base::buffers::{PIECE_BYTES, SpliceSource};
-use crate::base::digest::Digest;
+use crate::base::digest::{ContentHash, Digest};
 use crate::base::upload_id::RESUME_BYTES_MIN;
 use crate::config::SyncPolicy;
 use crate::store::etag::EtagKey;
@@ -46,7 +44,7 @@ pub struct Upload {
     /// Whether the initial content is being truncated, copied or hashed.
     preparation: Preparation,
     /// The hash of the content; `None` if no digest is requested.
-    hash: Option<Sha256>,
+    hash: Option<ContentHash>,
     /// The offset of the first byte that is received in this session.
     offset: u64,
     /// Whether it can be resumed.
@@ -94,7 +92,7 @@ impl Upload {
             content: Lent::Here(content),
             replaces,
             preparation: if is_empty { Preparation::Done } else { Preparation::Starting },
-            hash: plan.hash.then(Sha256::new),
+            hash: plan.hash.map(ContentHash::new),
             offset,
             outlives_session,
             is_synced: sync != SyncPolicy::None,
@@ -123,9 +121,9 @@ impl Upload {
             if !self.start(site, store, budget)? {
                 return Ok(None);
             }
-            self.preparation = match (&self.hash, self.content.get()) {
-                (Some(_), Some(content)) => {
-                    Preparation::Hashing(RangeHash::of_first(self.offset, content.staged.file()?))
+            self.preparation = match (self.plan.hash, self.content.get()) {
+                (Some(algorithm), Some(content)) => {
+                    Preparation::Hashing(RangeHash::of_first(self.offset, content.staged.file()?, algorithm))
                 }
                 _ => Preparation::Done,
             };
@@ -134,7 +132,7 @@ impl Upload {
             let Some((hash, _)) = reading.advance(site, budget)? else { return Ok(None) };
             (self.hash, self.preparation) = (Some(hash), Preparation::Done);
         }
-        Ok(Some((self.offset, self.hash.clone().map(Digest::finish))))
+        Ok(Some((self.offset, self.hash.as_ref().map(ContentHash::digest))))
     }
 
     /// Truncates or copies within `budget` and as fast as the disk allows. Returns true once done. A record is
@@ -320,7 +318,7 @@ impl Upload {
     /// Ends the upload: the client has sent `size` bytes with this digest. A mismatch drops the upload,
     /// because a resume would fail again.
     pub fn finish(mut self, size: u64, digest: Digest) -> Result<Commit, SessionError> {
-        let actual = self.hash.take().map(Digest::finish);
+        let actual = self.hash.take().map(|hash| hash.digest());
         let refusal = if self.length != size || !self.plan.length.accepts(size) || self.is_starting() {
             SessionError::SizeMismatch
         } else if actual != Some(digest) {
@@ -338,7 +336,7 @@ impl Upload {
         if !self.plan.length.accepts(self.length) {
             return Err(SessionError::SizeMismatch);
         }
-        let digest = self.hash.take().map(Digest::finish);
+        let digest = self.hash.take().map(|hash| hash.digest());
         Ok(self.into_commit(digest))
     }
 

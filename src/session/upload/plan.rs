@@ -1,7 +1,7 @@
 //! What a client announces before the bytes of an upload, and the checks that need no bytes.
 
 use crate::base::attributes::RequestedMode;
-use crate::base::digest::Digest;
+use crate::base::digest::{Digest, DigestAlgorithm};
 use crate::base::upload_id::UploadId;
 use crate::base::virtual_path::VirtualPath;
 use crate::store::StoreError;
@@ -84,8 +84,8 @@ pub struct UploadPlan {
     pub id: Option<UploadId>,
     /// Where it starts.
     pub start: UploadStart,
-    /// Whether a digest is computed as the bytes come.
-    pub hash: bool,
+    /// The digest that is computed as the bytes come, if any.
+    pub hash: Option<DigestAlgorithm>,
     /// The permission bits of the source. Default: those of any new file.
     pub wanted_mode: Option<RequestedMode>,
 }

@@ -5,9 +5,9 @@ mod error;
 mod reply;
 mod request;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 
-use crate::base::digest::Digest;
+use crate::base::digest::{Digest, DigestAlgorithm};
 pub use crate::wire::name::Name;
 pub use error::{ERROR_MESSAGE_BYTES_MAX, ERROR_MESSAGE_BYTES_MAX_BEFORE_LOGIN, ErrorCode, ErrorReply};
 pub use reply::{Entry, EntryKind, Partial, QuotaReport, Reply, WireLimits};
@@ -28,7 +28,25 @@ pub struct End {
     /// The size of the whole file.
     pub size: u64,
     /// The digest of the whole file.
-    pub sha256: Digest,
+    #[serde(deserialize_with = "digest_of_transfer")]
+    pub digest: Digest,
+}
+
+/// Reads a digest of a transfer, which both sides compute with the same algorithm.
+fn digest_of_transfer<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Digest, D::Error> {
+    let digest = Digest::deserialize(deserializer)?;
+    if digest.algorithm() != DigestAlgorithm::OF_TRANSFERS {
+        let (expected, actual) = (DigestAlgorithm::OF_TRANSFERS, digest.algorithm());
+        return Err(de::Error::custom(format!("transfers are verified with {expected}, not with {actual}")));
+    }
+    Ok(digest)
+}
+
+/// Like [`digest_of_transfer`], for a digest that may be absent.
+fn optional_digest_of_transfer<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Digest>, D::Error> {
+    #[derive(Deserialize)]
+    struct Present(#[serde(deserialize_with = "digest_of_transfer")] Digest);
+    Ok(Option::<Present>::deserialize(deserializer)?.map(|Present(digest)| digest))
 }
 
 fn is_zero(number: &u64) -> bool {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::error::ErrorReply;
-use super::is_false;
+use super::{digest_of_transfer, is_false};
 use crate::base::digest::Digest;
 use crate::base::upload_id::UploadId;
 use crate::wire::name::Name;
@@ -52,10 +52,10 @@ pub enum Reply {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         etag: Option<String>,
     },
-    /// To [`super::Request::Sha256`].
-    Sha256 {
-        /// The digest of the whole file.
-        sha256: Digest,
+    /// To [`super::Request::Digest`].
+    Digest {
+        /// The digest of the whole file, by the requested algorithm.
+        digest: Digest,
         /// Its size in bytes.
         size: u64,
     },
@@ -87,14 +87,16 @@ pub enum Reply {
         /// First byte wanted; 0 if the server has no part of the upload.
         offset: u64,
         /// The digest of the server's first `offset` bytes.
-        prefix_sha256: Digest,
+        #[serde(deserialize_with = "digest_of_transfer")]
+        prefix_digest: Digest,
     },
     /// To [`super::Request::Put`]: the file is stored.
     Stored {
         /// Its size.
         size: u64,
         /// Its digest, computed by the server.
-        sha256: Digest,
+        #[serde(deserialize_with = "digest_of_transfer")]
+        digest: Digest,
     },
     /// To [`super::Request::Partials`]; more pages follow unless it is the last.
     Partials {

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{is_false, is_zero};
-use crate::base::digest::Digest;
+use super::{is_false, is_zero, optional_digest_of_transfer};
+use crate::base::digest::{Digest, DigestAlgorithm};
 use crate::base::json::read_object;
 use crate::base::text::Escaped;
 use crate::base::upload_id::UploadId;
@@ -44,9 +44,12 @@ pub enum Request {
         path: Name,
     },
     /// Computes the digest of a file's content.
-    Sha256 {
+    Digest {
         /// The file.
         path: Name,
+        /// The algorithm. Absent: that of transfers.
+        #[serde(default = "algorithm_of_transfers", skip_serializing_if = "is_algorithm_of_transfers")]
+        algorithm: DigestAlgorithm,
     },
     /// Makes a directory.
     Mkdir {
@@ -92,15 +95,15 @@ pub enum Request {
     Get {
         /// The file.
         path: Name,
-        /// First byte wanted; honoured only if `etag` or `prefix_sha256` matches.
+        /// First byte wanted; honoured only if `etag` or `prefix_digest` matches.
         #[serde(default, skip_serializing_if = "is_zero")]
         offset: u64,
         /// The etag that came with the client's first bytes.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         etag: Option<String>,
         /// The digest of the client's first `offset` bytes.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        prefix_sha256: Option<Digest>,
+        #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "optional_digest_of_transfer")]
+        prefix_digest: Option<Digest>,
     },
     /// Uploads a file. Data frames and an end frame follow at once, or, with `resume`, after
     /// [`super::Reply::Ready`].
@@ -150,7 +153,7 @@ const OPS: [&str; 16] = [
     "auth_next",
     "list",
     "stat",
-    "sha256",
+    "digest",
     "mkdir",
     "set_permissions",
     "rm",
@@ -188,6 +191,16 @@ impl Request {
     pub fn is_put(body: &[u8]) -> bool {
         op_of(body).as_deref() == Some("put")
     }
+}
+
+fn algorithm_of_transfers() -> DigestAlgorithm {
+    DigestAlgorithm::OF_TRANSFERS
+}
+
+// serde passes a reference.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_algorithm_of_transfers(algorithm: &DigestAlgorithm) -> bool {
+    *algorithm == DigestAlgorithm::OF_TRANSFERS
 }
 
 fn op_of(body: &[u8]) -> Option<String> {

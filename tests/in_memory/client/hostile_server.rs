@@ -72,7 +72,7 @@ fn last_name(path: &Name) -> Vec<u8> {
 fn send_file(id: u32, bytes: &[u8], answers: &mut Answers) {
     answers.reply(id, &Reply::File { size: bytes.len() as u64, mtime_ns: 0, etag: "e".into(), offset: 0, mode: None });
     answers.data(id, bytes);
-    answers.end(id, &End { size: bytes.len() as u64, sha256: Digest::of(bytes) });
+    answers.end(id, &End { size: bytes.len() as u64, digest: Digest::of(bytes) });
 }
 
 /// A server whose directories hold `entries`, whichever directory is asked for, and whose files `evil`.
@@ -84,8 +84,8 @@ fn lists(entries: Vec<Entry>) -> impl FnMut(Seen, &mut Answers) {
         }
         Seen::Request(id, Request::List { .. }) => answers.reply(id, &page(entries.clone(), true)),
         Seen::Request(id, Request::Get { .. }) => send_file(id, b"evil", answers),
-        Seen::Request(id, Request::Sha256 { .. }) => {
-            answers.reply(id, &Reply::Sha256 { sha256: Digest::of(b"evil"), size: 4 });
+        Seen::Request(id, Request::Digest { algorithm, .. }) => {
+            answers.reply(id, &Reply::Digest { digest: Digest::by(algorithm, b"evil"), size: 4 });
         }
         Seen::Request(id, _) => answers.reply(id, &Reply::Done {}),
         _ => {}
@@ -550,7 +550,7 @@ fn a_server_that_repeats_ready_for_an_upload_is_disconnected() {
     for offset in [0, 1 << 20, 3 << 20, u64::MAX] {
         let mut stage = place.stage(move |seen, answers| match seen {
             Seen::Request(id, _) | Seen::End(id, _) | Seen::Abort(id) | Seen::Data(id, _) => {
-                answers.reply(id, &Reply::Ready { offset, prefix_sha256: Digest::of(&vec![7; 1 << 20]) });
+                answers.reply(id, &Reply::Ready { offset, prefix_digest: Digest::of(&vec![7; 1 << 20]) });
             }
             Seen::Pong => {}
         });
@@ -603,8 +603,8 @@ fn the_largest_numbers_from_a_server_cause_no_overflow() {
                 Seen::Request(id, Request::Stat { .. }) => {
                     answers.reply(id, &Reply::Stat { entry: extreme("f", i64::MIN), etag: None });
                 }
-                Seen::Request(id, Request::Sha256 { .. }) => {
-                    answers.reply(id, &Reply::Sha256 { sha256: Digest::of(b""), size: u64::MAX });
+                Seen::Request(id, Request::Digest { algorithm, .. }) => {
+                    answers.reply(id, &Reply::Digest { digest: Digest::by(algorithm, b""), size: u64::MAX });
                 }
                 Seen::Request(id, Request::Quota {}) => {
                     let most = Some(u64::MAX);
@@ -632,7 +632,7 @@ fn the_largest_numbers_from_a_server_cause_no_overflow() {
                         Reply::File { size: u64::MAX, mtime_ns: i64::MIN, etag: String::new(), offset: 0, mode: None };
                     answers.reply(id, &file);
                     answers.data(id, b"evil");
-                    answers.end(id, &End { size: u64::MAX, sha256: Digest::of(b"evil") });
+                    answers.end(id, &End { size: u64::MAX, digest: Digest::of(b"evil") });
                 }
                 _ => {}
             });
@@ -651,7 +651,7 @@ fn an_upload_that_the_server_stored_differently_exits_with_5() {
     for (size, bytes) in [(7, &b"another"[..]), (6, b"content"), (u64::MAX, b"content")] {
         let mut stage = place.stage(move |seen, answers| {
             if let Seen::End(id, _) = seen {
-                answers.reply(id, &Reply::Stored { size, sha256: Digest::of(bytes) });
+                answers.reply(id, &Reply::Stored { size, digest: Digest::of(bytes) });
             }
         });
         let failure = stage.run(&format!("put {}", place.path("file").display())).expect_err("a lie");

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 
 use super::scripted_server::{Answers, Seen, link_to};
 use berth::auth::scram::{Binding, ClientFirst, SCRAM_ROUNDS_MAX, SCRAM_ROUNDS_MIN, ServerExchange, Verifier};
-use berth::base::digest::Digest;
+use berth::base::digest::{Digest, DigestAlgorithm};
 use berth::base::virtual_path::VirtualPath;
 use berth::client::connection::incoming::Event;
 use berth::client::connection::link::Link;
@@ -182,8 +182,8 @@ fn log_in_again(
     let keys = login::log_in(&mut first, "ann", PASSWORD, BINDING).expect("logged in");
     let mut login = cheat_at(binding, |challenge| challenge, change_welcome);
     let (mut link, seen, _) = link_to(usize::MAX, move |seen, answers| match seen {
-        Seen::Request(id, Request::Sha256 { .. }) => {
-            answers.reply(id, &Reply::Sha256 { sha256: Digest::of(b"x"), size: 1 });
+        Seen::Request(id, Request::Digest { .. }) => {
+            answers.reply(id, &Reply::Digest { digest: Digest::of(b"x"), size: 1 });
         }
         seen => login(seen, answers),
     });
@@ -193,7 +193,7 @@ fn log_in_again(
 
 fn ask(link: &mut Link) -> u32 {
     let path = (&VirtualPath::parse(b"/a").expect("a path")).into();
-    link.request(&Request::Sha256 { path }).expect("room")
+    link.request(&Request::Digest { path, algorithm: DigestAlgorithm::OF_TRANSFERS }).expect("room")
 }
 
 #[test]
@@ -203,7 +203,7 @@ fn a_request_sent_with_the_proof_is_used_only_after_the_server_is_verified() {
     assert!(!has_proof(&seen), "the proof leaves together with the question");
     let id = ask(&mut link);
     let incoming = link.receive().expect("an answer");
-    assert!(incoming.id == id && matches!(incoming.event, Event::Reply(Reply::Sha256 { .. })), "{incoming:?}");
+    assert!(incoming.id == id && matches!(incoming.event, Event::Reply(Reply::Digest { .. })), "{incoming:?}");
 }
 
 #[test]

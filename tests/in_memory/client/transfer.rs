@@ -23,7 +23,7 @@ fn content(size: usize) -> Vec<u8> {
 }
 
 fn end_of(bytes: &[u8]) -> End {
-    End { size: bytes.len() as u64, sha256: Digest::of(bytes) }
+    End { size: bytes.len() as u64, digest: Digest::of(bytes) }
 }
 
 fn stat_of(bytes: &[u8]) -> Reply {
@@ -54,8 +54,8 @@ fn names_in(directory: &Path) -> Vec<String> {
 fn serve(bytes: Vec<u8>, mut rest: impl FnMut(Seen, &mut Answers) + 'static) -> impl FnMut(Seen, &mut Answers) {
     move |seen, answers| match seen {
         Seen::Request(id, Request::Stat { .. }) => answers.reply(id, &stat_of(&bytes)),
-        Seen::Request(id, Request::Sha256 { .. }) => {
-            answers.reply(id, &Reply::Sha256 { sha256: Digest::of(&bytes), size: bytes.len() as u64 });
+        Seen::Request(id, Request::Digest { .. }) => {
+            answers.reply(id, &Reply::Digest { digest: Digest::of(&bytes), size: bytes.len() as u64 });
         }
         other => rest(other, answers),
     }
@@ -65,9 +65,9 @@ fn serve(bytes: Vec<u8>, mut rest: impl FnMut(Seen, &mut Answers) + 'static) -> 
 fn sends(bytes: Vec<u8>) -> impl FnMut(Seen, &mut Answers) {
     let file = bytes.clone();
     serve(bytes, move |seen, answers| {
-        let Seen::Request(id, Request::Get { offset, prefix_sha256, .. }) = seen else { return };
+        let Seen::Request(id, Request::Get { offset, prefix_digest, .. }) = seen else { return };
         let kept = usize::try_from(offset).expect("small");
-        let fits = kept <= file.len() && prefix_sha256.is_none_or(|prefix| prefix == Digest::of(&file[..kept]));
+        let fits = kept <= file.len() && prefix_digest.is_none_or(|prefix| prefix == Digest::of(&file[..kept]));
         let from = if fits { kept } else { 0 };
         answers.reply(id, &file_of(&file, from as u64));
         file[from..].chunks(1000).for_each(|chunk| answers.data(id, chunk));
@@ -100,7 +100,7 @@ fn a_wrong_digest_leaves_nothing_and_exits_with_5() {
             if let Seen::Request(id, Request::Get { .. }) = seen {
                 answers.reply(id, &file_of(&content(3000), 0));
                 answers.data(id, &content(3000));
-                answers.end(id, &End { size: 3000, sha256: Digest::of(b"something else") });
+                answers.end(id, &End { size: 3000, digest: Digest::of(b"something else") });
             }
         }),
     );
@@ -352,7 +352,7 @@ fn a_file_is_sent_whole_with_its_digest() {
             Seen::Data(_, data) => taker.borrow_mut().bytes.extend(data),
             Seen::End(id, end) => {
                 assert_eq!(end, end_of(&taker.borrow().bytes));
-                answers.reply(id, &Reply::Stored { size: end.size, sha256: end.sha256 });
+                answers.reply(id, &Reply::Stored { size: end.size, digest: end.digest });
             }
             Seen::Request(_, Request::Put { size, mode, .. }) => {
                 assert_eq!(size, Some(700_000));
@@ -363,7 +363,7 @@ fn a_file_is_sent_whole_with_its_digest() {
         stage.run(&format!("put -v {}", source.display())).expect("sent");
         assert!(taken.borrow().bytes == bytes && taken.borrow().mode == PutMode::Create);
         let result = stage.results.text();
-        let digest = format!("  verified  sha256 {}\n", Digest::of(&bytes));
+        let digest = format!("  verified  {}\n", Digest::of(&bytes));
         assert!(result.contains(" -> /f  684K  ") && result.ends_with(&digest), "{result}");
     }
 }
@@ -407,7 +407,7 @@ fn an_identical_remote_file_counts_as_done() {
             answers.error(id, ErrorCode::Exists);
         }
         Seen::End(id, end) if id != refused => {
-            answers.reply(id, &Reply::Stored { size: end.size, sha256: end.sha256 });
+            answers.reply(id, &Reply::Stored { size: end.size, digest: end.digest });
         }
         _ => {}
     };
@@ -437,12 +437,12 @@ fn a_lost_upload_resumes_at_the_last_byte_of_the_server() {
     let mut stage = Stage::new(directory.path(), move |seen, answers| match seen {
         Seen::Request(id, Request::Put { resume: true, upload_id, .. }) => {
             assert_eq!(upload_id, Some(first_id));
-            answers.reply(id, &Reply::Ready { offset: 2_000_000, prefix_sha256: Digest::of(&file[..2_000_000]) });
+            answers.reply(id, &Reply::Ready { offset: 2_000_000, prefix_digest: Digest::of(&file[..2_000_000]) });
         }
         Seen::Data(_, data) => got += data.len(),
         Seen::End(id, end) => {
             assert_eq!((got, end), (500_000, end_of(&file)));
-            answers.reply(id, &Reply::Stored { size: end.size, sha256: end.sha256 });
+            answers.reply(id, &Reply::Stored { size: end.size, digest: end.digest });
         }
         _ => {}
     });
@@ -464,13 +464,13 @@ fn a_partial_upload_of_another_file_is_not_resumed() {
     let mut got = Vec::new();
     let mut stage = Stage::new(directory.path(), move |seen, answers| match seen {
         Seen::Request(id, Request::Put { resume: true, .. }) => {
-            answers.reply(id, &Reply::Ready { offset: 1000, prefix_sha256: Digest::of(b"poison") });
+            answers.reply(id, &Reply::Ready { offset: 1000, prefix_digest: Digest::of(b"poison") });
         }
         Seen::Abort(id) => answers.error(id, ErrorCode::Cancelled),
         Seen::Data(_, data) => got.extend(data),
         Seen::End(id, end) => {
             assert_eq!(end, end_of(&got));
-            answers.reply(id, &Reply::Stored { size: end.size, sha256: end.sha256 });
+            answers.reply(id, &Reply::Stored { size: end.size, digest: end.digest });
         }
         Seen::Request(id, Request::DropPartial { .. }) => answers.reply(id, &Reply::Done {}),
         _ => {}
@@ -497,7 +497,7 @@ fn a_partial_upload_without_use_is_dropped_unless_another_session_has_it() {
             Seen::End(id, _) => answers.error(id, code),
             Seen::Request(id, Request::DropPartial { .. }) => answers.error(id, ErrorCode::NotFound),
             Seen::Request(id, Request::Put { resume: true, .. }) => answers.error(id, code),
-            Seen::Request(id, Request::Stat { .. } | Request::Sha256 { .. }) => answers.error(id, ErrorCode::NotAFile),
+            Seen::Request(id, Request::Stat { .. } | Request::Digest { .. }) => answers.error(id, ErrorCode::NotAFile),
             _ => {}
         });
         stage.run(&format!("put {}", source.display())).expect_err("refused");
@@ -567,7 +567,7 @@ fn small_files_are_sent_back_to_back() {
             if ends.len() == 60 || total == 100 {
                 for (id, end) in ends.drain(..) {
                     unanswered -= 1;
-                    answers.reply(id, &Reply::Stored { size: end.size, sha256: end.sha256 });
+                    answers.reply(id, &Reply::Stored { size: end.size, digest: end.digest });
                 }
             }
         }

@@ -16,7 +16,7 @@ use berth::auth::scram::{
     hmac_sha256,
 };
 use berth::base::buffers::DATA_BYTES_MAX;
-use berth::base::digest::Digest;
+use berth::base::digest::{Digest, DigestAlgorithm};
 use berth::base::memory::{LISTING_BYTES_MAX, LISTING_ENTRIES_MAX};
 use berth::base::upload_id::{RESUME_BYTES_MIN, UploadId};
 use berth::base::virtual_path::{NAME_BYTES_MAX, PATH_BYTES_MAX, VirtualPath};
@@ -129,9 +129,13 @@ fn the_login_follows_from_the_formulas() {
         ("proof", proof),
         ("signature", signature),
     ] {
-        let line = format!("{name:<11} = {}", Digest(value));
+        let line = format!("{name:<11} = {}", hex(&value));
         assert!(shown.lines().any(|shown| shown == line), "{line}");
     }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 // ---- What there is ------------------------------------------------------------------------
@@ -177,7 +181,7 @@ fn frame_types_are_those_of_the_code() {
 /// Every message with every field, as the tables name them.
 #[test]
 fn fields_are_those_of_the_code_and_optional_where_it_says_so() {
-    let digest = Digest([1; 32]);
+    let digest = Digest::of(b"");
     let upload_id = UploadId([1; 16]);
     let requests = [
         Request::Hello { versions: vec![1], client: "x".into() },
@@ -185,14 +189,14 @@ fn fields_are_those_of_the_code_and_optional_where_it_says_so() {
         Request::AuthNext { message: "x".into() },
         Request::List { path: "/".into() },
         Request::Stat { path: "/".into() },
-        Request::Sha256 { path: "/".into() },
+        Request::Digest { path: "/".into(), algorithm: DigestAlgorithm::Sha256 },
         Request::Mkdir { path: "/".into(), parents: true, permissions: Some(1) },
         Request::SetPermissions { path: "/".into(), permissions: 1 },
         Request::Rm { path: "/".into() },
         Request::Rmdir { path: "/".into() },
         Request::Mv { from: "/".into(), to: "/".into(), replace: true },
         Request::Quota {},
-        Request::Get { path: "/".into(), offset: 1, etag: Some("x".into()), prefix_sha256: Some(digest) },
+        Request::Get { path: "/".into(), offset: 1, etag: Some("x".into()), prefix_digest: Some(digest) },
         Request::Put {
             path: "/".into(),
             size: Some(1),
@@ -238,18 +242,18 @@ fn fields_are_those_of_the_code_and_optional_where_it_says_so() {
         Reply::Welcome { message: "x".into() },
         Reply::Page { entries: vec![entry.clone()], last: true },
         Reply::Stat { entry, etag: Some("x".into()) },
-        Reply::Sha256 { sha256: digest, size: 1 },
+        Reply::Digest { digest, size: 1 },
         Reply::Done {},
         Reply::Quota(quota),
         Reply::File { size: 1, mtime_ns: 1, etag: "x".into(), offset: 1, mode: Some(1) },
         Reply::Permissions { permissions: 1 },
-        Reply::Ready { offset: 1, prefix_sha256: digest },
-        Reply::Stored { size: 1, sha256: digest },
+        Reply::Ready { offset: 1, prefix_digest: digest },
+        Reply::Stored { size: 1, digest },
         Reply::Partials { partials: vec![partial], last: true },
         Reply::Error(error),
     ];
     check_fields("re", "## Responses", &replies);
-    let end = serde_json::to_value(End { size: 1, sha256: digest }).expect("JSON");
+    let end = serde_json::to_value(End { size: 1, digest }).expect("JSON");
     check_table("END", &described(section(TEXT, "## END")), &end, |value| serde_json::from_value::<End>(value).is_ok());
 }
 

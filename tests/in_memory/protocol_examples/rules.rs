@@ -168,7 +168,7 @@ fn checking_a_long_prefix_is_not_a_stall() {
     let mut peer = server.log_in();
     let mut now = Instant::now();
     let (prefix, offset) = (Digest::of(&content[..content.len() - 1]), content.len() as u64 - 1);
-    peer.request_as(10, &Request::Get { path: "/large".into(), offset, etag: None, prefix_sha256: Some(prefix) });
+    peer.request_as(10, &Request::Get { path: "/large".into(), offset, etag: None, prefix_digest: Some(prefix) });
     std::io::Write::write_all(&mut &client, &peer.take_unsent()).expect("the socket takes so little at once");
     let transport = Transport::plain(mio::net::TcpStream::from_std(accepted));
     let mut connection = Connection::new(transport, Box::new(peer.protocol), [127, 0, 0, 1].into(), now);

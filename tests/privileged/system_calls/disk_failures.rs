@@ -70,7 +70,7 @@ fn send_data(peer: &mut Peer, id: u32, content: &[u8]) {
 
 fn send_end(peer: &mut Peer, id: u32, content: &[u8]) {
     let mut end = Vec::new();
-    frame::put_json(&mut end, FrameType::End, id, &End { size: content.len() as u64, sha256: Digest::of(content) });
+    frame::put_json(&mut end, FrameType::End, id, &End { size: content.len() as u64, digest: Digest::of(content) });
     peer.send(&end);
 }
 

@@ -109,7 +109,7 @@ fn send_upload(peer: &mut Peer, request: &Request, content: &[u8], whole: &[u8])
     send_data(peer, id, content);
     let mut end = Vec::new();
     let digest = Digest::of(whole);
-    frame::put_json(&mut end, FrameType::End, id, &End { size: whole.len() as u64, sha256: digest });
+    frame::put_json(&mut end, FrameType::End, id, &End { size: whole.len() as u64, digest });
     peer.send(&end);
 }
 
@@ -219,7 +219,7 @@ fn an_upload_refused_because_of_a_hanging_disk_can_be_resumed_later() {
     assert!(offset >= 16 << 20, "{offset} bytes are kept");
     send_data(&mut again, id, &content[offset as usize..]);
     let mut end = Vec::new();
-    frame::put_json(&mut end, FrameType::End, id, &End { size: content.len() as u64, sha256: Digest::of(&content) });
+    frame::put_json(&mut end, FrameType::End, id, &End { size: content.len() as u64, digest: Digest::of(&content) });
     again.send(&end);
     let reply = again.reply();
     assert!(matches!(reply, Reply::Stored { .. }), "{reply:?}");

@@ -58,7 +58,7 @@ fn store(peer: &mut Peer, path: &str, content: &[u8]) -> Reply {
         berth::wire::frame::put_bytes(&mut bytes, berth::wire::frame::FrameType::Data, id, piece);
     }
     let end =
-        berth::wire::message::End { size: content.len() as u64, sha256: berth::base::digest::Digest::of(content) };
+        berth::wire::message::End { size: content.len() as u64, digest: berth::base::digest::Digest::of(content) };
     berth::wire::frame::put_json(&mut bytes, berth::wire::frame::FrameType::End, id, &end);
     peer.send(&bytes);
     peer.reply()

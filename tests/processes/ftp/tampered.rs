@@ -122,7 +122,7 @@ fn a_tampered_part_has_a_digest_in_the_log_that_tells_where_uploads_are_hashed()
     assert!(stored != content && stored.len() == content.len());
     wait_until("it is logged", || scene.place.log("transactions.log").contains("result=ok"));
     let line = scene.transaction("result=ok");
-    assert!(line.contains(&format!("digest={}", sha256(&stored))), "that of what lies there: {line}");
+    assert!(line.contains(&format!("digest=sha256:{}", sha256(&stored))), "that of what lies there: {line}");
     assert_ne!(sha256(&stored), sha256(&content));
     assert!(client.ask("XSHA256 file").expect(&[250]).text().contains(&sha256(&stored)));
 }

@@ -885,7 +885,7 @@ fn uploads_are_hashed_where_the_configuration_asks() {
     let scene = Scene::of(place);
     let content = pattern(1, 100_000);
     scene.login().stores("file", &content);
-    assert!(scene.transaction("path=/file").contains(&format!("digest={}", sha256(&content))));
+    assert!(scene.transaction("path=/file").contains(&format!("digest=sha256:{}", sha256(&content))));
 }
 
 #[test]

@@ -171,7 +171,7 @@ fn an_upload_without_close_notify_is_not_stored() {
         for (frame, piece) in frames[1..4].iter_mut().zip(content.chunks(30)) {
             frame::put_bytes(frame, FrameType::Data, 9, piece);
         }
-        let end = End { size: 90, sha256: Digest::of(&content) };
+        let end = End { size: 90, digest: Digest::of(&content) };
         frame::put_json(&mut frames[4], FrameType::End, 9, &end);
         // A record for each frame.
         let mut bytes = Vec::new();

@@ -125,6 +125,6 @@ impl Pair {
     /// Whether a download has come to its end frame.
     pub fn has_digest(&self) -> bool {
         let tail = &self.received[self.received.len().saturating_sub(200)..];
-        tail.windows(9).any(|window| window == b"\"sha256\":")
+        tail.windows(9).any(|window| window == b"\"digest\":")
     }
 }

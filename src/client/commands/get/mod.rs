@@ -157,9 +157,9 @@ fn get_one(
     if let Some(existing) = existing_file(&job.local)? {
         let conflict = Conflict::for_job(DOWNLOAD, &job, size, existing.len());
         if existing.len() == size
-            && let Some(sha256) = same_content(session, &job.local, &job.remote)?
+            && let Some(digest) = same_content(session, &job.local, &job.remote)?
         {
-            return report_identical(session, summary, &conflict, sha256, is_brief);
+            return report_identical(session, summary, &conflict, digest, is_brief);
         }
         if !job.replace && overwrite.decide(session, &conflict)? != Decision::Replace {
             return Err(Failure::Local(format!("{} was not replaced", shown(&job.local)).into()));

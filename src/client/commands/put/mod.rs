@@ -165,9 +165,9 @@ fn put_over(
             }
             let conflict = Conflict::for_job(UPLOAD, &job, size, existing.size);
             if existing.size == size
-                && let Some(sha256) = same_content(session, &job.local, &job.remote)?
+                && let Some(digest) = same_content(session, &job.local, &job.remote)?
             {
-                return report_identical(session, summary, &conflict, sha256, false);
+                return report_identical(session, summary, &conflict, digest, false);
             }
             if overwrite.decide(session, &conflict)? != Decision::Replace {
                 return Err(Failure::Local(format!("{} was not replaced", job.remote).into()));

@@ -11,6 +11,7 @@
 use std::time::{Duration, Instant};
 
 use super::Link;
+use crate::base::buffers::aligned_for_hash;
 use crate::client::connection::incoming::{Decoded, Event, Incoming};
 use crate::client::error::LinkError;
 use crate::client::interrupt::POLL_MAX;
@@ -172,10 +173,11 @@ impl Link {
         let Some((id, is_abandoned)) = self.requests.front() else {
             return Err(LinkError::Protocol("unexpected data".into()));
         };
-        let bytes = self.stream.input.filled().len().min(self.frame_bytes_left);
-        if bytes == 0 {
+        let available = self.stream.input.filled().len().min(self.frame_bytes_left);
+        if available == 0 {
             return Ok(None);
         }
+        let bytes = aligned_for_hash(available, self.frame_bytes_left);
         let incoming = Incoming { id, event: Event::Data };
         self.chunk_bytes = bytes;
         self.frame_bytes_left -= bytes;

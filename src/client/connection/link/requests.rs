@@ -114,7 +114,7 @@ impl Requests {
 fn shape_of_reply(request: &Request) -> ReplyShape {
     match request {
         Request::List { .. } | Request::Partials {} => ReplyShape::Pages,
-        Request::Sha256 { .. } => ReplyShape::Digest,
+        Request::Digest { .. } => ReplyShape::Digest,
         Request::Get { .. } => ReplyShape::Download,
         Request::Put { .. } => ReplyShape::Upload { is_sent: false },
         _ => ReplyShape::Single,

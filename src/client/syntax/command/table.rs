@@ -192,7 +192,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         name: "sha256",
         aliases: &[],
         synopsis: Synopsis::Options("PATH..."),
-        help: "show the digest of a file's content, as sha256sum prints it",
+        help: "show the SHA-256 of a file's content, as sha256sum prints it",
         options: &[],
         example: "sha256 big.iso",
         operands: Operands::Remote,

@@ -179,7 +179,7 @@ impl QueuedDownload {
             path: (&self.job.remote).into(),
             offset: part.map_or(0, Part::received_bytes),
             etag: None,
-            prefix_sha256: part.map(Part::digest),
+            prefix_digest: part.map(Part::digest),
         }
     }
 

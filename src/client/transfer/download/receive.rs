@@ -58,14 +58,14 @@ pub(super) fn receive_file(
             }
             Event::End(end) => {
                 progress.begin_verification();
-                let sha256 = part.digest();
-                if (end.size, end.sha256) != (part.received_bytes(), sha256) || end.size != size {
+                let digest = part.digest();
+                if (end.size, end.digest) != (part.received_bytes(), digest) || end.size != size {
                     return Err(discard_if_wrong(part, digest_mismatch(&wanted.job)).into());
                 }
                 let mode = wanted.job.modes.wanted(mode.or(wanted.job.source_mode).unwrap_or_default());
                 part.finish(mtime_ns, mode, wanted.replaced)?;
                 session.note_progress();
-                return Ok(Transferred { size, sha256, resumed_from });
+                return Ok(Transferred { size, digest, resumed_from });
             }
             Event::Aborted(error) => {
                 if error.code == ErrorCode::Changed {

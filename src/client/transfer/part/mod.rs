@@ -12,10 +12,8 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest as _, Sha256};
-
 use crate::base::attributes::{RequestedMode, set_mtime};
-use crate::base::digest::Digest;
+use crate::base::digest::{ContentHash, Digest};
 use crate::base::explanation::Explanation;
 use crate::base::refusals::{self, OptionalOperation};
 use crate::client::error::Failure;
@@ -32,7 +30,7 @@ pub struct Part {
     file: File,
     path: PathBuf,
     destination: PathBuf,
-    hash: Sha256,
+    hash: ContentHash,
     received_bytes: u64,
     /// The part was finished or discarded, so the drop removes nothing.
     is_finished: bool,
@@ -55,7 +53,7 @@ impl Part {
             file,
             path,
             destination,
-            hash: Sha256::new(),
+            hash: ContentHash::of_transfer(),
             received_bytes: 0,
             is_finished: false,
             is_resumable: true,
@@ -69,7 +67,7 @@ impl Part {
             let emptied = self.file.set_len(0).and_then(|()| io::Seek::rewind(&mut self.file));
             emptied.map_err(|error| Failure::local(&self.destination, &error))?;
         }
-        self.hash = Sha256::new();
+        self.hash = ContentHash::of_transfer();
         self.received_bytes = 0;
         self.copied_from = None;
         Ok(())
@@ -90,7 +88,7 @@ impl Part {
 
     /// Returns the digest of the received bytes.
     pub fn digest(&self) -> Digest {
-        Digest::finish(self.hash.clone())
+        self.hash.digest()
     }
 
     /// Sets the file's attributes and modification time (nanoseconds since the epoch), and renames it to its

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, OFlags, XattrFlags, fgetxattr, flock, fremovexattr, fsetxattr, lgetxattr};
 use rustix::io::Errno;
 
-use crate::base::digest::Digest;
+use crate::base::digest::{Digest, DigestAlgorithm};
 use crate::base::virtual_path::NAME_BYTES_MAX;
 use crate::client::error::Failure;
 use crate::client::files::local::shown;
@@ -36,7 +36,7 @@ pub(super) enum Occupant {
 }
 
 /// Returns the path of the part of `destination` with this `number`: `.NAME.berth-part` beside it for 0, else
-/// `.NAME.NUMBER.berth-part`. A name that is too long is cut, and 16 digits of its digest make it unique.
+/// `.NAME.NUMBER.berth-part`. A name that is too long is cut, and 16 digits of its SHA-256 make it unique.
 pub fn part_path(destination: &Path, number: u32) -> Result<PathBuf, Failure> {
     let name = name_of_file(destination)?;
     let number = if number == 0 { String::new() } else { format!(".{number}") };
@@ -45,7 +45,7 @@ pub fn part_path(destination: &Path, number: u32) -> Result<PathBuf, Failure> {
         part.extend_from_slice(name);
     } else {
         part.extend_from_slice(&name[..name.len().min(200)]);
-        part.extend_from_slice(&Digest::of(name).to_string().as_bytes()[..16]);
+        part.extend_from_slice(&Digest::by(DigestAlgorithm::Sha256, name).hex().as_bytes()[..16]);
     }
     part.extend_from_slice(number.as_bytes());
     part.extend_from_slice(SUFFIX);

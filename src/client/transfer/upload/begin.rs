@@ -19,7 +19,7 @@ use crate::wire::{Reply, Request};
 /// The server's response to a resume request.
 enum ResumeReply {
     /// The server kept the first `offset` bytes.
-    Kept { id: u32, offset: u64, prefix_sha256: Digest },
+    Kept { id: u32, offset: u64, prefix_digest: Digest },
     /// The server does not know the upload.
     Unknown,
     /// The server refuses the file.
@@ -45,8 +45,8 @@ impl Uploader {
             let offer = self.request_resume(session, source, &job, &record, &hashing);
             session.link.set_on_wait(progress.ticker());
             match offer? {
-                ResumeReply::Kept { id, offset, prefix_sha256 } => {
-                    if has_prefix(session, source, offset, prefix_sha256, &hashing)? {
+                ResumeReply::Kept { id, offset, prefix_digest } => {
+                    if has_prefix(session, source, offset, prefix_digest, &hashing)? {
                         if !is_begun {
                             session.output.note(resume_note(&job, offset));
                         }
@@ -93,8 +93,8 @@ impl Uploader {
         session.link.set_on_wait(hashing.ticker());
         loop {
             match session.link.receive()? {
-                Incoming { id: of, event: Event::Reply(Reply::Ready { offset, prefix_sha256 }) } if of == id => {
-                    return Ok(ResumeReply::Kept { id, offset, prefix_sha256 });
+                Incoming { id: of, event: Event::Reply(Reply::Ready { offset, prefix_digest }) } if of == id => {
+                    return Ok(ResumeReply::Kept { id, offset, prefix_digest });
                 }
                 Incoming { id: of, event: Event::Reply(Reply::Error(error)) } if of == id => {
                     session.link.queue_abort(id);
@@ -182,7 +182,7 @@ fn has_prefix(
     session: &mut Session,
     source: &mut UploadSource,
     offset: u64,
-    sha256: Digest,
+    kept: Digest,
     hashing: &Hashing,
 ) -> Result<bool, LinkError> {
     if offset > source.stamp().size {
@@ -194,7 +194,7 @@ fn has_prefix(
         session.link.keep_alive()
     };
     match source.hash_prefix(offset, &mut watch) {
-        Ok(digest) => Ok(digest == sha256 && source.read_bytes() == offset),
+        Ok(digest) => Ok(digest == kept && source.read_bytes() == offset),
         Err(Failure::Interrupted) => Err(LinkError::Interrupted),
         Err(_) => Ok(false),
     }

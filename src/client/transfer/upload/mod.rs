@@ -20,7 +20,7 @@ mod resume;
 use std::collections::VecDeque;
 use std::io;
 
-use crate::base::buffers::PIECE_BYTES;
+use crate::base::buffers::{PIECE_BYTES, aligned_piece};
 use crate::base::explanation::Explanation;
 use crate::base::upload_id::UploadId;
 use crate::client::connection::session::Session;
@@ -195,7 +195,8 @@ impl Uploader {
                 }
                 continue;
             }
-            match session.link.queue_data(id, PIECE_BYTES, |room| source.read(room)) {
+            let piece_bytes = aligned_piece(source.read_bytes(), PIECE_BYTES);
+            match session.link.queue_data(id, piece_bytes, |room| source.read(room)) {
                 Ok([]) => failure = Some(source_changed(&source)),
                 Ok(payload) => {
                     let bytes = payload.len() as u64;
@@ -242,7 +243,7 @@ impl Uploader {
                 Err(failure)
             }
             None => {
-                let end = End { size: source.read_bytes(), sha256: source.finish() };
+                let end = End { size: source.read_bytes(), digest: source.finish() };
                 session.link.queue_end(id, &end);
                 Ok(end)
             }

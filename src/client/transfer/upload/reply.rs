@@ -50,8 +50,8 @@ impl Uploader {
         let end = sent.as_ref().and_then(|sent| sent.as_ref().ok().copied());
         let result = match (reply, sent) {
             (_, Some(Err(failure))) => Err(failure),
-            (Reply::Stored { size, sha256 }, Some(Ok(end))) if end == (End { size, sha256 }) => {
-                Ok(Transferred { size, sha256, resumed_from })
+            (Reply::Stored { size, digest }, Some(Ok(end))) if end == (End { size, digest }) => {
+                Ok(Transferred { size, digest, resumed_from })
             }
             (Reply::Error(error), _) => Err(Failure::Refused(error)),
             (_, _) => Err(Failure::Verification(Explanation::new(

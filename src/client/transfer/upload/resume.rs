@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 
 use super::{PendingUpload, QueuedUpload, Uploader};
+use crate::base::digest::DigestAlgorithm;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 use crate::client::files::local::UploadSource;
@@ -87,7 +88,7 @@ fn find_stored(session: &mut Session, uploads: &[(&TransferJob, End)]) -> Result
     let mut requests = Vec::with_capacity(uploads.len() * 2);
     for (job, _) in uploads {
         requests.push(Request::Stat { path: (&job.remote).into() });
-        requests.push(Request::Sha256 { path: (&job.remote).into() });
+        requests.push(Request::Digest { path: (&job.remote).into(), algorithm: DigestAlgorithm::OF_TRANSFERS });
     }
     let hashing = uploads.first().map(|(job, _)| Hashing::for_remote(session.progress, &job.remote));
     if let Some(hashing) = &hashing {
@@ -104,8 +105,8 @@ fn may_be_same_time(source_ns: i64, stored_ns: i64) -> bool {
 }
 
 fn is_stored(job: &TransferJob, end: End, replies: &[Option<Reply>]) -> bool {
-    let [Some(Reply::Stat { entry, .. }), Some(Reply::Sha256 { sha256, .. })] = replies else { return false };
+    let [Some(Reply::Stat { entry, .. }), Some(Reply::Digest { digest, .. })] = replies else { return false };
     let is_its_time =
         || UploadSource::open(&job.local).is_ok_and(|source| may_be_same_time(source.stamp().mtime_ns, entry.mtime_ns));
-    entry.size == end.size && *sha256 == end.sha256 && (!job.replace || is_its_time())
+    entry.size == end.size && *digest == end.digest && (!job.replace || is_its_time())
 }

@@ -1,6 +1,7 @@
 //! Begins transfers: `RETR`, `STOR`, `APPE`, `STOU`.
 
 use super::{Transfer, TransferKind, TransferStep, UploadCommand, reply_gap};
+use crate::base::digest::DigestAlgorithm;
 use crate::base::upload_id::UploadId;
 use crate::base::virtual_path::VirtualPath;
 use crate::protocol::ftp::{Activity, Ftp, FtpContext, NotBegun};
@@ -62,7 +63,7 @@ impl Ftp {
             if_etag: None,
             id: Some(UploadId::of_path(&path)),
             start,
-            hash: self.settings.hashes_uploads,
+            hash: self.settings.hashes_uploads.then_some(DigestAlgorithm::Sha256),
             wanted_mode: None,
         };
         let begins_empty = start == UploadStart::Empty && self.pending_arguments.length.is_none();
