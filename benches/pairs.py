@@ -8,7 +8,7 @@ PAIRS_MIN = 9                # fewer pairs show a ratio, but do not make a row w
 WORSE_BELOW = 0.95
 OLD, NEW = "old", "new"
 # A disk drifts by far more than builds differ: these rows are shown, and not judged.
-NOT_JUDGED = ("small_up_disk", "slow_disk")
+NOT_JUDGED = ("small_up_disk", "slow_disk", "two_disks")
 
 
 def rows(table):
