@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""FTP sessions that work in one directory until they are killed. Each one uploads a file of its own; `all` also
-lists the directory and downloads that file. An error of one session ends all.
+"""FTP sessions that work in one directory until they are killed. Each one uploads a file under another name again
+and again, and removes the one before; `all` also lists the directory and downloads the file. An error of one session
+ends all.
 
     benches/ftp_sessions.py PORT USER DIRECTORY FILE SESSIONS upload|all    # the password is $BERTH_PASSWORD"""
-import ftplib, os, sys, threading, traceback
+import ftplib, itertools, os, sys, threading, traceback
 
 
 def work(port, user, directory, content, name, kind):
@@ -11,12 +12,15 @@ def work(port, user, directory, content, name, kind):
         ftp = ftplib.FTP()
         ftp.connect("127.0.0.1", port)
         ftp.login(user, os.environ["BERTH_PASSWORD"])
-        while True:
+        for number in itertools.count():
+            path = f"{directory}/{name}-{number}"
             with open(content, "rb") as f:
-                ftp.storbinary(f"STOR {directory}/{name}", f)
+                ftp.storbinary(f"STOR {path}", f)
             if kind == "all":
                 ftp.retrlines(f"LIST {directory}", callback=len)
-                ftp.retrbinary(f"RETR {directory}/{name}", callback=len)
+                ftp.retrbinary(f"RETR {path}", callback=len)
+            if number:
+                ftp.delete(f"{directory}/{name}-{number - 1}")
     except (OSError, EOFError, ftplib.Error):
         traceback.print_exc()
     finally:

@@ -233,8 +233,8 @@ def end_of(process, timeout):
 
 def background(argv, password, first=False, **pipes):
     """A client that is left running."""
-    return subprocess.Popen(argv, env=dict(os.environ, BERTH_PASSWORD=password), stderr=subprocess.DEVNULL, preexec_fn=prepare(CLIENT_CPU, first),
-                            **{"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, **pipes})
+    return subprocess.Popen(argv, env=dict(os.environ, BERTH_PASSWORD=password), preexec_fn=prepare(CLIENT_CPU, first),
+                            **{"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, **pipes})
 
 
 def fresh(directory, owner=None):

@@ -80,3 +80,8 @@ class SlowMount:
 
     def go(self):
         self._say("go")
+
+    def be_quick(self):
+        self.go()
+        self.delay(0)
+        self.delay_sync(0)

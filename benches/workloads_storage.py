@@ -1,7 +1,7 @@
 """What the users of one file system notice of another one that is slow, does not answer, or syncs slowly. berth has an
 account on each, and syncs as it does unless told otherwise (`data`). Its peers have one account over both, and do
 not sync."""
-import contextlib, functools, json, os, shutil, subprocess, sys, threading, time
+import contextlib, functools, json, os, shutil, subprocess, sys, tempfile, threading, time
 from measure import Failed, TookTooLong, background, end_of, fresh, kill
 from peers import Berth, BerthFtp, OWNER, PASSWORD, Proftpd, PureFtpd, Pyftpdlib, Vsftpd
 from slow_mount import SlowMount, missing
@@ -18,7 +18,7 @@ WORK_S, HANG_S, UPLOAD_S = 10, 30, 10
 START_S, END_S = 120, 300
 # More than one client does before it is killed.
 REPEATS = 10_000
-PACED = f"A request is due every {EVERY_MS} ms. One that is due while the server does not answer counts from the moment it is due."
+PACED = f"A request is due every {EVERY_MS} ms. One that becomes due while another one waits counts as answered with that one."
 
 
 def over_two_homes(kind):
@@ -63,47 +63,58 @@ def measured(bench, table, base, measure):
 
 # ---- Sessions on the slow file system -----------------------------------------------------------
 
-@contextlib.contextmanager
-def at_work(running, mount, sessions, kind):
-    """Sessions that upload to the slow file system, and list and download there if `kind` is `all`. They end before
-    the file system is slow again."""
-    fresh(f"{mount.source}/up", OWNER)
-    content = f"{mount.source}/small.bin"
-    server = running.server
-    processes = (native_sessions if server.protocol == "native" else ftp_sessions)(server, content, sessions, kind)
-    try:
-        yield processes
-        if any(process.poll() is not None for process in processes):
-            raise Failed("a session on the slow file system ended")
-    finally:
-        mount.go()
-        mount.delay(0)
-        mount.delay_sync(0)
-        for process in processes:
+class Sessions:
+    """Sessions that upload to the slow file system, and list and download there if `kind` is `all`. They begin before
+    the file system is slow, and end after it is quick again."""
+
+    def __init__(self, running, mount, count, kind):
+        self.server, self.mount, self.count, self.kind = running.server, mount, count, kind
+        self.content, self.uploads = f"{mount.source}/small.bin", f"{mount.source}/up"
+        # Open for writing alone: berth takes a /dev/null that is open for both for an output that is closed.
+        self.said, self.nothing = tempfile.TemporaryFile(), open(os.devnull, "w")
+
+    def __enter__(self):
+        fresh(self.uploads, OWNER)
+        commands = self._native() if self.server.protocol == "native" else [self._ftp()]
+        self.processes = [background(command, PASSWORD, stdout=self.nothing, stderr=self.said) for command in commands]
+        return self
+
+    def __exit__(self, *_):
+        self.mount.be_quick()
+        for process in self.processes:
             kill(process)
+        self.said.close()
+        self.nothing.close()
 
+    def _native(self):
+        client = [self.server.tools.berth, "--plaintext", "--quiet", "-f"]
+        account = f"{self.server.slow_user}@127.0.0.1:{self.server.port}"
+        return [[*client, self._script(f"w{number}"), account] for number in range(self.count)]
 
-def native_sessions(server, content, sessions, kind):
-    def script(name):
-        more = ["ls -l up", f"cat up/{name}"] if kind == "all" else []
-        return server.write(f"{name}.berth", "\n".join([f"put -f {content} up/{name}", *more, ""] * REPEATS))
-    client = [server.tools.berth, "--plaintext", "--quiet", "-f"]
-    return [background([*client, script(f"w{number}"), f"{server.slow_user}@127.0.0.1:{server.port}"], PASSWORD)
-            for number in range(sessions)]
+    def _script(self, name):
+        def lines(number):
+            file = f"up/{name}-{number}"
+            return [f"put {self.content} {file}", *(["ls -l up", f"cat {file}"] if self.kind == "all" else []), f"rm -f up/{name}-{number - 1}"]
+        return self.server.write(f"{name}.berth", "\n".join(line for number in range(REPEATS) for line in lines(number)))
 
+    def _ftp(self):
+        server = self.server
+        return [sys.executable, FTP_SESSIONS, str(server.port), server.slow_user, f"{server.slow}up", self.content, str(self.count), self.kind]
 
-def ftp_sessions(server, content, sessions, kind):
-    return [background([sys.executable, FTP_SESSIONS, str(server.port), server.slow_user, f"{server.slow}up", content, str(sessions), kind],
-                       PASSWORD)]
+    def wait_until_at_work(self):
+        """Waits until each session has stored its first file."""
+        until = time.monotonic() + START_S
+        while len({name.split("-")[0] for name in os.listdir(self.uploads)}) < self.count:
+            self.expect_running()
+            if time.monotonic() > until:
+                raise Failed(f"the sessions on the slow file system did not store a file in {START_S} s")
+            time.sleep(.05)
 
-
-def wait_for_uploads(mount, count):
-    """Waits until each session has stored its first file."""
-    until = time.monotonic() + START_S
-    while len(os.listdir(f"{mount.source}/up")) < count:
-        if time.monotonic() > until:
-            raise Failed(f"the sessions on the slow file system did not store a file in {START_S} s")
-        time.sleep(.05)
+    def expect_running(self):
+        if any(process.poll() is not None for process in self.processes):
+            self.said.seek(0)
+            said = self.said.read().decode(errors="replace").strip()
+            raise Failed(f"a session on the slow file system ended: {said[-300:]}")
 
 
 # ---- Small requests -----------------------------------------------------------------------------
@@ -128,10 +139,11 @@ def paced_latency(running, seconds, begun=lambda: None):
 
 def slow_home(bench):
     def measure(mount, running, _first):
-        mount.delay(CALL_MS)
-        with at_work(running, mount, SESSIONS, "all"):
-            wait_for_uploads(mount, SESSIONS)
-            return paced_latency(running, bench.shorter(WORK_S))
+        with Sessions(running, mount, SESSIONS, "all") as sessions:
+            sessions.wait_until_at_work()
+            values = paced_latency(running, bench.shorter(WORK_S), lambda: mount.delay(CALL_MS))
+            sessions.expect_running()
+            return values
     table = Table(f"A small request beside {SESSIONS} sessions on a file system that takes {CALL_MS} ms a call", LATENCY)
     table.note(PACED)
     return measured(bench, table, f"{bench.directory}/slow_home", measure)
@@ -141,17 +153,17 @@ def hung_home(bench):
     seconds = bench.shorter(HANG_S)
 
     def measure(mount, running, _first):
-        with at_work(running, mount, SESSIONS, "all"):
-            wait_for_uploads(mount, SESSIONS)
-            until = threading.Timer(seconds, mount.go)
+        going_on = threading.Timer(seconds, mount.go)
 
-            def begun():
-                mount.hang()
-                until.start()
+        def hang():
+            mount.hang()
+            going_on.start()
+        with Sessions(running, mount, SESSIONS, "all") as sessions:
+            sessions.wait_until_at_work()
             try:
-                return paced_latency(running, seconds, begun)
+                return paced_latency(running, seconds, hang)
             finally:
-                until.cancel()
+                going_on.cancel()
     table = Table(f"A small request while the file system of {SESSIONS} other sessions hangs for {seconds} s", LATENCY)
     table.note(PACED)
     return measured(bench, table, f"{bench.directory}/hung_home", measure)
@@ -187,19 +199,21 @@ def two_disks(bench):
         return upload_rate(bench, running, f"{base}/homes/bench")
 
     def beside(running, mount):
-        mount.delay_sync(SYNC_MS)
-        with at_work(running, mount, UPLOADERS, "upload"):
-            wait_for_uploads(mount, UPLOADERS)
-            return alone(running)
+        with Sessions(running, mount, UPLOADERS, "upload") as sessions:
+            sessions.wait_until_at_work()
+            mount.delay_sync(SYNC_MS)
+            rate = alone(running)
+            sessions.expect_running()
+            return rate
 
     def measure(mount, running, _first):
         if bench.next_number() % 2:
-            rates = dict(alone=alone(running), beside=beside(running, mount))
+            alone_rate, rate = alone(running), beside(running, mount)
         else:
-            rates = dict(beside=beside(running, mount), alone=alone(running))
-        return dict(times=rates["alone"] / rates["beside"], **rates)
+            rate, alone_rate = beside(running, mount), alone(running)
+        return dict(times=alone_rate / rate, rate=rate, alone_rate=alone_rate)
     title = f"Files of 4 KiB up, disk, beside {UPLOADERS} sessions that upload to another disk, whose fsync takes {SYNC_MS // 1000} s"
-    table = Table(title, [("time, of that alone", "times", 2), ("files/s", "beside", 0), ("files/s alone", "alone", 0)])
+    table = Table(title, [("time, of that alone", "times", 2), ("files/s", "rate", 0), ("files/s alone", "alone_rate", 0)])
     table.note(f"An upload of {bench.files:,} files is stopped after {bench.shorter(UPLOAD_S)} s. berth syncs each file (`data`); its peers do not sync.")
     return measured(bench, table, base, measure)
 

@@ -264,8 +264,8 @@ fn repeat(target: &Target, count: usize) -> Outcome<Value> {
     }
 }
 
-/// A request that is due while an earlier one waits for its answer counts from the moment it is due: a server that
-/// stops for a second is late for each request of that second.
+/// Each request that becomes due while another one waits for its answer is not sent, and counts as answered with that
+/// one: a server that stops for a second is late for each request of that second.
 fn latency(target: &Target, count: usize, every: Duration) -> Outcome<Value> {
     let mut swarm = target.swarm()?;
     let key = swarm.open_all(1)?[0];
@@ -273,15 +273,18 @@ fn latency(target: &Target, count: usize, every: Duration) -> Outcome<Value> {
     std::io::stdout().flush()?;
     let mut seconds = Vec::with_capacity(count);
     let mut due = Instant::now();
-    for _ in 0..count {
-        let wait = due.saturating_duration_since(Instant::now());
-        std::thread::sleep(wait);
-        let is_late = wait.is_zero() && !every.is_zero();
-        let started = if is_late { due } else { Instant::now() };
+    while seconds.len() < count {
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        let started = Instant::now();
         swarm.ask(key, &target.path)?;
         swarm.next()?;
-        seconds.push(started.elapsed().as_secs_f64());
+        let answered = Instant::now();
+        seconds.push((answered - started).as_secs_f64());
         due += every;
+        while !every.is_zero() && due < answered && seconds.len() < count {
+            seconds.push((answered - due).as_secs_f64());
+            due += every;
+        }
     }
     let [p50, p99, max] = percentiles(seconds);
     Ok(json!({ "n": count, "p50_ms": p50, "p99_ms": p99, "max_ms": max, "failed": 0 }))
