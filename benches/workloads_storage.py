@@ -14,7 +14,7 @@ SMALL_BYTES = 4096
 CALL_MS, SYNC_MS = 50, 2000
 # One request each 5 ms: 2,000 of them beside the sessions, and 6,000 while the file system hangs.
 EVERY_MS = 5
-WORK_S, HANG_S, UPLOAD_S = 10, 30, 10
+WORK_S, HANG_S, UPLOAD_S, WARM_UP_S = 10, 30, 5, 2
 START_S, END_S = 120, 300
 # More than one client does before it is killed.
 REPEATS = 10_000
@@ -80,11 +80,13 @@ class Sessions:
         return self
 
     def __exit__(self, *_):
-        self.mount.be_quick()
-        for process in self.processes:
-            kill(process)
-        self.said.close()
-        self.nothing.close()
+        try:
+            self.mount.be_quick()
+        finally:
+            for process in self.processes:
+                kill(process)
+            self.said.close()
+            self.nothing.close()
 
     def _native(self):
         client = [self.server.tools.berth, "--plaintext", "--quiet", "-f"]
@@ -138,10 +140,11 @@ def paced_latency(running, seconds, begun=lambda: None):
 
 
 def slow_home(bench):
-    def measure(mount, running, _first):
+    def measure(mount, running, first):
         with Sessions(running, mount, SESSIONS, "all") as sessions:
             sessions.wait_until_at_work()
-            values = paced_latency(running, bench.shorter(WORK_S), lambda: mount.delay(CALL_MS))
+            seconds = WARM_UP_S if first else bench.shorter(WORK_S)
+            values = paced_latency(running, seconds, lambda: mount.delay(CALL_MS))
             sessions.expect_running()
             return values
     table = Table(f"A small request beside {SESSIONS} sessions on a file system that takes {CALL_MS} ms a call", LATENCY)
@@ -150,9 +153,10 @@ def slow_home(bench):
 
 
 def hung_home(bench):
-    seconds = bench.shorter(HANG_S)
+    hang_s = bench.shorter(HANG_S)
 
-    def measure(mount, running, _first):
+    def measure(mount, running, first):
+        seconds = WARM_UP_S if first else hang_s
         going_on = threading.Timer(seconds, mount.go)
 
         def hang():
@@ -164,7 +168,7 @@ def hung_home(bench):
                 return paced_latency(running, seconds, hang)
             finally:
                 going_on.cancel()
-    table = Table(f"A small request while the file system of {SESSIONS} other sessions hangs for {seconds} s", LATENCY)
+    table = Table(f"A small request while the file system of {SESSIONS} other sessions hangs for {hang_s} s", LATENCY)
     table.note(PACED)
     return measured(bench, table, f"{bench.directory}/hung_home", measure)
 
@@ -207,14 +211,12 @@ def two_disks(bench):
             return rate
 
     def measure(mount, running, _first):
-        if bench.next_number() % 2:
-            alone_rate, rate = alone(running), beside(running, mount)
-        else:
-            rate, alone_rate = beside(running, mount), alone(running)
+        before, rate, after = alone(running), beside(running, mount), alone(running)
+        alone_rate = (before + after) / 2
         return dict(times=alone_rate / rate, rate=rate, alone_rate=alone_rate)
     title = f"Files of 4 KiB up, disk, beside {UPLOADERS} sessions that upload to another disk, whose fsync takes {SYNC_MS // 1000} s"
     table = Table(title, [("time, of that alone", "times", 2), ("files/s", "rate", 0), ("files/s alone", "alone_rate", 0)])
-    table.note(f"An upload of {bench.files:,} files is stopped after {bench.shorter(UPLOAD_S)} s. berth syncs each file (`data`); its peers do not sync.")
+    table.note(f"An upload of {bench.files:,} files is stopped after {bench.shorter(UPLOAD_S)} s. berth syncs each file (`data`). Its peers do not sync, so that their other sessions are at work without a pause.")
     return measured(bench, table, base, measure)
 
 
