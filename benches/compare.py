@@ -8,22 +8,23 @@ the server with all its processes on one core and the client on another.
     benches/compare.py --write           # and benches/figures.json, figures.svg
     benches/compare.py --old DIR --new DIR      # two builds of berth instead, nine pairs; fails if a row is worse
 
-On Debian, apt-get install nginx rsync openssh-server curl lftp has what can be installed. The packages of FTP
+On Debian, apt-get install nginx rsync openssh-server curl lftp libfuse2 has what can be installed. The packages of FTP
 servers exclude each other, so they are unpacked aside, and found by --peers peers --peers peers/venv:
 
     mkdir peers; cd peers
     for p in vsftpd pure-ftpd pure-ftpd-common proftpd-core proftpd-mod-crypto; do apt-get download $p; dpkg -x ${p}_*.deb .; done
     apt-get install libsodium23 libwrap0 libcap2 libpcre2-posix3 libhiredis0.14 libmemcached11 libmemcachedutil2
-    python3 -m venv venv; venv/bin/pip install pyftpdlib pyOpenSSL"""
+    python3 -m venv venv; venv/bin/pip install pyftpdlib pyOpenSSL mfusepy"""
 import argparse, json, os, pathlib, shutil, signal, subprocess, sys, tempfile, time
 import chart, pairs
 from measure import Tools
 from workloads import WORKLOADS as PLAIN_WORKLOADS, Bench
+from workloads_storage import STORAGE_WORKLOADS
 from workloads_tls import TLS_WORKLOADS
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 FIGURES = ROOT / "benches/figures.json"
-WORKLOADS = PLAIN_WORKLOADS | TLS_WORKLOADS
+WORKLOADS = PLAIN_WORKLOADS | STORAGE_WORKLOADS | TLS_WORKLOADS
 # Some pace what they send, at several times the cost on loopback.
 CONGESTION = pathlib.Path("/proc/sys/net/ipv4/tcp_congestion_control")
 # Connections remembered after their end: clients and servers share the ports of one machine here, and after ten
@@ -121,7 +122,7 @@ def main():
         tools = Tools(programs, options.peers, names, directory)
         tools_of = {name: Tools(of_build, options.peers, names, directory) for name, of_build in builds.items()}
         steps = [step // scale for step in (1000, 5000, 10000)]
-        bench = Bench(tools, directory, disk, runs, (1 << 30) // scale, (16 << 20) // scale, files, steps, tools_of)
+        bench = Bench(tools, directory, disk, runs, (1 << 30) // scale, (16 << 20) // scale, files, steps, tools_of, scale)
         for name in chosen:
             tables.append(WORKLOADS[name](bench))
             print(pairs.markdown(name, tables[-1]) if is_paired else tables[-1].markdown(), flush=True)

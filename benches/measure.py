@@ -12,6 +12,10 @@ class Failed(Exception):
     """A cell that cannot be measured; its text goes under the table."""
 
 
+class TookTooLong(Failed):
+    """The client was not done in time."""
+
+
 def go_ahead():
     """What is measured goes before other work on the machine, where this may be asked for. A
     session is one group to the scheduler, and only within it a matter of its processes."""
@@ -221,16 +225,16 @@ def end_of(process, timeout):
     ended = os.pidfd_open(process.pid)
     try:
         if not select.select([ended], [], [], timeout)[0]:
-            raise Failed(f"not done after {timeout} s")
+            raise TookTooLong(f"not done after {timeout} s")
         return time.monotonic()
     finally:
         os.close(ended)
 
 
-def background(argv, password, **pipes):
+def background(argv, password, first=False, **pipes):
     """A client that is left running."""
-    return subprocess.Popen(argv, env=dict(os.environ, BERTH_PASSWORD=password), stderr=subprocess.DEVNULL, preexec_fn=prepare(CLIENT_CPU),
-                            **{"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, **pipes})
+    return subprocess.Popen(argv, env=dict(os.environ, BERTH_PASSWORD=password), preexec_fn=prepare(CLIENT_CPU, first),
+                            **{"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, **pipes})
 
 
 def fresh(directory, owner=None):

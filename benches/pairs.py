@@ -8,7 +8,7 @@ PAIRS_MIN = 9                # fewer pairs show a ratio, but do not make a row w
 WORSE_BELOW = 0.95
 OLD, NEW = "old", "new"
 # A disk drifts by far more than builds differ: these rows are shown, and not judged.
-NOT_JUDGED = ("small_up_disk", "slow_disk")
+NOT_JUDGED = ("small_up_disk", "slow_disk", "two_disks")
 
 
 def rows(table):
@@ -20,7 +20,7 @@ def ratios(table, row, key):
     """How many times better the new build is, in each round."""
     pairs = zip(table.rows[f"{row}, {OLD}"], table.rows[f"{row}, {NEW}"])
     # Of rates more is better; of all else, such as seconds and bytes, less is.
-    of = (lambda old, new: new / old) if key == "rate" else (lambda old, new: old / new)
+    of = (lambda old, new: new / old) if key.endswith("rate") else (lambda old, new: old / new)
     return [of(old[key], new[key]) for old, new in pairs if old.get(key) and new.get(key)]
 
 

@@ -95,10 +95,15 @@ class Berth(Server):
             "home_roots": [os.path.dirname(self.home)], "sync": self.sync, **self.more(),
             "limits": {"sessions": many, "sessions_per_account": many, "sessions_per_address": many, "strangers": many},
             "timeouts": {"idle": 7200, "stall": 7200}}))
-        if not os.path.exists(f"{conf}/users/bench.json"):
-            subprocess.run([self.path, "user", "add", "bench", "--home", self.home, "--password-stdin", "--config", config],
-                           input=f"{PASSWORD}\n", text=True, check=True, stdout=subprocess.DEVNULL)
+        for name, home in self.homes().items():
+            if not os.path.exists(f"{conf}/users/{name}.json"):
+                subprocess.run([self.path, "user", "add", name, "--home", home, "--password-stdin", "--config", config],
+                               input=f"{PASSWORD}\n", text=True, check=True, stdout=subprocess.DEVNULL)
         return [self.path, "serve", "--config", config]
+
+    def homes(self):
+        """The homes of the accounts, by name."""
+        return {self.user: self.home}
 
     def more(self):
         """Further keys of its configuration."""

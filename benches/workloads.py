@@ -9,17 +9,18 @@ from peers import (BareReceive, BareReceiveHashed, BareSend, BareSendHashed, Ber
 GB = 1e9
 # In a round, where several servers do the same with the same system calls and so differ by little.
 TURNS = 6
+SECONDS_MIN = 2
 ZEROS = bytes(1 << 20)
 TOUCHED = "Before each run, as much memory is written and freed, so that no run pays for pages that the virtual machine must get back from its host."
 
 
 class Bench:
     """The data, the tools, and how much is done. `builds` has the tools of two builds of berth, by name, if
-    they are compared with each other."""
+    they are compared with each other. `scale` is how many times less than usual is done."""
 
-    def __init__(self, tools, directory, disk, runs, big, mid, files, steps, builds=None):
+    def __init__(self, tools, directory, disk, runs, big, mid, files, steps, builds=None, scale=1):
         self.tools, self.directory, self.disk, self.runs, self.steps = tools, directory, disk, runs, steps
-        self.builds = builds
+        self.builds, self.scale = builds, scale
         self.big, self.mid, self.files, self.number = big, mid, files, 0
         # Large files lie on a disk's page cache, as they do in life: sendfile costs twice
         # as much from the small pages of a tmpfs. Small ones would measure the disk there.
@@ -44,6 +45,10 @@ class Bench:
         if server.missing():
             raise Failed(server.missing())
         return Running(server)
+
+    def shorter(self, seconds):
+        """What is measured for `seconds` unless it is to be quick."""
+        return max(seconds // self.scale, SECONDS_MIN)
 
     def next_number(self):
         self.number += 1

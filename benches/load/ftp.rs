@@ -114,8 +114,8 @@ impl Dialect for Ftp {
         Ok(None)
     }
 
-    fn begin_question(&mut self, _path: &str, out: &mut Vec<u8>) {
-        out.extend(b"PWD\r\n");
+    fn begin_question(&mut self, path: &str, out: &mut Vec<u8>) {
+        out.extend(format!("SIZE {path}\r\n").bytes());
         self.step = Step::Question;
     }
 

@@ -22,7 +22,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use rustls::ClientConfig;
@@ -70,12 +70,15 @@ enum Mode {
         #[arg(short, default_value_t = 1)]
         n: usize,
     },
-    /// Small requests, one after the other, in one session
+    /// Small requests in one session: prints `READY` before the first one
     Latency {
         #[command(flatten)]
         target: Target,
         #[arg(short, default_value_t = 500)]
         n: usize,
+        /// Milliseconds from one request to the next; 0: each follows the answer to the one before
+        #[arg(long, default_value_t = 0)]
+        every: u64,
     },
     /// Sessions from connect to leave
     Login {
@@ -175,7 +178,7 @@ fn run(mode: Mode) -> Outcome<Value> {
         Mode::Get { target, n, sha256 } => get(&target, n, sha256),
         Mode::Put { target, local } => put(&target, File::open(local)?),
         Mode::Loop { target, n } => repeat(&target, n),
-        Mode::Latency { target, n } => latency(&target, n),
+        Mode::Latency { target, n, every } => latency(&target, n, Duration::from_millis(every)),
         Mode::Login { target, n, c } => login(&target, n, c),
         Mode::Idle { target, steps } => idle(&target, &steps),
         Mode::Strangers { target, n, logins } => {
@@ -261,15 +264,27 @@ fn repeat(target: &Target, count: usize) -> Outcome<Value> {
     }
 }
 
-fn latency(target: &Target, count: usize) -> Outcome<Value> {
+/// Each request that becomes due while another one waits for its answer is not sent, and counts as answered with that
+/// one: a server that stops for a second is late for each request of that second.
+fn latency(target: &Target, count: usize, every: Duration) -> Outcome<Value> {
     let mut swarm = target.swarm()?;
     let key = swarm.open_all(1)?[0];
+    println!("READY");
+    std::io::stdout().flush()?;
     let mut seconds = Vec::with_capacity(count);
-    for _ in 0..count {
+    let mut due = Instant::now();
+    while seconds.len() < count {
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
         let started = Instant::now();
         swarm.ask(key, &target.path)?;
         swarm.next()?;
-        seconds.push(started.elapsed().as_secs_f64());
+        let answered = Instant::now();
+        seconds.push((answered - started).as_secs_f64());
+        due += every;
+        while !every.is_zero() && due < answered && seconds.len() < count {
+            seconds.push((answered - due).as_secs_f64());
+            due += every;
+        }
     }
     let [p50, p99, max] = percentiles(seconds);
     Ok(json!({ "n": count, "p50_ms": p50, "p99_ms": p99, "max_ms": max, "failed": 0 }))
