@@ -54,7 +54,7 @@ fn count(
     mode: UsageMode,
     mut take: impl FnMut(AccountUsage) -> Result<(), AdminError>,
 ) -> Result<(), AdminError> {
-    let store = Store::new(config.home_roots.clone(), config.partial_expiry, Syncer::held(disk_sync::flush))?;
+    let store = Store::new(config.home_roots.clone(), config.partial_expiry, Syncer::held(disk_sync::sync))?;
     let mut service = Service::new(Accounts::open(config)?, store, Policy::from(config));
     // Without a ledger to compare with, showing and verifying are the same.
     let mode = if mode == UsageMode::Show { UsageMode::Verify } else { mode };

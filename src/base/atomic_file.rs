@@ -9,7 +9,7 @@ use std::path::Path;
 use rustix::fs::{Dir, FlockOperation, OFlags};
 use rustix::io::Errno;
 
-use crate::base::disk_sync::{self, Flush};
+use crate::base::disk_sync::{self, SyncKind};
 use crate::base::refusals;
 
 /// The largest account or configuration file. Usual ones have less than 4 KiB.
@@ -81,7 +81,7 @@ pub fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
 
 /// Syncs `directory`, so that renames and removals in it survive a power loss.
 pub fn sync_directory(directory: &Path) -> io::Result<()> {
-    disk_sync::flush(&File::open(directory)?, Flush::Directory)
+    disk_sync::sync(&File::open(directory)?, SyncKind::Directory)
 }
 
 /// Waits for an exclusive lock on `file`, which is at `path`. Closing the file releases the lock.
@@ -153,7 +153,7 @@ fn write_new(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
 
 /// Syncs a file, so that it survives a power loss.
 pub fn sync_file(file: &File) -> io::Result<()> {
-    disk_sync::flush(file, Flush::File)
+    disk_sync::sync(file, SyncKind::File)
 }
 
 fn set_mode(path: &Path, file: &File, mode: u32) -> io::Result<()> {

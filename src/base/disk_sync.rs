@@ -13,7 +13,7 @@ use crate::base::refusals;
 
 /// The kind of sync.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Flush {
+pub enum SyncKind {
     /// A file's content: fdatasync.
     Data,
     /// A file with its metadata: fsync.
@@ -25,15 +25,15 @@ pub enum Flush {
 type SyncCall = fn(&File) -> Result<(), Errno>;
 
 /// Syncs `file`. An error means that data written since the last sync may be lost.
-pub fn flush(file: &File, flush: Flush) -> io::Result<()> {
-    let calls: &[SyncCall] = match flush {
-        Flush::Data => &[|file| fdatasync(file), |file| fsync(file), |file| syncfs(file)],
-        Flush::File | Flush::Directory => &[|file| fsync(file), |file| syncfs(file)],
+pub fn sync(file: &File, kind: SyncKind) -> io::Result<()> {
+    let calls: &[SyncCall] = match kind {
+        SyncKind::Data => &[|file| fdatasync(file), |file| fsync(file), |file| syncfs(file)],
+        SyncKind::File | SyncKind::Directory => &[|file| fsync(file), |file| syncfs(file)],
     };
-    match calls.iter().map(|call| retrying(|| call(file))).find(|result| !is_refused(*result, flush)) {
+    match calls.iter().map(|call| retrying(|| call(file))).find(|result| !is_refused(*result, kind)) {
         Some(result) => Ok(result?),
         None => {
-            report_refusal(file, flush);
+            report_refusal(file, kind);
             Ok(())
         }
     }
@@ -50,20 +50,20 @@ fn retrying(call: impl Fn() -> Result<(), Errno>) -> Result<(), Errno> {
 
 /// Returns whether the file system does not support this kind of sync. Some refuse it for directories,
 /// which are open for reading only.
-fn is_refused(result: Result<(), Errno>, flush: Flush) -> bool {
+fn is_refused(result: Result<(), Errno>, kind: SyncKind) -> bool {
     match result {
         Ok(()) => false,
-        Err(Errno::BADF) => flush == Flush::Directory,
+        Err(Errno::BADF) => kind == SyncKind::Directory,
         Err(errno) => refusals::is_unsupported(errno),
     }
 }
 
 /// Reports the refusal with the path of the directory, which lies on the same file system.
-fn report_refusal(file: &File, flush: Flush) {
+fn report_refusal(file: &File, kind: SyncKind) {
     let path = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).unwrap_or_default();
-    let (what, directory) = match flush {
-        Flush::Directory => ("syncs of directories (fsync)", path.as_path()),
-        Flush::Data | Flush::File => ("syncs of files (fsync)", path.parent().unwrap_or(&path)),
+    let (what, directory) = match kind {
+        SyncKind::Directory => ("syncs of directories (fsync)", path.as_path()),
+        SyncKind::Data | SyncKind::File => ("syncs of files (fsync)", path.parent().unwrap_or(&path)),
     };
     refusals::report(what, directory, &Errno::OPNOTSUPP.into());
 }
@@ -75,20 +75,23 @@ mod tests {
     #[test]
     fn only_what_a_file_system_does_not_know_is_left_out() {
         for errno in [Errno::INVAL, Errno::NOSYS, Errno::OPNOTSUPP, Errno::NOTTY] {
-            assert!(is_refused(Err(errno), Flush::Data) && is_refused(Err(errno), Flush::Directory), "{errno:?}");
+            assert!(is_refused(Err(errno), SyncKind::Data) && is_refused(Err(errno), SyncKind::Directory), "{errno:?}");
         }
-        assert!(is_refused(Err(Errno::BADF), Flush::Directory) && !is_refused(Err(Errno::BADF), Flush::Data));
+        assert!(is_refused(Err(Errno::BADF), SyncKind::Directory) && !is_refused(Err(Errno::BADF), SyncKind::Data));
         for errno in [Errno::IO, Errno::NOSPC, Errno::DQUOT, Errno::STALE, Errno::PERM] {
-            assert!(!is_refused(Err(errno), Flush::Data) && !is_refused(Err(errno), Flush::Directory), "{errno:?}");
+            assert!(
+                !is_refused(Err(errno), SyncKind::Data) && !is_refused(Err(errno), SyncKind::Directory),
+                "{errno:?}"
+            );
         }
-        assert!(!is_refused(Ok(()), Flush::Data));
+        assert!(!is_refused(Ok(()), SyncKind::Data));
     }
 
     #[test]
     fn an_ordinary_file_and_directory_are_flushed() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let file = File::create(directory.path().join("file")).expect("created");
-        assert!(flush(&file, Flush::Data).is_ok() && flush(&file, Flush::File).is_ok());
-        assert!(flush(&File::open(directory.path()).expect("opened"), Flush::Directory).is_ok());
+        assert!(sync(&file, SyncKind::Data).is_ok() && sync(&file, SyncKind::File).is_ok());
+        assert!(sync(&File::open(directory.path()).expect("opened"), SyncKind::Directory).is_ok());
     }
 }

@@ -141,7 +141,7 @@ fn listening(config: &Config) -> impl Iterator<Item = (SocketAddr, ProtocolKind)
 
 /// Opens all files by name, then confines the process. Threads start later, when needed.
 fn confined_service(config: &Config, poll: &Poll) -> Result<Service, ServerError> {
-    let store = Store::new(config.home_roots.clone(), config.partial_expiry, Syncer::held(disk_sync::flush))
+    let store = Store::new(config.home_roots.clone(), config.partial_expiry, Syncer::held(disk_sync::sync))
         .map_err(system("get random numbers"))?;
     let mut service = Service::new(Accounts::open(config)?, store, Policy::from(config));
     for root in &config.home_roots {

@@ -79,8 +79,8 @@ impl Session {
 
     /// Warns about a full disk. Called for every refusal of a request or a transfer.
     fn warn_of_full_disk(&self, refusal: Option<&SessionError>) {
-        if let (Some(SessionError::DiskFull), Some(member)) = (refusal, self.state.member()) {
-            member.home.warn_full();
+        if let (Some(SessionError::DiskFull), Some(user)) = (refusal, self.state.user()) {
+            user.home.warn_full();
         }
     }
 
@@ -99,8 +99,8 @@ impl Session {
         now: Instant,
         result: Result<Option<Digest>, SessionError>,
     ) {
-        if let Some(member) = self.state.member() {
-            member.active_account.total.add(transfer.is_upload, transfer.bytes, result.is_ok());
+        if let Some(user) = self.state.user() {
+            user.active_account.total.add(transfer.is_upload, transfer.bytes, result.is_ok());
         }
         self.warn_of_full_disk(result.as_ref().err());
         let digest = result.ok().flatten().map_or_else(|| "-".to_string(), |digest| digest.to_string());

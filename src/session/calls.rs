@@ -156,7 +156,7 @@ impl Session {
     /// Begins an operation of this session in `home`.
     fn begin_operation<T: 'static>(&self, home: &Rc<Home>, work: Work<T>) -> Operation<Result<T, SessionError>> {
         let work = work(Rc::clone(home));
-        home.disk().operations().begin(self.sync_owner, work)
+        home.file_system().operations().begin(self.caller, work)
     }
 }
 

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use super::Session;
 use super::error::SessionError;
-use super::state::Member;
+use super::state::User;
 use super::task::{DirectoryMaking, Task};
 use super::verb::Verb;
 use crate::base::budget::Budget;
@@ -58,15 +58,15 @@ impl Session {
         if self.is_attempt_blocked() {
             return Ok(false);
         }
-        let Some(Member { home, .. }) = self.state.member() else { return Ok(true) };
+        let Some(User { home, .. }) = self.state.user() else { return Ok(true) };
         // Its own change may be the one that runs.
         if self.waits_for_call() {
             return Ok(true);
         }
-        let is_settled = home.settle(self.sync_owner, budget)?;
+        let is_settled = home.settle(self.caller, budget)?;
         if !is_settled {
             home.check_answers()?;
-            self.awaits_change.set(home.disk().is_changing(self.sync_owner));
+            self.awaits_change.set(home.file_system().is_changing(self.caller));
         }
         Ok(is_settled)
     }
@@ -78,7 +78,7 @@ impl CountedSession<'_> {
     /// Makes a directory, with the permission bits of its source if there is one.
     pub fn make_directory(&self, path: &VirtualPath, bits: Option<u32>) -> Result<(), SessionError> {
         let asked = path.clone();
-        let made = self.call(&self.member(Verb::MakeDirectory)?.home, move |home| async move {
+        let made = self.call(&self.user(Verb::MakeDirectory)?.home, move |home| async move {
             home.make_directory(asked, bits).await
         });
         self.logged("mkdir", path, made)
@@ -88,14 +88,14 @@ impl CountedSession<'_> {
     pub fn remove_file(&self, path: &VirtualPath) -> Result<(), SessionError> {
         let asked = path.clone();
         let removed =
-            self.call(&self.member(Verb::RemoveFile)?.home, move |home| async move { home.remove_file(asked).await });
+            self.call(&self.user(Verb::RemoveFile)?.home, move |home| async move { home.remove_file(asked).await });
         self.logged("rm", path, removed)
     }
 
     /// Removes an empty directory.
     pub fn remove_directory(&self, path: &VirtualPath) -> Result<(), SessionError> {
         let asked = path.clone();
-        let removed = self.call(&self.member(Verb::RemoveDirectory)?.home, move |home| async move {
+        let removed = self.call(&self.user(Verb::RemoveDirectory)?.home, move |home| async move {
             home.remove_directory(asked).await
         });
         self.logged("rmdir", path, removed)
@@ -104,7 +104,7 @@ impl CountedSession<'_> {
     /// Renames an entry.
     pub fn rename(&self, from: &VirtualPath, to: &VirtualPath, replace: bool) -> Result<(), SessionError> {
         let asked = (from.clone(), to.clone());
-        let renamed = self.call(&self.member(Verb::Rename)?.home, move |home| async move {
+        let renamed = self.call(&self.user(Verb::Rename)?.home, move |home| async move {
             home.rename(asked.0, asked.1, replace).await
         });
         self.logged_with("mv", &[("path", Value::path(from.as_bytes())), ("to", Value::path(to.as_bytes()))], renamed)
@@ -114,7 +114,7 @@ impl CountedSession<'_> {
     pub fn set_mtime(&self, path: &VirtualPath, mtime_ns: i64) -> Result<(), SessionError> {
         let asked = path.clone();
         let set = self
-            .call(&self.member(Verb::SetMtime)?.home, move |home| async move { home.set_mtime(asked, mtime_ns).await });
+            .call(&self.user(Verb::SetMtime)?.home, move |home| async move { home.set_mtime(asked, mtime_ns).await });
         self.logged("mtime", path, set)
     }
 
@@ -122,7 +122,7 @@ impl CountedSession<'_> {
     pub fn set_mode(&self, path: &VirtualPath, mode: u32) -> Result<(), SessionError> {
         let asked = path.clone();
         let set =
-            self.call(&self.member(Verb::SetMode)?.home, move |home| async move { home.set_mode(asked, mode).await });
+            self.call(&self.user(Verb::SetMode)?.home, move |home| async move { home.set_mode(asked, mode).await });
         self.logged("chmod", path, set)
     }
 
@@ -130,7 +130,7 @@ impl CountedSession<'_> {
     /// [`crate::store::home::Home::apply_mode_of_source`].
     pub fn apply_mode_of_source(&self, path: &VirtualPath, bits: u32) -> Result<u32, SessionError> {
         let asked = path.clone();
-        let set = self.call(&self.member(Verb::SetMode)?.home, move |home| async move {
+        let set = self.call(&self.user(Verb::SetMode)?.home, move |home| async move {
             home.apply_mode_of_source(asked, bits).await
         });
         self.logged("chmod", path, set)
@@ -139,7 +139,7 @@ impl CountedSession<'_> {
     /// Drops a partial upload.
     pub fn drop_partial_upload(&self, id: &UploadId) -> Result<(), SessionError> {
         let asked = *id;
-        let dropped = self.call(&self.member(Verb::DropPartialUpload)?.home, move |home| async move {
+        let dropped = self.call(&self.user(Verb::DropPartialUpload)?.home, move |home| async move {
             if home.drop_partial(asked).await? { Ok(()) } else { Err(StoreError::NotFound) }
         });
         self.logged_with("drop_partial", &[("upload", Value::name(id.to_string().as_bytes()))], dropped)
@@ -147,7 +147,7 @@ impl CountedSession<'_> {
 
     /// Begins to make a directory and its missing parents.
     pub fn begin_directories(&mut self, path: &VirtualPath, bits: Option<u32>) -> Result<(), SessionError> {
-        let directories = NewDirectories::begin(Rc::clone(&self.member(Verb::MakeDirectory)?.home), path, bits)?;
+        let directories = NewDirectories::begin(Rc::clone(&self.user(Verb::MakeDirectory)?.home), path, bits)?;
         self.session.begin_task(Task::Directories(Box::new(DirectoryMaking::new(directories))))
     }
 
@@ -155,7 +155,7 @@ impl CountedSession<'_> {
 
     /// Returns the usage and the limits of the account.
     pub fn quota(&self) -> Result<QuotaState, SessionError> {
-        let state = self.member(Verb::Quota)?.home.ledger().state();
+        let state = self.user(Verb::Quota)?.home.ledger().state();
         self.log_access("quota", &[], &Ok(()));
         Ok(state)
     }
@@ -163,13 +163,13 @@ impl CountedSession<'_> {
     /// Returns the error with which the first byte of an upload would be refused, if the quota has no byte
     /// left.
     pub fn refusal_of_first_byte(&self) -> Option<SessionError> {
-        self.state.member()?.home.ledger().reserve(1, 0).err().map(SessionError::from)
+        self.state.user()?.home.ledger().reserve(1, 0).err().map(SessionError::from)
     }
 
     /// Returns the number of bytes that can still be stored: the smaller of the free quota and the free disk
     /// space. If the file system does not report its free space, only the quota counts.
     pub fn available_bytes(&self) -> Result<u64, SessionError> {
-        let home = &self.member(Verb::Quota)?.home;
+        let home = &self.user(Verb::Quota)?.home;
         let free = self.logged_with("available", &[], self.free_bytes()?);
         let state = home.ledger().state();
         let taken = state.stored() + state.reserved;

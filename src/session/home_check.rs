@@ -99,7 +99,7 @@ impl HomeCheck {
                 Ok(false) => match home.check_answers() {
                     Err(error) => HomeCheckStep::Failed(name, error.to_string()),
                     Ok(()) => {
-                        let waits = home.disk().is_changing(0);
+                        let waits = home.file_system().is_changing(0);
                         self.current = Current::Counting(name, home, before);
                         if waits { HomeCheckStep::Waits } else { HomeCheckStep::Later }
                     }

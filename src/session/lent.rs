@@ -21,7 +21,7 @@ impl<T: 'static> Lent<T> {
     /// Begins an operation on the value. Nothing happens while another operation has it.
     pub(super) fn lend(&mut self, site: Site<'_>, work: impl AsyncFnOnce(&mut T) -> Result<u64, StoreError> + 'static) {
         *self = match std::mem::replace(self, Self::Lost) {
-            Self::Here(mut value) => Self::Away(site.home.disk().operations().begin(site.caller, async move {
+            Self::Here(mut value) => Self::Away(site.home.file_system().operations().begin(site.caller, async move {
                 let result = work(&mut value).await;
                 (value, result)
             })),

@@ -12,7 +12,7 @@ use super::error::SessionError;
 use super::login_attempt::{Attempt, Challenged, Login, OpenError, Opening};
 use super::origin::Origin;
 use super::password::{Checked, PasswordCheck};
-use super::state::{Member, State};
+use super::state::{State, User};
 use super::verb::Verb;
 use super::{Service, Session};
 use crate::account::{Account, AccountError, AccountName, Candidate};
@@ -171,7 +171,7 @@ impl Session {
         let (rules, checked) = (Arc::clone(service.accounts.home_rules()), account.clone());
         let root = service
             .store
-            .open_home_root(self.sync_owner, &account.home, move || Ok::<_, OpenError>(rules.check(&checked)?));
+            .open_home_root(self.caller, &account.home, move || Ok::<_, OpenError>(rules.check(&checked)?));
         let opening = Opening { account, active_account, claimed, root, proof, check };
         let State::Login(login) = &mut self.state else { return Err(SessionError::WrongState) };
         login.attempt = Attempt::Opening(Box::new(opening));
@@ -205,9 +205,8 @@ impl Session {
         let Opening { account, active_account, claimed, proof, check, .. } = *opening;
         let result = root.map(|root| {
             let home = service.home_at(root, &account);
-            let member =
-                Member { account: account.name.clone(), home, is_read_only: account.read_only, active_account };
-            self.state = State::Command(member, None);
+            let user = User { account: account.name.clone(), home, is_read_only: account.read_only, active_account };
+            self.state = State::Command(user, None);
         });
         self.log_login(claimed.as_ref(), &result);
         result?;

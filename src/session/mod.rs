@@ -58,7 +58,7 @@ pub use error::SessionError;
 use login_attempt::Login;
 pub use queries::Unfinished;
 pub use service::{Policy, Service};
-use state::{Member, State, StateName};
+use state::{State, StateName, User};
 use verb::Verb;
 
 /// The interval at which a waiting request checks whether the file system has freed enough removed files.
@@ -82,7 +82,7 @@ pub struct Session {
     /// Its number in the logs and for the administrator.
     number: u64,
     /// The number under which it requests syncs, so that their results reach it.
-    sync_owner: u64,
+    caller: u64,
     peer: SocketAddr,
     binding: Binding,
     requests: TokenBucket,
@@ -96,9 +96,9 @@ pub struct Session {
 }
 
 impl Session {
-    /// Makes and logs a session with a peer that has just connected. `number` and `sync_owner` are unique.
-    pub fn accept(number: u64, sync_owner: u64, peer: SocketAddr) -> Self {
-        let mut session = Self { sync_owner, ..Self::new(number, peer) };
+    /// Makes and logs a session with a peer that has just connected. `number` and `caller` are unique.
+    pub fn accept(number: u64, caller: u64, peer: SocketAddr) -> Self {
+        let mut session = Self { caller, ..Self::new(number, peer) };
         session.log_connect();
         session
     }
@@ -107,7 +107,7 @@ impl Session {
     pub fn new(number: u64, peer: SocketAddr) -> Self {
         Self {
             number,
-            sync_owner: number,
+            caller: number,
             peer,
             was_connect_logged: true,
             binding: Binding::None,
@@ -133,27 +133,27 @@ impl Session {
 
     /// Returns whether a read-only account is logged in.
     pub fn is_read_only(&self) -> bool {
-        self.state.member().is_some_and(|member| member.is_read_only)
+        self.state.user().is_some_and(|user| user.is_read_only)
     }
 
     /// Returns the account that is logged in.
     pub fn account(&self) -> Option<&AccountName> {
-        self.state.member().map(|member| &member.account)
+        self.state.user().map(|user| &user.account)
     }
 
     /// Returns the account's traffic.
     pub fn traffic(&self) -> Option<&Rc<Traffic>> {
-        self.state.member().map(|member| &member.active_account.traffic)
+        self.state.user().map(|user| &user.active_account.traffic)
     }
 
     /// Returns the unique number of the active account.
     pub fn active_account_number(&self) -> Option<u64> {
-        self.state.member().map(|member| member.active_account.number)
+        self.state.user().map(|user| user.active_account.number)
     }
 
     /// Returns the account's share of memory.
     pub fn memory(&self) -> Option<&Arc<AccountMemory>> {
-        self.state.member().map(|member| &member.active_account.memory)
+        self.state.user().map(|user| &user.active_account.memory)
     }
 
     /// Returns what the session is waiting for.
@@ -202,9 +202,9 @@ impl Session {
         verb.check(&self.state)
     }
 
-    fn member(&self, verb: Verb) -> Result<&Member, SessionError> {
+    fn user(&self, verb: Verb) -> Result<&User, SessionError> {
         self.check(verb)?;
-        self.state.member().ok_or(SessionError::LoginRequired)
+        self.state.user().ok_or(SessionError::LoginRequired)
     }
 
     /// Returns the channel binding of logins.
@@ -222,7 +222,7 @@ impl Session {
     /// Returns when the next request may begin; `None` if it may now.
     pub fn next_request_at(&self, service: &Service, now: Instant) -> Option<Instant> {
         // A session waits if it removes files faster than the file system frees them.
-        if self.state.member().is_some_and(|member| member.home.has_backlog()) {
+        if self.state.user().is_some_and(|user| user.home.has_backlog()) {
             return Some(now + BACKLOG_WAIT);
         }
         service.policy.rates.requests.and(self.requests.ready_at()).filter(|&at| at > now)
@@ -258,10 +258,9 @@ impl Session {
 
     fn return_to_command(&mut self) {
         self.replace_state(|state| match state {
-            State::Command(member, _)
-            | State::Upload(member, _)
-            | State::Commit(member, _)
-            | State::Download(member, _) => State::Command(member, None),
+            State::Command(user, _) | State::Upload(user, _) | State::Commit(user, _) | State::Download(user, _) => {
+                State::Command(user, None)
+            }
             other => other,
         });
     }

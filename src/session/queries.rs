@@ -27,7 +27,7 @@ impl Session {
     /// Returns the metadata of `path`, and the etag of a file.
     pub fn stat(&self, service: &Service, path: &VirtualPath) -> Result<(Meta, Option<String>), SessionError> {
         let asked = path.clone();
-        let found = self.call(&self.member(Verb::Stat)?.home, move |home| stat(home, asked));
+        let found = self.call(&self.user(Verb::Stat)?.home, move |home| stat(home, asked));
         let meta = self.logged("stat", path, found)?;
         let is_file = meta.kind == Kind::File;
         Ok((meta, is_file.then(|| service.store.etag(&meta.identity))))
@@ -37,7 +37,7 @@ impl Session {
     /// upload, so that a client can resume it.
     pub fn stat_resumable(&self, path: &VirtualPath) -> Result<Meta, SessionError> {
         let asked = path.clone();
-        let found = self.call(&self.member(Verb::Stat)?.home, move |home| async move {
+        let found = self.call(&self.user(Verb::Stat)?.home, move |home| async move {
             match stat(Rc::clone(&home), asked.clone()).await {
                 Err(StoreError::NotFound) => home.newer_partial_upload(asked).await?.ok_or(StoreError::NotFound),
                 found => found,
@@ -49,7 +49,7 @@ impl Session {
     /// Returns the metadata of the dangling symlink at `path`.
     pub fn link_itself(&self, path: &VirtualPath) -> Option<Meta> {
         let asked = path.clone();
-        let found = self.call(&self.state.member()?.home, move |home| async move {
+        let found = self.call(&self.state.user()?.home, move |home| async move {
             home.run(move |directory| directory.entry(&asked)).await
         });
         found.result.ok()?.filter(|entry| entry.kind == Kind::Link)
@@ -59,7 +59,7 @@ impl Session {
     /// upload or it cannot be read.
     pub fn unfinished_upload(&self, path: &VirtualPath) -> Option<Unfinished> {
         let asked = path.clone();
-        let found = self.call(&self.state.member()?.home, move |home| async move {
+        let found = self.call(&self.state.user()?.home, move |home| async move {
             if !matches!(stat(Rc::clone(&home), asked.clone()).await, Err(StoreError::NotFound)) {
                 return Ok::<_, StoreError>(None);
             }
@@ -75,7 +75,7 @@ impl Session {
     /// Returns the metadata of `path`; a symlink is not followed.
     pub fn entry(&self, path: &VirtualPath) -> Result<Meta, SessionError> {
         let asked = path.clone();
-        let found = self.call(&self.member(Verb::Stat)?.home, move |home| async move {
+        let found = self.call(&self.user(Verb::Stat)?.home, move |home| async move {
             home.run(move |directory| directory.entry(&asked)?.ok_or(StoreError::NotFound)).await
         });
         self.logged("stat", path, found)
@@ -87,16 +87,16 @@ impl Session {
         if path.is_root() {
             return true;
         }
-        let Some(member) = self.state.member() else { return false };
+        let Some(user) = self.state.user() else { return false };
         let asked = path.clone();
-        let found = self
-            .call(&member.home, move |home| async move { home.run(move |directory| directory.entry(&asked)).await });
+        let found =
+            self.call(&user.home, move |home| async move { home.run(move |directory| directory.entry(&asked)).await });
         matches!(found.result, Ok(Some(_)))
     }
 
     /// Returns a random name, the same in all attempts to handle a request.
     pub fn random_name(&self) -> Result<UploadId, SessionError> {
-        self.call(&self.member(Verb::BeginUpload)?.home, |_| async { Ok::<_, StoreError>(UploadId::random()?) }).result
+        self.call(&self.user(Verb::BeginUpload)?.home, |_| async { Ok::<_, StoreError>(UploadId::random()?) }).result
     }
 
     /// Returns the free bytes on the home's disk, if the file system reports them.
@@ -105,15 +105,15 @@ impl Session {
     }
 
     pub(super) fn free_bytes(&self) -> Result<Answer<Option<u64>>, SessionError> {
-        let home = &self.member(Verb::Quota)?.home;
+        let home = &self.user(Verb::Quota)?.home;
         Ok(self.call(home, move |home| async move { home.run(|directory| directory.free_bytes()).await }))
     }
 
     /// Returns whether a partial upload of this name exists that no session is sending.
     pub fn is_interrupted(&self, id: &UploadId) -> bool {
-        let Some(member) = self.state.member() else { return false };
+        let Some(user) = self.state.user() else { return false };
         let asked = *id;
-        let found = self.call(&member.home, move |home| async move {
+        let found = self.call(&user.home, move |home| async move {
             let has_part = home.run(move |directory| directory.has_part(&asked)).await?;
             Ok::<_, StoreError>(has_part && !home.is_uploading(&asked))
         });

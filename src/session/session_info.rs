@@ -16,7 +16,7 @@ use crate::store::ledger::QuotaState;
 #[derive(Debug, Clone)]
 pub struct SessionInfo {
     /// The account that is logged in, and its usage.
-    pub member: Option<(AccountName, QuotaState)>,
+    pub user: Option<(AccountName, QuotaState)>,
     /// The peer's address.
     pub peer: SocketAddr,
     /// The state of the session.
@@ -47,9 +47,9 @@ pub struct TransferInfo {
 impl Session {
     /// Returns a snapshot of this session.
     pub fn info(&self) -> SessionInfo {
-        let member = self.state.member();
+        let user = self.state.user();
         SessionInfo {
-            member: member.map(|member| (member.account.clone(), member.home.ledger().state())),
+            user: user.map(|user| (user.account.clone(), user.home.ledger().state())),
             peer: self.peer,
             state: self.state.name(),
             transfer: self.transfer(),

@@ -30,9 +30,9 @@ impl Site<'_> {
         self,
         call: impl FnOnce() -> T + Send + 'static,
     ) -> Operation<Result<T, SessionError>> {
-        let disk = self.home.disk().clone();
-        let work = async move { disk.run(call).await.map_err(|error| SessionError::from(&error.into())) };
-        self.home.disk().operations().begin(self.caller, work)
+        let file_system = self.home.file_system().clone();
+        let work = async move { file_system.run(call).await.map_err(|error| SessionError::from(&error.into())) };
+        self.home.file_system().operations().begin(self.caller, work)
     }
 
     /// Returns the size of a piece of up to `bytes` for a worker, and its charge.
@@ -43,7 +43,7 @@ impl Site<'_> {
 
     /// Returns whether the loop may call the file system itself.
     pub(super) fn is_prompt(self) -> bool {
-        self.home.disk().is_prompt()
+        self.home.file_system().is_prompt()
     }
 }
 
@@ -83,7 +83,7 @@ impl<W: Send + 'static, S: Send + 'static> Sliced<W, S> {
     ) -> Result<Option<S>, SessionError> {
         let mut running = match std::mem::replace(self, Self::Lost) {
             Self::Here(mut work) if site.is_prompt() => {
-                let step = site.home.disk().run_now(|| slice(&mut work, budget));
+                let step = site.home.file_system().run_now(|| slice(&mut work, budget));
                 *self = Self::Here(work);
                 return Ok(Some(step));
             }

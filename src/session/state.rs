@@ -30,13 +30,13 @@ pub enum State {
     /// Before login.
     Login(Login),
     /// A logged-in user may send a command; a task may be running.
-    Command(Member, Option<Task>),
+    Command(User, Option<Task>),
     /// An upload is being received.
-    Upload(Member, Box<Upload>),
+    Upload(User, Box<Upload>),
     /// All bytes are received; the file is being synced and renamed.
-    Commit(Member, Box<Commit>),
+    Commit(User, Box<Commit>),
     /// A download is being sent.
-    Download(Member, Box<Download>),
+    Download(User, Box<Download>),
     /// The session has ended.
     Closing,
 }
@@ -84,13 +84,12 @@ impl State {
     }
 
     /// Returns the logged-in user.
-    pub fn member(&self) -> Option<&Member> {
+    pub fn user(&self) -> Option<&User> {
         match self {
             Self::Login(_) | Self::Closing => None,
-            Self::Command(member, _)
-            | Self::Upload(member, _)
-            | Self::Commit(member, _)
-            | Self::Download(member, _) => Some(member),
+            Self::Command(user, _) | Self::Upload(user, _) | Self::Commit(user, _) | Self::Download(user, _) => {
+                Some(user)
+            }
         }
     }
 
@@ -101,7 +100,7 @@ impl State {
 }
 
 /// A logged-in user.
-pub struct Member {
+pub struct User {
     /// The account.
     pub account: AccountName,
     /// The account's home.
@@ -112,7 +111,7 @@ pub struct Member {
     pub active_account: Rc<ActiveAccount>,
 }
 
-impl Member {
+impl User {
     /// Returns where the work of the session with this number runs.
     pub(super) fn site(&self, caller: u64) -> Site<'_> {
         Site { home: &self.home, caller, memory: &self.active_account.memory }

@@ -115,7 +115,7 @@ impl DirectoryMaking {
             }
             // A count must finish first.
             if !site.home.settle(site.caller, budget)? {
-                let is_changing = site.home.disk().is_changing(site.caller);
+                let is_changing = site.home.file_system().is_changing(site.caller);
                 return Ok(if is_changing { TaskStep::Waits } else { TaskStep::Later });
             }
             if budget.is_spent() {

@@ -23,9 +23,9 @@ use crate::store::staging::PartialUploadListing;
 impl Session {
     /// Begins to list the partial uploads of the account.
     pub fn begin_partial_uploads(&mut self) -> Result<(), SessionError> {
-        let member = self.member(Verb::PartialUploads)?;
-        let charge = Charge::to(&member.active_account.memory);
-        let listing = self.last_call(&member.home, move |home| async move {
+        let user = self.user(Verb::PartialUploads)?;
+        let charge = Charge::to(&user.active_account.memory);
+        let listing = self.last_call(&user.home, move |home| async move {
             home.run(move |directory| PartialUploadListing::begin(directory, charge)).await
         });
         let listing = self.logged_with("partials", &[], listing)?;
@@ -43,9 +43,9 @@ impl Session {
         path: &VirtualPath,
         choose: impl FnOnce(Listing) -> Listing,
     ) -> Result<(), SessionError> {
-        let member = self.member(Verb::List)?;
-        let (asked, charge) = (path.clone(), Charge::to(&member.active_account.memory));
-        let listing = self.last_call(&member.home, move |home| async move {
+        let user = self.user(Verb::List)?;
+        let (asked, charge) = (path.clone(), Charge::to(&user.active_account.memory));
+        let listing = self.last_call(&user.home, move |home| async move {
             let open = move |directory: &HomeDirectory| {
                 let (directory, is_root) = directory.open_to_list(&asked)?;
                 Listing::new(directory, is_root, charge)
@@ -58,7 +58,7 @@ impl Session {
 
     /// Begins to hash a file.
     pub fn begin_digest(&mut self, path: &VirtualPath, algorithm: DigestAlgorithm) -> Result<(), SessionError> {
-        let opened = self.open(&self.member(Verb::Digest)?.home, path);
+        let opened = self.open(&self.user(Verb::Digest)?.home, path);
         let verb = if algorithm == DigestAlgorithm::Sha256 { "sha256" } else { "digest" };
         let (file, meta) = self.logged(verb, path, opened)?;
         self.begin_task(Task::Digest(Box::new(FileHash::new(file, meta, algorithm))))
@@ -89,9 +89,9 @@ impl Session {
         now: Instant,
     ) -> Result<TaskStep, SessionError> {
         self.check(Verb::RunTask)?;
-        let State::Command(member, current) = &mut self.state else { return Err(SessionError::WrongState) };
+        let State::Command(user, current) = &mut self.state else { return Err(SessionError::WrongState) };
         let Some(task) = current else { return Err(SessionError::WrongState) };
-        let site = member.site(self.sync_owner);
+        let site = user.site(self.caller);
         let step = match self.is_unanswered.take() {
             true => Err(SessionError::NoAnswer),
             false => task.run(site, &mut service.store, budget, now),

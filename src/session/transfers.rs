@@ -20,7 +20,7 @@ use crate::store::syncer::Synced;
 impl CountedSession<'_> {
     /// Begins an upload.
     pub fn begin_upload(&mut self, service: &Service, plan: UploadPlan, now: Instant) -> Result<(), SessionError> {
-        let home = &self.member(Verb::BeginUpload)?.home;
+        let home = &self.user(Verb::BeginUpload)?.home;
         let (path, etags, sync) = (plan.path.clone(), service.store.etags, service.policy.sync);
         let begun = self.last_call(home, move |home| Upload::begin(home, etags, sync, plan, now));
         if begun.is_new && begun.result.is_err() {
@@ -28,7 +28,7 @@ impl CountedSession<'_> {
         }
         let upload = begun.result?;
         self.session.replace_state(|state| match state {
-            State::Command(member, None) => State::Upload(member, Box::new(upload)),
+            State::Command(user, None) => State::Upload(user, Box::new(upload)),
             other => other,
         });
         Ok(())
@@ -38,32 +38,32 @@ impl CountedSession<'_> {
     /// does not end the upload: [`Session::abort`] does.
     pub fn store(&mut self, service: &mut Service, bytes: &[u8]) -> Result<usize, SessionError> {
         self.check(Verb::Store)?;
-        let Session { state: State::Upload(member, upload), sync_owner, is_unanswered, .. } = &mut *self.session else {
+        let Session { state: State::Upload(user, upload), caller, is_unanswered, .. } = &mut *self.session else {
             return Err(SessionError::WrongState);
         };
         if is_unanswered.take() {
             return Err(SessionError::NoAnswer);
         }
-        upload.store(member.site(*sync_owner), &mut service.store, bytes)
+        upload.store(user.site(*caller), &mut service.store, bytes)
     }
 
     /// Splices bytes from a socket into the upload. Returns the number of bytes; 0 also if they must be
     /// read.
     pub fn store_from(&mut self, service: &mut Service, incoming: SpliceSource<'_>) -> Result<usize, SessionError> {
         self.check(Verb::Store)?;
-        let Session { state: State::Upload(member, upload), sync_owner, .. } = &mut *self.session else {
+        let Session { state: State::Upload(user, upload), caller, .. } = &mut *self.session else {
             return Err(SessionError::WrongState);
         };
-        upload.store_from(member.site(*sync_owner), &mut service.store, incoming)
+        upload.store_from(user.site(*caller), &mut service.store, incoming)
     }
 
     /// Continues the commit. Returns the result once it is complete.
     pub fn advance_commit(&mut self, service: &mut Service, now: Instant) -> Result<Option<Stored>, SessionError> {
         self.check(Verb::AdvanceCommit)?;
-        let State::Commit(member, commit) = &mut self.session.state else { return Err(SessionError::WrongState) };
+        let State::Commit(user, commit) = &mut self.session.state else { return Err(SessionError::WrongState) };
         let result = match self.session.is_unanswered.take() {
             true => Err(SessionError::NoAnswer),
-            false => commit.advance(member.site(self.session.sync_owner), service.store.etags, service.policy.sync),
+            false => commit.advance(user.site(self.session.caller), service.store.etags, service.policy.sync),
         };
         let record = TransferInfo::of_commit(commit);
         match result {
@@ -91,11 +91,11 @@ impl Session {
         if upload.is_starting() && !self.is_counted(budget)? {
             return Ok(None);
         }
-        let State::Upload(member, upload) = &mut self.state else { return Err(SessionError::WrongState) };
+        let State::Upload(user, upload) = &mut self.state else { return Err(SessionError::WrongState) };
         if self.is_unanswered.take() {
             return Err(SessionError::NoAnswer);
         }
-        upload.prepare(member.site(self.sync_owner), &mut service.store, budget)
+        upload.prepare(user.site(self.caller), &mut service.store, budget)
     }
 
     /// Returns whether the upload can be resumed if it is interrupted now, as far as known.
@@ -133,15 +133,15 @@ impl Session {
         end: impl FnOnce(Upload) -> Result<Commit, SessionError>,
     ) -> Result<(), SessionError> {
         self.check(Verb::FinishUpload)?;
-        let State::Upload(member, upload) = self.state.take() else { return Err(SessionError::WrongState) };
+        let State::Upload(user, upload) = self.state.take() else { return Err(SessionError::WrongState) };
         let record = TransferInfo::of_upload(&upload);
         match end(*upload) {
             Ok(commit) => {
-                self.state = State::Commit(member, Box::new(commit));
+                self.state = State::Commit(user, Box::new(commit));
                 Ok(())
             }
             Err(refusal) => {
-                self.state = State::Command(member, None);
+                self.state = State::Command(user, None);
                 self.log_transfer(&record, now, Err(refusal));
                 Err(refusal)
             }
@@ -156,7 +156,7 @@ impl Session {
     /// Takes the result of a sync that this session requested.
     pub fn synced(&mut self, synced: Synced) -> Result<(), SessionError> {
         match &mut self.state {
-            State::Upload(member, upload) => upload.synced(member.site(self.sync_owner), synced),
+            State::Upload(user, upload) => upload.synced(user.site(self.caller), synced),
             _ => Ok(()),
         }
     }
@@ -165,14 +165,14 @@ impl Session {
 
     /// Begins a download.
     pub fn begin_download(&mut self, service: &Service, plan: DownloadPlan, now: Instant) -> Result<(), SessionError> {
-        let opened = self.open(&self.member(Verb::BeginDownload)?.home, &plan.path);
+        let opened = self.open(&self.user(Verb::BeginDownload)?.home, &plan.path);
         if opened.is_new && opened.result.is_err() {
             self.log_path("get", &plan.path, &opened.result);
         }
         let (file, meta) = opened.result?;
         let download = Download::of(file, meta, &service.store, plan, now);
         self.replace_state(|state| match state {
-            State::Command(member, None) => State::Download(member, Box::new(download)),
+            State::Command(user, None) => State::Download(user, Box::new(download)),
             other => other,
         });
         Ok(())
@@ -184,11 +184,11 @@ impl Session {
         service: &Service,
         budget: &mut Budget,
     ) -> Result<Option<DownloadHeader>, SessionError> {
-        let State::Download(member, download) = &mut self.state else { return Err(SessionError::WrongState) };
+        let State::Download(user, download) = &mut self.state else { return Err(SessionError::WrongState) };
         if self.is_unanswered.take() {
             return Err(SessionError::NoAnswer);
         }
-        download.prepare(member.site(self.sync_owner), &service.store, budget)
+        download.prepare(user.site(self.caller), &service.store, budget)
     }
 
     /// Fetches the next piece of the download, at most `max` bytes; see [`Download::fetch`]. Its end ends
@@ -203,11 +203,11 @@ impl Session {
         now: Instant,
     ) -> Result<Fetched, SessionError> {
         self.check(Verb::Fetch)?;
-        let State::Download(member, download) = &mut self.state else { return Err(SessionError::WrongState) };
+        let State::Download(user, download) = &mut self.state else { return Err(SessionError::WrongState) };
         if self.is_unanswered.take() {
             return Err(SessionError::NoAnswer);
         }
-        let site = member.site(self.sync_owner);
+        let site = user.site(self.caller);
         let fetched = download.fetch(site, &mut service.store, out, max, range_max, budget)?;
         download.awaits_storage = matches!(fetched, Fetched::Waits);
         if let Fetched::End(_, digest) = fetched {

@@ -82,10 +82,10 @@ impl Verb {
     /// Refuses the verb unless `state` allows it.
     pub fn check(self, state: &State) -> Result<(), SessionError> {
         let (name, (states, effect)) = (state.name(), self.rule());
-        match state.member() {
+        match state.user() {
             _ if !states.contains(&name) && name == Login => Err(SessionError::LoginRequired),
             _ if !states.contains(&name) => Err(SessionError::WrongState),
-            Some(member) if member.is_read_only && effect == Changes => Err(SessionError::ReadOnly),
+            Some(user) if user.is_read_only && effect == Changes => Err(SessionError::ReadOnly),
             _ => Ok(()),
         }
     }

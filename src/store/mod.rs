@@ -9,7 +9,7 @@ pub mod count;
 pub mod digest_cache;
 pub mod etag;
 mod expiry;
-mod file_systems;
+mod file_system_support;
 pub mod home;
 mod home_root;
 pub mod ledger;
@@ -39,7 +39,7 @@ use std::time::Duration;
 use clock::WallClock;
 use digest_cache::DigestCache;
 use etag::EtagKey;
-use file_systems::FileSystems;
+use file_system_support::FileSystemSupport;
 use home::{DirectoryId, Home, HomeContext};
 pub use home_root::HomeRoot;
 use home_root::LedgerKey;
@@ -51,7 +51,7 @@ use splice::Pipe;
 use syncer::Syncer;
 use watch::Watcher;
 use workers::operations::{CallError, Operation};
-use workers::{Disk, HomeDisk};
+use workers::{FileSystem, HomeFileSystem};
 
 /// The number of homes whose ledger is kept after their last session, so that the next session need not count again.
 const LEDGERS_REMEMBERED: usize = 4096;
@@ -191,7 +191,7 @@ pub struct Store {
     ledgers: HashMap<LedgerKey, Rc<Ledger>>,
     /// The device numbers of homes that were open, by path.
     devices: HashMap<PathBuf, u64>,
-    systems: Arc<FileSystems>,
+    support: Arc<FileSystemSupport>,
     partial_expiry: Duration,
     mounts: Mounts,
     /// Read at start, because Landlock forbids it later.
@@ -218,7 +218,7 @@ impl Store {
             homes: HashMap::new(),
             ledgers: HashMap::new(),
             devices: HashMap::new(),
-            systems: Arc::default(),
+            support: Arc::default(),
             partial_expiry,
             mounts: Mounts::open(),
             boot: boot_id::boot_id()?.into(),
@@ -239,32 +239,37 @@ impl Store {
         path: &Path,
         check: impl FnOnce() -> Result<(), E> + Send + 'static,
     ) -> Operation<Result<HomeRoot, E>> {
-        let (disk, path) = (self.disk_of_path(path), path.to_path_buf());
+        let (file_system, path) = (self.file_system_of_path(path), path.to_path_buf());
         let (roots, mounts) = (Arc::clone(&self.roots), self.mounts.clone());
         let work = async move {
             let open = move || {
                 check()?;
                 Ok(HomeRoot::open(&roots, &mounts, &path)?)
             };
-            disk.run(open).await.map_err(StoreError::from)?
+            file_system.run(open).await.map_err(StoreError::from)?
         };
         self.syncer.operations().begin(caller, work)
     }
 
     /// Returns whether the file system of the home at `path` answers, as far as known.
     pub fn answers(&self, path: &Path) -> bool {
-        !self.disk_of_path(path).is_unresponsive()
+        !self.file_system_of_path(path).is_unresponsive()
     }
 
     /// Returns the file system of a home that is not open yet: the one on which it was the last time, or else
     /// one that no home has, so that a worker opens it.
-    fn disk_of_path(&self, path: &Path) -> HomeDisk {
+    fn file_system_of_path(&self, path: &Path) -> HomeFileSystem {
         let root = self.roots.iter().position(|root| path.starts_with(root)).unwrap_or(self.roots.len());
         let device = self.devices.get(path).copied().unwrap_or(FIRST_UNKNOWN_DEVICE + root as u64);
         let mut account = DefaultHasher::new();
         path.hash(&mut account);
         let name: Rc<Path> = self.roots.get(root).map_or(path, PathBuf::as_path).into();
-        self.syncer.known_disk(Disk { device, account: account.finish(), path: Rc::clone(&name), home: name })
+        self.syncer.known_file_system(FileSystem {
+            device,
+            account: account.finish(),
+            path: Rc::clone(&name),
+            home: name,
+        })
     }
 
     /// Returns the home whose directory is open, shared by all sessions of that directory, and sets its limits.
@@ -289,12 +294,12 @@ impl Store {
         let root = self.roots.iter().find(|root| is_named_by_root && path.starts_with(root));
         let name = root.map_or_else(|| Rc::clone(&home), |root| root.as_path().into());
         let device = if contains_mounts { HOME_WITH_MOUNTS | id.1 } else { id.0 };
-        let disk = Disk { device, account: Rc::as_ptr(&ledger).addr() as u64, path: name, home };
+        let file_system = FileSystem { device, account: Rc::as_ptr(&ledger).addr() as u64, path: name, home };
         let context = HomeContext {
-            systems: Arc::clone(&self.systems),
+            support: Arc::clone(&self.support),
             partial_expiry: self.partial_expiry,
             boot: Rc::clone(&self.boot),
-            disk: self.syncer.home_disk(disk, is_local && !contains_mounts),
+            file_system: self.syncer.home_file_system(file_system, is_local && !contains_mounts),
             clock: self.clock.clone(),
         };
         let home = Rc::new(Home::new(directory, path.into(), ledger, context));

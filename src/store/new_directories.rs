@@ -49,7 +49,7 @@ impl NewDirectories {
 
     /// Takes one step. Returns its cost.
     pub async fn step(&mut self) -> Result<u64, StoreError> {
-        let _changing = self.home.disk().begin_change();
+        let _changing = self.home.file_system().begin_change();
         if self.existing_depth + 1 < self.missing_depth { self.find_existing().await } else { self.make_next().await }
     }
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::ledger::Ledger;
 use super::meta::{Meta, meta_of};
 use super::usage::{InodeId, Usage};
-use super::workers::HomeDisk;
+use super::workers::HomeFileSystem;
 use crate::store::SLOW_CLOSE_BYTES;
 
 /// An open file that is closed by a worker if that may take long, and counts as used while it is open.
@@ -24,15 +24,15 @@ pub struct OpenFile {
     /// Its usage while it has no name.
     nameless: Cell<Option<Usage>>,
     ledger: Rc<Ledger>,
-    home_disk: HomeDisk,
+    home_file_system: HomeFileSystem,
 }
 
 impl OpenFile {
-    pub(super) fn new(file: File, meta: &Meta, ledger: &Rc<Ledger>, home_disk: &HomeDisk) -> Self {
+    pub(super) fn new(file: File, meta: &Meta, ledger: &Rc<Ledger>, home_file_system: &HomeFileSystem) -> Self {
         let (file, id) = (Arc::new(file), meta.identity.inode());
         ledger.record_open(id, &file);
-        let (ledger, home_disk) = (Rc::clone(ledger), home_disk.clone());
-        Self { file: Some(file), id, bytes: Cell::new(meta.size), nameless: Cell::new(None), ledger, home_disk }
+        let (ledger, home_file_system) = (Rc::clone(ledger), home_file_system.clone());
+        Self { file: Some(file), id, bytes: Cell::new(meta.size), nameless: Cell::new(None), ledger, home_file_system }
     }
 
     /// Records that the file has no name and uses `usage`.
@@ -93,8 +93,8 @@ impl Drop for OpenFile {
         }
         let frees_much = || self.bytes.get() >= SLOW_CLOSE_BYTES && meta_of(&*file).is_ok_and(|meta| meta.links == 0);
         // A remote file system answers the close of any file.
-        if !self.home_disk.is_local() || frees_much() {
-            self.home_disk.close(self.id.0, file);
+        if !self.home_file_system.is_local() || frees_much() {
+            self.home_file_system.close(self.id.0, file);
         } else {
             drop(file);
         }
@@ -112,9 +112,9 @@ mod tests {
     use std::sync::mpsc::channel;
 
     use super::*;
-    use crate::base::disk_sync::Flush;
+    use crate::base::disk_sync::SyncKind;
     use crate::store::syncer::Syncer;
-    use crate::store::workers::Disk;
+    use crate::store::workers::FileSystem;
 
     #[test]
     fn a_large_file_without_a_name_is_left_to_the_worker_and_any_other_closed_at_once() {
@@ -124,17 +124,17 @@ mod tests {
         let directory = tempfile::tempdir().expect("folder");
         let device = fs::metadata(directory.path()).expect("there").dev();
         let path: Rc<Path> = directory.path().into();
-        let disk = Disk { device, account: 1, home: Rc::clone(&path), path };
+        let file_system = FileSystem { device, account: 1, home: Rc::clone(&path), path };
         // The worker stands still after its first answer.
-        let synced = syncer.home_disk(disk.clone(), true);
+        let synced = syncer.home_file_system(file_system.clone(), true);
         let file = Arc::new(tempfile::tempfile().expect("file"));
-        syncer.operations().begin_detached(async move { drop(synced.sync(file, Flush::Data).await) });
+        syncer.operations().begin_detached(async move { drop(synced.sync(file, SyncKind::Data).await) });
         for (bytes, is_removed) in [(SLOW_CLOSE_BYTES, true), (SLOW_CLOSE_BYTES, false), (SLOW_CLOSE_BYTES - 1, true)] {
             let path = directory.path().join("file");
             let file = File::create(&path).expect("created");
             file.set_len(bytes).expect("sparse");
             let meta = meta_of(&file).expect("open");
-            let open = OpenFile::new(file, &meta, &Rc::default(), &syncer.home_disk(disk.clone(), true));
+            let open = OpenFile::new(file, &meta, &Rc::default(), &syncer.home_file_system(file_system.clone(), true));
             if is_removed {
                 fs::remove_file(&path).expect("removed");
             }

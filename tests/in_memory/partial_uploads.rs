@@ -734,9 +734,9 @@ fn whatever_uploads_of_a_few_names_do_to_each_other_the_ledger_is_the_disk() {
             }
             while server.service.store.syncer.run_held(|_| true) {}
             while let Some(synced) = server.service.store.syncer.take_synced() {
-                let Synced { owner, ticket, .. } = synced;
+                let Synced { caller, ticket, .. } = synced;
                 for session in &mut sessions {
-                    session.synced(Synced { owner, ticket, result: Ok(()) }).expect("the disk works");
+                    session.synced(Synced { caller, ticket, result: Ok(()) }).expect("the disk works");
                 }
             }
             let used = server.capability().ledger().state().used;

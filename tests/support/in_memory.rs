@@ -31,7 +31,7 @@ use berth::auth::scram::{Binding, ClientExchange, ClientKeys, Verifier};
 use berth::base::budget::{Budget, TURN_BUDGET};
 use berth::base::buffers::{DATA_BYTES_MAX, INPUT_BYTES, IoBuffers, NextChunk};
 use berth::base::digest::Digest;
-use berth::base::disk_sync::{self, Flush};
+use berth::base::disk_sync::{self, SyncKind};
 use berth::base::token_bucket::Rate;
 use berth::base::upload_id::UploadId;
 use berth::base::virtual_path::VirtualPath;
@@ -88,9 +88,9 @@ impl SyncFailure {
         self.0.store(errno, Ordering::Relaxed);
     }
 
-    fn flush(&self, file: &File, kind: Flush) -> io::Result<()> {
+    fn sync(&self, file: &File, kind: SyncKind) -> io::Result<()> {
         match self.0.swap(0, Ordering::Relaxed) {
-            0 => disk_sync::flush(file, kind),
+            0 => disk_sync::sync(file, kind),
             errno => Err(io::Error::from_raw_os_error(errno)),
         }
     }
@@ -319,8 +319,8 @@ impl Server {
         }
     }
 
-    fn take_synced(&mut self, owner: u64) -> Option<Synced> {
-        let index = self.synced.iter().position(|synced| synced.owner == owner)?;
+    fn take_synced(&mut self, caller: u64) -> Option<Synced> {
+        let index = self.synced.iter().position(|synced| synced.caller == caller)?;
         Some(self.synced.remove(index))
     }
 
@@ -366,7 +366,7 @@ impl Server {
 
 fn service(config: &Config, clocks: &Clocks, sync_failure: &SyncFailure) -> Service {
     let failure = sync_failure.clone();
-    let syncer = Syncer::held(move |file, kind| failure.flush(file, kind));
+    let syncer = Syncer::held(move |file, kind| failure.sync(file, kind));
     let mut store = Store::new(config.home_roots.clone(), config.partial_expiry, syncer).expect("store");
     store.clock = clocks.wall();
     Service::new(Accounts::open(config).expect("accounts"), store, Policy::from(config))

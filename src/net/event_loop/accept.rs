@@ -9,7 +9,7 @@ use mio::Interest;
 use mio::net::{TcpStream, UnixStream};
 use rustix::net::sockopt::set_socket_oobinline;
 
-use super::tokens::{sync_owner, tokens};
+use super::tokens::{caller, tokens};
 use super::{EventLoop, Slot};
 use crate::net::admission::AdmissionDecision;
 use crate::net::connection::Connection;
@@ -100,7 +100,7 @@ impl EventLoop {
         };
         let registry = Rc::clone(&self.registry);
         Some(self.insert(transport, now, |transport, key, number| {
-            let session = Session::accept(number, sync_owner(key, number), peer);
+            let session = Session::accept(number, caller(key, number), peer);
             let connection = Connection::new(transport, make(session), peer.ip(), now);
             let Some(session_tls) = data_tls else { return connection };
             let watch = SocketWatch { registry, token: tokens(key).1 };

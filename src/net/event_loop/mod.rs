@@ -284,7 +284,7 @@ impl EventLoop {
         self.service.store.syncer.tick(now, self.timeouts.storage);
         self.continue_operations();
         while let Some(synced) = self.service.store.syncer.take_synced() {
-            if let Some(key) = self.slot_of(synced.owner) {
+            if let Some(key) = self.slot_of(synced.caller) {
                 let slot = &mut self.slots[key];
                 match guarded(&mut slot.connection, now, |connection| connection.synced(synced, now)) {
                     Ok(()) | Err(AfterTurn::Again) => self.enqueue(key),
@@ -313,8 +313,8 @@ impl EventLoop {
     }
 
     /// Returns the slot of a session, if it has not ended.
-    fn slot_of(&self, owner: u64) -> Option<usize> {
-        let (key, number) = slot_of(owner);
+    fn slot_of(&self, caller: u64) -> Option<usize> {
+        let (key, number) = slot_of(caller);
         let slot = self.slots.get(key)?;
         (slot.session_number & u64::from(u32::MAX) == number).then_some(key)
     }

@@ -23,10 +23,10 @@ pub(super) fn slot_of_token(token: usize) -> (usize, bool) {
 }
 
 /// Returns slot and session number in one number, which routes a sync result to its session.
-pub(super) fn sync_owner(key: usize, number: u64) -> u64 {
+pub(super) fn caller(key: usize, number: u64) -> u64 {
     (key as u64) << 32 | (number & u64::from(u32::MAX))
 }
 
-pub(super) fn slot_of(owner: u64) -> (usize, u64) {
-    ((owner >> 32) as usize, owner & u64::from(u32::MAX))
+pub(super) fn slot_of(caller: u64) -> (usize, u64) {
+    ((caller >> 32) as usize, caller & u64::from(u32::MAX))
 }

@@ -261,7 +261,7 @@ mod tests {
         let transfer =
             TransferInfo { verb: "put", is_upload: true, path, bytes: 1, offset: 0, size: None, started: now };
         let peer = ([127, 0, 0, 1], 1).into();
-        let info = SessionInfo { member: None, peer, state: StateName::Upload, transfer: Some(transfer) };
+        let info = SessionInfo { user: None, peer, state: StateName::Upload, transfer: Some(transfer) };
         let seen = |session| SessionRow { session, info: info.clone() };
         let seen = (0..ADMIN_QUERY_SLOTS_PER_TURN as u64).map(seen).collect();
         QueryResult { rows: seen, kicked: 0, next, turns: Default::default(), uptime: Default::default() }
@@ -272,7 +272,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a temporary folder");
         let config = Config::default_for(&directory.path().join("conf/berthd.json")).expect("valid");
         let store =
-            Store::new(Vec::new(), config.partial_expiry, Syncer::held(disk_sync::flush)).expect("random numbers");
+            Store::new(Vec::new(), config.partial_expiry, Syncer::held(disk_sync::sync)).expect("random numbers");
         let mut service = Service::new(Accounts::open(&config).expect("none"), store, Policy::from(&config));
         let (mut admin, mut buffers, now) = (Admin::default(), IoBuffers::large_uncharged(), Instant::now());
         let mut bytes = Vec::new();

@@ -122,7 +122,7 @@ impl Status {
     }
 
     fn count(&mut self, SessionRow { info, .. }: &SessionRow) {
-        match &info.member {
+        match &info.user {
             Some((name, state)) => {
                 self.server.sessions += 1;
                 let (sessions, last) = self.users.entry(name.clone()).or_default();
@@ -180,7 +180,7 @@ fn session_report(row: SessionRow, now: Instant) -> SessionReport {
     let transfer = info.transfer.as_ref();
     SessionReport {
         session: row.session,
-        user: info.member.map(|(name, _)| name.to_string()),
+        user: info.user.map(|(name, _)| name.to_string()),
         address: info.peer.to_string(),
         state: info.state.word().into(),
         path: transfer.map(|transfer| Name::from(&transfer.path)),

@@ -220,7 +220,7 @@ impl Download {
         let start = out.len();
         let want = aligned_piece(self.next, PIECE_BYTES.min(max)).min(usize::try_from(left).unwrap_or(usize::MAX));
         out.reserve_exact(want);
-        let read = site.home.disk().run_now(|| rustix::io::pread(&*self.file, spare_capacity(out), self.next));
+        let read = site.home.file_system().run_now(|| rustix::io::pread(&*self.file, spare_capacity(out), self.next));
         let count = read.map_err(StoreError::from)?;
         let count = count.min(want);
         out.truncate(start + count);

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::append_base::{Content, Replaces};
 use super::plan::{Stored, UploadPlan};
-use crate::base::disk_sync::Flush;
+use crate::base::disk_sync::SyncKind;
 use crate::config::SyncPolicy;
 use crate::session::error::SessionError;
 use crate::session::lent::Lent;
@@ -72,7 +72,7 @@ impl Commit {
                     let staged = content.into_inner().ok_or(SessionError::Defect)?.staged;
                     let (home, name) = (Rc::clone(site.home), self.final_name(etags));
                     let naming = give_name(home, staged, name, sync == SyncPolicy::Full);
-                    CommitStep::Naming(site.home.disk().operations().begin(site.caller, naming))
+                    CommitStep::Naming(site.home.file_system().operations().begin(site.caller, naming))
                 }
                 CommitStep::Naming(mut naming) => match naming.take() {
                     Poll::Pending => {
@@ -135,7 +135,7 @@ async fn give_name(home: Rc<Home>, staged: Staged, name: FinalName, syncs: bool)
     let mut next = home.run(move |_| Ok(Some(SyncedDirectory::open(directory)?))).await?;
     while let Some(directory) = next {
         let file = Arc::clone(&directory.file);
-        home.disk().on(directory.device).sync(file, Flush::Directory).await?;
+        home.file_system().on(directory.device).sync(file, SyncKind::Directory).await?;
         next = home.run(move |home| home.directory_above(&directory)).await?;
     }
     Ok(())

@@ -77,7 +77,7 @@ impl Upload {
         mut plan: UploadPlan,
         now: Instant,
     ) -> Result<Self, SessionError> {
-        let _changing = home.disk().begin_change();
+        let _changing = home.file_system().begin_change();
         // If the disk does not answer, the partial upload of that name must not be dropped.
         home.check_answers()?;
         let checked = plan.clone();
@@ -250,12 +250,12 @@ impl Upload {
     }
 
     /// Records bytes that were written or are being written. A sync of them comes after the write.
-    fn record_stored(&mut self, store: &mut Store, owner: u64, count: usize) -> Result<(), StoreError> {
+    fn record_stored(&mut self, store: &mut Store, caller: u64, count: usize) -> Result<(), StoreError> {
         self.length += count as u64;
-        self.record_written(store, owner, count as u64)
+        self.record_written(store, caller, count as u64)
     }
 
-    fn record_written(&mut self, store: &mut Store, owner: u64, count: u64) -> Result<(), StoreError> {
+    fn record_written(&mut self, store: &mut Store, caller: u64, count: u64) -> Result<(), StoreError> {
         if !self.is_synced || count == 0 {
             return Ok(());
         }
@@ -263,7 +263,7 @@ impl Upload {
         let unsynced = match (self.unsynced.take(), self.content.get()) {
             (Some(unsynced), _) => unsynced,
             (None, Some(content)) if self.uncounted >= UNCOUNTED_BYTES_MAX => {
-                content.staged.register_unsynced(&mut store.syncer, owner)?
+                content.staged.register_unsynced(&mut store.syncer, caller)?
             }
             (None, _) => return Ok(()),
         };

@@ -35,7 +35,7 @@ impl Home {
     /// Makes a directory with the permission bits `bits`, as far as the umask or the access control list of
     /// its parent allows.
     pub async fn make_directory(&self, path: VirtualPath, bits: Option<u32>) -> Result<(), StoreError> {
-        let _changing = self.disk.begin_change();
+        let _changing = self.file_system.begin_change();
         if path.is_root() {
             return Err(StoreError::Exists);
         }
@@ -50,7 +50,7 @@ impl Home {
 
     /// Removes an entry that is not a directory.
     pub async fn remove_file(&self, path: VirtualPath) -> Result<(), StoreError> {
-        let (_changing, defers) = (self.disk.begin_change(), self.disk.has_room());
+        let (_changing, defers) = (self.file_system.begin_change(), self.file_system.has_room());
         let Removed { meta, held } = self.run(move |directory| directory.remove_file(&path, defers)).await?;
         self.credit(&meta, held);
         Ok(())
@@ -58,7 +58,7 @@ impl Home {
 
     /// Removes an empty directory.
     pub async fn remove_directory(&self, path: VirtualPath) -> Result<(), StoreError> {
-        let (_changing, defers) = (self.disk.begin_change(), self.disk.has_room());
+        let (_changing, defers) = (self.file_system.begin_change(), self.file_system.has_room());
         if let Some((device, held)) = self.run(move |directory| directory.remove_directory(&path, defers)).await? {
             self.close_deferred(device, Some(held));
         }
@@ -68,7 +68,7 @@ impl Home {
 
     /// Renames an entry. A file at `to` is replaced only if `replace` is set; a directory never is.
     pub async fn rename(&self, from: VirtualPath, to: VirtualPath, replace: bool) -> Result<(), StoreError> {
-        let (_changing, defers) = (self.disk.begin_change(), self.disk.has_room());
+        let (_changing, defers) = (self.file_system.begin_change(), self.file_system.has_room());
         let upload = UploadId::of_path(&to);
         let renamed = self.run(move |directory| directory.rename(&from, &to, replace, defers)).await?;
         if let Some(Removed { meta, held }) = renamed.removed {
@@ -83,27 +83,27 @@ impl Home {
 
     /// Sets the modification time of a file or directory; see [`HomeDirectory::set_mtime`].
     pub async fn set_mtime(&self, path: VirtualPath, mtime_ns: i64) -> Result<(), StoreError> {
-        let _changing = self.disk.begin_change();
+        let _changing = self.file_system.begin_change();
         self.run(move |directory| directory.set_mtime(&path, mtime_ns)).await
     }
 
     /// Sets the permission bits of a file or directory; see [`HomeDirectory::set_mode`].
     pub async fn set_mode(&self, path: VirtualPath, mode: u32) -> Result<(), StoreError> {
-        let _changing = self.disk.begin_change();
+        let _changing = self.file_system.begin_change();
         self.run(move |directory| directory.set_mode(&path, mode)).await
     }
 
     /// Gives a file or directory the permission bits of its source; see
     /// [`HomeDirectory::apply_mode_of_source`].
     pub async fn apply_mode_of_source(&self, path: VirtualPath, bits: u32) -> Result<u32, StoreError> {
-        let _changing = self.disk.begin_change();
+        let _changing = self.file_system.begin_change();
         self.run(move |directory| directory.apply_mode_of_source(&path, bits)).await
     }
 
     /// Drops the partial upload `id`, and ends the session that is writing it. Returns false if there was
     /// none.
     pub async fn drop_partial(&self, id: UploadId) -> Result<bool, StoreError> {
-        let (_changing, defers) = (self.disk.begin_change(), self.disk.has_room());
+        let (_changing, defers) = (self.file_system.begin_change(), self.file_system.has_room());
         let was_running = self.forget_partial(&id);
         let removed = self.run(move |directory| directory.remove_partial(&id, defers)).await?;
         Ok(self.credit_partial(removed) || was_running)
@@ -180,7 +180,7 @@ impl HomeDirectory {
             Err(refused) if is_refusal(refused) => {
                 rename_without_noreplace(from, from_name, to, to_name)?;
                 let device = rustix::fs::fstat(to)?.st_dev;
-                self.systems.warn(OptionalOperation::RenameWithoutReplacing, device, &self.path, refused);
+                self.support.warn(OptionalOperation::RenameWithoutReplacing, device, &self.path, refused);
                 Ok(())
             }
             result => result,

@@ -12,14 +12,14 @@ use rustix::io::Errno;
 use super::{DIRECTORY, DirectoryId, directory_id, reopen_directory};
 use crate::base::refusals::{OptionalOperation, is_refusal};
 use crate::store::StoreError;
-use crate::store::file_systems::FileSystems;
+use crate::store::file_system_support::FileSystemSupport;
 
 /// The directory of a home. Its look-ups are in `lookup.rs`.
 pub struct HomeDirectory {
     pub(super) root: Dir,
     /// The path at which it was opened. For messages only, because another directory may be there by now.
     pub(in crate::store) path: Arc<Path>,
-    pub(in crate::store) systems: Arc<FileSystems>,
+    pub(in crate::store) support: Arc<FileSystemSupport>,
     /// Opened when it is first needed.
     staging: Mutex<Option<StagingDirectory>>,
 }
@@ -52,8 +52,8 @@ impl SyncedDirectory {
 }
 
 impl HomeDirectory {
-    pub(super) fn new(root: Dir, path: Arc<Path>, systems: Arc<FileSystems>) -> Self {
-        Self { root, path, systems, staging: Mutex::default() }
+    pub(super) fn new(root: Dir, path: Arc<Path>, support: Arc<FileSystemSupport>) -> Self {
+        Self { root, path, support, staging: Mutex::default() }
     }
 
     pub(in crate::store) fn root_fd(&self) -> Result<OwnedFd, StoreError> {
@@ -70,7 +70,7 @@ impl HomeDirectory {
         match rustix::fs::fstatvfs(&self.root) {
             Ok(stat) => Ok(Some(stat.f_bavail.saturating_mul(stat.f_frsize))),
             Err(errno) if is_refusal(errno) => {
-                self.systems.warn(OptionalOperation::FreeSpace, directory_id(&self.root)?.0, &self.path, errno);
+                self.support.warn(OptionalOperation::FreeSpace, directory_id(&self.root)?.0, &self.path, errno);
                 Ok(None)
             }
             Err(errno) => Err(errno.into()),
@@ -97,6 +97,6 @@ impl HomeDirectory {
         device: u64,
         result: Result<(), Errno>,
     ) -> Result<(), StoreError> {
-        self.systems.tolerate(operation, device, &self.path, result)
+        self.support.tolerate(operation, device, &self.path, result)
     }
 }

@@ -23,10 +23,10 @@ use rustix::fs::{Mode, OFlags};
 use super::StoreError;
 use super::claims::Claims;
 use super::clock::WallClock;
-use super::file_systems::FileSystems;
+use super::file_system_support::FileSystemSupport;
 use super::ledger::Ledger;
 use super::partials::Partials;
-use super::workers::HomeDisk;
+use super::workers::HomeFileSystem;
 use crate::base::virtual_path::VirtualPath;
 use crate::store::meta::Meta;
 use crate::store::open_file::OpenFile;
@@ -71,7 +71,7 @@ pub struct Home {
     pub(super) boot: Rc<str>,
     /// No partial upload expires before this, in nanoseconds since the epoch.
     pub(super) next_expiry_ns: Cell<i64>,
-    pub(super) disk: HomeDisk,
+    pub(super) file_system: HomeFileSystem,
     pub(super) clock: WallClock,
     /// The file system did not answer when the file of an upload was to be removed. The next count removes it.
     pub(super) has_leftovers: Cell<bool>,
@@ -81,10 +81,10 @@ pub struct Home {
 
 /// What a home gets from the store.
 pub(super) struct HomeContext {
-    pub(super) systems: Arc<FileSystems>,
+    pub(super) support: Arc<FileSystemSupport>,
     pub(super) partial_expiry: Duration,
     pub(super) boot: Rc<str>,
-    pub(super) disk: HomeDisk,
+    pub(super) file_system: HomeFileSystem,
     pub(super) clock: WallClock,
 }
 
@@ -103,18 +103,18 @@ impl Home {
     /// Makes the home whose directory is `root`, found at `path`.
     pub(super) fn new(root: Dir, path: Arc<Path>, ledger: Rc<Ledger>, context: HomeContext) -> Self {
         let (claims, partials) = (Claims::default(), Partials::default());
-        let HomeContext { systems, partial_expiry, boot, disk, clock } = context;
+        let HomeContext { support, partial_expiry, boot, file_system, clock } = context;
         // Unknown until the first check.
         let next_expiry_ns = Cell::new(i64::MIN);
         Self {
-            directory: Arc::new(HomeDirectory::new(root, path, systems)),
+            directory: Arc::new(HomeDirectory::new(root, path, support)),
             ledger,
             claims,
             partials,
             partial_expiry,
             boot,
             next_expiry_ns,
-            disk,
+            file_system,
             clock,
             has_leftovers: Cell::default(),
             settle_error: Cell::default(),
@@ -127,12 +127,12 @@ impl Home {
         call: impl FnOnce(&HomeDirectory) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let directory = Arc::clone(&self.directory);
-        self.disk.run(move || call(&directory)).await?
+        self.file_system.run(move || call(&directory)).await?
     }
 
     /// Returns the home's file system.
-    pub fn disk(&self) -> &HomeDisk {
-        &self.disk
+    pub fn file_system(&self) -> &HomeFileSystem {
+        &self.file_system
     }
 
     /// Opens a regular file for reading; see [`HomeDirectory::open_regular`].
@@ -143,7 +143,7 @@ impl Home {
 
     /// Wraps an open file, so that it counts as used while it is open.
     pub fn track_open_regular(&self, file: File, meta: &Meta) -> OpenFile {
-        OpenFile::new(file, meta, &self.ledger, &self.disk)
+        OpenFile::new(file, meta, &self.ledger, &self.file_system)
     }
 
     /// Returns the home's ledger.
@@ -154,7 +154,7 @@ impl Home {
     /// Logs that this home's file system is full, at most once an hour.
     pub fn warn_full(&self) {
         if let Ok((device, _)) = directory_id(&self.root) {
-            self.systems.warn_full(device, &self.path, self.clock.now_ns());
+            self.support.warn_full(device, &self.path, self.clock.now_ns());
         }
     }
 }

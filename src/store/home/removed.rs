@@ -10,7 +10,7 @@ use rustix::fs::{Mode, OFlags};
 
 use super::{Home, HomeDirectory, directory_id};
 use crate::store::meta::{Kind, Meta};
-use crate::store::workers::Disk;
+use crate::store::workers::FileSystem;
 use crate::store::{SLOW_CLOSE_BYTES, StoreError};
 
 impl HomeDirectory {
@@ -25,7 +25,7 @@ impl HomeDirectory {
         defers: bool,
     ) -> Option<OwnedFd> {
         let is_last_name = meta.kind == Kind::File && meta.links == 1;
-        if defers && is_last_name && self.systems.frees_slowly(meta.identity.dev, &parent) {
+        if defers && is_last_name && self.support.frees_slowly(meta.identity.dev, &parent) {
             open_path(&parent, name)
         } else {
             open_large_for_deferred_close(parent, name, meta)
@@ -36,7 +36,7 @@ impl HomeDirectory {
     pub(super) fn open_directory_for_deferred_close(&self, parent: impl AsFd, name: &[u8]) -> Option<(u64, OwnedFd)> {
         let held = open_path(parent, name)?;
         let (device, _) = directory_id(&held).ok()?;
-        self.systems.frees_slowly(device, &held).then_some((device, held))
+        self.support.frees_slowly(device, &held).then_some((device, held))
     }
 }
 
@@ -44,7 +44,7 @@ impl Home {
     /// Closes a descriptor that [`HomeDirectory::open_for_deferred_close`] opened.
     pub(in crate::store) fn close_deferred(&self, device: u64, held: Option<OwnedFd>) {
         if let Some(held) = held {
-            self.disk.close(device, Arc::new(held.into()));
+            self.file_system.close(device, Arc::new(held.into()));
         }
     }
 
@@ -65,17 +65,17 @@ impl Home {
 
     /// Returns whether the file system frees removed files more slowly than this home removes them.
     pub fn has_backlog(&self) -> bool {
-        self.disk.is_behind()
+        self.file_system.is_behind()
     }
 
     /// Returns the error `NoAnswer` if the home's file system does not answer.
     pub fn check_answers(&self) -> Result<(), StoreError> {
-        if self.disk.is_unresponsive() { Err(StoreError::NoAnswer) } else { Ok(()) }
+        if self.file_system.is_unresponsive() { Err(StoreError::NoAnswer) } else { Ok(()) }
     }
 
     /// Returns the file system with this device number.
-    pub(in crate::store) fn disk_on(&self, device: u64) -> Disk {
-        self.disk.disk_on(device)
+    pub(in crate::store) fn file_system_on(&self, device: u64) -> FileSystem {
+        self.file_system.file_system_on(device)
     }
 }
 

@@ -20,16 +20,16 @@ const ENTRIES_PER_CHECK: u64 = 16;
 impl Home {
     /// Must be called before every change of the home. Drops expired partial uploads, and continues a due
     /// count within `budget`. Returns true once the ledger is exact. After false, call it again in the next turn, or
-    /// when the session `caller` is woken if the home [is changing](crate::store::workers::HomeDisk::is_changing).
+    /// when the session `caller` is woken if the home [is changing](crate::store::workers::HomeFileSystem::is_changing).
     pub fn settle(self: &Rc<Self>, caller: u64, budget: &mut Budget) -> Result<bool, StoreError> {
         loop {
             if let Some(error) = self.settle_error.take() {
                 return Err(error);
             }
-            if self.disk.is_changing(caller) || budget.is_spent() {
+            if self.file_system.is_changing(caller) || budget.is_spent() {
                 return Ok(false);
             }
-            if !self.disk.is_unresponsive() && self.has_leftovers.take() {
+            if !self.file_system.is_unresponsive() && self.has_leftovers.take() {
                 self.ledger.begin_recount();
             }
             if self.ledger.is_counted() && !self.is_expiry_due() {
@@ -42,7 +42,7 @@ impl Home {
                     0
                 })
             };
-            if let Poll::Ready(spent) = self.disk.operations().begin(caller, step).take() {
+            if let Poll::Ready(spent) = self.file_system.operations().begin(caller, step).take() {
                 budget.spend(spent.unwrap_or(units));
             }
         }
@@ -50,7 +50,7 @@ impl Home {
 
     /// Drops expired uploads, or continues the count by about `units`. Returns the units that it has spent.
     async fn settle_step(&self, units: u64) -> Result<u64, StoreError> {
-        let _changing = self.disk.begin_change();
+        let _changing = self.file_system.begin_change();
         if self.ledger.is_counted() {
             self.drop_expired().await;
             return Ok(0);

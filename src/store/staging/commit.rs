@@ -7,8 +7,9 @@ use rustix::fs::{AtFlags, Stat};
 use rustix::io::Errno;
 
 use super::Staged;
-use super::inode::{PART_BITS, link_or_record_refusal, replace_with_temporary, temporary_name};
-use super::part::{Part, PartLocation};
+use super::inode::PART_BITS;
+use super::link::{link_or_record_refusal, replace_with_temporary, temporary_name};
+use super::part::{PartLocation, StagedFile};
 use crate::base::attributes::{
     FILE_BITS_MIN, NEW_FILE, NewFile, PERMISSIONS, RequestedMode, UMASK, default_list, mode_of_new, path_of,
 };
@@ -32,7 +33,7 @@ pub struct FinalName {
 }
 
 /// The result of naming a file.
-struct Named {
+struct NamedFile {
     /// The directory of the file.
     directory: File,
     /// The file that was replaced.
@@ -44,7 +45,7 @@ struct Named {
 impl Staged {
     /// Gives the upload its final name. Returns the directory of that name, so that it can be synced.
     pub async fn commit(mut self, name: FinalName) -> Result<File, StoreError> {
-        let _changing = self.home.disk().begin_change();
+        let _changing = self.home.file_system().begin_change();
         let shared = UploadId::of_path(&name.path);
         let committed = self.try_commit(name).await;
         if let Err(StoreError::Exists | StoreError::Changed | StoreError::OtherFileSystem) = committed {
@@ -68,7 +69,7 @@ impl Staged {
         if !is_nameless {
             file.record_named();
         }
-        let Named { directory, replaced, held } = named?;
+        let NamedFile { directory, replaced, held } = named?;
         self.is_committed = true;
         if let Some(replaced) = replaced {
             self.home.credit(&replaced, held);
@@ -77,7 +78,7 @@ impl Staged {
     }
 }
 
-impl Part {
+impl StagedFile {
     /// Gives the file its final name, if it has this size. Returns also its location, if that fails.
     fn give_final_name(
         mut self,
@@ -85,7 +86,7 @@ impl Part {
         name: FinalName,
         bytes: u64,
         has_record: bool,
-    ) -> (PartLocation, Result<Named, StoreError>) {
+    ) -> (PartLocation, Result<NamedFile, StoreError>) {
         let named = self.try_give_final_name(home, name, bytes);
         if named.is_ok() && has_record {
             self.remove_record();
@@ -93,7 +94,12 @@ impl Part {
         (self.location, named)
     }
 
-    fn try_give_final_name(&mut self, home: &HomeDirectory, name: FinalName, bytes: u64) -> Result<Named, StoreError> {
+    fn try_give_final_name(
+        &mut self,
+        home: &HomeDirectory,
+        name: FinalName,
+        bytes: u64,
+    ) -> Result<NamedFile, StoreError> {
         if !self.has_size(bytes) {
             return Err(StoreError::Changed);
         }
@@ -109,7 +115,7 @@ impl Part {
         let held =
             replaced.and_then(|replaced| open_large_for_deferred_close(&target.directory, &target.name, &replaced));
         self.move_to(home, &target, replaced.is_some())?;
-        Ok(Named { directory: target.directory, replaced, held })
+        Ok(NamedFile { directory: target.directory, replaced, held })
     }
 
     /// Sets mode, owner and access control list: those of the file that it replaces, or those of a new file in
@@ -121,7 +127,7 @@ impl Part {
         old: Option<&Stat>,
         wanted: Option<RequestedMode>,
     ) -> Result<(), StoreError> {
-        let on_refusal = |operation, device, errno| home.systems.warn(operation, device, &home.path, errno);
+        let on_refusal = |operation, device, errno| home.support.warn(operation, device, &home.path, errno);
         let new = NewFile { file: &self.file, on_refusal: &on_refusal };
         match old {
             Some(old) if Meta::from(*old).kind == Kind::File => {

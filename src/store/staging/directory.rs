@@ -91,7 +91,7 @@ impl Home {
         // A running upload may have no name yet, so its open file is compared as well.
         let is_running = self.claims.mark_failed(&id, part);
         let home = Rc::clone(self);
-        self.disk.operations().begin_detached(async move {
+        self.file_system.operations().begin_detached(async move {
             if let Err(error) = home.drop_unwritten(id, part, is_running).await {
                 log::error!("a partial upload that the disk did not take cannot be dropped: {error}");
             }
@@ -99,7 +99,7 @@ impl Home {
     }
 
     async fn drop_unwritten(&self, id: UploadId, part: InodeId, is_running: bool) -> Result<(), StoreError> {
-        let _changing = self.disk.begin_change();
+        let _changing = self.file_system.begin_change();
         let is_there = self.run(move |directory| directory.drop_record_of(&id, part)).await?;
         if is_there && !is_running {
             self.drop_partial(id).await?;

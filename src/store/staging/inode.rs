@@ -3,15 +3,15 @@
 //! cannot do that, the inode is created in the staging directory, with a name.
 
 use std::fs::File;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
+use super::link::{link, link_part, temporary_name};
 use super::part::PartLocation;
 use crate::base::attributes::{NEW_FILE, PERMISSIONS, RequestedMode, mode_for_replacement};
-use crate::base::refusals::is_refusal;
 use crate::base::upload_id::UploadId;
 use crate::store::StoreError;
 use crate::store::access::{check_directory, check_replace, is_append_only};
@@ -73,9 +73,9 @@ pub(super) fn check_target(target: &UploadTarget) -> Result<(), StoreError> {
 
 /// Creates a file without a name in the directory of `target`. Returns `None` if that is not possible.
 fn create_nameless(home: &HomeDirectory, target: &CommitTarget, mode: Mode) -> Result<Option<File>, StoreError> {
-    let systems = &home.systems;
+    let support = &home.support;
     let device = || Ok::<u64, StoreError>(rustix::fs::fstat(&target.directory)?.st_dev);
-    if systems.any_refuses_nameless() && systems.takes_nameless(device()?) == Some(false) {
+    if support.any_refuses_nameless() && support.takes_nameless(device()?) == Some(false) {
         return Ok(None);
     }
     match open_nameless(&target.directory, mode) {
@@ -86,13 +86,13 @@ fn create_nameless(home: &HomeDirectory, target: &CommitTarget, mode: Mode) -> R
             Ok(Some(file))
         }
         Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOSYS | Errno::NOTTY) => {
-            systems.record_nameless_support(device()?, false);
+            support.record_nameless_support(device()?, false);
             Ok(None)
         }
         // The directory refuses, by its mode or because it is immutable, or the file system does.
         Err(Errno::ACCESS | Errno::PERM) => {
             check_directory(&target.directory)?;
-            systems.record_nameless_support(device()?, false);
+            support.record_nameless_support(device()?, false);
             Ok(None)
         }
         // The kernel does not know the flag, or the directory was removed.
@@ -116,23 +116,23 @@ fn choose_location(
     file: &File,
     device: u64,
 ) -> Result<Option<PartLocation>, StoreError> {
-    let systems = &home.systems;
-    if systems.takes_nameless(device).is_none() {
+    let support = &home.support;
+    if support.takes_nameless(device).is_none() {
         match link_part(home, id, file) {
             Ok(directory) => {
-                systems.record_nameless_support(device, true);
+                support.record_nameless_support(device, true);
                 return Ok(Some(PartLocation::Staging { directory, was_nameless: true }));
             }
             // In an append-only directory the name of the test could not be removed.
             Err(StoreError::OtherFileSystem) if is_append_only(&target.directory, b"", AtFlags::EMPTY_PATH) => {}
             Err(StoreError::OtherFileSystem) => {
-                systems.record_nameless_support(device, can_be_named(&target.directory))
+                support.record_nameless_support(device, can_be_named(&target.directory))
             }
-            Err(error) if systems.takes_nameless(device).is_none() => return Err(error),
+            Err(error) if support.takes_nameless(device).is_none() => return Err(error),
             Err(_) => {}
         }
     }
-    Ok((systems.takes_nameless(device) == Some(true)).then_some(PartLocation::Nameless))
+    Ok((support.takes_nameless(device) == Some(true)).then_some(PartLocation::Nameless))
 }
 
 /// Returns whether a file without a name can get one in `directory`. Tests it with another file, because a
@@ -146,52 +146,6 @@ fn can_be_named(directory: &File) -> bool {
         let _ = rustix::fs::unlinkat(directory, name, AtFlags::empty());
     }
     named.is_ok()
-}
-
-/// Gives `name` in `directory` to a file without a name. Fails if the name is taken.
-pub(super) fn link(file: &File, directory: impl AsFd, name: &[u8]) -> Result<(), Errno> {
-    match rustix::fs::linkat(file, c"", &directory, name, AtFlags::EMPTY_PATH) {
-        // Before Linux 6.10 only root may link a descriptor directly.
-        Err(Errno::NOENT) => {
-            let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-            rustix::fs::linkat(CWD, path, directory, name, AtFlags::SYMLINK_FOLLOW)
-        }
-        result => result,
-    }
-}
-
-/// Like [`link`]. A refusal is remembered, so that the next upload is created in the staging directory.
-pub(super) fn link_or_record_refusal(
-    home: &HomeDirectory,
-    file: &File,
-    directory: impl AsFd,
-    name: &[u8],
-) -> Result<(), Errno> {
-    let linked = link(file, &directory, name);
-    // The file system is not at fault if the directory is immutable.
-    if linked.is_err_and(is_refusal) && check_directory(directory).is_ok() {
-        home.systems.record_nameless_support(rustix::fs::fstat(file)?.st_dev, false);
-    }
-    linked
-}
-
-/// The temporary name of an upload in the directory of its target, where the staging directory lies on another
-/// file system.
-pub(super) fn temporary_name(id: &UploadId) -> String {
-    format!(".berth-{id}.part")
-}
-
-/// Replaces `target` with a file without a name, by a temporary name in the same directory. This is for a
-/// directory on another file system than the staging directory.
-pub(super) fn replace_with_temporary(file: &File, id: &UploadId, target: &CommitTarget) -> Result<(), Errno> {
-    let temporary = temporary_name(id);
-    link(file, &target.directory, temporary.as_bytes())?;
-    let renamed =
-        rustix::fs::renameat(&target.directory, temporary.as_str(), &target.directory, target.name.as_slice());
-    if renamed.is_err() {
-        let _ = rustix::fs::unlinkat(&target.directory, temporary, AtFlags::empty());
-    }
-    renamed
 }
 
 // ---- With a name --------------------------------------------------------------------------
@@ -227,17 +181,3 @@ fn create_temporary(id: &UploadId, target: &CommitTarget, mode: Mode) -> Result<
 
 const NEW_PART: OFlags =
     OFlags::RDWR.union(OFlags::CREATE).union(OFlags::EXCL).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
-
-/// Gives a file without a name the name of a part in the staging directory, so that it outlives the server.
-pub(super) fn link_part(home: &HomeDirectory, id: &UploadId, file: &File) -> Result<Arc<OwnedFd>, StoreError> {
-    for _ in 0..2 {
-        let staging = home.staging(true)?.ok_or(StoreError::NotFound)?;
-        match link_or_record_refusal(home, file, &staging, part_name(id).as_bytes()) {
-            Ok(()) => return Ok(staging),
-            Err(Errno::NOENT) => *home.open_staging() = None,
-            Err(Errno::XDEV) => return Err(StoreError::OtherFileSystem),
-            Err(errno) => return Err(errno.into()),
-        }
-    }
-    Err(StoreError::NotFound)
-}

@@ -16,6 +16,7 @@
 mod commit;
 mod directory;
 mod inode;
+mod link;
 mod listing;
 mod part;
 mod record;
@@ -33,10 +34,10 @@ use super::open_file::OpenFile;
 use super::splice::Pipe;
 use super::syncer::{OnFailure, Syncer, Unsynced};
 use super::usage::Usage;
-use super::workers::{HomeDisk, SyncError};
+use super::workers::{HomeFileSystem, SyncError};
 use crate::base::attributes::{RequestedMode, set_mtime};
 use crate::base::buffers::SpliceSource;
-use crate::base::disk_sync::Flush;
+use crate::base::disk_sync::SyncKind;
 use crate::base::file_system_type;
 use crate::base::refusals::OptionalOperation;
 use crate::base::upload_id::UploadId;
@@ -47,7 +48,7 @@ pub use commit::FinalName;
 pub(super) use directory::remove;
 use inode::NewPart;
 pub use listing::{PartialUploadListing, PartialUploadPages, PartialUploadStep};
-use part::{ClosedPart, Part, PartLocation, Resumable, Written, append, write_all};
+use part::{ClosedPart, PartLocation, Resumable, StagedFile, Written, append, write_all};
 pub use record::{PartialUpload, Record};
 use record::{StoredRecord, kept_text, write_record_text};
 use resume::Truncation;
@@ -61,7 +62,7 @@ pub const TRUNCATED_BYTES_PER_TURN: u64 = 2 * 1024 * 1024;
 pub struct Staged {
     home: Rc<Home>,
     /// The file system of the file: a directory of the home may be a mount.
-    disk: HomeDisk,
+    file_system: HomeFileSystem,
     location: PartLocation,
     id: UploadId,
     claim: Rc<Claim>,
@@ -104,7 +105,7 @@ impl Staged {
         let NewPart { file, meta, location } = create.await?;
         let file = home.track_open_regular(file, &meta);
         let shared = Arc::clone(file.shared());
-        home.disk().learn(file.id().0, move || file_system_type::is_local(&*shared)).await?;
+        home.file_system().learn(file.id().0, move || file_system_type::is_local(&*shared)).await?;
         match location {
             PartLocation::Nameless => {
                 file.charge_as(Usage { bytes: 0, files: 1 });
@@ -124,7 +125,7 @@ impl Staged {
         length: u64,
         kept: Option<StoredRecord>,
     ) -> Self {
-        let disk = home.disk().on(file.id().0);
+        let file_system = home.file_system().on(file.id().0);
         let claim = Claim {
             reservation,
             file: RefCell::new(Some(Rc::new(file))),
@@ -136,7 +137,7 @@ impl Staged {
         home.partials.forget(&id);
         Self {
             home,
-            disk,
+            file_system,
             location,
             id,
             claim,
@@ -154,17 +155,17 @@ impl Staged {
 
     /// Appends bytes. Bytes written before an error stay written and counted.
     pub async fn write(&mut self, bytes: Vec<u8>) -> Result<(), StoreError> {
-        let _changing = self.home.disk().begin_change();
+        let _changing = self.home.file_system().begin_change();
         let file = self.reserve_room(bytes.len() as u64)?;
         let (shared, at) = (Arc::clone(file.shared()), self.length);
-        let written = self.disk.run(move || write_all(&shared, at, &bytes)).await?;
+        let written = self.file_system.run(move || write_all(&shared, at, &bytes)).await?;
         self.record_written(&file, written)
     }
 
     /// Like [`Staged::write`], on the loop.
     pub fn write_now(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
         let file = self.reserve_room(bytes.len() as u64)?;
-        let written = self.disk.run_now(|| write_all(&file, self.length, bytes));
+        let written = self.file_system.run_now(|| write_all(&file, self.length, bytes));
         self.record_written(&file, written)
     }
 
@@ -175,7 +176,7 @@ impl Staged {
         let taken = pipe.fill(incoming, &file)?;
         let at = self.length;
         let splice = || append(&file, at, taken, |file, offset, left| pipe.drain(file, offset, left));
-        let written = self.disk.run_now(splice);
+        let written = self.file_system.run_now(splice);
         self.record_written(&file, written)?;
         Ok(taken)
     }
@@ -210,9 +211,9 @@ impl Staged {
         self.claim.file.borrow().as_ref().map(Rc::clone).ok_or(StoreError::Superseded)
     }
 
-    fn part(&self) -> Result<Part, StoreError> {
+    fn part(&self) -> Result<StagedFile, StoreError> {
         let file = Arc::clone(self.open_file()?.shared());
-        Ok(Part { id: self.id, file, location: self.location.clone() })
+        Ok(StagedFile { id: self.id, file, location: self.location.clone() })
     }
 
     /// Returns the file, for reading its bytes again.
@@ -222,7 +223,7 @@ impl Staged {
 
     /// Returns whether the loop may write to the file itself.
     pub fn is_prompt(&self) -> bool {
-        self.disk.is_prompt()
+        self.file_system.is_prompt()
     }
 
     /// Returns the bytes written so far, without those that [`Staged::cut`] removes.
@@ -307,14 +308,14 @@ impl Staged {
         let file = self.open_file()?;
         if let Some(mtime_ns) = mtime_ns {
             let shared = Arc::clone(file.shared());
-            let set = self.disk.run(move || set_mtime(&*shared, mtime_ns)).await?;
+            let set = self.file_system.run(move || set_mtime(&*shared, mtime_ns)).await?;
             self.home.tolerate(OptionalOperation::SetTimes, file.id().0, set)?;
         }
         if !syncs {
             return Ok(());
         }
         let shared = Arc::clone(file.shared());
-        let synced = self.disk.sync(shared, Flush::Data).await;
+        let synced = self.file_system.sync(shared, SyncKind::Data).await;
         if let Err(SyncError::Failed(_)) = synced {
             self.drop_on_failed_sync(&file)();
         }
@@ -323,10 +324,10 @@ impl Staged {
 
     /// Registers the upload's unsynced bytes with the syncer. A failed sync drops the upload, as with
     /// [`Staged::complete_content`].
-    pub fn register_unsynced(&self, syncer: &mut Syncer, owner: u64) -> Result<Unsynced, StoreError> {
+    pub fn register_unsynced(&self, syncer: &mut Syncer, caller: u64) -> Result<Unsynced, StoreError> {
         let file = self.open_file()?;
-        let disk = self.home.disk_on(file.id().0);
-        Ok(syncer.register_unsynced(owner, disk, file.shared(), self.drop_on_failed_sync(&file)))
+        let file_system = self.home.file_system_on(file.id().0);
+        Ok(syncer.register_unsynced(caller, file_system, file.shared(), self.drop_on_failed_sync(&file)))
     }
 
     fn drop_on_failed_sync(&self, file: &OpenFile) -> OnFailure {
@@ -384,20 +385,20 @@ impl Drop for Staged {
         }
         let (bytes, resumable) = (self.bytes_on_disk(), self.take_resumable());
         let close = close(Rc::clone(&self.home), part, file, bytes, resumable, self.slot.take());
-        self.home.disk().operations().begin_detached(close);
+        self.home.file_system().operations().begin_detached(close);
     }
 }
 
 /// Closes an upload that gets no final name.
 async fn close(
     home: Rc<Home>,
-    part: Part,
+    part: StagedFile,
     file: Rc<OpenFile>,
     bytes: u64,
     resumable: Option<Resumable>,
     _slot: Option<RecordSlot>,
 ) {
-    let _changing = home.disk().begin_change();
+    let _changing = home.file_system().begin_change();
     let id = part.id;
     let closed = home.run(move |home| Ok(part.close(home, resumable))).await;
     match closed {

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use super::inode::{link_part, temporary_name};
+use super::link::{link_part, temporary_name};
 use super::record::write_record_text;
 use crate::base::attributes::set_mtime;
 use crate::base::upload_id::UploadId;
@@ -31,7 +31,7 @@ pub(super) enum PartLocation {
 }
 
 /// The file of an upload, with what its file system knows of it.
-pub(super) struct Part {
+pub(super) struct StagedFile {
     pub(super) id: UploadId,
     pub(super) file: Arc<File>,
     pub(super) location: PartLocation,
@@ -55,7 +55,7 @@ pub(super) enum ClosedPart {
     Dropped(bool),
 }
 
-impl Part {
+impl StagedFile {
     /// Names the file in the staging directory. Returns that directory.
     pub(super) fn name(&mut self, home: &HomeDirectory) -> Result<Arc<OwnedFd>, StoreError> {
         match &self.location {

@@ -165,7 +165,7 @@ impl Staged {
 
     /// Truncates some bytes at the end. Returns the number of bytes.
     pub async fn cut(&mut self) -> Result<u64, StoreError> {
-        let _changing = self.home.disk().begin_change();
+        let _changing = self.home.file_system().begin_change();
         self.check_claim()?;
         let Some(Truncation { bytes, promised }) = self.surplus else { return Ok(0) };
         let count = bytes.min(TRUNCATED_BYTES_PER_TURN);
@@ -201,11 +201,11 @@ impl Staged {
     /// Appends up to `most` bytes of `source`, from the end of this file on. Returns the number of bytes,
     /// at least one. The kernel shares or copies them if it can.
     pub async fn copy_from(&mut self, source: Arc<File>, most: u64) -> Result<u64, StoreError> {
-        let _changing = self.home.disk().begin_change();
+        let _changing = self.home.file_system().begin_change();
         let file = self.reserve_room(most)?;
         let (to, at) = (Arc::clone(file.shared()), self.length);
         let most = usize::try_from(most).unwrap_or(usize::MAX);
-        let count = self.disk.run(move || copy_piece(&source, &to, at, most)).await?? as u64;
+        let count = self.file_system.run(move || copy_piece(&source, &to, at, most)).await?? as u64;
         self.record_written(&file, Written { count, result: Ok(()) })?;
         Ok(count)
     }

@@ -19,9 +19,11 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use crate::base::disk_sync::Flush;
+use crate::base::disk_sync::SyncKind;
 use crate::store::workers::operations::Operations;
-use crate::store::workers::{Disk, DiskTask, HomeDisk, SyncError, SyncTask, Ticket, WorkerReport, Workers};
+use crate::store::workers::{
+    FileSystem, HomeFileSystem, SyncError, SyncTask, Ticket, WorkerReport, WorkerTask, Workers,
+};
 pub use unsynced::{OnFailure, Unsynced};
 use unsynced::{UnsyncedUpload, UnsyncedUploads};
 
@@ -37,7 +39,7 @@ pub const SYNC_STEP_BYTES: u64 = 8 * 1024 * 1024;
 #[derive(Debug)]
 pub struct Synced {
     /// The number under which the session requested it.
-    pub owner: u64,
+    pub caller: u64,
     /// The ticket that the request returned.
     pub ticket: Ticket,
     /// Whether the written bytes are on disk.
@@ -46,7 +48,7 @@ pub struct Synced {
 
 /// A sync without a result.
 struct Pending {
-    owner: u64,
+    caller: u64,
     /// The worker that runs it or has it in its queue, if any.
     worker: Option<u64>,
     /// Called on failure, because the session may have ended by then.
@@ -81,10 +83,10 @@ impl Syncer {
     }
 
     /// Makes a syncer without threads. The loop calls file systems itself, and syncs wait for
-    /// [`Syncer::run_held`], which syncs files with `flush`.
-    pub fn held(flush: impl Fn(&File, Flush) -> io::Result<()> + Send + Sync + 'static) -> Self {
+    /// [`Syncer::run_held`], which syncs files with `sync`.
+    pub fn held(sync: impl Fn(&File, SyncKind) -> io::Result<()> + Send + Sync + 'static) -> Self {
         let (reports, input) = channel();
-        Self::new(Workers::held(reports, Arc::new(flush)), input, Operations::new(Arc::new(|| {})))
+        Self::new(Workers::held(reports, Arc::new(sync)), input, Operations::new(Arc::new(|| {})))
     }
 
     fn new(workers: Workers, reports: Receiver<WorkerReport>, operations: Operations) -> Self {
@@ -124,26 +126,26 @@ impl Syncer {
     pub fn drop_held(&mut self, chooses: impl Fn(u64) -> bool) -> bool {
         let Some(task) = self.take_held(chooses) else { return false };
         match task {
-            DiskTask::Sync(SyncTask { ticket, .. }) => self.done.push_back((ticket, Err(SyncError::NoAnswer))),
-            DiskTask::Call(_, runnable) => drop(runnable),
-            DiskTask::Close(..) => {}
+            WorkerTask::Sync(SyncTask { ticket, .. }) => self.done.push_back((ticket, Err(SyncError::NoAnswer))),
+            WorkerTask::Call(_, runnable) => drop(runnable),
+            WorkerTask::Close(..) => {}
         }
         self.operations.run_ready();
         true
     }
 
-    fn take_held(&self, chooses: impl Fn(u64) -> bool) -> Option<DiskTask> {
+    fn take_held(&self, chooses: impl Fn(u64) -> bool) -> Option<WorkerTask> {
         self.workers.borrow_mut().held_mut()?.take(chooses)
     }
 
-    fn run(&mut self, task: DiskTask) {
+    fn run(&mut self, task: WorkerTask) {
         match task {
-            DiskTask::Sync(sync_task) => {
-                let flush = self.workers.borrow().flush();
-                self.done.push_back(sync_task.run(&*flush));
+            WorkerTask::Sync(sync_task) => {
+                let sync = self.workers.borrow().sync();
+                self.done.push_back(sync_task.run(&*sync));
             }
-            DiskTask::Call(_, runnable) => drop(runnable.run()),
-            DiskTask::Close(..) => {}
+            WorkerTask::Call(_, runnable) => drop(runnable.run()),
+            WorkerTask::Close(..) => {}
         }
     }
 
@@ -151,32 +153,38 @@ impl Syncer {
 
     /// Requests a sync of a file's content. [`Syncer::take_synced`] returns the result. If the sync fails, `on_failure`
     /// is called, before the result is returned or, if `NoAnswer` was returned, when the failure becomes known.
-    fn sync(&mut self, owner: u64, disk: &Disk, file: Arc<File>, on_failure: OnFailure) -> Ticket {
+    fn sync(&mut self, caller: u64, file_system: &FileSystem, file: Arc<File>, on_failure: OnFailure) -> Ticket {
         self.next_ticket += 1;
         let ticket = Ticket(self.next_ticket);
-        let mut pending = Pending { owner, worker: None, on_failure: Some(on_failure), is_given_up: false };
-        if self.is_unresponsive(disk.device) {
+        let mut pending = Pending { caller, worker: None, on_failure: Some(on_failure), is_given_up: false };
+        if self.is_unresponsive(file_system.device) {
             // Nothing was tried, so nothing has failed.
             pending.on_failure = None;
             self.unanswered.push_back(ticket);
         } else {
-            pending.worker = self.hand_over(disk, SyncTask { owner, ticket, file });
+            pending.worker = self.hand_over(file_system, SyncTask { caller, ticket, file });
         }
         self.pending.insert(ticket, pending);
         ticket
     }
 
     /// Passes a sync to its worker, and returns the worker. Without a thread, syncs at once.
-    fn hand_over(&mut self, disk: &Disk, sync_task: SyncTask) -> Option<u64> {
-        let handed = self.workers.borrow_mut().push(disk, DiskTask::Sync(sync_task));
+    fn hand_over(&mut self, file_system: &FileSystem, sync_task: SyncTask) -> Option<u64> {
+        let handed = self.workers.borrow_mut().push(file_system, WorkerTask::Sync(sync_task));
         handed.map_err(|task| self.run(task)).ok()
     }
 
     // ---- Unsynced bytes -------------------------------------------------------------------
 
     /// Registers the unsynced bytes of an upload to `file`. A failed sync of them calls `on_failure`.
-    pub fn register_unsynced(&mut self, owner: u64, disk: Disk, file: &Arc<File>, on_failure: OnFailure) -> Unsynced {
-        self.uploads.add(owner, disk, file, on_failure)
+    pub fn register_unsynced(
+        &mut self,
+        caller: u64,
+        file_system: FileSystem,
+        file: &Arc<File>,
+        on_failure: OnFailure,
+    ) -> Unsynced {
+        self.uploads.add(caller, file_system, file, on_failure)
     }
 
     /// Records bytes written to a file of size `length`, and begins the syncs that are due.
@@ -193,7 +201,7 @@ impl Syncer {
 
     fn start_sync(&mut self, upload: &Rc<UnsyncedUpload>) {
         if let Some(file) = upload.unsynced_file() {
-            let ticket = self.sync(upload.owner, &upload.disk, file, Rc::clone(&upload.on_failure));
+            let ticket = self.sync(upload.caller, &upload.file_system, file, Rc::clone(&upload.on_failure));
             upload.begin_sync(ticket);
         }
     }
@@ -246,14 +254,14 @@ impl Syncer {
             return Some(synced);
         }
         while let Some((ticket, result)) = self.next_answer() {
-            let Some(Pending { owner, on_failure, is_given_up, .. }) = self.pending.remove(&ticket) else { continue };
+            let Some(Pending { caller, on_failure, is_given_up, .. }) = self.pending.remove(&ticket) else { continue };
             if result.is_err()
                 && let Some(on_failure) = on_failure
             {
                 on_failure();
             }
             if !is_given_up {
-                return Some(Synced { owner, ticket, result });
+                return Some(Synced { caller, ticket, result });
             }
         }
         None
@@ -262,13 +270,13 @@ impl Syncer {
     fn take_unanswered(&mut self) -> Option<Synced> {
         while let Some(ticket) = self.unanswered.pop_front() {
             let Some(pending) = self.pending.get_mut(&ticket) else { continue };
-            let owner = pending.owner;
+            let caller = pending.caller;
             pending.is_given_up = true;
             // A sync that its worker has begun may still fail.
             if pending.worker.is_none() {
                 self.pending.remove(&ticket);
             }
-            return Some(Synced { owner, ticket, result: Err(SyncError::NoAnswer) });
+            return Some(Synced { caller, ticket, result: Err(SyncError::NoAnswer) });
         }
         None
     }
@@ -305,15 +313,15 @@ impl Syncer {
         &self.operations
     }
 
-    /// Like [`Syncer::home_disk`], for a file system about which nothing new is known.
-    pub(super) fn known_disk(&self, disk: Disk) -> HomeDisk {
-        HomeDisk::new(Rc::clone(&self.workers), self.operations.clone(), disk)
+    /// Like [`Syncer::home_file_system`], for a file system about which nothing new is known.
+    pub(super) fn known_file_system(&self, file_system: FileSystem) -> HomeFileSystem {
+        HomeFileSystem::new(Rc::clone(&self.workers), self.operations.clone(), file_system)
     }
 
     /// Returns the file system `disk` of a home. If `is_local` is set, it needs neither a network nor another program.
-    pub fn home_disk(&self, disk: Disk, is_local: bool) -> HomeDisk {
-        self.workers.borrow_mut().add_file_system(disk.device, is_local);
-        self.known_disk(disk)
+    pub fn home_file_system(&self, file_system: FileSystem, is_local: bool) -> HomeFileSystem {
+        self.workers.borrow_mut().add_file_system(file_system.device, is_local);
+        self.known_file_system(file_system)
     }
 }
 
@@ -326,17 +334,17 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(30);
 
-    fn disk(device: u64, account: u64) -> Disk {
+    fn file_system(device: u64, account: u64) -> FileSystem {
         let path: Rc<Path> = Path::new("/homes").into();
-        Disk { device, account, home: Rc::clone(&path), path }
+        FileSystem { device, account, home: Rc::clone(&path), path }
     }
 
     fn file() -> Arc<File> {
         Arc::new(tempfile::tempfile().expect("file"))
     }
 
-    fn unsynced(syncer: &mut Syncer, owner: u64, account: u64, file: &Arc<File>) -> Unsynced {
-        syncer.register_unsynced(owner, disk(1, account), file, Rc::new(|| {}))
+    fn unsynced(syncer: &mut Syncer, caller: u64, account: u64, file: &Arc<File>) -> Unsynced {
+        syncer.register_unsynced(caller, file_system(1, account), file, Rc::new(|| {}))
     }
 
     #[test]
@@ -345,26 +353,26 @@ mod tests {
         let mut syncer = Syncer::start(move || {
             let _ = wakes.send(());
         });
-        let ticket = syncer.sync(7, &disk(1, 1), file(), Rc::new(|| {}));
+        let ticket = syncer.sync(7, &file_system(1, 1), file(), Rc::new(|| {}));
         woken.recv().expect("woken");
         let synced = syncer.take_synced().expect("answer");
-        assert_eq!((synced.owner, synced.ticket, synced.result.is_ok()), (7, ticket, true));
+        assert_eq!((synced.caller, synced.ticket, synced.result.is_ok()), (7, ticket, true));
         assert!(syncer.take_synced().is_none());
     }
 
     #[test]
     fn without_threads_a_sync_waits_until_it_is_run() {
-        let mut syncer = Syncer::held(disk_sync::flush);
-        syncer.sync(1, &disk(1, 1), file(), Rc::new(|| {}));
+        let mut syncer = Syncer::held(disk_sync::sync);
+        syncer.sync(1, &file_system(1, 1), file(), Rc::new(|| {}));
         assert!(syncer.has_held() && syncer.take_synced().is_none());
-        assert!(!syncer.run_held(|owner| owner == 2) && syncer.run_held(|owner| owner == 1));
+        assert!(!syncer.run_held(|caller| caller == 2) && syncer.run_held(|caller| caller == 1));
         assert!(syncer.take_synced().is_some_and(|synced| synced.result.is_ok()));
         assert!(!syncer.has_held() && !syncer.has_work());
     }
 
     #[test]
     fn an_upload_that_ends_leaves_the_total() {
-        let (mut syncer, file) = (Syncer::held(disk_sync::flush), file());
+        let (mut syncer, file) = (Syncer::held(disk_sync::sync), file());
         let (one, two) = (unsynced(&mut syncer, 1, 1, &file), unsynced(&mut syncer, 2, 1, &file));
         syncer.record_written(&one, UNSYNCED_BYTES_MAX_TOTAL, 0);
         syncer.record_written(&two, 5, 5);
@@ -377,8 +385,8 @@ mod tests {
     /// Each upload has one byte less than the size that triggers a sync.
     #[test]
     fn idle_uploads_of_one_account_are_synced_and_do_not_hold_up_another_account() {
-        let (mut syncer, file) = (Syncer::held(disk_sync::flush), file());
-        let idle: Vec<Unsynced> = (0..9).map(|owner| unsynced(&mut syncer, owner, 1, &file)).collect();
+        let (mut syncer, file) = (Syncer::held(disk_sync::sync), file());
+        let idle: Vec<Unsynced> = (0..9).map(|caller| unsynced(&mut syncer, caller, 1, &file)).collect();
         for one in &idle[..8] {
             syncer.record_written(one, SYNC_STEP_BYTES - 1, SYNC_STEP_BYTES - 1);
         }
@@ -390,15 +398,15 @@ mod tests {
         assert!(idle[0].is_at_bound() && !other.is_at_bound());
         while syncer.run_held(|_| true) {}
         while let Some(synced) = syncer.take_synced() {
-            let (bytes, _) = idle[synced.owner as usize].end_sync(synced.ticket).expect("its own");
-            idle[synced.owner as usize].subtract(bytes);
+            let (bytes, _) = idle[synced.caller as usize].end_sync(synced.ticket).expect("its own");
+            idle[synced.caller as usize].subtract(bytes);
         }
         assert!(idle.iter().all(|one| !one.is_at_bound()));
     }
 
     #[test]
     fn bytes_behind_which_nothing_comes_are_synced_after_a_while() {
-        let (mut syncer, file, began) = (Syncer::held(disk_sync::flush), file(), Instant::now());
+        let (mut syncer, file, began) = (Syncer::held(disk_sync::sync), file(), Instant::now());
         let one = unsynced(&mut syncer, 1, 1, &file);
         let look = |syncer: &mut Syncer| {
             let at = syncer.next_at(PATIENCE).expect("it is looked at");
@@ -438,34 +446,34 @@ mod tests {
         syncer.tick(Instant::now(), PATIENCE);
         let failures = Rc::new(std::cell::Cell::new(0));
         let count = Rc::clone(&failures);
-        syncer.sync(1, &disk(1, 1), file(), Rc::new(|| {}));
+        syncer.sync(1, &file_system(1, 1), file(), Rc::new(|| {}));
         woken.recv().expect("it stands still from now on");
         assert!(syncer.take_synced().is_some());
         let on_failure: OnFailure = Rc::new(move || count.set(count.get() + 1));
-        let waits = syncer.sync(2, &disk(1, 1), file(), on_failure);
+        let waits = syncer.sync(2, &file_system(1, 1), file(), on_failure);
         let due = syncer.next_at(PATIENCE).expect("it is waited for");
         syncer.tick(due - Duration::from_millis(1), PATIENCE);
         assert!(syncer.take_synced().is_none() && syncer.unresponsive_file_systems().is_empty());
         syncer.tick(due, PATIENCE);
         let synced = syncer.take_synced().expect("an answer in its place");
-        assert_eq!((synced.owner, synced.ticket), (2, waits));
+        assert_eq!((synced.caller, synced.ticket), (2, waits));
         assert!(matches!(synced.result, Err(SyncError::NoAnswer)) && failures.get() == 0);
         assert_eq!((syncer.next_at(PATIENCE), syncer.unresponsive_file_systems().len()), (None, 1));
         // Later syncs do not wait, except on other disks.
-        syncer.sync(3, &disk(1, 1), file(), Rc::new(|| {}));
+        syncer.sync(3, &file_system(1, 1), file(), Rc::new(|| {}));
         let synced = syncer.take_synced().expect("at once");
-        assert!(synced.owner == 3 && matches!(synced.result, Err(SyncError::NoAnswer)));
-        syncer.sync(4, &disk(2, 1), file(), Rc::new(|| {}));
+        assert!(synced.caller == 3 && matches!(synced.result, Err(SyncError::NoAnswer)));
+        syncer.sync(4, &file_system(2, 1), file(), Rc::new(|| {}));
         woken.recv().expect("another disk");
-        assert!(syncer.take_synced().is_some_and(|synced| synced.owner == 4 && synced.result.is_ok()));
+        assert!(syncer.take_synced().is_some_and(|synced| synced.caller == 4 && synced.result.is_ok()));
         // Any result shows that the disk answers again.
-        syncer.home_disk(disk(1, 1), true).close(1, file());
+        syncer.home_file_system(file_system(1, 1), true).close(1, file());
         drop(go);
         woken.recv().expect("the worker has closed a file");
         assert!(syncer.take_synced().is_none() && syncer.unresponsive_file_systems().is_empty());
-        syncer.sync(5, &disk(1, 1), file(), Rc::new(|| {}));
+        syncer.sync(5, &file_system(1, 1), file(), Rc::new(|| {}));
         woken.recv().expect("it works again");
-        assert!(syncer.take_synced().is_some_and(|synced| synced.owner == 5 && synced.result.is_ok()));
+        assert!(syncer.take_synced().is_some_and(|synced| synced.caller == 5 && synced.result.is_ok()));
         assert!(syncer.pending.is_empty());
     }
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Weak as WeakFile};
 use std::time::{Duration, Instant};
 
 use crate::store::syncer::{SYNC_STEP_BYTES, UNSYNCED_BYTES_MAX, UNSYNCED_BYTES_MAX_TOTAL};
-use crate::store::workers::{Disk, Ticket};
+use crate::store::workers::{FileSystem, Ticket};
 
 /// The interval at which paused uploads are looked for. Their bytes are synced after one to two
 /// intervals.
@@ -56,8 +56,8 @@ impl AccountShare {
 
 /// The unsynced bytes of one upload, and its running sync.
 pub(super) struct UnsyncedUpload {
-    pub(super) owner: u64,
-    pub(super) disk: Disk,
+    pub(super) caller: u64,
+    pub(super) file_system: FileSystem,
     file: WeakFile<File>,
     pub(super) on_failure: OnFailure,
     share: Rc<AccountShare>,
@@ -129,11 +129,17 @@ pub(super) struct UnsyncedUploads {
 
 impl UnsyncedUploads {
     /// Registers a new upload.
-    pub(super) fn add(&mut self, owner: u64, disk: Disk, file: &Arc<File>, on_failure: OnFailure) -> Unsynced {
+    pub(super) fn add(
+        &mut self,
+        caller: u64,
+        file_system: FileSystem,
+        file: &Arc<File>,
+        on_failure: OnFailure,
+    ) -> Unsynced {
         let upload = UnsyncedUpload {
-            owner,
-            share: self.share(&disk),
-            disk,
+            caller,
+            share: self.share(&file_system),
+            file_system,
             file: Arc::downgrade(file),
             on_failure,
             bytes: Cell::new(0),
@@ -146,14 +152,14 @@ impl UnsyncedUploads {
         Unsynced(upload)
     }
 
-    fn share(&mut self, disk: &Disk) -> Rc<AccountShare> {
-        let key = (disk.device, disk.account);
+    fn share(&mut self, file_system: &FileSystem) -> Rc<AccountShare> {
+        let key = (file_system.device, file_system.account);
         if let Some(share) = self.shares.get(&key).and_then(Weak::upgrade) {
             return share;
         }
-        let total = self.totals.get(&disk.device).and_then(Weak::upgrade).unwrap_or_else(|| {
+        let total = self.totals.get(&file_system.device).and_then(Weak::upgrade).unwrap_or_else(|| {
             let total = Rc::default();
-            self.totals.insert(disk.device, Rc::downgrade(&total));
+            self.totals.insert(file_system.device, Rc::downgrade(&total));
             total
         });
         let share = Rc::new(AccountShare { total, bytes: Cell::new(0) });

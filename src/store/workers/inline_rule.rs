@@ -13,9 +13,9 @@ const FILE_SYSTEMS_MAX: usize = 256;
 
 /// What is known of each file system, by device number.
 #[derive(Default)]
-pub(super) struct InlineRule(HashMap<u64, FileSystem>);
+pub(super) struct InlineRule(HashMap<u64, KnownFileSystem>);
 
-struct FileSystem {
+struct KnownFileSystem {
     /// Neither a network nor another program is needed to answer.
     is_local: bool,
     prompt_until: Option<Instant>,
@@ -27,7 +27,7 @@ impl InlineRule {
         if self.0.len() >= FILE_SYSTEMS_MAX && !self.0.contains_key(&device) {
             self.0.clear();
         }
-        let known = self.0.entry(device).or_insert(FileSystem { is_local, prompt_until: None });
+        let known = self.0.entry(device).or_insert(KnownFileSystem { is_local, prompt_until: None });
         // The number may now belong to another file system.
         known.is_local = is_local;
     }

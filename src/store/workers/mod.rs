@@ -1,7 +1,7 @@
 //! The threads that wait for disks: one for each file system, started when needed and ended when idle.
 //! A disk that is slow or does not answer delays its own file system only.
 
-mod home_disk;
+mod home_file_system;
 mod inline_rule;
 pub mod operations;
 mod queue;
@@ -18,11 +18,11 @@ use std::time::{Duration, Instant};
 
 use crate::base::disk_sync;
 use crate::store::monotonic;
-pub use home_disk::HomeDisk;
+pub use home_file_system::HomeFileSystem;
 use inline_rule::InlineRule;
 use queue::WorkerShared;
-pub(in crate::store) use queue::{DiskTask, FlushFunction, SyncTask, WorkerReport};
 pub use queue::{SyncError, Ticket};
+pub(in crate::store) use queue::{SyncFunction, SyncTask, WorkerReport, WorkerTask};
 
 /// Threads at once. With more file systems, the last thread serves all the others.
 const WORKERS_MAX: usize = 16;
@@ -38,7 +38,7 @@ const SHARED_WORKER: u64 = u64::MAX;
 
 /// A file system that a home uses, with the names for messages.
 #[derive(Debug, Clone)]
-pub struct Disk {
+pub struct FileSystem {
     /// The device number.
     pub device: u64,
     /// A number of the account: queued work is served round robin between accounts.
@@ -49,7 +49,7 @@ pub struct Disk {
     pub home: Rc<Path>,
 }
 
-impl Disk {
+impl FileSystem {
     /// Returns the file system with this device number, seen from the same home.
     pub fn on(&self, device: u64) -> Self {
         let path = if device == self.device { &self.path } else { &self.home };
@@ -94,7 +94,7 @@ pub(in crate::store) struct UnresponsiveWorker {
 pub(in crate::store) struct Workers {
     by_device: BTreeMap<u64, Worker>,
     inline_rule: InlineRule,
-    flush: Arc<FlushFunction>,
+    sync: Arc<SyncFunction>,
     reports: Sender<WorkerReport>,
     wake: Arc<dyn Fn() + Send + Sync>,
     /// There are no threads; calls and syncs wait here until they are run.
@@ -106,7 +106,7 @@ pub(in crate::store) struct Workers {
 
 /// The tasks of workers without threads.
 pub(in crate::store) struct Held {
-    tasks: Vec<DiskTask>,
+    tasks: Vec<WorkerTask>,
     /// Whether the loop calls the file systems itself.
     pub(in crate::store) is_prompt: bool,
 }
@@ -116,7 +116,7 @@ impl Workers {
         Self {
             by_device: BTreeMap::new(),
             inline_rule: InlineRule::default(),
-            flush: Arc::new(disk_sync::flush),
+            sync: Arc::new(disk_sync::sync),
             reports,
             wake,
             held: None,
@@ -126,9 +126,9 @@ impl Workers {
     }
 
     /// Makes workers without threads. Their tasks wait until [`Workers::take_held`] takes them.
-    pub(in crate::store) fn held(reports: Sender<WorkerReport>, flush: Arc<FlushFunction>) -> Self {
+    pub(in crate::store) fn held(reports: Sender<WorkerReport>, sync: Arc<SyncFunction>) -> Self {
         let mut workers = Self::new(reports, Arc::new(|| {}));
-        (workers.flush, workers.held) = (flush, Some(Held { tasks: Vec::new(), is_prompt: true }));
+        (workers.sync, workers.held) = (sync, Some(Held { tasks: Vec::new(), is_prompt: true }));
         workers
     }
 
@@ -138,8 +138,8 @@ impl Workers {
     }
 
     /// Returns the function that syncs files.
-    pub(in crate::store) fn flush(&self) -> Arc<FlushFunction> {
-        Arc::clone(&self.flush)
+    pub(in crate::store) fn sync(&self) -> Arc<SyncFunction> {
+        Arc::clone(&self.sync)
     }
 
     /// Returns whether the loop may call the file system of this device itself.
@@ -156,25 +156,25 @@ impl Workers {
     }
 
     /// Queues a task. Returns its worker; or returns the task, if there is no thread or no room for it.
-    pub(in crate::store) fn push(&mut self, disk: &Disk, task: DiskTask) -> Result<u64, DiskTask> {
+    pub(in crate::store) fn push(&mut self, file_system: &FileSystem, task: WorkerTask) -> Result<u64, WorkerTask> {
         if let Some(held) = &mut self.held {
             held.tasks.push(task);
-            return Ok(disk.device);
+            return Ok(file_system.device);
         }
-        let key = self.key(disk.device);
+        let key = self.key(file_system.device);
         let worker = self.by_device.entry(key).or_insert_with(|| Worker {
             shared: Arc::default(),
-            path: Rc::clone(&disk.path),
+            path: Rc::clone(&file_system.path),
             since: self.now,
             done: 0,
             is_unresponsive: false,
         });
         let mut queue = worker.shared.lock();
-        if matches!(task, DiskTask::Close(..)) && queue.closes >= CLOSES_MAX {
+        if matches!(task, WorkerTask::Close(..)) && queue.closes >= CLOSES_MAX {
             return Err(task);
         }
         if !queue.is_running {
-            let started = start(key, &worker.shared, &self.flush, &self.reports, &self.wake);
+            let started = start(key, &worker.shared, &self.sync, &self.reports, &self.wake);
             if let Err(error) = started {
                 drop(queue);
                 log::error!("no thread can be started for a file system, so the server itself waits for it: {error}");
@@ -182,7 +182,7 @@ impl Workers {
             }
             queue.is_running = true;
         }
-        queue.push(disk.account, task);
+        queue.push(file_system.account, task);
         if worker.shared.left.fetch_add(1, Relaxed) == 0 {
             worker.since = self.now;
         }
@@ -239,7 +239,7 @@ impl Workers {
                 "{path}: the file system has not answered for {seconds} s; requests are refused there until it does"
             );
             // A call that is dropped ends with `NoAnswer`.
-            let sync = |task| if let DiskTask::Sync(sync_task) = task { Some(sync_task.ticket) } else { None };
+            let sync = |task| if let WorkerTask::Sync(sync_task) = task { Some(sync_task.ticket) } else { None };
             found.push(UnresponsiveWorker {
                 worker: key,
                 dropped: waiting.into_iter().filter_map(sync).collect(),
@@ -275,11 +275,11 @@ impl Workers {
 
 impl Held {
     /// Takes the first task whose session is chosen.
-    pub(in crate::store) fn take(&mut self, chooses: impl Fn(u64) -> bool) -> Option<DiskTask> {
-        let caller = |task: &DiskTask| match task {
-            DiskTask::Call(caller, _) => Some(*caller),
-            DiskTask::Sync(sync_task) => Some(sync_task.owner),
-            DiskTask::Close(..) => None,
+    pub(in crate::store) fn take(&mut self, chooses: impl Fn(u64) -> bool) -> Option<WorkerTask> {
+        let caller = |task: &WorkerTask| match task {
+            WorkerTask::Call(caller, _) => Some(*caller),
+            WorkerTask::Sync(sync_task) => Some(sync_task.caller),
+            WorkerTask::Close(..) => None,
         };
         let index = self.tasks.iter().position(|task| caller(task).is_some_and(&chooses))?;
         Some(self.tasks.remove(index))
@@ -302,21 +302,21 @@ impl Drop for Workers {
 fn start(
     key: u64,
     shared: &Arc<WorkerShared>,
-    flush: &Arc<FlushFunction>,
+    sync: &Arc<SyncFunction>,
     reports: &Sender<WorkerReport>,
     wake: &Arc<dyn Fn() + Send + Sync>,
 ) -> io::Result<()> {
-    let (shared, flush, reports, wake) = (Arc::clone(shared), Arc::clone(flush), reports.clone(), Arc::clone(wake));
+    let (shared, sync, reports, wake) = (Arc::clone(shared), Arc::clone(sync), reports.clone(), Arc::clone(wake));
     let work = move || {
         while let Some(task) = shared.next() {
             let answer = match task {
-                DiskTask::Call(_, runnable) => {
+                WorkerTask::Call(_, runnable) => {
                     // If the call panics, its result is missing, and its operation fails.
                     let _ = catch_unwind(AssertUnwindSafe(|| runnable.run()));
                     None
                 }
-                DiskTask::Sync(sync_task) => Some(sync_task.run(&*flush)),
-                DiskTask::Close(file, waiting) => {
+                WorkerTask::Sync(sync_task) => Some(sync_task.run(&*sync)),
+                WorkerTask::Close(file, waiting) => {
                     drop(file);
                     waiting.fetch_sub(1, Relaxed);
                     None
@@ -345,9 +345,9 @@ mod tests {
         let path: Rc<Path> = Path::new("/homes").into();
         let file = Arc::new(tempfile::tempfile().expect("file"));
         for device in 0..100 {
-            let disk = Disk { device, account: 1, path: Rc::clone(&path), home: Rc::clone(&path) };
-            let sync_task = SyncTask { owner: 1, ticket: Ticket(device), file: Arc::clone(&file) };
-            assert!(workers.push(&disk, DiskTask::Sync(sync_task)).is_ok());
+            let file_system = FileSystem { device, account: 1, path: Rc::clone(&path), home: Rc::clone(&path) };
+            let sync_task = SyncTask { caller: 1, ticket: Ticket(device), file: Arc::clone(&file) };
+            assert!(workers.push(&file_system, WorkerTask::Sync(sync_task)).is_ok());
         }
         assert_eq!(workers.by_device.len(), WORKERS_MAX);
         assert!(workers.by_device.contains_key(&SHARED_WORKER));

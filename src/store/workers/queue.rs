@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use async_task::Runnable;
 
-use crate::base::disk_sync::Flush;
+use crate::base::disk_sync::SyncKind;
 
 /// A worker without work ends after this.
 const WORKER_IDLE: Duration = Duration::from_secs(60);
@@ -38,24 +38,24 @@ impl From<io::Error> for SyncError {
 /// A sync of one file's content.
 pub(in crate::store) struct SyncTask {
     /// The session that requested it.
-    pub(in crate::store) owner: u64,
+    pub(in crate::store) caller: u64,
     pub(in crate::store) ticket: Ticket,
     pub(in crate::store) file: Arc<File>,
 }
 
 impl SyncTask {
-    pub(in crate::store) fn run(self, flush: &FlushFunction) -> (Ticket, Result<(), SyncError>) {
-        let done = catch_unwind(AssertUnwindSafe(|| flush(&self.file, Flush::Data)));
+    pub(in crate::store) fn run(self, sync: &SyncFunction) -> (Ticket, Result<(), SyncError>) {
+        let done = catch_unwind(AssertUnwindSafe(|| sync(&self.file, SyncKind::Data)));
         let done = done.unwrap_or_else(|_| Err(io::Error::other("a defect ended the sync of a file")));
         (self.ticket, done.map_err(SyncError::Failed))
     }
 }
 
-/// Syncs a file. [`crate::base::disk_sync::flush`], except in tests.
-pub(in crate::store) type FlushFunction = dyn Fn(&File, Flush) -> io::Result<()> + Send + Sync;
+/// Syncs a file. [`crate::base::disk_sync::sync`], except in tests.
+pub(in crate::store) type SyncFunction = dyn Fn(&File, SyncKind) -> io::Result<()> + Send + Sync;
 
 /// The work of a worker.
-pub(in crate::store) enum DiskTask {
+pub(in crate::store) enum WorkerTask {
     /// A call whose result the session with this number waits for. Dropping it cancels it.
     Call(u64, Runnable),
     Sync(SyncTask),
@@ -72,7 +72,7 @@ pub(in crate::store) struct WorkerReport {
 /// The queue of one worker, by account.
 #[derive(Default)]
 pub(super) struct Queue {
-    accounts: BTreeMap<u64, VecDeque<DiskTask>>,
+    accounts: BTreeMap<u64, VecDeque<WorkerTask>>,
     /// The accounts with queued work, in order of their turns.
     turns: VecDeque<u64>,
     pub(super) closes: usize,
@@ -86,8 +86,8 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    pub(super) fn push(&mut self, account: u64, task: DiskTask) {
-        self.closes += usize::from(matches!(task, DiskTask::Close(..)));
+    pub(super) fn push(&mut self, account: u64, task: WorkerTask) {
+        self.closes += usize::from(matches!(task, WorkerTask::Close(..)));
         let tasks = self.accounts.entry(account).or_default();
         if tasks.is_empty() {
             self.turns.push_back(account);
@@ -95,7 +95,7 @@ impl Queue {
         tasks.push_back(task);
     }
 
-    fn pop(&mut self) -> Option<DiskTask> {
+    fn pop(&mut self) -> Option<WorkerTask> {
         let account = self.turns.pop_front()?;
         let tasks = self.accounts.get_mut(&account)?;
         let task = tasks.pop_front();
@@ -104,16 +104,16 @@ impl Queue {
         } else {
             self.turns.push_back(account);
         }
-        self.closes -= usize::from(matches!(task, Some(DiskTask::Close(..))));
+        self.closes -= usize::from(matches!(task, Some(WorkerTask::Close(..))));
         task
     }
 
     /// Removes all queued calls and syncs. Closes stay.
-    pub(super) fn take_waiting(&mut self) -> Vec<DiskTask> {
+    pub(super) fn take_waiting(&mut self) -> Vec<WorkerTask> {
         let mut taken = Vec::new();
         self.accounts.retain(|_, tasks| {
             let (closes, waiting) =
-                std::mem::take(tasks).into_iter().partition(|task| matches!(task, DiskTask::Close(..)));
+                std::mem::take(tasks).into_iter().partition(|task| matches!(task, WorkerTask::Close(..)));
             *tasks = closes;
             taken.extend::<VecDeque<_>>(waiting);
             !tasks.is_empty()
@@ -149,11 +149,11 @@ impl WorkerShared {
     }
 
     /// Waits for work. `None` ends the worker.
-    pub(super) fn next(&self) -> Option<DiskTask> {
+    pub(super) fn next(&self) -> Option<WorkerTask> {
         let mut queue = self.lock();
         loop {
             if let Some(task) = queue.pop() {
-                queue.caller = if let DiskTask::Call(caller, _) = &task { Some(*caller) } else { None };
+                queue.caller = if let WorkerTask::Call(caller, _) = &task { Some(*caller) } else { None };
                 return Some(task);
             }
             let (after, waited) =
@@ -171,22 +171,22 @@ impl WorkerShared {
 mod tests {
     use super::*;
 
-    fn task() -> DiskTask {
-        DiskTask::Close(Arc::new(tempfile::tempfile().expect("file")), Arc::default())
+    fn task() -> WorkerTask {
+        WorkerTask::Close(Arc::new(tempfile::tempfile().expect("file")), Arc::default())
     }
 
     #[test]
     fn accounts_take_turns_however_much_one_of_them_has_to_be_done() {
         let mut queue = Queue::default();
         let file = Arc::new(tempfile::tempfile().expect("file"));
-        let sync = |ticket| DiskTask::Sync(SyncTask { owner: 1, ticket: Ticket(ticket), file: Arc::clone(&file) });
+        let sync = |ticket| WorkerTask::Sync(SyncTask { caller: 1, ticket: Ticket(ticket), file: Arc::clone(&file) });
         (1..=4).for_each(|ticket| queue.push(7, sync(ticket)));
         queue.push(8, sync(5));
         queue.push(9, task());
         queue.push(9, sync(6));
         let mut order = Vec::new();
         while let Some(task) = queue.pop() {
-            order.push(if let DiskTask::Sync(sync_task) = task { sync_task.ticket.0 } else { 0 });
+            order.push(if let WorkerTask::Sync(sync_task) = task { sync_task.ticket.0 } else { 0 });
         }
         assert_eq!(order, [1, 5, 0, 2, 6, 3, 4]);
         assert_eq!((queue.closes, queue.accounts.len()), (0, 0));
@@ -198,9 +198,12 @@ mod tests {
         let file = Arc::new(tempfile::tempfile().expect("file"));
         queue.push(1, task());
         for ticket in [1, 2] {
-            queue.push(ticket, DiskTask::Sync(SyncTask { owner: 1, ticket: Ticket(ticket), file: Arc::clone(&file) }));
+            queue.push(
+                ticket,
+                WorkerTask::Sync(SyncTask { caller: 1, ticket: Ticket(ticket), file: Arc::clone(&file) }),
+            );
         }
         assert_eq!(queue.take_waiting().len(), 2);
-        assert!(matches!(queue.pop(), Some(DiskTask::Close(..))) && queue.pop().is_none());
+        assert!(matches!(queue.pop(), Some(WorkerTask::Close(..))) && queue.pop().is_none());
     }
 }

@@ -34,9 +34,9 @@ struct FileSystemLimits {
 
 /// The remembered file systems, by device number.
 #[derive(Default)]
-pub(super) struct FileSystems(Mutex<HashMap<u64, FileSystemLimits>>);
+pub(super) struct FileSystemSupport(Mutex<HashMap<u64, FileSystemLimits>>);
 
-impl FileSystems {
+impl FileSystemSupport {
     /// Returns whether files without a name can be created on `device`; `None` before the first try.
     pub(super) fn takes_nameless(&self, device: u64) -> Option<bool> {
         self.lock().get(&device).and_then(|known| known.takes_nameless)
@@ -130,20 +130,20 @@ mod tests {
 
     #[test]
     fn a_refusal_is_tolerated_and_a_failure_is_not() {
-        let (systems, home) = (FileSystems::default(), Path::new("/homes/ann"));
+        let (support, home) = (FileSystemSupport::default(), Path::new("/homes/ann"));
         for refused in [Errno::PERM, Errno::NOSYS, Errno::OPNOTSUPP, Errno::INVAL, Errno::NOTTY] {
-            assert!(systems.tolerate(OptionalOperation::SetTimes, 1, home, Err(refused)).is_ok(), "{refused:?}");
+            assert!(support.tolerate(OptionalOperation::SetTimes, 1, home, Err(refused)).is_ok(), "{refused:?}");
         }
         for failed in [Errno::IO, Errno::NOSPC, Errno::STALE, Errno::DQUOT] {
-            assert!(systems.tolerate(OptionalOperation::SetTimes, 1, home, Err(failed)).is_err(), "{failed:?}");
+            assert!(support.tolerate(OptionalOperation::SetTimes, 1, home, Err(failed)).is_err(), "{failed:?}");
         }
-        assert_eq!(systems.lock()[&1].warned, [OptionalOperation::SetTimes]);
+        assert_eq!(support.lock()[&1].warned, [OptionalOperation::SetTimes]);
     }
 
     #[test]
     fn file_systems_that_come_and_go_take_bounded_memory() {
-        let systems = FileSystems::default();
-        (0..FILE_SYSTEMS_MAX as u64 * 3).for_each(|device| systems.record_nameless_support(device, false));
-        assert!(systems.lock().len() <= FILE_SYSTEMS_MAX);
+        let support = FileSystemSupport::default();
+        (0..FILE_SYSTEMS_MAX as u64 * 3).for_each(|device| support.record_nameless_support(device, false));
+        assert!(support.lock().len() <= FILE_SYSTEMS_MAX);
     }
 }

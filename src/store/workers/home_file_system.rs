@@ -11,8 +11,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use super::operations::{CallError, Operations};
-use super::{Disk, DiskTask, SyncError, Workers};
-use crate::base::disk_sync::Flush;
+use super::{FileSystem, SyncError, WorkerTask, Workers};
+use crate::base::disk_sync::SyncKind;
 use crate::store::monotonic;
 
 /// Closes of one home that may be queued. Further requests to the home wait for them.
@@ -20,10 +20,10 @@ const CLOSES_PER_HOME: usize = 64;
 
 /// The file system of one home.
 #[derive(Clone)]
-pub struct HomeDisk {
+pub struct HomeFileSystem {
     workers: Rc<RefCell<Workers>>,
     operations: Operations,
-    disk: Disk,
+    file_system: FileSystem,
     /// Pending closes.
     closes: Arc<AtomicUsize>,
     /// Calls that a worker has, or that are queued for one.
@@ -31,9 +31,13 @@ pub struct HomeDisk {
     changes: Rc<RunningChanges>,
 }
 
-impl HomeDisk {
-    pub(in crate::store) fn new(workers: Rc<RefCell<Workers>>, operations: Operations, disk: Disk) -> Self {
-        Self { workers, operations, disk, closes: Arc::default(), calls: Rc::default(), changes: Rc::default() }
+impl HomeFileSystem {
+    pub(in crate::store) fn new(
+        workers: Rc<RefCell<Workers>>,
+        operations: Operations,
+        file_system: FileSystem,
+    ) -> Self {
+        Self { workers, operations, file_system, closes: Arc::default(), calls: Rc::default(), changes: Rc::default() }
     }
 
     /// Returns the operations of sessions.
@@ -71,8 +75,9 @@ impl HomeDisk {
         }
         let job = async move { catch_unwind(AssertUnwindSafe(call)).map_err(|_| CallError::Defect) };
         let (runnable, result) = async_task::spawn(job, |_| {});
-        let pushed = self.workers.borrow_mut().push(&self.disk, DiskTask::Call(self.operations.caller(), runnable));
-        if let Err(DiskTask::Call(_, runnable)) = pushed {
+        let pushed =
+            self.workers.borrow_mut().push(&self.file_system, WorkerTask::Call(self.operations.caller(), runnable));
+        if let Err(WorkerTask::Call(_, runnable)) = pushed {
             runnable.run();
         }
         // Without a result the worker has dropped it.
@@ -80,9 +85,9 @@ impl HomeDisk {
     }
 
     /// Syncs a file on a worker.
-    pub async fn sync(&self, file: Arc<File>, kind: Flush) -> Result<(), SyncError> {
-        let flush = self.workers.borrow().flush();
-        match self.run_on_worker(move || flush(&file, kind)).await {
+    pub async fn sync(&self, file: Arc<File>, kind: SyncKind) -> Result<(), SyncError> {
+        let sync = self.workers.borrow().sync();
+        match self.run_on_worker(move || sync(&file, kind)).await {
             Ok(synced) => Ok(synced?),
             Err(CallError::NoAnswer) => Err(SyncError::NoAnswer),
             Err(CallError::Defect) => Err(io::Error::other("a defect ended the sync of a file").into()),
@@ -110,7 +115,7 @@ impl HomeDisk {
 
     /// Returns whether the loop may call the file system itself, by [the rule](super::InlineRule).
     pub fn is_prompt(&self) -> bool {
-        self.calls.get() == 0 && self.workers.borrow().is_prompt(self.disk.device)
+        self.calls.get() == 0 && self.workers.borrow().is_prompt(self.file_system.device)
     }
 
     /// Makes a file system known that is mounted in the home, unless it is. `is_local` returns whether it needs
@@ -127,7 +132,7 @@ impl HomeDisk {
     /// Returns whether the file system needs neither a network nor another program to answer.
     pub fn is_local(&self) -> bool {
         let workers = self.workers.borrow();
-        !workers.takes_closes() || workers.inline_rule.is_local(self.disk.device)
+        !workers.takes_closes() || workers.inline_rule.is_local(self.file_system.device)
     }
 
     /// Runs a call on the loop, while the file system [is prompt](Self::is_prompt).
@@ -139,7 +144,7 @@ impl HomeDisk {
     }
 
     fn record(&self, took: Duration) {
-        self.workers.borrow_mut().inline_rule.record(self.disk.device, took, monotonic::now());
+        self.workers.borrow_mut().inline_rule.record(self.file_system.device, took, monotonic::now());
     }
 
     // ---- Closes ---------------------------------------------------------------------------
@@ -156,17 +161,17 @@ impl HomeDisk {
 
     /// Returns whether the home's file system does not answer.
     pub fn is_unresponsive(&self) -> bool {
-        self.workers.borrow().is_unresponsive(self.disk.device)
+        self.workers.borrow().is_unresponsive(self.file_system.device)
     }
 
     /// Returns the file system of this device, as the home sees it.
-    pub fn disk_on(&self, device: u64) -> Disk {
-        self.disk.on(device)
+    pub fn file_system_on(&self, device: u64) -> FileSystem {
+        self.file_system.on(device)
     }
 
-    /// Like [`HomeDisk::disk_on`], to run calls there.
+    /// Like [`HomeFileSystem::file_system_on`], to run calls there.
     pub fn on(&self, device: u64) -> Self {
-        Self { disk: self.disk.on(device), ..self.clone() }
+        Self { file_system: self.file_system.on(device), ..self.clone() }
     }
 
     /// Closes a `file` of this device on a worker thread, or at once if that is impossible.
@@ -174,9 +179,9 @@ impl HomeDisk {
         let mut workers = self.workers.borrow_mut();
         if workers.takes_closes() {
             self.closes.fetch_add(1, Relaxed);
-            let task = DiskTask::Close(file, Arc::clone(&self.closes));
+            let task = WorkerTask::Close(file, Arc::clone(&self.closes));
             // A returned file is closed by being dropped.
-            if workers.push(&self.disk.on(device), task).is_err() {
+            if workers.push(&self.file_system.on(device), task).is_err() {
                 self.closes.fetch_sub(1, Relaxed);
             }
         }
