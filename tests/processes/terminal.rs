@@ -998,7 +998,7 @@ fn a_watched_status_fits_the_terminal_and_ends_with_ctrl_c() {
         for _ in 0..2 {
             let screen = terminal.expect("\x1b[J");
             let lines: Vec<&str> = screen.trim_end_matches("\x1b[K\r\n").split("\x1b[K\r\n").collect();
-            assert!(lines[0].starts_with("running ") && lines[0].ends_with("unauthenticated 40"), "{lines:?}");
+            assert!(lines[0].starts_with("sessions 0  unauthenticated 40  "), "{lines:?}");
             assert!(lines.len() <= 24, "{lines:?}");
             assert!(lines.iter().any(|line| line.starts_with('…') && line.ends_with(" more")), "{lines:?}");
             assert!(lines.iter().all(|line| line.chars().count() < columns && !line.contains('\x1b')), "{lines:?}");

@@ -141,7 +141,7 @@ fn fitting(mut lines: Vec<String>, columns: usize, rows: usize) -> Vec<String> {
 fn head(server: &ServerReport) -> Vec<String> {
     let (uptime, up, down) = (time(server.seconds), Size(server.bytes_up), Size(server.bytes_down));
     let mut lines = vec![
-        format!("running {uptime}  sessions {}  unauthenticated {}", server.sessions, server.unauthenticated),
+        format!("sessions {}  unauthenticated {}  running {uptime}", server.sessions, server.unauthenticated),
         format!("up   {up:>6}  transfers {}  running {}", server.uploads, server.uploading),
         format!("down {down:>6}  transfers {}  running {}", server.downloads, server.downloading),
         turn_summary(&server.turns),
@@ -262,7 +262,7 @@ mod tests {
     #[test]
     fn what_moves_stands_first_and_what_does_not_fit_is_counted() {
         let lines = report().lines(Some(TerminalSize { columns: 79, rows: 23 }), true);
-        assert_eq!(lines[0], "running 1d 2h  sessions 41  unauthenticated 0");
+        assert_eq!(lines[0], "sessions 41  unauthenticated 0  running 1d 2h");
         let sessions = lines.iter().position(|line| line.contains("SESSION ")).expect("a title");
         assert!(lines[sessions + 1].contains(" 41 ann") && lines[sessions + 1].contains("99%"), "{lines:#?}");
         assert!(lines[sessions + 1].ends_with("/file"), "{lines:#?}");

@@ -413,7 +413,7 @@ fn the_rest_of_one_version_is_not_appended_to_another() {
         }
         let refused = client.put(if offset.is_some() { "STOR file" } else { "APPE file" }, b" and more").expect(&[550]);
         let text = refused.text();
-        assert!(text.contains(&format!("held ({PART} bytes)")) && text.contains("whole") && text.contains("delete"));
+        assert!(text.contains(&format!("exists ({PART} bytes)")) && text.contains("whole") && text.contains("delete"));
         scene.holds("file", b"old");
         assert_eq!(scene.parts(), [PART as u64], "after {offset:?}");
     }
