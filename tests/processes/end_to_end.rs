@@ -396,19 +396,16 @@ fn results_that_cannot_be_written_are_one_local_error() {
     fs::write(visit.there("f"), pattern(1, 300_000)).expect("writable");
     fs::write(visit.place.here("g"), b"content").expect("writable");
     let full = "berth: standard output: no space left on device; free some space here, then run the command again\n";
-    let closed = "berth: standard output: is closed; give it a file or a pipe, or /dev/null for no results\n";
-    let cases: [(&[&str], &str, i32, &str); 12] = [
+    let cases: [(&[&str], &str, i32, &str); 10] = [
         (&["ls"], ">/dev/full", 6, full),
         (&["ls", "-l"], ">/dev/full", 6, full),
         (&["cat", "f"], ">/dev/full", 6, full),
         (&["get", "f", "-"], ">/dev/full", 6, full),
         (&["--json", "quota"], ">/dev/full", 6, full),
-        (&["ls"], ">&-", 1, closed),
-        (&["stat", "f"], ">&-", 1, closed),
-        (&["cat", "f"], ">&-", 1, closed),
-        (&["get", "f", "-"], ">&-", 1, closed),
-        (&["--json", "quota"], ">&-", 1, closed),
-        // What does something needs nobody to read of it.
+        // Some programs open /dev/null for both, as the Rust runtime does in place of a closed descriptor.
+        (&["ls"], "1<>/dev/null", 0, ""),
+        (&["get", "f", "-"], "1<>/dev/null", 0, ""),
+        (&["ls"], ">&-", 0, ""),
         (&["put", "g"], ">&-", 0, ""),
         (&["get", "f", "-"], "| head -c 1", 0, ""),
     ];

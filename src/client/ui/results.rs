@@ -10,7 +10,6 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, OFlags};
 
 use crate::base::buffers::PIECE_BYTES;
-use crate::base::explanation::Explanation;
 use crate::client::error::Failure;
 use crate::client::interrupt::StopCheck;
 
@@ -21,8 +20,6 @@ pub struct Results {
     pipe: Option<OwnedFd>,
     /// The reader has closed the pipe.
     is_closed: bool,
-    /// Standard output was closed when the program began.
-    is_missing: bool,
     /// The current command does more than show results, so it continues without a reader.
     pub continues_unread: bool,
 }
@@ -31,7 +28,6 @@ impl Results {
     /// Writes to standard output.
     pub fn standard() -> Self {
         let stdout = io::stdout();
-        let is_missing = is_closed(&stdout);
         let is_file = rustix::fs::fstat(&stdout).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_file());
         // A duplicate descriptor avoids a second buffer, which could hold back the end of a file.
         let own = || stdout.as_fd().try_clone_to_owned();
@@ -40,7 +36,7 @@ impl Results {
             Ok(own) => Box::new(File::from(own)),
             Err(_) => Box::new(io::stdout()),
         };
-        Self { pipe, is_missing, ..Self::to(writer) }
+        Self { pipe, ..Self::to(writer) }
     }
 
     /// Writes to another program.
@@ -51,13 +47,7 @@ impl Results {
 
     /// Writes to a writer that never blocks.
     pub fn to(writer: Box<dyn Write>) -> Self {
-        Self {
-            writer: BufWriter::new(writer),
-            pipe: None,
-            is_closed: false,
-            is_missing: false,
-            continues_unread: false,
-        }
+        Self { writer: BufWriter::new(writer), pipe: None, is_closed: false, continues_unread: false }
     }
 
     /// Returns whether the reader has closed the pipe.
@@ -93,25 +83,19 @@ impl Results {
     }
 
     fn write(&mut self, write: impl FnOnce(&mut BufWriter<Box<dyn Write>>) -> io::Result<()>) -> Result<(), Failure> {
-        let closed = match self.is_missing {
-            true => Failure::Local(Explanation::new(
-                "standard output: is closed",
-                "give it a file or a pipe, or /dev/null for no results",
-            )),
-            false => Failure::OutputClosed,
-        };
-        if !self.is_closed && !self.is_missing {
+        if !self.is_closed {
             match write(&mut self.writer) {
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => self.is_closed = true,
                 written => return written.map_err(|error| Failure::local(Path::new("standard output"), &error)),
             }
         }
-        if self.continues_unread { Ok(()) } else { Err(closed) }
+        if self.continues_unread { Ok(()) } else { Err(Failure::OutputClosed) }
     }
 }
 
-/// Returns whether a standard stream was closed when the program began. The Rust runtime then opens `/dev/null`
-/// in its place for reading and writing; a redirection by a shell opens it for only one of them.
+/// Returns whether standard input may have been closed when the program began. The Rust runtime then opens `/dev/null`
+/// in its place for reading and writing. A redirection by a shell opens it for reading only, but some programs open it
+/// for both.
 pub fn is_closed(stream: impl AsFd) -> bool {
     let is_null = rustix::fs::fstat(&stream).is_ok_and(|stat| {
         FileType::from_raw_mode(stat.st_mode).is_char_device() && stat.st_rdev == rustix::fs::makedev(1, 3)
