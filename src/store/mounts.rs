@@ -6,50 +6,69 @@ use std::fs::File;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustix::event::{PollFd, PollFlags, Timespec};
 
 /// The largest table that is read. In a larger one, homes are taken to contain mounts.
 const TABLE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// The table of mounts of this process. It is opened at start, because Landlock forbids that later.
+/// The mount points of this process. Their table is opened at start, because Landlock forbids that later.
 #[derive(Clone)]
-pub(super) struct Mounts(Option<Arc<File>>);
+pub(super) struct Mounts(Option<Arc<Table>>);
+
+struct Table {
+    file: File,
+    /// The mount points when the table was last read; `None` if it was not, or could not be.
+    points: Mutex<Option<Vec<PathBuf>>>,
+}
 
 impl Mounts {
     /// Opens the table. Without `/proc` it is empty.
     pub(super) fn open() -> Self {
-        Self(File::open("/proc/self/mountinfo").ok().map(Arc::new))
+        let file = File::open("/proc/self/mountinfo").ok();
+        Self(file.map(|file| Arc::new(Table { file, points: Mutex::default() })))
     }
 
     /// Returns whether a file system is mounted below `directory`.
     pub(super) fn has_any_below(&self, directory: &Path) -> bool {
-        let Some(file) = &self.0 else { return false };
-        let mut table = vec![0; 64 * 1024];
-        loop {
-            match read_whole(file, &mut table) {
-                Ok(count) if count < table.len() => return is_any_below(&table[..count], directory),
-                Ok(_) if table.len() < TABLE_BYTES_MAX => table.resize(table.len() * 4, 0),
-                Ok(_) | Err(_) => return true,
+        let Some(table) = &self.0 else { return false };
+        let mut points = table.points.lock().unwrap_or_else(PoisonError::into_inner);
+        if table.has_changed() || points.is_none() {
+            *points = table.read().map(|text| mount_points(&text));
+        }
+        points.as_ref().is_none_or(|points| is_any_below(points, directory))
+    }
+}
+
+impl Table {
+    /// Returns whether the mounts have changed since the last call (proc_pid_mountinfo(5)).
+    fn has_changed(&self) -> bool {
+        let mut poll = [PollFd::new(&self.file, PollFlags::PRI)];
+        !matches!(rustix::event::poll(&mut poll, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })), Ok(0))
+    }
+
+    /// Reads the table from its beginning. `None` if it is too large or cannot be read.
+    fn read(&self) -> Option<Vec<u8>> {
+        let (mut text, mut piece) = (Vec::new(), vec![0; 16 * 1024]);
+        while text.len() <= TABLE_BYTES_MAX {
+            match self.file.read_at(&mut piece, text.len() as u64).ok()? {
+                0 => return Some(text),
+                count => text.extend_from_slice(&piece[..count]),
             }
         }
+        None
     }
 }
 
-fn read_whole(file: &File, table: &mut [u8]) -> std::io::Result<usize> {
-    let mut count = 0;
-    while count < table.len() {
-        match file.read_at(&mut table[count..], count as u64)? {
-            0 => break,
-            more => count += more,
-        }
-    }
-    Ok(count)
-}
-
-/// Looks in a table as proc_pid_mountinfo(5) describes it: the fifth field is the mount point.
-fn is_any_below(table: &[u8], directory: &Path) -> bool {
+/// Reads a table as proc_pid_mountinfo(5) describes it: the fifth field is the mount point.
+fn mount_points(table: &[u8]) -> Vec<PathBuf> {
     let points = table.split(|byte| *byte == b'\n').filter_map(|line| line.split(|byte| *byte == b' ').nth(4));
-    points.map(unescaped).any(|point| point != directory && point.starts_with(directory))
+    points.map(unescaped).collect()
+}
+
+fn is_any_below(points: &[PathBuf], directory: &Path) -> bool {
+    points.iter().any(|point| point != directory && point.starts_with(directory))
 }
 
 /// Replaces the octal escapes of blanks and backslashes.
@@ -77,7 +96,7 @@ mod tests {
         let table = b"22 1 254:0 / / rw - ext4 /dev/vda rw\n\
             30 22 0:5 / /homes/ann rw - tmpfs none rw\n\
             31 22 0:6 / /homes/bob/my\\040disk rw - fuse x rw\n";
-        let is_below = |path: &str| is_any_below(table, Path::new(path));
+        let is_below = |path: &str| is_any_below(&mount_points(table), Path::new(path));
         assert!(is_below("/homes") && is_below("/homes/bob") && is_below("/"));
         assert!(!is_below("/homes/ann") && !is_below("/homes/bob/my disk") && !is_below("/homes/bo"));
         assert_eq!(unescaped(b"a\\134040\\09"), Path::new("a\\040\\09"));

@@ -102,7 +102,7 @@ fn a_server_that_may_not_write_among_the_accounts_serves_them_and_those_added_la
     allow(0o500);
     let server = serve(&place);
     let stderr = server.program.stderr();
-    for part in ["names of accounts can be found out", "conf/users", "give it to the user the server runs as"] {
+    for part in ["attackers can find out names of accounts", "conf/users", "give it to the user the server runs as"] {
         assert!(stderr.contains(part), "{stderr}");
     }
     Peer::login(server.address, "ann");

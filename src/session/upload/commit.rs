@@ -58,21 +58,20 @@ impl Commit {
                         self.step = CommitStep::Received(content);
                         return Ok(None);
                     }
-                    let (mtime_ns, syncs) = (self.plan.mtime_ns, sync != SyncPolicy::None);
-                    content.lend(site, async move |content| {
-                        content.staged.complete_content(mtime_ns, syncs).await.map(|()| 0)
-                    });
-                    CommitStep::Syncing(content)
+                    if sync == SyncPolicy::None {
+                        self.begin_naming(site, content, etags, sync)?
+                    } else {
+                        let mtime_ns = self.plan.mtime_ns;
+                        content.lend(site, async move |content| content.staged.sync(mtime_ns).await.map(|()| 0));
+                        CommitStep::Syncing(content)
+                    }
                 }
                 CommitStep::Syncing(mut content) => {
                     if content.take_result()?.is_none() {
                         self.step = CommitStep::Syncing(content);
                         return Ok(None);
                     }
-                    let staged = content.into_inner().ok_or(SessionError::Defect)?.staged;
-                    let (home, name) = (Rc::clone(site.home), self.final_name(etags));
-                    let naming = give_name(home, staged, name, sync == SyncPolicy::Full);
-                    CommitStep::Naming(site.home.file_system().operations().begin(site.caller, naming))
+                    self.begin_naming(site, content, etags, sync)?
                 }
                 CommitStep::Naming(mut naming) => match naming.take() {
                     Poll::Pending => {
@@ -113,6 +112,20 @@ impl Commit {
         matches!(self.step, CommitStep::Naming(_) | CommitStep::Done)
     }
 
+    fn begin_naming(
+        &self,
+        site: Site<'_>,
+        content: Lent<Content>,
+        etags: EtagKey,
+        sync: SyncPolicy,
+    ) -> Result<CommitStep, SessionError> {
+        let staged = content.into_inner().ok_or(SessionError::Defect)?.staged;
+        let mtime_ns = self.plan.mtime_ns.filter(|_| sync == SyncPolicy::None);
+        let naming =
+            give_name(Rc::clone(site.home), staged, mtime_ns, self.final_name(etags), sync == SyncPolicy::Full);
+        Ok(CommitStep::Naming(site.home.file_system().operations().begin(site.caller, naming)))
+    }
+
     fn final_name(&self, etags: EtagKey) -> FinalName {
         let (plan, replaces) = (self.plan.clone(), self.replaces);
         FinalName {
@@ -125,9 +138,16 @@ impl Commit {
     }
 }
 
-/// Gives the file its name, and syncs the directory and its parents if `syncs`: the name is on disk only if they
-/// are, and they may be new.
-async fn give_name(home: Rc<Home>, staged: Staged, name: FinalName, syncs: bool) -> Result<(), StoreError> {
+/// Gives the file its time, if that is not done, and its name. Then syncs the directory and its parents if `syncs`:
+/// the name is on disk only if they are, and they may be new.
+async fn give_name(
+    home: Rc<Home>,
+    staged: Staged,
+    mtime_ns: Option<i64>,
+    name: FinalName,
+    syncs: bool,
+) -> Result<(), StoreError> {
+    staged.set_mtime(mtime_ns).await?;
     let directory = staged.commit(name).await?;
     if !syncs {
         return Ok(());

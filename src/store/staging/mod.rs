@@ -301,21 +301,22 @@ impl Staged {
 
     // ---- Syncs ----------------------------------------------------------------------------
 
-    /// Sets the modification time, if there is one. Then syncs the content, if `syncs`. If that fails, the upload
-    /// is dropped, even if another session has resumed it: the kernel does not write the failed bytes again, and
-    /// the next sync would report success.
-    pub async fn complete_content(&mut self, mtime_ns: Option<i64>, syncs: bool) -> Result<(), StoreError> {
+    /// Sets the modification time, nanoseconds since the epoch, if there is one.
+    pub async fn set_mtime(&self, mtime_ns: Option<i64>) -> Result<(), StoreError> {
+        let Some(mtime_ns) = mtime_ns else { return Ok(()) };
         let file = self.open_file()?;
-        if let Some(mtime_ns) = mtime_ns {
-            let shared = Arc::clone(file.shared());
-            let set = self.file_system.run(move || set_mtime(&*shared, mtime_ns)).await?;
-            self.home.tolerate(OptionalOperation::SetTimes, file.id().0, set)?;
-        }
-        if !syncs {
-            return Ok(());
-        }
         let shared = Arc::clone(file.shared());
-        let synced = self.file_system.sync(shared, SyncKind::Data).await;
+        let set = self.file_system.run(move || set_mtime(&*shared, mtime_ns)).await?;
+        self.home.tolerate(OptionalOperation::SetTimes, file.id().0, set)
+    }
+
+    /// Sets the modification time, if there is one, and syncs the content. If that fails, the upload is dropped, even
+    /// if another session has resumed it: the kernel does not write the failed bytes again, and the next sync would
+    /// report success.
+    pub async fn sync(&mut self, mtime_ns: Option<i64>) -> Result<(), StoreError> {
+        self.set_mtime(mtime_ns).await?;
+        let file = self.open_file()?;
+        let synced = self.file_system.sync(Arc::clone(file.shared()), SyncKind::Data).await;
         if let Err(SyncError::Failed(_)) = synced {
             self.drop_on_failed_sync(&file)();
         }
@@ -323,7 +324,7 @@ impl Staged {
     }
 
     /// Registers the upload's unsynced bytes with the syncer. A failed sync drops the upload, as with
-    /// [`Staged::complete_content`].
+    /// [`Staged::sync`].
     pub fn register_unsynced(&self, syncer: &mut Syncer, caller: u64) -> Result<Unsynced, StoreError> {
         let file = self.open_file()?;
         let file_system = self.home.file_system_on(file.id().0);

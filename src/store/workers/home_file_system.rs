@@ -5,9 +5,9 @@ use std::fs::File;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::operations::{CallError, Operations};
@@ -73,15 +73,24 @@ impl HomeFileSystem {
         if self.is_unresponsive() {
             return Err(CallError::NoAnswer);
         }
-        let job = async move { catch_unwind(AssertUnwindSafe(call)).map_err(|_| CallError::Defect) };
-        let (runnable, result) = async_task::spawn(job, |_| {});
+        let result = Arc::new(Mutex::new(None));
+        let value = Arc::clone(&result);
+        self.hand_over(Box::new(move || *lock(&value) = Some(call()))).await?;
+        let value = lock(&result).take();
+        value.ok_or(CallError::Defect)
+    }
+
+    /// Runs a job on a worker. This is one function for all jobs, because each copy of it would take kilobytes.
+    async fn hand_over(&self, job: Box<dyn FnOnce() + Send>) -> Result<(), CallError> {
+        let job = async move { catch_unwind(AssertUnwindSafe(job)).map_err(|_| CallError::Defect) };
+        let (runnable, ended) = async_task::spawn(job, |_| {});
         let pushed =
             self.workers.borrow_mut().push(&self.file_system, WorkerTask::Call(self.operations.caller(), runnable));
         if let Err(WorkerTask::Call(_, runnable)) = pushed {
             runnable.run();
         }
         // Without a result the worker has dropped it.
-        result.fallible().await.unwrap_or(Err(CallError::NoAnswer))
+        ended.fallible().await.unwrap_or(Err(CallError::NoAnswer))
     }
 
     /// Syncs a file on a worker.
@@ -209,6 +218,10 @@ impl Drop for Changing {
             self.changes.waiting.take().into_iter().for_each(|caller| self.operations.wake(caller));
         }
     }
+}
+
+fn lock<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
+    value.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Counts a call while it exists.
