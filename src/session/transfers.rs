@@ -28,7 +28,7 @@ impl CountedSession<'_> {
         }
         let upload = begun.result?;
         self.session.replace_state(|state| match state {
-            State::Command(user, None) => State::Upload(user, Box::new(upload)),
+            State::Command(user, None) => State::Upload(user, upload),
             other => other,
         });
         Ok(())

@@ -76,7 +76,7 @@ impl Upload {
         sync: SyncPolicy,
         mut plan: UploadPlan,
         now: Instant,
-    ) -> Result<Self, SessionError> {
+    ) -> Result<Box<Self>, SessionError> {
         let _changing = home.file_system().begin_change();
         // If the disk does not answer, the partial upload of that name must not be dropped.
         home.check_answers()?;
@@ -85,7 +85,7 @@ impl Upload {
         let opened = append_base::open(&home, &mut plan, target).await?;
         let OpenedUpload { content, offset, outlives_session, replaces } = opened;
         let is_empty = offset == 0 && !content.is_starting();
-        Ok(Self {
+        Ok(Box::new(Self {
             started: now,
             handle: content.staged.handle(),
             length: content.staged.length(),
@@ -100,7 +100,7 @@ impl Upload {
             uncounted: 0,
             synced_length: None,
             plan,
-        })
+        }))
     }
 
     // ---- The initial content --------------------------------------------------------------

@@ -20,6 +20,9 @@ use crate::store::home::{CommitTarget, HomeDirectory, open_large_for_deferred_cl
 use crate::store::meta::{Kind, Meta};
 use crate::store::names::part_name;
 
+/// A condition on the file that would be replaced, if there is one.
+pub type ReplaceCondition = Box<dyn FnOnce(Option<&Meta>) -> bool + Send>;
+
 /// The final name and attributes of an upload.
 pub struct FinalName {
     /// The path of the file.
@@ -28,8 +31,8 @@ pub struct FinalName {
     pub replace: bool,
     /// The permission bits. Default: those of any new file.
     pub wanted_mode: Option<RequestedMode>,
-    /// Returns whether the file that would be replaced, if any, is the right one.
-    pub accepts: Box<dyn FnOnce(Option<&Meta>) -> bool + Send>,
+    /// Whether the upload may get its name.
+    pub accepts: ReplaceCondition,
 }
 
 /// The result of naming a file.

@@ -28,7 +28,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::StoreError;
-use super::home::{Home, UploadTarget};
+use super::home::{Home, HomeDirectory, UploadTarget};
 use super::ledger::Reservation;
 use super::open_file::OpenFile;
 use super::splice::Pipe;
@@ -44,7 +44,7 @@ use crate::base::upload_id::UploadId;
 use crate::store::claims::Claim;
 pub use crate::store::partials::PARTIALS_PER_HOME_MAX;
 use crate::store::partials::RecordSlot;
-pub use commit::FinalName;
+pub use commit::{FinalName, ReplaceCondition};
 pub(super) use directory::remove;
 use inode::NewPart;
 pub use listing::{PartialUploadListing, PartialUploadPages, PartialUploadStep};
@@ -296,7 +296,11 @@ impl Staged {
 
     async fn remove_record(&self) -> Result<(), StoreError> {
         let part = self.part()?;
-        self.home.run(move |_| Ok(part.remove_record())).await
+        let remove = move |_: &HomeDirectory| {
+            part.remove_record();
+            Ok(())
+        };
+        self.home.run(remove).await
     }
 
     // ---- Syncs ----------------------------------------------------------------------------
