@@ -15,9 +15,9 @@ const TABLE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// The mount points of this process. Their table is opened at start, because Landlock forbids that later.
 #[derive(Clone)]
-pub(super) struct Mounts(Option<Arc<Table>>);
+pub(super) struct Mounts(Option<Arc<MountTable>>);
 
-struct Table {
+struct MountTable {
     file: File,
     /// The mount points when the table was last read; `None` if it was not, or could not be.
     points: Mutex<Option<Vec<PathBuf>>>,
@@ -27,7 +27,7 @@ impl Mounts {
     /// Opens the table. Without `/proc` it is empty.
     pub(super) fn open() -> Self {
         let file = File::open("/proc/self/mountinfo").ok();
-        Self(file.map(|file| Arc::new(Table { file, points: Mutex::default() })))
+        Self(file.map(|file| Arc::new(MountTable { file, points: Mutex::default() })))
     }
 
     /// Returns whether a file system is mounted below `directory`.
@@ -41,7 +41,7 @@ impl Mounts {
     }
 }
 
-impl Table {
+impl MountTable {
     /// Returns whether the mounts have changed since the last call (proc_pid_mountinfo(5)).
     fn has_changed(&self) -> bool {
         let mut poll = [PollFd::new(&self.file, PollFlags::PRI)];
