@@ -1,4 +1,4 @@
-//! The running uploads of a home, by name. One session at a time may send an upload of one name.
+//! The running uploads of a home. Only one session at a time may send an upload with a given ID.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -9,18 +9,18 @@ use crate::store::ledger::Reservation;
 use crate::store::open_file::OpenFile;
 use crate::store::usage::InodeId;
 
-/// The running uploads of a home by name. A second claim on a name ends the first.
+/// The running uploads of a home by ID. A second claim on an ID ends the first.
 #[derive(Default)]
 pub(in crate::store) struct Claims(RefCell<HashMap<UploadId, Weak<Claim>>>);
 
 /// One running upload.
 pub(super) struct Claim {
     pub(super) reservation: Reservation,
-    /// The file of the bytes. `None` once another session has claimed the upload.
+    /// The file that the bytes are written to. `None` once another session has claimed the upload.
     pub(super) file: RefCell<Option<Rc<OpenFile>>>,
-    /// The disk did not store written bytes of this upload or of an earlier attempt.
+    /// A sync of this upload, or of an earlier attempt, has failed.
     pub(super) is_unwritten: Cell<bool>,
-    /// The upload is not to be resumed.
+    /// The upload must not be resumed.
     pub(super) is_forgotten: Cell<bool>,
 }
 

@@ -1,4 +1,4 @@
-//! Names for the present content of files.
+//! Etags: opaque names for the present content of files.
 
 use std::io;
 

@@ -24,7 +24,7 @@ struct MountTable {
 }
 
 impl Mounts {
-    /// Opens the table. Without `/proc` it is empty.
+    /// Opens the table. Without `/proc`, no home is taken to contain a mount.
     pub(super) fn open() -> Self {
         let file = File::open("/proc/self/mountinfo").ok();
         Self(file.map(|file| Arc::new(MountTable { file, points: Mutex::default() })))
@@ -61,12 +61,13 @@ impl MountTable {
     }
 }
 
-/// Reads a table as proc_pid_mountinfo(5) describes it: the fifth field is the mount point.
+/// Returns the mount points of a table: the fifth field of each line (proc_pid_mountinfo(5)).
 fn mount_points(table: &[u8]) -> Vec<PathBuf> {
     let points = table.split(|byte| *byte == b'\n').filter_map(|line| line.split(|byte| *byte == b' ').nth(4));
     points.map(unescaped).collect()
 }
 
+/// Returns whether one of `points` lies below `directory`, but not at it.
 fn is_any_below(points: &[PathBuf], directory: &Path) -> bool {
     points.iter().any(|point| point != directory && point.starts_with(directory))
 }

@@ -22,12 +22,13 @@ pub struct NewDirectories {
     existing_depth: usize,
     /// The smallest depth known not to exist; one more than the path's if unknown.
     missing_depth: usize,
+    /// The depth of the path.
     depth: usize,
     /// Permission bits for the directory at `path`.
     bits: Option<u32>,
 }
 
-/// An O_PATH handle. To open a directory for reading the kernel checks all its parents.
+/// An O_PATH handle, because the kernel checks all parents of a directory that it opens for reading.
 const HANDLE: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 impl NewDirectories {
@@ -47,7 +48,7 @@ impl NewDirectories {
         self.existing_depth == self.depth
     }
 
-    /// Takes one step. Returns its cost.
+    /// Searches once more, or makes the next directory. Returns the cost.
     pub async fn step(&mut self) -> Result<u64, StoreError> {
         let _changing = self.home.file_system().begin_change();
         if self.existing_depth + 1 < self.missing_depth { self.find_existing().await } else { self.make_next().await }

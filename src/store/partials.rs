@@ -1,4 +1,4 @@
-//! The state of a home's partial uploads that is kept in memory.
+//! The part of the state of a home's partial uploads that is kept in memory.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -8,13 +8,13 @@ use crate::base::upload_id::UploadId;
 /// The maximum number of interrupted uploads in one home.
 pub const PARTIALS_PER_HOME_MAX: usize = 64;
 
-/// The state of a home's partial uploads that is kept in memory.
+/// Which uploads of a home are interrupted, and how many running ones have a record.
 #[derive(Default)]
 pub(in crate::store) struct Partials {
-    /// The interrupted ones with the times of their last writes. `None` if they must be read from the
+    /// The interrupted uploads with the change times of their parts. `None` if they must be read from the
     /// staging directory.
     pub(super) interrupted: RefCell<Option<Vec<(i64, UploadId)>>>,
-    /// The number of running ones with a record.
+    /// The number of running uploads with a record.
     recorded: Rc<Cell<usize>>,
 }
 
@@ -28,7 +28,7 @@ impl Drop for RecordSlot {
 }
 
 impl Partials {
-    /// Returns a slot for one more, if there is one.
+    /// Returns a slot, if one is free.
     pub(super) fn take_slot(&self) -> Option<RecordSlot> {
         let taken = self.recorded.get();
         (taken < PARTIALS_PER_HOME_MAX).then(|| {

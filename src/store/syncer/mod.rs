@@ -1,10 +1,10 @@
-//! Syncs on worker threads. The workers report the results and wake the loop. They also close files, because the
-//! last close of a removed file can free gigabytes. Each file system has its own thread, so a slow one delays only
-//! the uploads that use it. The server does not wait for a file system that does not answer.
+//! Syncs running uploads on the workers of their file systems, so that the sync at the end of an upload is short.
+//! The workers report the results and wake the loop. The server does not wait for a file system that does not answer.
+//! The sync at the end of an upload is a call of its operation, and does not pass through here.
 //!
 //! ```text
-//! sync ──► worker of the file system ──► result ──► take_synced
-//!                        └─ no answer in time ──► NoAnswer; so do all syncs until it answers
+//! request ──► worker of the file system ──► result ──► take_synced
+//!                        └─ no answer in time ──► NoAnswer, also for all later syncs until it answers
 //! ```
 
 mod unsynced;
@@ -32,13 +32,13 @@ pub const UNSYNCED_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// The unsynced bytes of all uploads to one file system above which accounts with more than their share wait.
 /// An account below its share does not wait.
 pub const UNSYNCED_BYTES_MAX_TOTAL: u64 = 64 * 1024 * 1024;
-/// A sync is started whenever this much has been written since the last one.
+/// A sync begins whenever this many bytes have been written since the last one.
 pub const SYNC_STEP_BYTES: u64 = 8 * 1024 * 1024;
 
 /// The result of a sync.
 #[derive(Debug)]
 pub struct Synced {
-    /// The number under which the session requested it.
+    /// The session that requested it.
     pub caller: u64,
     /// The ticket that the request returned.
     pub ticket: Ticket,
@@ -53,11 +53,11 @@ struct Pending {
     worker: Option<u64>,
     /// Called on failure, because the session may have ended by then.
     on_failure: Option<OnFailure>,
-    /// `NoAnswer` was returned for it already.
+    /// `NoAnswer` was returned for it.
     is_given_up: bool,
 }
 
-/// The loop's side of the threads.
+/// The unsynced bytes and pending syncs of all uploads. Also owns the workers and the operations of the loop.
 pub struct Syncer {
     workers: Rc<RefCell<Workers>>,
     reports: Receiver<WorkerReport>,
@@ -76,7 +76,8 @@ pub struct Syncer {
 }
 
 impl Syncer {
-    /// Makes a syncer with threads, which call `wake` after each sync. They are started when needed.
+    /// Makes a syncer with threads, which are started when needed. They call `wake` after each sync, and when an
+    /// operation can continue.
     pub fn start(wake: impl Fn() + Send + Sync + 'static) -> Self {
         let ((reports, input), wake) = (channel(), Arc::new(wake) as Arc<dyn Fn() + Send + Sync>);
         Self::new(Workers::new(reports, Arc::clone(&wake)), input, Operations::new(wake))
@@ -114,7 +115,7 @@ impl Syncer {
         }
     }
 
-    /// Runs the first call or sync that waits and whose session is chosen. Returns whether there was one.
+    /// Runs the first waiting call or sync whose session `chooses` accepts. Returns whether there was one.
     pub fn run_held(&mut self, chooses: impl Fn(u64) -> bool) -> bool {
         let Some(task) = self.take_held(chooses) else { return false };
         self.run(task);
@@ -122,7 +123,7 @@ impl Syncer {
         true
     }
 
-    /// Like [`Syncer::run_held`], but the file system does not answer.
+    /// Like [`Syncer::run_held`], but drops the call or sync, as if the file system did not answer.
     pub fn drop_held(&mut self, chooses: impl Fn(u64) -> bool) -> bool {
         let Some(task) = self.take_held(chooses) else { return false };
         match task {
@@ -162,16 +163,16 @@ impl Syncer {
             pending.on_failure = None;
             self.unanswered.push_back(ticket);
         } else {
-            pending.worker = self.hand_over(file_system, SyncTask { caller, ticket, file });
+            pending.worker = self.push_sync(file_system, SyncTask { caller, ticket, file });
         }
         self.pending.insert(ticket, pending);
         ticket
     }
 
-    /// Passes a sync to its worker, and returns the worker. Without a thread, syncs at once.
-    fn hand_over(&mut self, file_system: &FileSystem, sync_task: SyncTask) -> Option<u64> {
-        let handed = self.workers.borrow_mut().push(file_system, WorkerTask::Sync(sync_task));
-        handed.map_err(|task| self.run(task)).ok()
+    /// Queues a sync. Returns the key of its worker. Without a thread, syncs at once.
+    fn push_sync(&mut self, file_system: &FileSystem, sync_task: SyncTask) -> Option<u64> {
+        let pushed = self.workers.borrow_mut().push(file_system, WorkerTask::Sync(sync_task));
+        pushed.map_err(|task| self.run(task)).ok()
     }
 
     // ---- Unsynced bytes -------------------------------------------------------------------
@@ -313,12 +314,13 @@ impl Syncer {
         &self.operations
     }
 
-    /// Like [`Syncer::home_file_system`], for a file system about which nothing new is known.
+    /// Like [`Syncer::home_file_system`], but leaves what is known about the file system.
     pub(super) fn known_file_system(&self, file_system: FileSystem) -> HomeFileSystem {
         HomeFileSystem::new(Rc::clone(&self.workers), self.operations.clone(), file_system)
     }
 
-    /// Returns the file system `disk` of a home. If `is_local` is set, it needs neither a network nor another program.
+    /// Returns the file system of a home, and makes it known. `is_local`: it needs neither a network nor another
+    /// program to answer.
     pub fn home_file_system(&self, file_system: FileSystem, is_local: bool) -> HomeFileSystem {
         self.workers.borrow_mut().add_file_system(file_system.device, is_local);
         self.known_file_system(file_system)

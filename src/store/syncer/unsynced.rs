@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use crate::store::syncer::{SYNC_STEP_BYTES, UNSYNCED_BYTES_MAX, UNSYNCED_BYTES_MAX_TOTAL};
 use crate::store::workers::{FileSystem, Ticket};
 
-/// The interval at which paused uploads are looked for. Their bytes are synced after one to two
-/// intervals.
+/// The interval between two checks for paused uploads. Their bytes are synced one to two intervals after the
+/// last write.
 pub(super) const IDLE_SYNC_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Called when a sync of an upload fails, even after its session has ended.
@@ -66,7 +66,7 @@ pub(super) struct UnsyncedUpload {
     length: Cell<u64>,
     /// The ticket of the running sync, the unsynced bytes that it covers, and the length of the file then.
     running_sync: Cell<Option<(Ticket, u64, u64)>>,
-    /// Bytes were written since the last check.
+    /// Bytes have been written since the last check.
     has_new_bytes: Cell<bool>,
 }
 
@@ -91,7 +91,7 @@ pub struct Unsynced(pub(super) Rc<UnsyncedUpload>);
 
 impl Unsynced {
     /// Returns whether the bound of unsynced bytes is reached. An upload without unsynced bytes may always
-    /// continue, so that the common bound cannot block it for ever.
+    /// continue, so that the bound of the file system cannot block it for ever.
     pub fn is_at_bound(&self) -> bool {
         let own = self.0.bytes.get();
         own >= UNSYNCED_BYTES_MAX || (own > 0 && self.0.share.exceeds_share())

@@ -15,7 +15,7 @@ use super::{FileSystem, SyncError, WorkerTask, Workers};
 use crate::base::disk_sync::SyncKind;
 use crate::store::monotonic;
 
-/// Closes of one home that may be queued. Further requests to the home wait for them.
+/// The maximum number of queued closes of one home. Further requests to the home wait for them.
 const CLOSES_PER_HOME: usize = 64;
 
 /// The file system of one home.
@@ -24,9 +24,9 @@ pub struct HomeFileSystem {
     workers: Rc<RefCell<Workers>>,
     operations: Operations,
     file_system: FileSystem,
-    /// Pending closes.
+    /// The number of queued closes.
     closes: Arc<AtomicUsize>,
-    /// Calls that a worker has, or that are queued for one.
+    /// The number of calls that a worker runs or has in its queue.
     calls: Rc<Cell<usize>>,
     changes: Rc<RunningChanges>,
 }
@@ -80,7 +80,7 @@ impl HomeFileSystem {
         value.ok_or(CallError::Defect)
     }
 
-    /// Runs a job on a worker. This is one function for all jobs, because each copy of it would take kilobytes.
+    /// Runs a job on a worker. Not generic, because each instance would add kilobytes of code.
     async fn hand_over(&self, job: Box<dyn FnOnce() + Send>) -> Result<(), CallError> {
         let job = async move { catch_unwind(AssertUnwindSafe(job)).map_err(|_| CallError::Defect) };
         let (runnable, ended) = async_task::spawn(job, |_| {});
@@ -89,7 +89,7 @@ impl HomeFileSystem {
         if let Err(WorkerTask::Call(_, runnable)) = pushed {
             runnable.run();
         }
-        // Without a result the worker has dropped it.
+        // A call without a result was dropped, because the file system does not answer.
         ended.fallible().await.unwrap_or(Err(CallError::NoAnswer))
     }
 
@@ -105,14 +105,14 @@ impl HomeFileSystem {
 
     // ---- Changes --------------------------------------------------------------------------
 
-    /// Begins an operation that changes the home, until the result is dropped.
+    /// Marks the home as changing until the result is dropped.
     pub fn begin_change(&self) -> Changing {
         self.changes.running.set(self.changes.running.get() + 1);
         Changing { changes: Rc::clone(&self.changes), operations: self.operations.clone() }
     }
 
-    /// Returns whether an operation that changes the home waits for its file system. Until it has completed,
-    /// the ledger does not know what it does, so no other change may begin. `caller` is woken then.
+    /// Returns whether an operation that changes the home is waiting for its file system. The ledger does not know
+    /// its effect before it has completed, so no other change may begin. The session `caller` is woken then.
     pub fn is_changing(&self, caller: u64) -> bool {
         let is_changing = self.changes.running.get() > 0;
         let mut waiting = self.changes.waiting.borrow_mut();
@@ -127,8 +127,8 @@ impl HomeFileSystem {
         self.calls.get() == 0 && self.workers.borrow().is_prompt(self.file_system.device)
     }
 
-    /// Makes a file system known that is mounted in the home, unless it is. `is_local` returns whether it needs
-    /// neither a network nor another program to answer.
+    /// Makes the file system of this device known, unless it is known already. It may be mounted in the home.
+    /// `is_local` returns whether it needs neither a network nor another program to answer.
     pub async fn learn(&self, device: u64, is_local: impl FnOnce() -> bool + Send + 'static) -> Result<(), CallError> {
         if self.workers.borrow().inline_rule.is_known(device) {
             return Ok(());
@@ -158,12 +158,12 @@ impl HomeFileSystem {
 
     // ---- Closes ---------------------------------------------------------------------------
 
-    /// Returns whether a worker can take another file.
+    /// Returns whether a worker can close another file.
     pub fn has_room(&self) -> bool {
         self.workers.borrow().takes_closes() && self.closes.load(Relaxed) < CLOSES_PER_HOME
     }
 
-    /// Returns whether the queue of files to close is full, so that the home must wait for its disk.
+    /// Returns whether the queue of files to close is full, so that the home must wait for its file system.
     pub fn is_behind(&self) -> bool {
         self.closes.load(Relaxed) >= CLOSES_PER_HOME && !self.is_unresponsive()
     }
@@ -173,7 +173,7 @@ impl HomeFileSystem {
         self.workers.borrow().is_unresponsive(self.file_system.device)
     }
 
-    /// Returns the file system of this device, as the home sees it.
+    /// Returns the file system of this device, with the names of the home.
     pub fn file_system_on(&self, device: u64) -> FileSystem {
         self.file_system.on(device)
     }
@@ -183,13 +183,13 @@ impl HomeFileSystem {
         Self { file_system: self.file_system.on(device), ..self.clone() }
     }
 
-    /// Closes a `file` of this device on a worker thread, or at once if that is impossible.
+    /// Closes a `file` of this device on a worker, or at once if no worker can take it.
     pub fn close(&self, device: u64, file: Arc<File>) {
         let mut workers = self.workers.borrow_mut();
         if workers.takes_closes() {
             self.closes.fetch_add(1, Relaxed);
             let task = WorkerTask::Close(file, Arc::clone(&self.closes));
-            // A returned file is closed by being dropped.
+            // If the task is returned, dropping it closes the file.
             if workers.push(&self.file_system.on(device), task).is_err() {
                 self.closes.fetch_sub(1, Relaxed);
             }
@@ -201,11 +201,11 @@ impl HomeFileSystem {
 #[derive(Default)]
 struct RunningChanges {
     running: Cell<usize>,
-    /// The sessions that wait for them.
+    /// The sessions to wake when none is left.
     waiting: RefCell<Vec<u64>>,
 }
 
-/// An operation that changes a home. The next one may begin when this is dropped.
+/// Marks a home as changing. The next change may begin when all of them are dropped.
 pub struct Changing {
     changes: Rc<RunningChanges>,
     operations: Operations,

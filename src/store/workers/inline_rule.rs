@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 /// A file system is prompt if its last call took no longer than this.
 pub(super) const PROMPT_CALL_MAX: Duration = Duration::from_millis(5);
-/// A prompt file system is trusted for this long after its last call: then its disk may have gone to sleep.
+/// A file system counts as prompt for this long after its last call. Later, its disk may have gone to sleep.
 pub(super) const PROMPT_FOR: Duration = Duration::from_secs(5);
-/// The number of file systems that are remembered. Beyond it all are forgotten.
+/// The maximum number of known file systems. One more makes the server forget all others.
 const FILE_SYSTEMS_MAX: usize = 256;
 
-/// What is known of each file system, by device number.
+/// The known file systems by device number.
 #[derive(Default)]
 pub(super) struct InlineRule(HashMap<u64, KnownFileSystem>);
 
@@ -28,7 +28,7 @@ impl InlineRule {
             self.0.clear();
         }
         let known = self.0.entry(device).or_insert(KnownFileSystem { is_local, prompt_until: None });
-        // The number may now belong to another file system.
+        // The kernel may have given the number to another file system.
         known.is_local = is_local;
     }
 

@@ -1,5 +1,5 @@
-//! The threads that wait for disks: one for each file system, started when needed and ended when idle.
-//! A disk that is slow or does not answer delays its own file system only.
+//! Worker threads: one for each file system, started when needed and ended when idle. They run calls that may
+//! have to wait, sync files and close them. A file system that is slow or does not answer delays only its users.
 
 mod home_file_system;
 mod inline_rule;
@@ -24,10 +24,10 @@ use queue::WorkerShared;
 pub use queue::{SyncError, Ticket};
 pub(in crate::store) use queue::{SyncFunction, SyncTask, WorkerReport, WorkerTask};
 
-/// Threads at once. With more file systems, the last thread serves all the others.
+/// The maximum number of threads. With more file systems, the last thread serves all the others.
 const WORKERS_MAX: usize = 16;
-/// Closes that one worker may have in its queue. Further files are closed by the loop itself. Syncs need no
-/// bound: each session has at most one.
+/// The maximum number of closes in the queue of one worker. The loop closes further files itself. Calls and syncs
+/// need no bound, because each session has few of them.
 const CLOSES_MAX: usize = 4096;
 /// A call that can be divided ends after this time, so that the worker serves the next account.
 pub const CALL_SLICE: Duration = Duration::from_millis(10);
@@ -41,7 +41,7 @@ const SHARED_WORKER: u64 = u64::MAX;
 pub struct FileSystem {
     /// The device number.
     pub device: u64,
-    /// A number of the account: queued work is served round robin between accounts.
+    /// The number of the account. Queued work is served round robin between accounts.
     pub account: u64,
     /// Its name in messages: the home root, or the home if that has its own file system.
     pub path: Rc<Path>,
@@ -74,14 +74,14 @@ impl Worker {
         !self.shared.lock().is_running
     }
 
-    /// Returns when it will have been without a result for too long.
+    /// Returns when it becomes unresponsive, unless it finishes a task before.
     fn due(&self, patience: Duration) -> Option<Instant> {
         let waits = self.shared.left.load(Relaxed) > 0 && !self.is_unresponsive;
         self.since.filter(|_| waits).map(|since| since + patience)
     }
 }
 
-/// A worker that has had no result for too long.
+/// A worker that has finished nothing for too long.
 pub(in crate::store) struct UnresponsiveWorker {
     pub(in crate::store) worker: u64,
     /// The syncs that it had not begun. They are removed from its queue.
@@ -97,7 +97,7 @@ pub(in crate::store) struct Workers {
     sync: Arc<SyncFunction>,
     reports: Sender<WorkerReport>,
     wake: Arc<dyn Fn() + Send + Sync>,
-    /// There are no threads; calls and syncs wait here until they are run.
+    /// Set if there are no threads: calls and syncs wait here until they are run.
     held: Option<Held>,
     unresponsive: usize,
     /// The time of the last check.
@@ -125,7 +125,7 @@ impl Workers {
         }
     }
 
-    /// Makes workers without threads. Their tasks wait until [`Workers::take_held`] takes them.
+    /// Makes workers without threads. Their tasks wait until [`Held::take`] takes them.
     pub(in crate::store) fn held(reports: Sender<WorkerReport>, sync: Arc<SyncFunction>) -> Self {
         let mut workers = Self::new(reports, Arc::new(|| {}));
         (workers.sync, workers.held) = (sync, Some(Held { tasks: Vec::new(), is_prompt: true }));
@@ -155,7 +155,7 @@ impl Workers {
         self.held.is_none()
     }
 
-    /// Queues a task. Returns its worker; or returns the task, if there is no thread or no room for it.
+    /// Queues a task. Returns the key of its worker, or the task if there is no thread or no room for it.
     pub(in crate::store) fn push(&mut self, file_system: &FileSystem, task: WorkerTask) -> Result<u64, WorkerTask> {
         if let Some(held) = &mut self.held {
             held.tasks.push(task);
@@ -200,7 +200,7 @@ impl Workers {
         if has_own { device } else { SHARED_WORKER }
     }
 
-    /// Records the result of a worker.
+    /// Records that a worker has finished a task.
     pub(in crate::store) fn record(&mut self, report: &WorkerReport) {
         let Some(worker) = self.by_device.get_mut(&report.worker) else { return };
         (worker.since, worker.done) = (self.now, worker.shared.done.load(Relaxed));
@@ -262,19 +262,19 @@ impl Workers {
         self.by_device.values().filter(|worker| worker.is_unresponsive).map(|worker| &worker.path)
     }
 
-    /// Makes a file system known; `is_local` as in [`InlineRule::add`].
+    /// Makes a file system known. `is_local`: it needs neither a network nor another program to answer.
     pub(in crate::store) fn add_file_system(&mut self, device: u64, is_local: bool) {
         self.inline_rule.add(device, is_local);
     }
 
-    /// Returns when the next worker will have been without a result for too long.
+    /// Returns when the next worker becomes unresponsive, unless it finishes a task before.
     pub(in crate::store) fn next_due(&self, patience: Duration) -> Option<Instant> {
         self.by_device.values().filter_map(|worker| worker.due(patience)).min()
     }
 }
 
 impl Held {
-    /// Takes the first task whose session is chosen.
+    /// Takes the first call or sync whose session `chooses` accepts.
     pub(in crate::store) fn take(&mut self, chooses: impl Fn(u64) -> bool) -> Option<WorkerTask> {
         let caller = |task: &WorkerTask| match task {
             WorkerTask::Call(caller, _) => Some(*caller),
@@ -299,6 +299,7 @@ impl Drop for Workers {
     }
 }
 
+/// Starts the thread of the worker `key`.
 fn start(
     key: u64,
     shared: &Arc<WorkerShared>,

@@ -17,7 +17,7 @@ use std::task::Poll;
 
 use async_task::Runnable;
 
-/// The caller of an operation that no session waits for. No session has this number.
+/// The `caller` of an operation that no session waits for. No session has this number.
 pub(in crate::store) const NO_CALLER: u64 = u64::MAX;
 
 /// Why a call has no result.
@@ -34,7 +34,7 @@ pub enum CallError {
 pub struct Operations(Rc<Shared>);
 
 struct Shared {
-    /// Operations whose call has a result. Workers send them.
+    /// The operations whose call has a result, as workers send them.
     ready: Receiver<Runnable>,
     ready_sender: Sender<Runnable>,
     wake: Arc<dyn Fn() + Send + Sync>,
@@ -44,7 +44,7 @@ struct Shared {
     completed: RefCell<VecDeque<u64>>,
 }
 
-/// An operation that was begun. Dropping it drops its result only.
+/// The result of an operation that was begun. Dropping it does not end the operation.
 pub struct Operation<T> {
     /// The operation has the other reference until it ends.
     result: Rc<Cell<Option<T>>>,
@@ -91,7 +91,7 @@ impl Operations {
         };
         let (sender, wake) = (self.0.ready_sender.clone(), Arc::clone(&self.0.wake));
         let schedule = move |runnable| {
-            // An operation must not be dropped on a worker's thread. The loop has ended, and the process ends soon.
+            // The loop has ended. An operation must not be dropped on a worker thread, and the process ends soon.
             if let Err(unsent) = sender.send(runnable) {
                 std::mem::forget(unsent);
             }
@@ -134,7 +134,7 @@ impl<T> Operation<T> {
         Rc::strong_count(&self.result) > 1
     }
 
-    /// Returns the result once it is there. `Ready(None)`: the operation panicked, or the result was taken.
+    /// Returns the result once it exists. `Ready(None)`: the operation panicked, or the result was taken before.
     pub fn take(&mut self) -> Poll<Option<T>> {
         match self.result.take() {
             None if self.is_running() => Poll::Pending,

@@ -1,4 +1,4 @@
-//! The queue of a worker, served round robin between homes.
+//! The queue of a worker, served round robin between accounts.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
@@ -16,16 +16,16 @@ use crate::base::disk_sync::SyncKind;
 /// A worker without work ends after this.
 const WORKER_IDLE: Duration = Duration::from_secs(60);
 
-/// Identifies a sync, so that the result for an upload that has ended is not taken for another's.
+/// Identifies a sync, so that its result is not taken for that of another upload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(pub(in crate::store) u64);
 
-/// Why data is not on disk, or not known to be.
+/// Why written bytes are not on disk, or not known to be.
 #[derive(Debug)]
 pub enum SyncError {
-    /// The disk reported an error.
+    /// The file system reported an error.
     Failed(io::Error),
-    /// The disk has not answered in time. It may still do so.
+    /// The file system has not answered in time. The sync may still end.
     NoAnswer,
 }
 
@@ -63,13 +63,14 @@ pub(in crate::store) enum WorkerTask {
     Close(Arc<File>, Arc<AtomicUsize>),
 }
 
-/// The result of a worker.
+/// What a worker sends after each sync, and after the next task if it is watched.
 pub(in crate::store) struct WorkerReport {
     pub(super) worker: u64,
+    /// The result of a sync; `None` after a call or a close.
     pub(in crate::store) answer: Option<(Ticket, Result<(), SyncError>)>,
 }
 
-/// The queue of one worker, by account.
+/// The queued tasks of one worker by account, and its state.
 #[derive(Default)]
 pub(super) struct Queue {
     accounts: BTreeMap<u64, VecDeque<WorkerTask>>,
@@ -130,7 +131,7 @@ pub(super) struct WorkerShared {
     pub(super) is_changed: Condvar,
     /// The number of tasks that are queued or running.
     pub(super) left: AtomicUsize,
-    /// The number of tasks that were finished since the start.
+    /// The number of finished tasks since the worker was created.
     pub(super) done: AtomicU64,
 }
 
@@ -148,7 +149,7 @@ impl WorkerShared {
         std::mem::take(&mut queue.is_watched)
     }
 
-    /// Waits for work. `None` ends the worker.
+    /// Waits for a task. Returns `None` when the worker must end.
     pub(super) fn next(&self) -> Option<WorkerTask> {
         let mut queue = self.lock();
         loop {
