@@ -19,7 +19,7 @@ use crate::store::meta::{Kind, Meta, meta_of};
 /// An entry that has lost a name.
 pub(super) struct Removed {
     meta: Meta,
-    /// Its descriptor, whose close frees it.
+    /// An open descriptor of it. Its close frees the space.
     held: Option<OwnedFd>,
 }
 
@@ -143,7 +143,7 @@ impl HomeDirectory {
         let (to_parent, to_name) = self.parent(to)?;
         let moved: Meta = rustix::fs::statat(&from_parent, from_name, AtFlags::SYMLINK_NOFOLLOW)?.into();
         let replaced = replace_check(&to_parent, to_name, replace && moved.kind != Kind::Directory)?.map(Meta::from);
-        let same = replaced.is_some_and(|replaced| replaced.identity.inode() == moved.identity.inode());
+        let is_same = replaced.is_some_and(|replaced| replaced.identity.inode() == moved.identity.inode());
         let held = replaced.and_then(|replaced| self.open_for_deferred_close(&to_parent, to_name, &replaced, defers));
         self.rename_entry(from_parent.as_fd(), from_name, to_parent.as_fd(), to_name, replaced.is_some()).map_err(
             |errno| match errno {
@@ -154,11 +154,11 @@ impl HomeDirectory {
         )?;
         let removed = match replaced {
             // The kernel treats a rename between two hard links of one file as done.
-            Some(_) if same && moved.links > 1 && !may_be_one(from_name, to_name, (&from_parent, &to_parent))? => {
+            Some(_) if is_same && moved.links > 1 && !may_be_one(from_name, to_name, (&from_parent, &to_parent))? => {
                 rustix::fs::unlinkat(&from_parent, from_name, AtFlags::empty())?;
                 Some(Removed { meta: moved, held })
             }
-            Some(replaced) if !same => Some(Removed { meta: replaced, held }),
+            Some(replaced) if !is_same => Some(Removed { meta: replaced, held }),
             _ => None,
         };
         Ok(Renamed { kind: moved.kind, removed })
@@ -256,7 +256,7 @@ pub(in crate::store) fn log_if_not_dropped(dropped: Result<bool, StoreError>) {
     }
 }
 
-/// Returns whether two names in these directories may be one entry, on a file system that treats some names
+/// Returns whether two names in these directories may name one entry, on a file system that treats some names
 /// as equal.
 fn may_be_one(one: &[u8], other: &[u8], directories: (impl AsFd, impl AsFd)) -> Result<bool, StoreError> {
     let is_alike = one.eq_ignore_ascii_case(other) || !one.is_ascii() || !other.is_ascii();

@@ -1,4 +1,5 @@
-//! The directory of a home: what is needed to call its file system, and nothing of its accounts. Workers use it, too.
+//! The directory of a home: what calls to its file system need. It knows nothing of quotas or sessions, so workers can
+//! use it, too.
 
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
@@ -60,7 +61,7 @@ impl HomeDirectory {
         Ok(self.root.as_fd().try_clone_to_owned()?)
     }
 
-    /// Returns the staging directory, if it is open. The lock is held for a moment only.
+    /// Locks the staging directory; `None` if it is not open. Do not hold the lock during a call to the file system.
     pub(in crate::store) fn open_staging(&self) -> MutexGuard<'_, Option<StagingDirectory>> {
         self.staging.lock().unwrap_or_else(PoisonError::into_inner)
     }

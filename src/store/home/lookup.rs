@@ -203,7 +203,7 @@ impl AsFd for Parent<'_> {
     }
 }
 
-/// The target of a staged file.
+/// The directory and the name that a staged file gets.
 pub(in crate::store) struct CommitTarget {
     /// The directory, open. Policy `full` syncs it.
     pub(in crate::store) directory: File,

@@ -59,8 +59,9 @@ pub(super) fn reopen_directory(directory: impl AsFd) -> Result<OwnedFd, StoreErr
     Ok(rustix::fs::openat(directory, c".", DIRECTORY, Mode::empty())?)
 }
 
-/// The home of one account. Its methods are divided by subject: look-ups in `lookup.rs`, changes in
-/// `changes.rs`, deferred closes in `removed.rs`, partial uploads in `store/staging` and `store/expiry.rs`.
+/// The home of one account. Its methods are divided by subject: changes in `changes.rs`, deferred closes in
+/// `removed.rs`, counts in `settle.rs`, partial uploads in `store/staging` and `store/expiry.rs`. Look-ups are
+/// methods of [`HomeDirectory`], so that workers can make them.
 pub struct Home {
     directory: Arc<HomeDirectory>,
     ledger: Rc<Ledger>,
@@ -73,7 +74,7 @@ pub struct Home {
     pub(super) next_expiry_ns: Cell<i64>,
     pub(super) file_system: HomeFileSystem,
     pub(super) clock: WallClock,
-    /// The file system did not answer when the file of an upload was to be removed. The next count removes it.
+    /// The file of an upload could not be removed, because the file system did not answer. The next count removes it.
     pub(super) has_leftovers: Cell<bool>,
     /// The error of the last step of [`Home::settle`], for the next caller.
     settle_error: Cell<Option<StoreError>>,
@@ -159,7 +160,7 @@ impl Home {
     }
 }
 
-/// Refuses a file that is larger than the whole disk. The free space is not compared, because it
+/// Refuses a file that is larger than the whole file system. The free space is not compared, because it
 /// changes during the upload.
 pub(super) fn check_disk(bytes: u64, on: impl AsFd) -> Result<(), StoreError> {
     if bytes < DISK_CHECK_BYTES {

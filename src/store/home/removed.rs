@@ -1,4 +1,4 @@
-//! Removes files without stalling the loop. The last close of a removed file frees its space, which can
+//! Removes files without blocking the loop. The last close of a removed file frees its space, which can
 //! take long, so a worker closes it.
 
 use std::ffi::OsStr;

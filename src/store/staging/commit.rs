@@ -41,7 +41,7 @@ struct NamedFile {
     directory: File,
     /// The file that was replaced.
     replaced: Option<Meta>,
-    /// Its descriptor, whose close frees it.
+    /// An open descriptor of the replaced file. Its close frees the space.
     held: Option<OwnedFd>,
 }
 
@@ -82,7 +82,7 @@ impl Staged {
 }
 
 impl StagedFile {
-    /// Gives the file its final name, if it has this size. Returns also its location, if that fails.
+    /// Gives the file its final name, if its size is `bytes`. Also returns its location, which matters if that fails.
     fn give_final_name(
         mut self,
         home: &HomeDirectory,
@@ -159,7 +159,7 @@ impl StagedFile {
             new.inherit(target.directory.as_fd(), bits.unwrap_or(NEW_FILE))?;
         }
         match bits {
-            // One that was resumed may have been begun with other bits.
+            // A resumed upload may have begun with other bits.
             Some(bits) if is_from_elsewhere || bits & PART_BITS != PART_BITS => {
                 let default = default_list(&path_of(target.directory.as_fd(), b"."))?;
                 Ok(new.set_mode(mode_of_new(bits, UMASK, default))?)

@@ -48,7 +48,7 @@ impl Home {
         Ok(kept)
     }
 
-    /// Adds when uploads expire, and sorts them by that.
+    /// Adds the times at which uploads expire, and sorts the uploads by them.
     pub(in crate::store) fn with_expiry(&self, found: Vec<StagedUpload>) -> Vec<PartialUpload> {
         let expiring = |StagedUpload { id, record, meta }| PartialUpload {
             id,
@@ -85,7 +85,7 @@ impl Home {
         }
     }
 
-    /// Drops the partial upload `id` because the disk did not store it, if `part` is still its file. A session
+    /// Drops the partial upload `id` because a sync of it failed, if `part` is still its file. A session
     /// that is writing it fails with its next bytes, or at its end.
     pub(super) fn forget_unwritten(self: &Rc<Self>, id: UploadId, part: InodeId) {
         // A running upload may have no name yet, so its open file is compared as well.
@@ -93,7 +93,7 @@ impl Home {
         let home = Rc::clone(self);
         self.file_system.operations().begin_detached(async move {
             if let Err(error) = home.drop_unwritten(id, part, is_running).await {
-                log::error!("a partial upload that the disk did not take cannot be dropped: {error}");
+                log::error!("a partial upload whose sync failed cannot be dropped: {error}");
             }
         });
     }
@@ -111,7 +111,7 @@ impl Home {
 /// What is in the staging directory.
 #[derive(Default)]
 pub(in crate::store) struct StagedEntries {
-    /// The names that belong to uploads.
+    /// The upload and the suffix of each name that belongs to an upload.
     pub(in crate::store) names: Vec<(UploadId, &'static str)>,
     /// The uploads that have a record and a part.
     pub(in crate::store) uploads: Vec<StagedUpload>,
@@ -131,7 +131,7 @@ pub(super) fn staged_upload(staging: &OwnedFd, id: UploadId) -> Option<StagedUpl
     Some(StagedUpload { id, record, meta: part_meta(staging, &id)? })
 }
 
-/// Returns the metadata of the part of an upload.
+/// Returns the metadata of the part of an upload, if it exists.
 pub(super) fn part_meta(staging: &OwnedFd, id: &UploadId) -> Option<Meta> {
     rustix::fs::statat(staging, part_name(id), AtFlags::SYMLINK_NOFOLLOW).ok().map(Meta::from)
 }
@@ -139,8 +139,9 @@ pub(super) fn part_meta(staging: &OwnedFd, id: &UploadId) -> Option<Meta> {
 /// The part of a partial upload that was dropped.
 pub(in crate::store) struct RemovedPart {
     meta: Meta,
-    /// Its descriptor, whose close frees it.
+    /// An open descriptor of it. Its close frees the space.
     held: Option<OwnedFd>,
+    /// Its name was removed, and not by another program.
     is_removed: bool,
 }
 
@@ -191,12 +192,12 @@ fn close_to_others(staging: &OwnedFd) {
     let _ = rustix::fs::fchmod(staging, Mode::RWXU);
 }
 
-/// Removes a file. Returns false if it did not exist; the next count reports failures.
+/// Removes a file. Returns false if that failed or the file did not exist. The next count reports a failure.
 pub(in crate::store) fn remove(staging: impl AsFd, name: &str) -> bool {
     rustix::fs::unlinkat(staging, name, AtFlags::empty()).is_ok()
 }
 
-/// Returns all names in the staging directory that belong to uploads.
+/// Returns the upload and the suffix of each name in the staging directory that belongs to an upload.
 pub(in crate::store) fn staged_names(staging: &OwnedFd) -> Result<Vec<(UploadId, &'static str)>, StoreError> {
     let mut names = Vec::new();
     for entry in Dir::read_from(staging)? {

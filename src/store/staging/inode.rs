@@ -29,7 +29,7 @@ pub(super) struct NewPart {
     pub(super) location: PartLocation,
 }
 
-/// Creates an empty file of `promised` bytes for an upload to `target`.
+/// Creates an empty file for an upload of `promised` bytes to `target`.
 pub(super) fn create(
     home: &HomeDirectory,
     id: &UploadId,
@@ -41,7 +41,7 @@ pub(super) fn create(
     check_target(target)?;
     let mode = match (target.there, wanted) {
         (Some(old), _) if FileType::from_raw_mode(old.st_mode).is_file() => mode_for_replacement(&old),
-        // A part must be readable and writable after a restart. The commit takes away what is too much.
+        // A part must be readable and writable after a restart. The commit removes the additional bits.
         (_, Some(wanted)) => wanted.bits & PERMISSIONS | PART_BITS,
         (_, None) => NEW_FILE,
     };
@@ -174,7 +174,7 @@ fn create_part(
     Err(StoreError::NotFound)
 }
 
-/// Creates a part in the directory of `target`. A server that is killed leaves it there.
+/// Creates a file with a temporary name in the directory of `target`. A server that is killed leaves it there.
 fn create_temporary(id: &UploadId, target: &CommitTarget, mode: Mode) -> Result<File, StoreError> {
     Ok(File::from(rustix::fs::openat(&target.directory, temporary_name(id), NEW_PART, mode)?))
 }

@@ -68,10 +68,12 @@ impl HomeDirectory {
     }
 }
 
-/// Reads the partial uploads of a home that have a record, in slices. A worker can continue it.
+/// Reads the partial uploads of a home that have a record, in slices, which also a worker can run.
 pub struct PartialUploadListing {
     staging: Option<Arc<OwnedFd>>,
+    /// The entries of the staging directory, until all are read.
     names: Option<Dir>,
+    /// The uploads whose records are still to be read.
     recorded: Vec<UploadId>,
     found: Vec<StagedUpload>,
     /// The charge for `found`.
@@ -90,7 +92,7 @@ pub enum PartialUploadStep {
 }
 
 impl PartialUploadListing {
-    /// Reads those of `home`. Their memory is charged to `charge`.
+    /// Begins to read those of `home`. Their memory is charged to `charge`.
     pub fn begin(home: &HomeDirectory, charge: Charge) -> Result<Self, StoreError> {
         let staging = home.staging(false)?;
         let names = staging.as_ref().map(Dir::read_from).transpose()?;

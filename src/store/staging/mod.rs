@@ -50,11 +50,11 @@ use inode::NewPart;
 pub use listing::{PartialUploadListing, PartialUploadPages, PartialUploadStep};
 use part::{ClosedPart, PartLocation, Resumable, StagedFile, Written, append, write_all};
 pub use record::{PartialUpload, Record};
-use record::{StoredRecord, kept_text, write_record_text};
+use record::{StoredRecord, record_text, write_record_text};
 use resume::Truncation;
 
-/// How much one turn truncates. The kernel frees this in 0.5 ms, and 4 GiB at once in more than a
-/// second.
+/// The bytes that one call of [`Staged::cut`] truncates. The kernel frees these in 0.5 ms, and 4 GiB in more than
+/// a second.
 pub const TRUNCATED_BYTES_PER_TURN: u64 = 2 * 1024 * 1024;
 
 /// The file of a running upload. Dropping it before the commit removes the file, unless the upload can be
@@ -69,8 +69,8 @@ pub struct Staged {
     /// The number of valid bytes. The file is longer while `surplus` is being truncated.
     length: u64,
     surplus: Option<Truncation>,
-    /// The record. Its file is written at once or, without a `slot`, when the upload is interrupted. `None`
-    /// while the upload is not worth resuming.
+    /// The content of the record. Its file is written at once or, without a `slot`, when the upload is
+    /// interrupted. `None` while the upload is not worth resuming.
     kept: Option<StoredRecord>,
     /// Held while the record's file exists.
     slot: Option<RecordSlot>,
@@ -170,7 +170,7 @@ impl Staged {
     }
 
     /// Splices bytes from a socket, on the loop. Returns the number of bytes; 0 means that they must be read and
-    /// written.
+    /// then written by [`Staged::write_now`].
     pub fn write_from(&mut self, incoming: SpliceSource<'_>, pipe: &mut Pipe) -> Result<usize, StoreError> {
         let file = self.reserve_room(incoming.count as u64)?;
         let taken = pipe.fill(incoming, &file)?;
@@ -196,7 +196,7 @@ impl Staged {
 
     /// Reserves quota for `bytes` more, unless it is reserved already. Returns the file.
     fn reserve_room(&self, bytes: u64) -> Result<Rc<OpenFile>, StoreError> {
-        debug_assert!(self.surplus.is_none(), "what comes now would be cut off again");
+        debug_assert!(self.surplus.is_none(), "the surplus is truncated before bytes are appended");
         self.check_claim()?;
         self.claim.reservation.grow(bytes.saturating_sub(self.claim.reservation.bytes()), 0)?;
         self.open_file()
@@ -226,7 +226,7 @@ impl Staged {
         self.file_system.is_prompt()
     }
 
-    /// Returns the bytes written so far, without those that [`Staged::cut`] removes.
+    /// Returns the number of bytes written so far, without those that [`Staged::cut`] removes.
     pub fn length(&self) -> u64 {
         self.length
     }
@@ -237,7 +237,7 @@ impl Staged {
 
     // ---- The record -----------------------------------------------------------------------
 
-    /// Returns whether [`Staged::keep`] has work.
+    /// Returns whether the upload has no record yet and may get one by [`Staged::keep`].
     pub fn needs_record(&self) -> bool {
         !self.cannot_be_kept && self.slot.is_none()
     }
@@ -252,7 +252,7 @@ impl Staged {
         let boot = self.home.boot.to_string();
         let kept = self.kept.get_or_insert(StoredRecord { record, synced: 0, boot });
         let Some(slot) = self.home.partials.take_slot() else { return Ok(()) };
-        let text = kept_text(kept)?;
+        let text = record_text(kept)?;
         let (part, file) = (self.part()?, self.open_file()?);
         let written = match self.home.run(move |home| part.keep(home, &text)).await {
             Ok((location, written)) => {
@@ -290,7 +290,7 @@ impl Staged {
         else {
             return Ok(());
         };
-        let (directory, id, text) = (Arc::clone(directory), self.id, kept_text(kept)?);
+        let (directory, id, text) = (Arc::clone(directory), self.id, record_text(kept)?);
         self.home.run(move |_| write_record_text(&directory, &id, &text)).await
     }
 
@@ -352,7 +352,7 @@ impl Staged {
         self.kept = None;
     }
 
-    /// Returns a handle with which the upload can be made impossible to resume while an operation has it.
+    /// Returns a handle, for [`StagedHandle::forget`] while an operation has the upload.
     pub fn handle(&self) -> StagedHandle {
         StagedHandle(Rc::clone(&self.claim))
     }
@@ -362,15 +362,15 @@ impl Staged {
         self.kept.is_some() && !self.claim.is_unwritten.get() && !self.claim.is_forgotten.get()
     }
 
-    /// Returns what the upload needs to be resumable. `None` if it is not to be kept.
+    /// Takes what the upload needs to be resumable. Returns `None` if it must not be kept.
     fn take_resumable(&mut self) -> Option<Resumable> {
         let kept = self.kept.take().filter(|_| !self.claim.is_unwritten.get() && !self.claim.is_forgotten.get())?;
-        let record = if self.slot.is_some() { None } else { Some(kept_text(&kept).ok()?) };
+        let record = if self.slot.is_some() { None } else { Some(record_text(&kept).ok()?) };
         Some(Resumable { record, bytes: self.bytes_on_disk(), met_full_disk: self.met_full_disk })
     }
 }
 
-/// A handle of a [`Staged`].
+/// Makes a [`Staged`] impossible to resume, even while an operation has it.
 pub struct StagedHandle(Rc<Claim>);
 
 impl StagedHandle {
@@ -394,7 +394,7 @@ impl Drop for Staged {
     }
 }
 
-/// Closes an upload that gets no final name.
+/// Closes the file of an upload that gets no final name, and keeps it as a partial upload if it is `resumable`.
 async fn close(
     home: Rc<Home>,
     part: StagedFile,
@@ -421,11 +421,11 @@ async fn close(
     }
 }
 
-/// Maps a failed sync of an upload's bytes. The upload cannot be kept: the kernel does not write the
+/// Maps the error of a sync of an upload's bytes. After a failure the upload cannot be kept: the kernel does not write the
 /// unsynced bytes again, and a later sync would report success.
 pub fn unwritten(error: SyncError) -> StoreError {
     if let SyncError::Failed(error) = &error {
-        log::error!("an upload could not be brought to disk and is dropped: {error}");
+        log::error!("an upload could not be synced and is dropped: {error}");
     }
     match error.into() {
         known @ (StoreError::NoAnswer | StoreError::DiskFull) => known,

@@ -1,4 +1,4 @@
-//! The file of an upload, as far as calls to its file system need it. Workers make these calls, too.
+//! The file of an upload, for calls to its file system. Workers make these calls, too.
 
 use std::fs::File;
 use std::io;
@@ -30,7 +30,7 @@ pub(super) enum PartLocation {
     TemporaryInTarget(Arc<File>),
 }
 
-/// The file of an upload, with what its file system knows of it.
+/// The file of an upload, for calls to its file system.
 pub(super) struct StagedFile {
     pub(super) id: UploadId,
     pub(super) file: Arc<File>,
@@ -41,7 +41,7 @@ pub(super) struct StagedFile {
 pub(super) struct Resumable {
     /// The text of its record; `None` if the record's file is up to date.
     pub(super) record: Option<Vec<u8>>,
-    /// The size that was written.
+    /// The number of bytes in the file.
     pub(super) bytes: u64,
     /// A write failed because the disk was full.
     pub(super) met_full_disk: bool,
@@ -110,11 +110,12 @@ impl StagedFile {
         meta_of(&*self.file).ok()
     }
 
-    /// Returns whether the file has the size that was written. If not, another program changed it.
+    /// Returns whether the file has this size. If not, another program changed it.
     pub(super) fn has_size(&self, bytes: u64) -> bool {
         meta_of(&*self.file).is_ok_and(|meta| meta.size == bytes)
     }
 
+    /// Removes the record's file, if the upload can have one.
     pub(super) fn remove_record(&self) {
         if let PartLocation::Staging { directory, .. } = &self.location {
             remove(directory, &record_name(&self.id));
@@ -122,7 +123,7 @@ impl StagedFile {
     }
 }
 
-/// The result of a write: the bytes that were written, and why the others were not.
+/// The result of a write: the number of bytes that were written, and the error that stopped it.
 pub(super) struct Written {
     pub(super) count: u64,
     pub(super) result: Result<(), StoreError>,

@@ -39,7 +39,7 @@ pub(super) struct StoredRecord {
 /// An upload that can be resumed: it is interrupted, or still running.
 #[derive(Debug, Clone)]
 pub struct PartialUpload {
-    /// The name of the upload.
+    /// The ID of the upload.
     pub id: UploadId,
     /// Its announced properties.
     pub record: Record,
@@ -49,6 +49,7 @@ pub struct PartialUpload {
     pub expires_ns: i64,
 }
 
+/// Returns the record of an upload, if there is one that can be read.
 pub(super) fn read_record(staging: &OwnedFd, id: &UploadId) -> Option<StoredRecord> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let file = File::from(rustix::fs::openat(staging, record_name(id), flags, Mode::empty()).ok()?);
@@ -57,7 +58,8 @@ pub(super) fn read_record(staging: &OwnedFd, id: &UploadId) -> Option<StoredReco
     serde_json::from_slice(&text).ok()
 }
 
-pub(super) fn kept_text(kept: &StoredRecord) -> io::Result<Vec<u8>> {
+/// Returns the text of a record's file.
+pub(super) fn record_text(kept: &StoredRecord) -> io::Result<Vec<u8>> {
     serde_json::to_vec(kept).map_err(io::Error::other)
 }
 

@@ -26,7 +26,7 @@ use crate::store::names::{FULL_DISK_MTIME_NS, part_name};
 use crate::store::staging::TRUNCATED_BYTES_PER_TURN;
 
 /// The open file and the record of a partial upload.
-struct FoundPart {
+struct OpenPart {
     staging: Arc<OwnedFd>,
     file: File,
     meta: Meta,
@@ -35,7 +35,7 @@ struct FoundPart {
 
 impl HomeDirectory {
     /// Opens the partial upload `id`, if its record `fits`.
-    fn open_partial(&self, id: &UploadId, fits: impl FnOnce(&Record) -> bool) -> Result<Option<FoundPart>, StoreError> {
+    fn open_partial(&self, id: &UploadId, fits: impl FnOnce(&Record) -> bool) -> Result<Option<OpenPart>, StoreError> {
         let Some(staging) = self.staging(false)? else { return Ok(None) };
         let Some(kept) = read_record(&staging, id).filter(|kept| fits(&kept.record)) else { return Ok(None) };
         let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -45,15 +45,15 @@ impl HomeDirectory {
             Err(errno) => return Err(errno.into()),
         };
         let meta = meta_of(&file)?;
-        Ok(Some(FoundPart { staging, file, meta, kept }))
+        Ok(Some(OpenPart { staging, file, meta, kept }))
     }
 
-    /// Refuses to continue a part with `more` bytes if its target or its disk does not allow that.
+    /// Refuses to append `more` bytes to a part if its target or its file system does not allow that.
     fn check_resumed(&self, file: &File, path: &VirtualPath, more: u64, now_ns: i64) -> Result<(), StoreError> {
         check_target(&self.upload_target(path)?)?;
         check_disk(more, file)?;
         if meta_of(file)?.mtime_ns == FULL_DISK_MTIME_NS {
-            // Otherwise an upload that needs no more bytes would keep that time.
+            // Otherwise an upload that needs no further bytes would keep that time.
             let _ = set_mtime(file, now_ns);
         }
         Ok(())
@@ -104,8 +104,8 @@ impl Staged {
     ) -> Result<Option<Self>, StoreError> {
         let id = UploadId::of_path(&path);
         home.claims.supersede(&id);
-        let asked = record.path.clone();
-        let there = home.run(move |home| home.open_partial(&id, |kept| kept.path == asked)).await?;
+        let wanted = record.path.clone();
+        let there = home.run(move |home| home.open_partial(&id, |kept| kept.path == wanted)).await?;
         let Some(mut there) = there else { return Ok(None) };
         let trusted = there.kept.trusted_of(there.meta.size, &home);
         if trusted < length {
@@ -122,12 +122,12 @@ impl Staged {
     async fn resume_from(
         home: Rc<Home>,
         id: UploadId,
-        there: FoundPart,
+        there: OpenPart,
         path: VirtualPath,
         length: u64,
         promised: u64,
     ) -> Result<Self, StoreError> {
-        let FoundPart { staging, file, meta, kept } = there;
+        let OpenPart { staging, file, meta, kept } = there;
         // Reserved before anything is changed, so that a refusal leaves the partial upload as it was.
         let more = promised.saturating_sub(meta.size);
         let (reservation, file) = (home.ledger().reserve(more, 0)?, home.track_open_regular(file, &meta));
@@ -163,7 +163,7 @@ impl Staged {
         self.surplus.is_some()
     }
 
-    /// Truncates some bytes at the end. Returns the number of bytes.
+    /// Truncates up to [`TRUNCATED_BYTES_PER_TURN`] bytes at the end. Returns the number of bytes.
     pub async fn cut(&mut self) -> Result<u64, StoreError> {
         let _changing = self.home.file_system().begin_change();
         self.check_claim()?;
@@ -186,7 +186,7 @@ impl Staged {
         Ok(count)
     }
 
-    /// Records that all remaining bytes can be trusted, after a reboot: they were synced. New bytes are
+    /// After a reboot, records that all remaining bytes can be trusted, because they were synced. New bytes are
     /// trusted until the next reboot.
     async fn trust_all(&mut self) -> Result<(), StoreError> {
         if let Some(kept) = &mut self.kept
@@ -233,7 +233,7 @@ fn copy_through_memory(source: &File, to: &File, at: u64, most: usize) -> Result
     }
 }
 
-/// Bytes that are copied through memory at once.
+/// The maximum number of bytes that one call copies through memory.
 const MEMORY_PIECE_BYTES: usize = PIECE_BYTES;
 
 impl Home {
