@@ -13,12 +13,12 @@ use sha2::Digest as _;
 pub enum DigestAlgorithm {
     /// BLAKE3, which verifies transfers: on most processors it is several times as fast as SHA-256.
     Blake3,
-    /// SHA-256, for those who compare with another program.
+    /// SHA-256, computed only on request, for comparison with other programs.
     Sha256,
 }
 
 impl DigestAlgorithm {
-    /// The algorithm that verifies transfers and proves what both sides have of a file.
+    /// The algorithm that verifies transfers, and compares what client and server have of a file.
     pub const OF_TRANSFERS: Self = Self::Blake3;
     const ALL: [Self; 2] = [Self::Blake3, Self::Sha256];
 
@@ -45,7 +45,7 @@ pub struct Digest {
 }
 
 impl Digest {
-    /// Returns the digest of `bytes` that a transfer of them has.
+    /// Returns the digest that verifies a transfer of `bytes`.
     pub fn of(bytes: &[u8]) -> Self {
         Self::by(DigestAlgorithm::OF_TRANSFERS, bytes)
     }
@@ -67,7 +67,7 @@ impl Digest {
         &self.bytes
     }
 
-    /// Returns its 64 digits without the algorithm, as programs like `sha256sum` print them.
+    /// Returns its 64 hexadecimal digits without the algorithm, as programs like `sha256sum` print them.
     pub fn hex(&self) -> String {
         let mut text = [0; 64];
         hex_encode(&self.bytes, &mut text);
@@ -87,7 +87,7 @@ impl fmt::Debug for Digest {
     }
 }
 
-/// Why a text is no digest.
+/// Why a text is not a digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum DigestError {
     /// The text does not name an algorithm before a colon.
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_is_no_digest_is_refused_with_the_reason() {
+    fn a_text_that_is_not_a_digest_is_refused_with_the_reason() {
         let read = |text: &str| text.parse::<Digest>();
         assert_eq!(read(SHA256_OF_ABC), Err(DigestError::NoAlgorithm), "what earlier builds sent");
         assert_eq!(read(""), Err(DigestError::NoAlgorithm));

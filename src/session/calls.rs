@@ -3,7 +3,7 @@
 //! The handler of a request is ordinary code that makes its calls one after the other. If a call must wait,
 //! it returns [`SessionError::NotYet`]. The protocol then drops what the handler has replied, and begins the
 //! request again once the call has a result: all its earlier calls return the same results as before, and
-//! the handler gets one call further. So a handler must not change anything before its last call.
+//! the handler reaches the next call. So a handler must not change anything before its last call.
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -38,13 +38,13 @@ enum CallResult {
     Refusal(SessionError),
 }
 
-/// What a call does, once it is made.
+/// The work of a call.
 type Work<T> = Box<dyn FnOnce(Rc<Home>) -> Pin<Box<dyn Future<Output = Result<T, SessionError>>>>>;
 
 /// The answer to a call.
 pub(super) struct Answer<T> {
     pub(super) result: Result<T, SessionError>,
-    /// It has completed now, and not in an earlier attempt. A call is logged when this is set.
+    /// The call has completed in this attempt, and not in an earlier one. Only then it is logged.
     pub(super) is_new: bool,
 }
 
@@ -101,7 +101,7 @@ impl Session {
         self.make_call(home, boxed(work), |_| None, |_| None)
     }
 
-    /// Returns the answer of an earlier attempt to the next call, or `NotYet` if a call of this attempt waits.
+    /// Returns the answer that an earlier attempt got to the next call, or `NotYet` if a call of this attempt waits.
     fn repeated<T>(&self, repeat: fn(&dyn Any) -> Option<T>) -> Option<Answer<T>> {
         let mut attempt = self.calls.0.borrow_mut();
         if attempt.is_blocked {

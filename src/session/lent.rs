@@ -1,4 +1,4 @@
-//! A value that operations work on, one after the other.
+//! A value that is lent to operations, one after the other, and comes back with their results.
 
 use std::task::Poll;
 
@@ -11,14 +11,14 @@ use crate::store::workers::operations::Operation;
 pub(super) enum Lent<T> {
     /// No operation has it.
     Here(T),
-    /// An operation waits for the file system.
+    /// An operation has it.
     Away(Operation<(T, Result<u64, StoreError>)>),
-    /// A call to the file system has failed in a way that ends the value.
+    /// The operation that had it has panicked.
     Lost,
 }
 
 impl<T: 'static> Lent<T> {
-    /// Begins an operation on the value. Nothing happens while another operation has it.
+    /// Begins an operation on the value. Does nothing while another operation has it.
     pub(super) fn lend(&mut self, site: Site<'_>, work: impl AsyncFnOnce(&mut T) -> Result<u64, StoreError> + 'static) {
         *self = match std::mem::replace(self, Self::Lost) {
             Self::Here(mut value) => Self::Away(site.home.file_system().operations().begin(site.caller, async move {
@@ -29,7 +29,7 @@ impl<T: 'static> Lent<T> {
         };
     }
 
-    /// Takes the result of the last operation: 0 if it was taken already, or `None` while the operation waits.
+    /// Takes the result of the last operation; 0 if it was taken before. Returns `None` while the operation runs.
     pub(super) fn take_result(&mut self) -> Result<Option<u64>, SessionError> {
         let Self::Away(operation) = self else {
             return if let Self::Here(_) = self { Ok(Some(0)) } else { Err(SessionError::Defect) };
@@ -60,7 +60,7 @@ impl<T: 'static> Lent<T> {
         if let Self::Here(value) = self { Some(value) } else { None }
     }
 
-    /// Returns the value for good, unless an operation has it.
+    /// Consumes this, and returns the value unless an operation has it.
     pub(super) fn into_inner(self) -> Option<T> {
         if let Self::Here(value) = self { Some(value) } else { None }
     }

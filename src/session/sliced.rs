@@ -12,10 +12,10 @@ use crate::store::monotonic;
 use crate::store::workers::CALL_SLICE;
 use crate::store::workers::operations::Operation;
 
-/// A piece that a worker reads or writes is not larger than this if the account has no memory for more.
+/// The maximum size of a piece that a worker reads or writes while the account has no memory for a larger one.
 const UNCHARGED_PIECE_BYTES: usize = 16 * 1024;
 
-/// Where work runs: the home, and the session that is told when a worker is done.
+/// Where work runs: the home, and the session that is woken when a worker has finished.
 #[derive(Clone, Copy)]
 pub(super) struct Site<'a> {
     pub(super) home: &'a Rc<Home>,
@@ -25,7 +25,7 @@ pub(super) struct Site<'a> {
 }
 
 impl Site<'_> {
-    /// Begins a call that may wait for the file system. It gets the error of a call that cannot be made.
+    /// Begins a call that may wait for the file system. The result is an error if the call has no result.
     pub(super) fn begin<T: Send + 'static>(
         self,
         call: impl FnOnce() -> T + Send + 'static,
@@ -51,7 +51,7 @@ impl Site<'_> {
 pub(super) enum Sliced<W, S> {
     Here(W),
     OnWorker(Operation<Result<(W, S), SessionError>>),
-    /// A call has failed.
+    /// The call that continued it has no result.
     Lost,
 }
 
@@ -73,7 +73,7 @@ impl<W: Send + 'static, S: Send + 'static> Sliced<W, S> {
     }
 
     /// Continues. Returns the result of a slice, or `None` if a worker has the work. `slice` continues within a
-    /// budget; `is_unfinished` says whether the worker may go on after such a result.
+    /// budget. `is_unfinished` returns whether a worker may run another slice after such a result.
     pub(super) fn advance(
         &mut self,
         site: Site<'_>,

@@ -40,7 +40,8 @@ pub enum Task {
 pub enum TaskStep {
     /// The budget is spent.
     Later,
-    /// Nothing was done: no memory is available and a timer is set, or a worker continues the task.
+    /// Nothing was done: a worker continues the task, another change of the home is running, or no memory is
+    /// available and a timer is set.
     Waits,
     /// Entries of a listing, and whether they are the last.
     Page(Vec<Listed>, bool),
@@ -101,7 +102,7 @@ pub struct DirectoryMaking {
 }
 
 impl DirectoryMaking {
-    /// Begins with the first step.
+    /// Makes the task of these directories.
     pub fn new(directories: NewDirectories) -> Self {
         Self { path: directories.path().clone(), lent: Lent::Here(directories) }
     }
@@ -113,7 +114,7 @@ impl DirectoryMaking {
             if self.lent.get().is_some_and(NewDirectories::is_complete) {
                 return Ok(TaskStep::DirectoriesMade);
             }
-            // A count must finish first.
+            // A count, or another change, must finish first.
             if !site.home.settle(site.caller, budget)? {
                 let is_changing = site.home.file_system().is_changing(site.caller);
                 return Ok(if is_changing { TaskStep::Waits } else { TaskStep::Later });

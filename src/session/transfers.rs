@@ -34,8 +34,8 @@ impl CountedSession<'_> {
         Ok(())
     }
 
-    /// Stores bytes of the upload. Returns the number of bytes; 0 if earlier ones must be synced first. A refusal
-    /// does not end the upload: [`Session::abort`] does.
+    /// Stores bytes of the upload. Returns the number of bytes; 0 if earlier ones must be written or synced first. A
+    /// refusal does not end the upload: [`Session::abort`] does.
     pub fn store(&mut self, service: &mut Service, bytes: &[u8]) -> Result<usize, SessionError> {
         self.check(Verb::Store)?;
         let Session { state: State::Upload(user, upload), caller, is_unanswered, .. } = &mut *self.session else {
@@ -80,8 +80,8 @@ impl Session {
     // ---- Upload ---------------------------------------------------------------------------
 
     /// Prepares the upload. When done, returns the first byte wanted, and the digest of the bytes before it
-    /// if one was requested. After `None`, call it again in the next turn, or after the next sync if
-    /// [`Session::waits_for_sync`].
+    /// if one was requested. After `None`, call it again in the next turn, after the next sync if
+    /// [`Session::waits_for_sync`], or when the session is woken by a call to the file system.
     pub fn prepare_upload(
         &mut self,
         service: &mut Service,

@@ -12,7 +12,7 @@ use crate::store::meta::{Identity, Meta, meta_of};
 use crate::store::staging::Staged;
 use crate::store::{OpenFile, StoreError};
 
-/// A file whose beginning is being copied. The file itself is not changed.
+/// A file whose first bytes are being copied into a staged file. The file itself is not changed.
 pub(super) struct AppendBase {
     file: OpenFile,
     /// The number of bytes to copy.
@@ -174,9 +174,9 @@ fn start_within(plan: &UploadPlan, at: Option<u64>, size: u64) -> Result<u64, Se
     }
 }
 
-/// Opens an empty staged file after reserving the announced length, or `base` bytes. If another upload
-/// uses the name that uploads to this path share, the new one has no name: both complete, and the one
-/// that completes last replaces the other.
+/// Opens an empty staged file after reserving the announced length, or `base` bytes. If another running upload has
+/// the ID that uploads to this path share, the new one gets no ID: both complete, and the one that completes last
+/// replaces the other.
 async fn create(home: &Rc<Home>, plan: &mut UploadPlan, target: UploadTarget, base: u64) -> Result<Staged, StoreError> {
     if plan.is_named_by_path() {
         plan.id = plan.id.filter(|id| !home.is_uploading(id));

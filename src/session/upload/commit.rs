@@ -34,7 +34,7 @@ pub struct Commit {
 }
 
 pub(super) enum CommitStep {
-    /// All bytes have come. The last of them may still be written.
+    /// All bytes have arrived. An operation may still be writing the last of them.
     Received(Lent<Content>),
     /// The content is being synced, if the policy demands it.
     Syncing(Lent<Content>),
@@ -107,7 +107,7 @@ impl Commit {
         }
     }
 
-    /// Returns whether the file gets its name, or has it already.
+    /// Returns whether the file is getting its name, or has it already.
     pub fn has_name(&self) -> bool {
         matches!(self.step, CommitStep::Naming(_) | CommitStep::Done)
     }
@@ -138,8 +138,8 @@ impl Commit {
     }
 }
 
-/// Gives the file its time, if that is not done, and its name. Then syncs the directory and its parents if `syncs`:
-/// the name is on disk only if they are, and they may be new.
+/// Sets the modification time, if one is given, and gives the file its name. If `syncs`, then syncs the directory and
+/// its parents: they may be new, and the name is on disk only if they are.
 async fn give_name(
     home: Rc<Home>,
     staged: Staged,

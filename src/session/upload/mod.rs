@@ -27,7 +27,7 @@ use commit::CommitStep;
 pub use plan::{Length, Stored, UploadPlan, UploadStart};
 
 /// Smaller uploads are not registered with the syncer: they are synced at their end, which comes soon.
-const UNCOUNTED_BYTES_MAX: u64 = 64 * 1024;
+const UNREGISTERED_BYTES_MAX: u64 = 64 * 1024;
 
 /// An upload that is being received.
 pub struct Upload {
@@ -36,12 +36,12 @@ pub struct Upload {
     /// When it started.
     pub started: Instant,
     content: Lent<Content>,
-    /// Makes the upload impossible to resume, wherever its content is.
+    /// Makes the upload impossible to resume, even while an operation has its content.
     handle: StagedHandle,
-    /// The size of the content, with the bytes that are being written.
+    /// The size of the content, including the bytes that an operation is writing.
     length: u64,
     replaces: Replaces,
-    /// Whether the initial content is being truncated, copied or hashed.
+    /// The state of the initial content.
     preparation: Preparation,
     /// The hash of the content; `None` if no digest is requested.
     hash: Option<ContentHash>,
@@ -51,20 +51,21 @@ pub struct Upload {
     outlives_session: bool,
     /// Whether it is synced as the bytes come, so that the last sync is short.
     is_synced: bool,
-    /// Its registration with the syncer, once it has [`UNCOUNTED_BYTES_MAX`] bytes.
+    /// Its registration with the syncer, once it has [`UNREGISTERED_BYTES_MAX`] bytes.
     unsynced: Option<Unsynced>,
-    /// Bytes written before the registration.
-    uncounted: u64,
+    /// The number of bytes that were written before the registration.
+    unregistered_bytes: u64,
     /// The length of the content that was on disk at the last sync, until the record says so.
     synced_length: Option<u64>,
 }
 
-/// What is done to the initial content.
+/// The state of the initial content.
 enum Preparation {
-    /// It is truncated or copied.
+    /// It is being truncated or copied.
     Starting,
-    /// It is read again, for the digest.
+    /// It is being read, for the digest.
     Hashing(RangeHash),
+    /// It is in the file and in the digest.
     Done,
 }
 
@@ -78,7 +79,7 @@ impl Upload {
         now: Instant,
     ) -> Result<Box<Self>, SessionError> {
         let _changing = home.file_system().begin_change();
-        // If the disk does not answer, the partial upload of that name must not be dropped.
+        // If the file system does not answer, an existing partial upload must not be dropped.
         home.check_answers()?;
         let checked = plan.clone();
         let target = home.run(move |home| checked.check_target(home, &etags)).await?;
@@ -97,7 +98,7 @@ impl Upload {
             outlives_session,
             is_synced: sync != SyncPolicy::None,
             unsynced: None,
-            uncounted: 0,
+            unregistered_bytes: 0,
             synced_length: None,
             plan,
         }))
@@ -106,8 +107,8 @@ impl Upload {
     // ---- The initial content --------------------------------------------------------------
 
     /// Truncates or copies the initial content and reads it again if a digest is requested. Returns its
-    /// length and digest once done. `None`: call it again in the next turn, after the next sync if
-    /// [`Upload::waits_for_sync`], or after a call to the file system if [`Upload::awaits_storage`].
+    /// length and digest once done. After `None`, call it again in the next turn, after the next sync if
+    /// [`Upload::waits_for_sync`], or after the call to the file system if [`Upload::awaits_storage`].
     pub(super) fn prepare(
         &mut self,
         site: Site<'_>,
@@ -135,7 +136,7 @@ impl Upload {
         Ok(Some((self.offset, self.hash.as_ref().map(ContentHash::digest))))
     }
 
-    /// Truncates or copies within `budget` and as fast as the disk allows. Returns true once done. A record is
+    /// Truncates or copies within `budget` and the bound of unsynced bytes. Returns true once done. A record is
     /// written only when bytes of the client are stored, so an interrupted copy is removed.
     fn start(&mut self, site: Site<'_>, store: &mut Store, budget: &mut Budget) -> Result<bool, SessionError> {
         loop {
@@ -163,8 +164,8 @@ impl Upload {
 
     // ---- Bytes ----------------------------------------------------------------------------
 
-    /// Stores bytes. Returns the number of bytes. 0 means that the disk is behind, or that the file system has not
-    /// taken the last ones yet; a result then wakes the session.
+    /// Stores bytes. Returns the number of bytes; 0 if earlier ones must be written or synced first. The session is
+    /// woken when that is done.
     pub(super) fn store(&mut self, site: Site<'_>, store: &mut Store, bytes: &[u8]) -> Result<usize, SessionError> {
         if !self.may_store(site, store, bytes.len() as u64)? {
             return Ok(0);
@@ -233,7 +234,7 @@ impl Upload {
         Ok(!is_disk_behind)
     }
 
-    /// Makes the upload resumable once `count` further bytes are stored, if they are worth it.
+    /// Makes the upload resumable if it is worth resuming with the `count` bytes that were just stored.
     fn keep(&mut self, site: Site<'_>, count: usize) -> Result<(), SessionError> {
         if let Some(record) = self.due_record(count) {
             self.content.lend(site, async move |content| content.staged.keep(record).await.map(|()| 0));
@@ -242,14 +243,14 @@ impl Upload {
         Ok(())
     }
 
-    /// Returns the record to be written once `count` further bytes are stored.
+    /// Returns the record to write once `count` further bytes are stored, if one is due.
     fn due_record(&self, count: usize) -> Option<Record> {
         let is_worth_it = self.outlives_session && self.length + count as u64 >= RESUME_BYTES_MIN;
         let needs_record = is_worth_it && self.content.get().is_some_and(|content| content.staged.needs_record());
         needs_record.then(|| self.plan.record())
     }
 
-    /// Records bytes that were written or are being written. A sync of them comes after the write.
+    /// Records bytes that were written or are being written. The worker runs a sync of them after the write.
     fn record_stored(&mut self, store: &mut Store, caller: u64, count: usize) -> Result<(), StoreError> {
         self.length += count as u64;
         self.record_written(store, caller, count as u64)
@@ -259,15 +260,15 @@ impl Upload {
         if !self.is_synced || count == 0 {
             return Ok(());
         }
-        self.uncounted += count;
+        self.unregistered_bytes += count;
         let unsynced = match (self.unsynced.take(), self.content.get()) {
             (Some(unsynced), _) => unsynced,
-            (None, Some(content)) if self.uncounted >= UNCOUNTED_BYTES_MAX => {
+            (None, Some(content)) if self.unregistered_bytes >= UNREGISTERED_BYTES_MAX => {
                 content.staged.register_unsynced(&mut store.syncer, caller)?
             }
             (None, _) => return Ok(()),
         };
-        let count = std::mem::take(&mut self.uncounted);
+        let count = std::mem::take(&mut self.unregistered_bytes);
         store.syncer.record_written(self.unsynced.insert(unsynced), count, self.length);
         Ok(())
     }
@@ -301,7 +302,7 @@ impl Upload {
         Ok(())
     }
 
-    /// Records what the last sync has brought to disk, unless an operation has the content.
+    /// Records how much the last sync has brought to disk. Waits while an operation has the content.
     fn update_record(&mut self, site: Site<'_>) -> Result<(), SessionError> {
         if self.synced_length.is_some()
             && self.content.take_result()?.is_some()
@@ -363,7 +364,7 @@ impl Upload {
         matches!(self.preparation, Preparation::Starting)
     }
 
-    /// Returns whether it is waiting for the disk.
+    /// Returns whether it continues only after a sync.
     pub fn waits_for_sync(&self) -> bool {
         self.is_disk_behind()
     }

@@ -49,9 +49,9 @@ impl Length {
 /// What the bytes are appended to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UploadStart {
-    /// An empty file. A partial upload of this name is dropped.
+    /// An empty file. A partial upload with this ID is dropped.
     Empty,
-    /// The partial upload of this name, if it was announced with the same properties; else an empty file.
+    /// The partial upload with this ID, if it was announced with the same properties; else an empty file.
     Kept,
     /// The first bytes of the partial upload or the file at the path, up to this offset (FTP `REST`).
     ///
@@ -67,7 +67,7 @@ pub enum UploadStart {
     End,
 }
 
-/// A client's announcement.
+/// What a client announces before the bytes.
 #[derive(Debug, Clone)]
 pub struct UploadPlan {
     /// The path of the file.
@@ -80,9 +80,9 @@ pub struct UploadPlan {
     pub replace: bool,
     /// Only the file with this etag may be replaced.
     pub if_etag: Option<String>,
-    /// The name under which the upload can be resumed. Without a name it cannot be.
+    /// The ID under which the upload can be resumed. Without an ID it cannot be resumed.
     pub id: Option<UploadId>,
-    /// Where it starts.
+    /// The bytes that it is appended to.
     pub start: UploadStart,
     /// The digest that is computed as the bytes come, if any.
     pub hash: Option<DigestAlgorithm>,
@@ -95,7 +95,7 @@ impl UploadPlan {
         Record { path: self.path.as_bytes().to_vec(), size: self.length.exact(), mtime_ns: self.mtime_ns }
     }
 
-    /// Returns whether the upload uses the name that all uploads to its path share.
+    /// Returns whether the upload uses the ID that all uploads to its path share.
     pub(super) fn is_named_by_path(&self) -> bool {
         self.id == Some(UploadId::of_path(&self.path))
     }

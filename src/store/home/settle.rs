@@ -48,7 +48,7 @@ impl Home {
         }
     }
 
-    /// Drops expired uploads, or continues the count for about `units` of a budget. Returns the units that it has spent.
+    /// Drops expired uploads, or continues the count for about `units` of a budget. Returns the spent units.
     async fn settle_step(&self, units: u64) -> Result<u64, StoreError> {
         let _changing = self.file_system.begin_change();
         if self.ledger.is_counted() {

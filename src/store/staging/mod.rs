@@ -421,8 +421,8 @@ async fn close(
     }
 }
 
-/// Maps the error of a sync of an upload's bytes. After a failure the upload cannot be kept: the kernel does not write the
-/// unsynced bytes again, and a later sync would report success.
+/// Maps the error of a sync of an upload's bytes. After a failure the upload cannot be kept: the kernel does not
+/// write the unsynced bytes again, and a later sync would report success.
 pub fn unwritten(error: SyncError) -> StoreError {
     if let SyncError::Failed(error) = &error {
         log::error!("an upload could not be synced and is dropped: {error}");
