@@ -59,8 +59,9 @@ struct Simulation {
     contents: HashSet<Digest>,
     stored: u64,
     cut: u64,
-    /// Calls that waited, and those that were never made.
+    /// The number of calls and syncs that waited and were then run.
     held: u64,
+    /// The number of calls and syncs that were dropped, as if the file system did not answer.
     dropped: u64,
     log: Vec<String>,
 }
@@ -104,7 +105,7 @@ impl Simulation {
                 721..=726 => self.set_clock(),
                 727..=731 => self.set_prompt(),
                 732..=790 => self.run_held(|_| true),
-                791..=805 => self.give_up(chosen),
+                791..=805 => self.drop_held(chosen),
                 _ => {
                     self.deliver(chosen);
                     self.step(chosen);
@@ -207,9 +208,9 @@ impl Simulation {
         if self.random.once_in(2) {
             old.peer.reset(&self.server);
         } else {
-            // It may wait for changes of others.
+            // Its requests may wait for changes of other sessions.
             self.run_all();
-            // A half-close instead: the server finds out by reading.
+            // A half-close instead of a reset: the server notices it by reading.
             let mut peer = old.peer;
             peer.half_close();
             peer.pump(&mut self.server);
@@ -272,14 +273,14 @@ impl Simulation {
         self.wake();
     }
 
-    /// The file system of the home becomes slow, so that all calls wait, or quick again.
+    /// From now on the loop calls the file system itself, or all calls wait.
     fn set_prompt(&mut self) {
         let is_prompt = self.random.once_in(2);
         self.log.push(format!("the file system is prompt: {is_prompt}"));
         self.server.service.store.syncer.set_prompt(is_prompt);
     }
 
-    /// A call completes, whether its session still waits for it or not.
+    /// Runs a waiting call or sync, even if its session no longer waits for it.
     fn run_held(&mut self, chooses: impl Fn(u64) -> bool) {
         self.held += u64::from(self.server.run_held(chooses, Ok(())));
         self.wake();
@@ -290,8 +291,8 @@ impl Simulation {
         self.wake();
     }
 
-    /// The file system does not answer a call of this client, which is not made.
-    fn give_up(&mut self, chosen: usize) {
+    /// The file system does not answer a call of this client, or one that no session waits for.
+    fn drop_held(&mut self, chosen: usize) {
         let id = self.clients[chosen].peer.id;
         let syncer = &mut self.server.service.store.syncer;
         if syncer.drop_held(|caller| caller == id || caller == u64::MAX) {

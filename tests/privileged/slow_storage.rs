@@ -1,5 +1,5 @@
-//! A home on a file system that stands still holds up nobody else, and what was asked of it is accounted for when
-//! the file system continues.
+//! A home on a file system that hangs delays no other home. Requests to it are accounted for when the file system
+//! continues.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,15 +22,15 @@ use berth::wire::{Reply, Request};
 
 tests! {
     [BINDFS, FUSE, MOUNTS]
-        a_request_to_a_file_system_that_stands_still_is_answered_when_it_goes_on,
+        a_request_to_a_file_system_that_hangs_is_answered_when_it_continues,
         requests_to_a_file_system_that_does_not_answer_are_refused_until_it_does,
         a_change_is_accounted_for_even_if_its_session_has_given_it_up_or_has_ended,
         a_download_from_a_slow_file_system_is_whole_and_can_be_cancelled,
-        an_upload_waits_wherever_its_file_system_stands_still,
+        an_upload_waits_wherever_its_file_system_hangs,
         an_upload_that_gets_no_answer_is_refused_and_can_be_resumed,
-        an_upload_that_is_cut_off_while_its_file_system_stands_still_can_be_resumed,
+        an_upload_that_is_cut_off_while_its_file_system_hangs_can_be_resumed,
         uploads_over_ftp_wait_and_are_stored_in_order,
-        a_file_system_mounted_in_a_home_holds_up_only_that_home,
+        a_file_system_mounted_in_a_home_delays_only_that_home,
         commands_of_ftp_that_wait_are_answered_in_order;
 }
 
@@ -58,16 +58,16 @@ impl SlowHome {
         Self { place, server, file_system }
     }
 
-    /// The path of `name` in the home of `ann`, past the slow file system. It knows nothing of a new name yet.
+    /// The path of `name` in the home of `ann`, below the slow file system, which does not delay access to it.
     fn source(&self, name: &str) -> PathBuf {
         self.place.path("source").join("ann").join(name)
     }
 
-    fn stop(&self) {
+    fn freeze(&self) {
         self.file_system.signal(Signal::STOP);
     }
 
-    fn go_on(&self) {
+    fn thaw(&self) {
         self.file_system.signal(Signal::CONT);
     }
 
@@ -82,7 +82,7 @@ impl SlowHome {
 
 impl Drop for SlowHome {
     fn drop(&mut self) {
-        self.go_on();
+        self.thaw();
         let _ = Command::new("umount").arg("-l").arg(self.place.path("slow")).status();
     }
 }
@@ -109,7 +109,7 @@ fn stat(path: &str) -> Request {
     Request::Stat { path: path.into() }
 }
 
-fn a_request_to_a_file_system_that_stands_still_is_answered_when_it_goes_on() {
+fn a_request_to_a_file_system_that_hangs_is_answered_when_it_continues() {
     let slow = SlowHome::new(json!({"timeouts": {"storage": "1h"}}));
     let directories = ["listed", "empty"];
     directories.into_iter().for_each(|name| fs::create_dir(slow.source(name)).expect("writable"));
@@ -131,7 +131,7 @@ fn a_request_to_a_file_system_that_stands_still_is_answered_when_it_goes_on() {
     for request in requests {
         let mut ann = Peer::login(slow.server.address, "ann");
         used(&mut ann);
-        slow.stop();
+        slow.freeze();
         ann.request(&request);
         let made = Request::Mkdir { path: "/directory".into(), parents: false, permissions: None };
         for (request, is_right) in [
@@ -143,7 +143,7 @@ fn a_request_to_a_file_system_that_stands_still_is_answered_when_it_goes_on() {
             assert!(is_right(&reply), "{reply:?}");
         }
         assert!(!ann.has_answer(), "{request:?} waits");
-        slow.go_on();
+        slow.thaw();
         let reply = ann.reply();
         assert!(!matches!(reply, Reply::Error(_)), "{request:?}: {reply:?}");
     }
@@ -159,8 +159,8 @@ fn requests_to_a_file_system_that_does_not_answer_are_refused_until_it_does() {
     }
     let mut sessions: Vec<Peer> = (0..3).map(|_| Peer::login(slow.server.address, "ann")).collect();
     let mut bob = Peer::login(slow.server.address, "bob");
-    slow.stop();
-    // One waits for the file system, another behind it, and the last comes later.
+    slow.freeze();
+    // The first request is running, the second is queued behind it, and the third comes later.
     sessions[0].request(&stat("/one"));
     sessions[1].request(&stat("/two"));
     sessions[..2].iter_mut().for_each(|session| expect_no_answer(&session.reply()));
@@ -169,7 +169,7 @@ fn requests_to_a_file_system_that_does_not_answer_are_refused_until_it_does() {
     assert!(matches!(reply, Reply::Stat { .. }), "{reply:?}");
     let status = slow.place.admin(&["status"]).stdout;
     assert!(status.contains("slow: the file system does not answer"), "{status}");
-    slow.go_on();
+    slow.thaw();
     slow.wait_for_answer();
     for (session, name) in sessions.iter_mut().zip(["/one", "/two", "/three"]) {
         let reply = session.ask(&stat(name));
@@ -177,14 +177,14 @@ fn requests_to_a_file_system_that_does_not_answer_are_refused_until_it_does() {
     }
     let status = slow.place.admin(&["status"]).stdout;
     assert!(!status.contains("does not answer"), "{status}");
-    // The home was not counted yet, so this needs the file system.
+    // The home has not been counted yet, so this request needs the file system.
     let mut session = Peer::login(slow.server.address, "ann");
-    slow.stop();
+    slow.freeze();
     expect_no_answer(&session.ask(&Request::Quota {}));
-    slow.go_on();
+    slow.thaw();
     wait_until("it answers once more", || slow.server.program.stderr().matches("answers again").count() == 2);
     let reply = session.ask(&Request::List { path: "/".into() });
-    assert!(matches!(reply, Reply::Page { .. }), "what was given up concerns no later request: {reply:?}");
+    assert!(matches!(reply, Reply::Page { .. }), "the refused request does not affect a later one: {reply:?}");
 }
 
 fn a_change_is_accounted_for_even_if_its_session_has_given_it_up_or_has_ended() {
@@ -194,17 +194,17 @@ fn a_change_is_accounted_for_even_if_its_session_has_given_it_up_or_has_ended() 
     }
     let mut ann = Peer::login(slow.server.address, "ann");
     assert_eq!(used(&mut ann), (19, 3));
-    slow.stop();
+    slow.freeze();
     expect_no_answer(&ann.ask(&Request::Rm { path: "/given-up".into() }));
-    slow.go_on();
+    slow.thaw();
     slow.wait_for_answer();
     wait_until("it is removed", || used(&mut ann) == (11, 2));
     let mut leaving = Peer::login(slow.server.address, "ann");
-    slow.stop();
+    slow.freeze();
     leaving.request(&Request::Rm { path: "/left".into() });
     ann.request(&Request::Rm { path: "/waiting".into() });
     drop(leaving);
-    slow.go_on();
+    slow.thaw();
     let reply = ann.reply();
     assert!(matches!(reply, Reply::Done {}), "{reply:?}");
     wait_until("both are removed", || used(&mut ann) == (0, 0));
@@ -228,7 +228,7 @@ fn a_download_from_a_slow_file_system_is_whole_and_can_be_cancelled() {
     assert!(ftp.reply().starts_with("226"));
     let mut ann = Peer::login(slow.server.address, "ann");
     fs::write(slow.source("other"), &content).expect("writable");
-    slow.stop();
+    slow.freeze();
     let get = Request::Get { path: "/other".into(), offset: 0, etag: None, prefix_digest: None };
     let id = ann.request(&get);
     let mut cancel = Vec::new();
@@ -236,7 +236,7 @@ fn a_download_from_a_slow_file_system_is_whole_and_can_be_cancelled() {
     ann.send(&cancel);
     let reply = ann.reply();
     assert!(matches!(&reply, Reply::Error(error) if error.code == ErrorCode::Cancelled), "{reply:?}");
-    slow.go_on();
+    slow.thaw();
     let reply = ann.ask(&stat("/other"));
     assert!(matches!(reply, Reply::Stat { .. }), "{reply:?}");
 }
@@ -261,7 +261,7 @@ fn resumable(path: &str, size: usize, resume: bool) -> Request {
     Put { path: path.into(), size, mode: PutMode::Replace, upload_id, resume, ..Put::default() }.request()
 }
 
-/// Asks something of another home.
+/// Expects that an upload and a request to another home are answered.
 #[track_caller]
 fn expect_served(peer: &mut Peer) {
     let reply = peer.put("/served", b"content", PutMode::Replace);
@@ -270,8 +270,8 @@ fn expect_served(peer: &mut Peer) {
     assert!(matches!(reply, Reply::Stat { .. }), "{reply:?}");
 }
 
-/// A pipelined upload of which a part is sent before the file system stands still, and the rest then.
-fn an_upload_waits_wherever_its_file_system_stands_still() {
+/// A part of a pipelined upload is sent before the file system hangs, and the rest meanwhile.
+fn an_upload_waits_wherever_its_file_system_hangs() {
     let slow = SlowHome::new(json!({"timeouts": {"storage": "1h"}, "sync": "full"}));
     let mut bob = Peer::login(slow.server.address, "bob");
     let content = pattern(3, 1 << 20);
@@ -293,12 +293,12 @@ fn an_upload_waits_wherever_its_file_system_stands_still() {
             if sent == "half" {
                 wait_until("a part is stored", || used(&mut Peer::login(slow.server.address, "ann")) > before);
             }
-            slow.stop();
+            slow.freeze();
             ann.send(&all[first..]);
             let after = ann.request(&stat(&path));
             expect_served(&mut bob);
             assert!(!ann.has_answer(), "{path} waits after {sent}");
-            slow.go_on();
+            slow.thaw();
             let reply = ann.reply();
             assert!(matches!(reply, Reply::Stored { size: 1_048_576, .. }), "{path} after {sent}: {reply:?}");
             match ann.receive() {
@@ -316,19 +316,19 @@ fn an_upload_that_gets_no_answer_is_refused_and_can_be_resumed() {
     let content = pattern(4, 2 << 20);
     let mut ann = Peer::login(slow.server.address, "ann");
     used(&mut ann);
-    slow.stop();
+    slow.freeze();
     expect_no_answer(&ann.ask(&resumable("/file", content.len(), false)));
-    slow.go_on();
+    slow.thaw();
     slow.wait_for_answer();
     drop(ann);
     let mut ann = Peer::login(slow.server.address, "ann");
     let id = ann.request(&resumable("/file", content.len(), false));
     ann.send(&data(id, &content[..1 << 20]));
     wait_until("half is stored", || used(&mut Peer::login(slow.server.address, "ann")).0 == 1 << 20);
-    slow.stop();
+    slow.freeze();
     ann.send(&data(id, &content[1 << 20..]));
     expect_no_answer(&ann.reply());
-    slow.go_on();
+    slow.thaw();
     wait_until("it answers", || slow.server.program.stderr().matches("answers again").count() == 2);
     ann.send(&end(id, &content));
     let id = ann.request(&resumable("/file", content.len(), true));
@@ -343,7 +343,7 @@ fn an_upload_that_gets_no_answer_is_refused_and_can_be_resumed() {
     slow.verify();
 }
 
-fn an_upload_that_is_cut_off_while_its_file_system_stands_still_can_be_resumed() {
+fn an_upload_that_is_cut_off_while_its_file_system_hangs_can_be_resumed() {
     let slow = SlowHome::new(json!({"timeouts": {"storage": "1h"}}));
     let content = pattern(5, 2 << 20);
     let mut ann = Peer::login(slow.server.address, "ann");
@@ -352,13 +352,13 @@ fn an_upload_that_is_cut_off_while_its_file_system_stands_still_can_be_resumed()
     ann.send(&data(id, &content[..1 << 20]));
     wait_until("half is stored", || used(&mut Peer::login(slow.server.address, "ann")).0 == 1 << 20);
     let mut other = Peer::login(slow.server.address, "ann");
-    slow.stop();
+    slow.freeze();
     ann.send(&data(id, &content[1 << 20..(1 << 20) + 100_000]));
     drop(ann);
     let id = other.request(&resumable("/file", content.len(), true));
     expect_served(&mut Peer::login(slow.server.address, "bob"));
     assert!(!other.has_answer());
-    slow.go_on();
+    slow.thaw();
     let Reply::Ready { offset, prefix_digest } = other.reply() else { panic!("it can be resumed") };
     let offset = usize::try_from(offset).expect("small");
     assert!(offset >= 1 << 20 && prefix_digest == Digest::of(&content[..offset]), "{offset}");
@@ -379,17 +379,17 @@ fn uploads_over_ftp_wait_and_are_stored_in_order() {
     for command in ["STOR file", "APPE file", "STOU"] {
         let passive = ftp.ask("EPSV");
         let port = passive.split('|').nth(3).expect("a port").parse::<u16>().expect("a number");
-        slow.stop();
+        slow.freeze();
         let mut data = std::net::TcpStream::connect(("127.0.0.1", port)).expect("the server listens");
         ftp.say(command);
         expect_served(&mut bob);
-        slow.go_on();
+        slow.thaw();
         let begun = ftp.reply();
         assert!(begun.starts_with("150 "), "{command}: {begun}");
-        slow.stop();
+        slow.freeze();
         std::io::Write::write_all(&mut data, &content[..100_000]).expect("the server reads");
         expect_served(&mut bob);
-        slow.go_on();
+        slow.thaw();
         std::io::Write::write_all(&mut data, &content[100_000..]).expect("the server reads");
         drop(data);
         let stored = ftp.reply();
@@ -405,8 +405,8 @@ fn uploads_over_ftp_wait_and_are_stored_in_order() {
     slow.verify();
 }
 
-/// The file system of the home itself is quick.
-fn a_file_system_mounted_in_a_home_holds_up_only_that_home() {
+/// The home itself is on a quick file system.
+fn a_file_system_mounted_in_a_home_delays_only_that_home() {
     let place = Place::with(configuration(json!({}), json!({"timeouts": {"storage": "1h"}})));
     let source = place.path("source");
     fs::create_dir(&source).expect("writable");
@@ -418,7 +418,7 @@ fn a_file_system_mounted_in_a_home_holds_up_only_that_home() {
     command.args(["-f", "-o", "entry_timeout=0,attr_timeout=0,negative_timeout=0"]).args([&source, &mounted]);
     let file_system = Program::start(command, place.path("here").as_path());
     wait_until("it is mounted", || is_mount(&mounted));
-    let _unmounts = Unmounts { file_system: &file_system, at: mounted };
+    let _guard = MountGuard { file_system: &file_system, at: mounted };
     let server = place.serve();
     let (mut ann, mut bob) = (Peer::login(server.address, "ann"), Peer::login(server.address, "bob"));
     let reply = ann.put("/disk/file", b"content", PutMode::Create);
@@ -434,13 +434,13 @@ fn a_file_system_mounted_in_a_home_holds_up_only_that_home() {
     expect_served(&mut ann);
 }
 
-/// Lets a file system go on, and unmounts it.
-struct Unmounts<'a> {
+/// Continues a file system and unmounts it when dropped.
+struct MountGuard<'a> {
     file_system: &'a Program,
     at: PathBuf,
 }
 
-impl Drop for Unmounts<'_> {
+impl Drop for MountGuard<'_> {
     fn drop(&mut self) {
         self.file_system.signal(Signal::CONT);
         let _ = Command::new("umount").arg("-l").arg(&self.at).status();
@@ -452,7 +452,7 @@ fn commands_of_ftp_that_wait_are_answered_in_order() {
     fs::create_dir(slow.source("directory")).expect("writable");
     fs::write(slow.source("directory/file"), "content").expect("writable");
     let mut ftp = FtpClient::login(&slow.server);
-    slow.stop();
+    slow.freeze();
     for command in ["CWD directory", "SIZE file", "NOOP", "RNFR file", "RNTO other", "DELE other", "DELE other", "PWD"]
     {
         ftp.say(command);
@@ -460,14 +460,14 @@ fn commands_of_ftp_that_wait_are_answered_in_order() {
     let mut bob = Peer::login(slow.server.address, "bob");
     let reply = bob.ask(&stat("/"));
     assert!(matches!(reply, Reply::Stat { .. }), "{reply:?}");
-    slow.go_on();
+    slow.thaw();
     let replies: Vec<String> = (0..8).map(|_| ftp.reply()[..3].to_string()).collect();
     assert_eq!(replies, ["250", "213", "200", "350", "250", "250", "550", "257"]);
-    slow.stop();
+    slow.freeze();
     ftp.say("SIZE nothing");
     assert_eq!(&ftp.ask("ABOR")[..3], "426");
     assert_eq!(&ftp.reply()[..3], "226");
-    assert_eq!(&ftp.ask("NOOP")[..3], "200", "the session goes on");
-    slow.go_on();
+    assert_eq!(&ftp.ask("NOOP")[..3], "200", "the session continues");
+    slow.thaw();
     slow.verify();
 }
