@@ -2,8 +2,8 @@
 
 use crate::base::buffers::PIECE_BYTES;
 
-/// The bytes that one turn may move and hash: one piece. With SHA-256 at 1.7 GB/s this takes 0.15 ms, so eight busy
-/// transfers delay a small command by little more than 1 ms.
+/// The bytes that one turn may move and hash: one piece. With SHA-256, the slower algorithm, at 1.7 GB/s this takes
+/// 0.15 ms, so eight busy transfers delay a small command by little more than 1 ms.
 pub const TURN_BUDGET: u64 = PIECE_BYTES as u64;
 /// The bytes that one turn may send while no other connection is busy. Sending a file range costs the loop a tenth of
 /// hashing it.

@@ -16,7 +16,7 @@ use crate::auth::scram::{Derivation, Verifier, fill_random, hmac_sha256};
 use crate::base::budget::Budget;
 
 /// Cost of a PBKDF2 round: two blocks of SHA-256 and the code around them take as long as hashing this
-/// many bytes.
+/// many bytes with it.
 pub const PASSWORD_ROUND_COST: u64 = 256;
 /// The number of passwords that are hashed at the same time. More would delay all of them and take more turns from
 /// logged-in users.

@@ -125,7 +125,7 @@ mod tests {
         let device = fs::metadata(directory.path()).expect("there").dev();
         let path: Rc<Path> = directory.path().into();
         let file_system = FileSystem { device, account: 1, home: Rc::clone(&path), path };
-        // The worker stands still after its first answer.
+        // The worker hangs after its first result.
         let synced = syncer.home_file_system(file_system.clone(), true);
         let file = Arc::new(tempfile::tempfile().expect("file"));
         syncer.operations().begin_detached(async move { drop(synced.sync(file, SyncKind::Data).await) });

@@ -150,7 +150,7 @@ impl Upload {
                 return Ok(true);
             }
             // A waiting upload always has a sync running.
-            if self.is_disk_behind() {
+            if self.waits_for_sync() {
                 self.request_sync(store)?;
                 return Ok(false);
             }
@@ -227,11 +227,11 @@ impl Upload {
         if self.content.take_result()?.is_none() {
             return Ok(false);
         }
-        let is_disk_behind = self.is_disk_behind();
-        if is_disk_behind {
+        let waits_for_sync = self.waits_for_sync();
+        if waits_for_sync {
             self.request_sync(store)?;
         }
-        Ok(!is_disk_behind)
+        Ok(!waits_for_sync)
     }
 
     /// Makes the upload resumable if it is worth resuming with the `count` bytes that were just stored.
@@ -275,11 +275,7 @@ impl Upload {
 
     // ---- Syncs ----------------------------------------------------------------------------
 
-    /// Returns whether the bound of unsynced bytes is reached.
-    fn is_disk_behind(&self) -> bool {
-        self.unsynced.as_ref().is_some_and(Unsynced::is_at_bound)
-    }
-
+    /// Begins a sync, unless one is running. Fails if another session has resumed the upload.
     fn request_sync(&mut self, store: &mut Store) -> Result<(), StoreError> {
         if let Some(content) = self.content.get() {
             content.staged.check_is_owned()?;
@@ -364,9 +360,9 @@ impl Upload {
         matches!(self.preparation, Preparation::Starting)
     }
 
-    /// Returns whether it continues only after a sync.
+    /// Returns whether the bound of unsynced bytes is reached, so that it continues only after a sync.
     pub fn waits_for_sync(&self) -> bool {
-        self.is_disk_behind()
+        self.unsynced.as_ref().is_some_and(Unsynced::is_at_bound)
     }
 
     /// Returns whether a call to the file system is running, whose result wakes the session.

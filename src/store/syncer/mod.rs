@@ -350,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_carry_their_owner_and_wake_the_loop() {
+    fn results_name_their_session_and_wake_the_loop() {
         let (wakes, woken) = channel();
         let mut syncer = Syncer::start(move || {
             let _ = wakes.send(());
@@ -386,7 +386,7 @@ mod tests {
 
     /// Each upload has one byte less than the size that triggers a sync.
     #[test]
-    fn idle_uploads_of_one_account_are_synced_and_do_not_hold_up_another_account() {
+    fn idle_uploads_of_one_account_are_synced_and_do_not_delay_another_account() {
         let (mut syncer, file) = (Syncer::held(disk_sync::sync), file());
         let idle: Vec<Unsynced> = (0..9).map(|caller| unsynced(&mut syncer, caller, 1, &file)).collect();
         for one in &idle[..8] {
@@ -394,7 +394,7 @@ mod tests {
         }
         assert!(!syncer.has_held());
         syncer.record_written(&idle[8], SYNC_STEP_BYTES - 1, SYNC_STEP_BYTES - 1);
-        assert_eq!(syncer.pending.len(), 9, "the total is full, so those who hold it make room");
+        assert_eq!(syncer.pending.len(), 9, "the total is at its bound, so all uploads above their share are synced");
         let other = unsynced(&mut syncer, 100, 2, &file);
         syncer.record_written(&other, 1 << 20, 1 << 20);
         assert!(idle[0].is_at_bound() && !other.is_at_bound());
@@ -407,30 +407,30 @@ mod tests {
     }
 
     #[test]
-    fn bytes_behind_which_nothing_comes_are_synced_after_a_while() {
+    fn bytes_of_a_paused_upload_are_synced_after_a_while() {
         let (mut syncer, file, began) = (Syncer::held(disk_sync::sync), file(), Instant::now());
         let one = unsynced(&mut syncer, 1, 1, &file);
-        let look = |syncer: &mut Syncer| {
-            let at = syncer.next_at(PATIENCE).expect("it is looked at");
+        let check = |syncer: &mut Syncer| {
+            let at = syncer.next_at(PATIENCE).expect("a check is due");
             syncer.tick(at, PATIENCE);
             at
         };
         syncer.tick(began, PATIENCE);
         assert_eq!(syncer.next_at(PATIENCE), None);
         syncer.record_written(&one, 10, 10);
-        look(&mut syncer);
+        check(&mut syncer);
         syncer.record_written(&one, 10, 20);
-        look(&mut syncer);
-        assert!(!syncer.has_held(), "bytes have come between");
-        let at = look(&mut syncer);
+        check(&mut syncer);
+        assert!(!syncer.has_held(), "bytes have come since the last check");
+        let at = check(&mut syncer);
         assert!(syncer.run_held(|_| true) && at <= began + unsynced::IDLE_SYNC_INTERVAL * 3);
         let synced = syncer.take_synced().expect("synced");
         assert_eq!(one.end_sync(synced.ticket), Some((20, 20)));
         one.subtract(20);
-        assert_eq!(syncer.next_at(PATIENCE), None, "nothing is to be looked at any more");
+        assert_eq!(syncer.next_at(PATIENCE), None, "no further check is due");
     }
 
-    /// A syncer whose workers stop after their first result, until the sender is dropped.
+    /// A syncer whose workers hang after their first result, until the sender is dropped.
     fn stuck() -> (Syncer, std::sync::mpsc::Sender<()>, Receiver<()>) {
         let (go, wait) = channel::<()>();
         let (wakes, woken) = channel();
@@ -443,32 +443,32 @@ mod tests {
     }
 
     #[test]
-    fn a_disk_that_does_not_answer_is_given_up_until_it_does() {
+    fn a_file_system_that_does_not_answer_is_given_up_until_it_does() {
         let (mut syncer, go, woken) = stuck();
         syncer.tick(Instant::now(), PATIENCE);
         let failures = Rc::new(std::cell::Cell::new(0));
         let count = Rc::clone(&failures);
         syncer.sync(1, &file_system(1, 1), file(), Rc::new(|| {}));
-        woken.recv().expect("it stands still from now on");
+        woken.recv().expect("it hangs from now on");
         assert!(syncer.take_synced().is_some());
         let on_failure: OnFailure = Rc::new(move || count.set(count.get() + 1));
         let waits = syncer.sync(2, &file_system(1, 1), file(), on_failure);
-        let due = syncer.next_at(PATIENCE).expect("it is waited for");
+        let due = syncer.next_at(PATIENCE).expect("a sync is pending");
         syncer.tick(due - Duration::from_millis(1), PATIENCE);
         assert!(syncer.take_synced().is_none() && syncer.unresponsive_file_systems().is_empty());
         syncer.tick(due, PATIENCE);
-        let synced = syncer.take_synced().expect("an answer in its place");
+        let synced = syncer.take_synced().expect("the result NoAnswer");
         assert_eq!((synced.caller, synced.ticket), (2, waits));
         assert!(matches!(synced.result, Err(SyncError::NoAnswer)) && failures.get() == 0);
         assert_eq!((syncer.next_at(PATIENCE), syncer.unresponsive_file_systems().len()), (None, 1));
-        // Later syncs do not wait, except on other disks.
+        // Later syncs are refused at once, except on other file systems.
         syncer.sync(3, &file_system(1, 1), file(), Rc::new(|| {}));
         let synced = syncer.take_synced().expect("at once");
         assert!(synced.caller == 3 && matches!(synced.result, Err(SyncError::NoAnswer)));
         syncer.sync(4, &file_system(2, 1), file(), Rc::new(|| {}));
         woken.recv().expect("another disk");
         assert!(syncer.take_synced().is_some_and(|synced| synced.caller == 4 && synced.result.is_ok()));
-        // Any result shows that the disk answers again.
+        // Any result shows that the file system answers again.
         syncer.home_file_system(file_system(1, 1), true).close(1, file());
         drop(go);
         woken.recv().expect("the worker has closed a file");

@@ -1,5 +1,5 @@
 //! When a call to a file system may run on the loop. Handing it to a worker costs more than a quick call, but
-//! a slow one would hold up all sessions.
+//! a slow one would delay all sessions.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
