@@ -19,7 +19,8 @@ pub(super) type ReadPiece = Operation<Result<Result<(Vec<u8>, Option<Charge>), S
 
 impl Download {
     /// Like [`Download::fetch`], for a file system that may make the caller wait: a worker reads the piece, and
-    /// then the next one while this one is sent.
+    /// then the next one while this one is sent. The size of the next one is bounded by the present `max`, not by
+    /// that of the call that returns it.
     pub(super) fn fetch_from_worker(
         &mut self,
         site: Site<'_>,
