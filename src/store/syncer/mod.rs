@@ -330,9 +330,11 @@ impl Syncer {
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
+    use std::task::Poll;
 
     use super::*;
     use crate::base::disk_sync;
+    use crate::store::workers::operations::CallError;
 
     const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -360,6 +362,34 @@ mod tests {
         let synced = syncer.take_synced().expect("answer");
         assert_eq!((synced.caller, synced.ticket, synced.result.is_ok()), (7, ticket, true));
         assert!(syncer.take_synced().is_none());
+    }
+
+    #[test]
+    fn a_panic_ends_one_call_or_operation_and_tells_its_session() {
+        let (wakes, woken) = channel();
+        let syncer = Syncer::start(move || {
+            let _ = wakes.send(());
+        });
+        let (operations, file_system) = (syncer.operations(), syncer.home_file_system(file_system(1, 1), false));
+        let end = |caller| {
+            woken.recv().expect("the call has ended");
+            operations.run_ready();
+            assert_eq!(operations.take_completed(), Some(caller));
+        };
+        let here = file_system.clone();
+        let mut call = operations.begin(7, async move { here.run(|| panic!("a test")).await });
+        end(7);
+        assert!(matches!(call.take(), Poll::Ready(Some(Err::<(), _>(CallError::Defect)))));
+        let here = file_system.clone();
+        let mut operation = operations.begin(8, async move {
+            let _ = here.run(|| ()).await;
+            panic!("a test")
+        });
+        end(8);
+        assert!(matches!(operation.take(), Poll::Ready(None::<()>)));
+        let mut next = operations.begin(9, async move { file_system.run(|| 5).await });
+        end(9);
+        assert!(matches!(next.take(), Poll::Ready(Some(Ok(5)))));
     }
 
     #[test]

@@ -72,22 +72,18 @@ impl Operations {
     }
 
     fn run(&self, caller: u64, mut work: Pin<Box<dyn Future<Output = ()>>>) {
-        let shared = Rc::clone(&self.0);
+        let mut end = OperationEnd { shared: Rc::clone(&self.0), caller, has_waited: false };
         let work = async move {
-            let mut has_waited = false;
             poll_fn(|context| {
                 // An operation may begin another one.
-                let before = shared.caller.replace(caller);
+                let before = end.shared.caller.replace(caller);
                 let polled = work.as_mut().poll(context);
-                shared.caller.set(before);
-                has_waited |= polled.is_pending();
+                end.shared.caller.set(before);
+                end.has_waited |= polled.is_pending();
                 polled
             })
             .await;
             drop(work);
-            if has_waited {
-                shared.completed.borrow_mut().push_back(caller);
-            }
         };
         let (sender, wake) = (self.0.ready_sender.clone(), Arc::clone(&self.0.wake));
         let schedule = move |runnable| {
@@ -125,6 +121,21 @@ impl Operations {
     /// Returns a session whose operation has completed after a wait.
     pub fn take_completed(&self) -> Option<u64> {
         self.0.completed.borrow_mut().pop_front()
+    }
+}
+
+/// Wakes the session of an operation that has waited, when the operation ends, even by a panic.
+struct OperationEnd {
+    shared: Rc<Shared>,
+    caller: u64,
+    has_waited: bool,
+}
+
+impl Drop for OperationEnd {
+    fn drop(&mut self) {
+        if self.has_waited {
+            self.shared.completed.borrow_mut().push_back(self.caller);
+        }
     }
 }
 
