@@ -106,7 +106,7 @@ impl Operations {
     /// Continues the operations whose calls have results.
     pub fn run_ready(&self) {
         while let Ok(runnable) = self.0.ready.try_recv() {
-            // After a panic the operation has no result. Its session gets an error when it asks for the result.
+            // After a panic the operation has no result. Its session is woken and gets an error.
             if catch_unwind(AssertUnwindSafe(|| runnable.run())).is_err() {
                 log::error!("a defect ended an operation of a session");
             }
