@@ -57,7 +57,11 @@ impl Home {
         let now_ns = self.clock.now_ns();
         // The sweep before the next count retries what cannot be read or removed now.
         self.next_expiry_ns.set(i64::MAX);
-        let staged = self.run(HomeDirectory::staged).await.unwrap_or_default();
+        let staged = match self.run(HomeDirectory::staged).await {
+            // The sweep before a count tries again.
+            Err(StoreError::NoAnswer) => return self.has_leftovers.set(true),
+            staged => staged.unwrap_or_default(),
+        };
         for upload in self.with_expiry(staged.uploads) {
             match upload.expires_ns {
                 // Once it is interrupted, it expires later than this.

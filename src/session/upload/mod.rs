@@ -227,6 +227,7 @@ impl Upload {
         if self.content.take_result()?.is_none() {
             return Ok(false);
         }
+        self.register_unsynced(store, site.caller)?;
         let waits_for_sync = self.waits_for_sync();
         if waits_for_sync {
             self.request_sync(store)?;
@@ -257,10 +258,15 @@ impl Upload {
     }
 
     fn record_written(&mut self, store: &mut Store, caller: u64, count: u64) -> Result<(), StoreError> {
-        if !self.is_synced || count == 0 {
-            return Ok(());
+        if self.is_synced && count > 0 {
+            self.unregistered_bytes += count;
+            self.register_unsynced(store, caller)?;
         }
-        self.unregistered_bytes += count;
+        Ok(())
+    }
+
+    /// Tells the syncer of the bytes that it does not know. An upload that an operation has is registered later.
+    fn register_unsynced(&mut self, store: &mut Store, caller: u64) -> Result<(), StoreError> {
         let unsynced = match (self.unsynced.take(), self.content.get()) {
             (Some(unsynced), _) => unsynced,
             (None, Some(content)) if self.unregistered_bytes >= UNREGISTERED_BYTES_MAX => {
@@ -268,8 +274,11 @@ impl Upload {
             }
             (None, _) => return Ok(()),
         };
+        let unsynced = self.unsynced.insert(unsynced);
         let count = std::mem::take(&mut self.unregistered_bytes);
-        store.syncer.record_written(self.unsynced.insert(unsynced), count, self.length);
+        if count > 0 {
+            store.syncer.record_written(unsynced, count, self.length);
+        }
         Ok(())
     }
 

@@ -88,18 +88,21 @@ impl Home {
     /// Drops the partial upload `id` because a sync of it failed, if `part` is still its file. A session
     /// that is writing it fails with its next bytes, or at its end.
     pub(super) fn forget_unwritten(self: &Rc<Self>, id: UploadId, part: InodeId) {
-        // A running upload may have no name yet, so its open file is compared as well.
-        let is_running = self.claims.mark_failed(&id, part);
+        // At once, before the session writes more.
+        self.claims.mark_failed(&id, part);
         let home = Rc::clone(self);
         self.file_system.operations().begin_detached(async move {
-            if let Err(error) = home.drop_unwritten(id, part, is_running).await {
+            if let Err(error) = home.drop_unwritten(id, part).await {
                 log::error!("a partial upload whose sync failed cannot be dropped: {error}");
             }
         });
     }
 
-    async fn drop_unwritten(&self, id: UploadId, part: InodeId, is_running: bool) -> Result<(), StoreError> {
-        let _changing = self.file_system.begin_change();
+    async fn drop_unwritten(&self, id: UploadId, part: InodeId) -> Result<(), StoreError> {
+        let _changing = self.file_system.begin_change_alone().await;
+        // A running upload may have no name yet, so its open file is compared. Another session may have resumed it
+        // during the wait.
+        let is_running = self.claims.mark_failed(&id, part);
         let is_there = self.run(move |directory| directory.drop_record_of(&id, part)).await?;
         if is_there && !is_running {
             self.drop_partial(id).await?;

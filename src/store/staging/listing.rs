@@ -38,7 +38,11 @@ impl Home {
         let found = self.partials.interrupted.borrow_mut().take();
         let mut interrupted = match found {
             Some(interrupted) => interrupted,
-            None => self.find_interrupted().await.unwrap_or_default(),
+            None => match self.find_interrupted().await {
+                Ok(interrupted) => interrupted,
+                // The next interruption tries again.
+                Err(_) => return,
+            },
         };
         interrupted.sort_unstable_by_key(|&(ctime_ns, id)| (ctime_ns, id.0));
         let surplus = interrupted.len().saturating_sub(PARTIALS_PER_HOME_MAX);

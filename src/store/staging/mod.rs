@@ -105,7 +105,8 @@ impl Staged {
         let NewPart { file, meta, location } = create.await?;
         let file = home.track_open_regular(file, &meta);
         let shared = Arc::clone(file.shared());
-        home.file_system().learn(file.id().0, move || file_system_type::is_local(&*shared)).await?;
+        // An unknown file system is called by a worker.
+        let _ = home.file_system().learn(file.id().0, move || file_system_type::is_local(&*shared)).await;
         match location {
             PartLocation::Nameless => {
                 file.charge_as(Usage { bytes: 0, files: 1 });
@@ -403,8 +404,12 @@ async fn close(
     resumable: Option<Resumable>,
     _slot: Option<RecordSlot>,
 ) {
-    let _changing = home.file_system().begin_change();
+    let _changing = home.file_system().begin_change_alone().await;
     let id = part.id;
+    if home.claims.is_running(&id) {
+        // Another session has resumed it, or has begun another upload with its ID.
+        return;
+    }
     let closed = home.run(move |home| Ok(part.close(home, resumable))).await;
     match closed {
         Ok(ClosedPart::Kept(meta)) => {

@@ -6,6 +6,8 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
+use rustix::fs::AtFlags;
+
 use super::link::{link_part, temporary_name};
 use super::record::write_record_text;
 use crate::base::attributes::set_mtime;
@@ -82,6 +84,9 @@ impl StagedFile {
 
     /// Ends an upload that gets no final name. Without `resumable`, or if it cannot be kept, its file is removed.
     pub(super) fn close(mut self, home: &HomeDirectory, resumable: Option<Resumable>) -> ClosedPart {
+        if !self.has_its_name() {
+            return ClosedPart::Dropped(false);
+        }
         if let Some(meta) = resumable.and_then(|resumable| self.make_resumable(home, resumable)) {
             return ClosedPart::Kept(meta);
         }
@@ -108,6 +113,21 @@ impl StagedFile {
             let _ = set_mtime(&*self.file, FULL_DISK_MTIME_NS);
         }
         meta_of(&*self.file).ok()
+    }
+
+    /// Returns whether the name of the file still leads to it. True without a name.
+    fn has_its_name(&self) -> bool {
+        let there = match &self.location {
+            PartLocation::Nameless => return true,
+            PartLocation::Staging { directory, .. } => {
+                rustix::fs::statat(directory, part_name(&self.id), AtFlags::SYMLINK_NOFOLLOW)
+            }
+            PartLocation::TemporaryInTarget(directory) => {
+                rustix::fs::statat(directory, temporary_name(&self.id), AtFlags::SYMLINK_NOFOLLOW)
+            }
+        };
+        let (Ok(there), Ok(own)) = (there, rustix::fs::fstat(&*self.file)) else { return false };
+        (there.st_dev, there.st_ino) == (own.st_dev, own.st_ino)
     }
 
     /// Returns whether the file has this size. If not, another program changed it.

@@ -2,12 +2,14 @@
 
 use std::cell::{Cell, RefCell};
 use std::fs::File;
+use std::future::poll_fn;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use super::operations::{CallError, Operations};
@@ -111,6 +113,20 @@ impl HomeFileSystem {
         Changing { changes: Rc::clone(&self.changes), operations: self.operations.clone() }
     }
 
+    /// Waits until no operation changes the home, and then marks it as changing. For operations that no session begins;
+    /// sessions check [`Self::is_changing`].
+    pub async fn begin_change_alone(&self) -> Changing {
+        poll_fn(|context| {
+            if self.changes.running.get() == 0 {
+                return Poll::Ready(());
+            }
+            self.changes.waiting_operations.borrow_mut().push(context.waker().clone());
+            Poll::Pending
+        })
+        .await;
+        self.begin_change()
+    }
+
     /// Returns whether an operation that changes the home is waiting for its file system. The ledger does not know
     /// its effect before it has completed, so no other change may begin. The session `caller` is woken then.
     pub fn is_changing(&self, caller: u64) -> bool {
@@ -203,6 +219,8 @@ struct RunningChanges {
     running: Cell<usize>,
     /// The sessions to wake when none is left.
     waiting: RefCell<Vec<u64>>,
+    /// The operations to wake then, before the sessions.
+    waiting_operations: RefCell<Vec<Waker>>,
 }
 
 /// Marks a home as changing. The next change may begin when all of them are dropped.
@@ -215,6 +233,7 @@ impl Drop for Changing {
     fn drop(&mut self) {
         self.changes.running.set(self.changes.running.get() - 1);
         if self.changes.running.get() == 0 {
+            self.changes.waiting_operations.take().into_iter().for_each(Waker::wake);
             self.changes.waiting.take().into_iter().for_each(|caller| self.operations.wake(caller));
         }
     }
