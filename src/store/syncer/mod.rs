@@ -366,29 +366,26 @@ mod tests {
 
     #[test]
     fn a_panic_ends_one_call_or_operation_and_tells_its_session() {
-        let (wakes, woken) = channel();
-        let syncer = Syncer::start(move || {
-            let _ = wakes.send(());
-        });
-        let (operations, file_system) = (syncer.operations(), syncer.home_file_system(file_system(1, 1), false));
-        let end = |caller| {
-            woken.recv().expect("the call has ended");
-            operations.run_ready();
-            assert_eq!(operations.take_completed(), Some(caller));
+        let mut syncer = Syncer::held(disk_sync::sync);
+        syncer.set_prompt(false);
+        let file_system = syncer.home_file_system(file_system(1, 1), false);
+        let end = |syncer: &mut Syncer, caller| {
+            assert!(syncer.run_held(|waiting| waiting == caller));
+            assert_eq!(syncer.operations().take_completed(), Some(caller));
         };
         let here = file_system.clone();
-        let mut call = operations.begin(7, async move { here.run(|| panic!("a test")).await });
-        end(7);
+        let mut call = syncer.operations().begin(7, async move { here.run(|| panic!("a test")).await });
+        end(&mut syncer, 7);
         assert!(matches!(call.take(), Poll::Ready(Some(Err::<(), _>(CallError::Defect)))));
         let here = file_system.clone();
-        let mut operation = operations.begin(8, async move {
+        let mut operation = syncer.operations().begin(8, async move {
             let _ = here.run(|| ()).await;
             panic!("a test")
         });
-        end(8);
+        end(&mut syncer, 8);
         assert!(matches!(operation.take(), Poll::Ready(None::<()>)));
-        let mut next = operations.begin(9, async move { file_system.run(|| 5).await });
-        end(9);
+        let mut next = syncer.operations().begin(9, async move { file_system.run(|| 5).await });
+        end(&mut syncer, 9);
         assert!(matches!(next.take(), Poll::Ready(Some(Ok(5)))));
     }
 
