@@ -18,7 +18,7 @@ use crate::base::upload_id::RESUME_BYTES_MIN;
 use crate::config::SyncPolicy;
 use crate::store::etag::EtagKey;
 use crate::store::home::Home;
-use crate::store::staging::{Record, StagedHandle, unwritten};
+use crate::store::staging::{Record, Staged, StagedHandle, unwritten};
 use crate::store::syncer::{Synced, Unsynced};
 use crate::store::{Store, StoreError};
 use append_base::{Content, OpenedUpload, Replaces};
@@ -180,15 +180,14 @@ impl Upload {
                 let (count, charge) = site.charge_piece(bytes.len().min(PIECE_BYTES));
                 taken = &bytes[..count];
                 let (piece, record) = (taken.to_vec(), self.due_record(count));
-                self.content.lend(site, async move |content| {
+                self.begin_work(site, async move |staged| {
                     let _charge = charge;
-                    content.staged.write(piece).await?;
-                    if let Some(record) = record {
-                        content.staged.keep(record).await?;
+                    staged.write(piece).await?;
+                    match record {
+                        Some(record) => staged.keep(record).await,
+                        None => Ok(()),
                     }
-                    Ok(0)
-                });
-                self.content.take_result()?;
+                })?;
             }
         }
         if let Some(hash) = &mut self.hash {
@@ -237,11 +236,20 @@ impl Upload {
 
     /// Makes the upload resumable if it is worth resuming with the `count` bytes that were just stored.
     fn keep(&mut self, site: Site<'_>, count: usize) -> Result<(), SessionError> {
-        if let Some(record) = self.due_record(count) {
-            self.content.lend(site, async move |content| content.staged.keep(record).await.map(|()| 0));
-            self.content.take_result()?;
+        match self.due_record(count) {
+            Some(record) => self.begin_work(site, async move |staged| staged.keep(record).await),
+            None => Ok(()),
         }
-        Ok(())
+    }
+
+    /// Begins an operation on the staged file. Fails at once if the operation does.
+    fn begin_work(
+        &mut self,
+        site: Site<'_>,
+        work: impl AsyncFnOnce(&mut Staged) -> Result<(), StoreError> + 'static,
+    ) -> Result<(), SessionError> {
+        self.content.lend(site, async move |content| work(&mut content.staged).await.map(|()| 0));
+        self.content.take_result().map(drop)
     }
 
     /// Returns the record to write once `count` further bytes are stored, if one is due.
@@ -313,8 +321,7 @@ impl Upload {
             && self.content.take_result()?.is_some()
             && let Some(length) = self.synced_length.take()
         {
-            self.content.lend(site, async move |content| content.staged.record_synced(length).await.map(|()| 0));
-            self.content.take_result()?;
+            self.begin_work(site, async move |staged| staged.record_synced(length).await)?;
         }
         Ok(())
     }

@@ -74,7 +74,7 @@ fn text(place: &Place) -> String {
     text
 }
 
-/// Reads lines such as `12 fsync(3</path>) = 0`, one of which may be interrupted by others:
+/// Reads lines such as `12 fsync(3</path>) = 0`. Lines of other threads may interrupt one:
 /// `12 fsync(3</path> <unfinished ...>`, and later `12 <... fsync resumed>) = 0`.
 fn parse(text: &str) -> Vec<Call> {
     let mut begun: Vec<(u32, usize, String)> = Vec::new();
